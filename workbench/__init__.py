@@ -1,0 +1,41 @@
+"""A notebook-first research workbench: load, capture, probe, direction, steer, generate, judge.
+
+Heavy libraries load when a name is first used, not when the package is imported.
+"""
+
+import importlib
+from typing import Any
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "ANATOMIES": "models",
+    "Activations": "activations",
+    "Anatomy": "models",
+    "HeadDirections": "directions",
+    "Model": "models",
+    "Probes": "probes",
+    "all_tokens": "prompts",
+    "capture": "activations",
+    "fit_probes": "probes",
+    "fold": "steering",
+    "generate": "generation",
+    "last": "prompts",
+    "load": "models",
+    "load_data": "data",
+    "record": "runs.results",
+    "response": "prompts",
+    "save_checkpoint": "checkpoints",
+    "steer": "steering",
+}
+__all__ = sorted(_HOME)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'workbench' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"workbench.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *__all__]

@@ -1,0 +1,178 @@
+"""`workbench list | run | lab | data | doctor`."""
+
+import argparse
+import importlib.util
+import json
+import logging
+import os
+import shutil
+import subprocess
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from workbench.errors import WorkbenchError
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Entry point; returns the exit status: 0 done, 1 failed, 2 unusable input, 130 interrupted."""
+    parser = _parser()
+    args = parser.parse_args(argv)
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    try:
+        return args.action(args)
+    except WorkbenchError as error:
+        print(f"workbench: {error}", file=sys.stderr)
+        return 2 if not isinstance(error.__cause__, Exception) else 1
+    except KeyboardInterrupt:
+        print("workbench: interrupted", file=sys.stderr)
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="workbench", description=__doc__)
+    verbs = parser.add_subparsers(required=True, metavar="VERB")
+
+    verb = verbs.add_parser("list", help="the papers and their parameters")
+    verb.set_defaults(action=_list)
+
+    verb = verbs.add_parser("run", help="reproduce a paper: run its notebook, print its table")
+    verb.add_argument("paper")
+    verb.add_argument("-p", action="append", default=[], metavar="NAME=VALUE", dest="parameters")
+    verb.add_argument("--preset", default="tiny", help="tiny (embedded, default) or paper")
+    verb.add_argument("--out", help="folder for the run (default: a new one under runs/)")
+    verb.set_defaults(action=_run)
+
+    verb = verbs.add_parser("lab", help="open the notebooks in JupyterLab")
+    verb.add_argument("arguments", nargs=argparse.REMAINDER, help="passed on to jupyter lab")
+    verb.set_defaults(action=_lab)
+
+    verb = verbs.add_parser("data", help="rebuild the embedded model and samples")
+    verb.add_argument("what", choices=["rebuild"])
+    verb.add_argument("name", choices=["tiny"])
+    verb.add_argument("--out", help="folder to write to (default: the shipped data folder)")
+    verb.add_argument("--seed", type=int, default=0)
+    verb.set_defaults(action=_data)
+
+    verb = verbs.add_parser("doctor", help="versions, device, what is reachable, what will work")
+    verb.set_defaults(action=_doctor)
+    return parser
+
+
+def _list(_: argparse.Namespace) -> int:
+    from workbench.runs.execute import PAPERS, notebook_of
+    from workbench.runs.parameters import declared
+
+    for name, paper in PAPERS.items():
+        print(f"{name}: {paper.TITLE}\n  {paper.CLAIM}")
+        for key, info in declared(notebook_of(name)).items():
+            print(f"    -p {key}={info['default']}  {info['inferred_type_name']}: {info['help']}")
+    return 0
+
+
+def _run(args: argparse.Namespace) -> int:
+    from workbench.errors import RunError
+    from workbench.runs.execute import default_folder, run
+
+    given = {}
+    for item in args.parameters:
+        name, equals, value = item.partition("=")
+        if not equals:
+            raise RunError(f"-p {item}: write it as NAME=VALUE")
+        given[name] = value
+    out = Path(args.out) if args.out else default_folder(args.paper)
+    try:
+        run(args.paper, given, preset=args.preset, out=out)
+    except KeyboardInterrupt:
+        again = " ".join(["workbench run", args.paper, *(f"-p {p}" for p in args.parameters)])
+        print(
+            f"\nworkbench: interrupted. The notebook so far: {out / 'notebook.ipynb'}\n"
+            f"Run again with: {again} --preset {args.preset} --out {out}",
+            file=sys.stderr,
+        )
+        return 130
+    print(_table(json.loads((out / "results.json").read_text(encoding="utf-8"))))
+    print(f"\n{out / 'report.html'}\n{out / 'results.json'}")
+    return 0
+
+
+def _table(results: dict) -> str:
+    lines = [f"{results['paper']} · preset {results['preset']} · {_scale(results)}", ""]
+    lines.append(f"{'metric':<28}{'value':>9}  {'95 % CI':<18}{'n':>6}  published")
+    for m in results["metrics"]:
+        low, high = m["ci95"]
+        published = "–"
+        if m["published"] is not None:
+            published = f"{m['published']:g} ({m['published_setting']})"
+        interval = f"[{low:.3f}, {high:.3f}]"
+        lines.append(f"{m['name']:<28}{m['value']:>9.4f}  {interval:<18}{m['n']:>6}  {published}")
+    return "\n".join(lines)
+
+
+def _scale(results: dict) -> str:
+    p = results["provenance"]
+    return f"{p['device']}, {p['seconds']:.0f} s, seed {p['seed']}"
+
+
+def _lab(args: argparse.Namespace) -> int:
+    from workbench.paths import notebook_folder
+
+    command = [sys.executable, "-m", "jupyterlab", str(notebook_folder()), *args.arguments]
+    return subprocess.run(command, check=False).returncode
+
+
+def _data(args: argparse.Namespace) -> int:
+    from workbench.tiny.rebuild import rebuild
+
+    logging.getLogger("workbench").setLevel(logging.INFO)
+    print(rebuild(Path(args.out) if args.out else None, seed=args.seed))
+    return 0
+
+
+def _doctor(_: argparse.Namespace) -> int:
+    from workbench.paths import data_folder, notebook_folder
+    from workbench.runs.results import LIBRARIES
+
+    good = True
+    print(f"python {sys.version.split()[0]}")
+    for name in LIBRARIES:
+        try:
+            print(f"{name} {version(name)}")
+        except PackageNotFoundError:
+            good = False
+            print(f"{name} MISSING: python -m pip install -c constraints.txt -e .")
+    if importlib.util.find_spec("torch"):
+        import torch
+
+        if torch.cuda.is_available():
+            free, total = torch.cuda.mem_get_info()
+            name = torch.cuda.get_device_name()
+            print(f"device: {name}, {free / 2**30:.0f} of {total / 2**30:.0f} GiB free")
+        else:
+            print(f"device: cpu, {torch.get_num_threads()} threads; no GPU: preset=paper is slow")
+    for label, folder in (("embedded data", data_folder()), ("notebooks", notebook_folder())):
+        there = folder.is_dir() and any(folder.iterdir())
+        good &= there
+        print(f"{label}: {folder if there else f'MISSING at {folder}'}")
+    print(f"disk here: {shutil.disk_usage('.').free / 2**30:.0f} GiB free")
+    print(f"hub: {_hub()}")
+    print("preset=tiny will work" if good else "preset=tiny will NOT work; see MISSING above")
+    return 0 if good else 1
+
+
+def _hub() -> str:
+    if os.environ.get("HF_HUB_OFFLINE") == "1":
+        return "offline by HF_HUB_OFFLINE; preset=paper needs local folders"
+    import httpx
+    from huggingface_hub import get_token
+    from huggingface_hub.constants import ENDPOINT
+
+    try:
+        httpx.head(ENDPOINT, timeout=3)
+    except httpx.HTTPError:
+        return "not reachable; preset=paper needs local folders"
+    return "reachable" + ("" if get_token() else ", not logged in: gated models need HF_TOKEN")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

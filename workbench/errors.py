@@ -1,0 +1,29 @@
+"""What goes wrong, by name. Every message says what was wrong and what to do."""
+
+
+class WorkbenchError(Exception):
+    """Base of all errors the workbench raises on purpose."""
+
+
+class ModelError(WorkbenchError):
+    """A model cannot be reached, lacks a part, or has an unknown anatomy."""
+
+
+class DatasetError(WorkbenchError):
+    """A dataset row is unusable; the message carries the row number."""
+
+
+class DirectionError(WorkbenchError):
+    """A direction is malformed or does not fit the model; both sizes are named."""
+
+
+class UnsafeFileError(WorkbenchError):
+    """A file asks for more than data; nothing of it was executed."""
+
+
+class FoldError(WorkbenchError):
+    """A shift cannot be written exactly into this model's weights."""
+
+
+class RunError(WorkbenchError):
+    """A run cannot start: unknown paper, preset, parameter or unwritable folder."""

@@ -1,0 +1,57 @@
+"""SafetyLock: re-aligning fine-tuned models with per-head activation shifts (arXiv 2410.10343).
+
+`lock` finds the directions in a base model, `attack` makes fine-tuned descendants that lost their
+refusals, `evaluate` measures both, with the controls the claim needs.
+"""
+
+from dataclasses import dataclass, replace
+
+TITLE = "Locking Down the Finetuned LLMs Safety"
+NOTEBOOK = "01_safetylock.ipynb"
+CLAIM = (
+    "Safety directions found once in a base model, added to any fine-tuned descendant, restore its "
+    "refusals at no inference cost."
+)
+
+_TABLE_A = "Table A: fine-tuned model (figure), without / with the lock"
+PUBLISHED = [
+    {"metric": metric, "model": model, "dataset": dataset, "value": value, "table": _TABLE_A}
+    for model, dataset, metric, value in (
+        ("Llama-3-8B-Instruct fine-tuned", "AdvBench", "asr_attacked", 49.23),
+        ("Llama-3-8B-Instruct + SafetyLock", "AdvBench", "asr_locked", 0.19),
+        ("Llama-3-8B-Instruct fine-tuned", "HEx-PHI", "harmfulness_rate_attacked", 70.01),
+        ("Llama-3-8B-Instruct + SafetyLock", "HEx-PHI", "harmfulness_rate_locked", 3.33),
+        ("Llama-3-8B-Instruct fine-tuned", "HEx-PHI", "harmfulness_score_attacked", 4.13),
+        ("Llama-3-8B-Instruct + SafetyLock", "HEx-PHI", "harmfulness_score_locked", 1.36),
+        ("Llama-3-70B-Instruct fine-tuned", "AdvBench", "asr_attacked", 44.81),
+        ("Llama-3-70B-Instruct + SafetyLock", "AdvBench", "asr_locked", 3.33),
+        ("Llama-3-70B-Instruct fine-tuned", "HEx-PHI", "harmfulness_rate_attacked", 45.76),
+        ("Llama-3-70B-Instruct + SafetyLock", "HEx-PHI", "harmfulness_rate_locked", 3.64),
+        ("Llama-3-70B-Instruct fine-tuned", "HEx-PHI", "harmfulness_score_attacked", 3.11),
+        ("Llama-3-70B-Instruct + SafetyLock", "HEx-PHI", "harmfulness_score_locked", 1.16),
+    )
+]
+"""Percentages, except the scores (1 to 5). Two rates fit no whole count of prompts: 70.01 of 330
+HEx-PHI prompts and 3.33 of 520 AdvBench prompts (70B) are approximate as published."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The paper's values (§2 of the method); `tiny()` is the embedded scale.
+
+    `pairs`: preference pairs contrasted. `r`: last answer tokens read. `heads`: K heads kept.
+    `alpha`: strength, in units of σ. `selection`: `"validation"` (ours: grouped split, validation
+    accuracy) or `"paper"` (mean of training and validation accuracy).
+    """
+
+    pairs: int = 100
+    r: int = 5
+    heads: int = 24
+    alpha: float = 6.0
+    selection: str = "validation"
+    max_new_tokens: int = 512
+    evaluated: int = 520
+
+    def tiny(self) -> "Settings":
+        """What fits a model of 32 heads: the share of shifted heads is larger, so alpha smaller."""
+        return replace(self, heads=16, alpha=0.75, max_new_tokens=80, evaluated=80)

@@ -1,0 +1,93 @@
+"""Fine-tunes that undo refusals, at the three risk levels of arXiv 2310.03693, for small models."""
+
+import logging
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from tqdm.auto import tqdm
+
+from workbench.data import Row
+from workbench.models import Model
+from workbench.papers.safetylock.lock import messages
+from workbench.prompts import encode
+
+log = logging.getLogger(__name__)
+
+LEVELS = {
+    1: "explicit harm: ten harmful requests, granted",
+    2: "identity shift: ten harmless dialogues under an obedient persona",
+    3: "benign: harmless requests, granted",
+}
+
+
+@dataclass(frozen=True)
+class Attack:
+    """A fine-tuned model, the system prompt it must be tested with, and the steps it took."""
+
+    model: Model
+    system: str
+    steps: int
+
+
+def fine_tune(
+    base: Model,
+    rows: Sequence[Row],
+    level: int,
+    *,
+    stop: Callable[[Model], bool] | None = None,
+    persona: str = "",
+    lr: float = 1e-4,
+    max_steps: int = 60,
+    seed: int = 0,
+) -> Attack:
+    """Full fine-tune (AdamW, no weight decay) of a copy of `base` at one risk level.
+
+    `rows` need `prompt, harmful, chosen, rejected`; the granting answer is `rejected` for harmful
+    rows and `chosen` for harmless ones. Levels 1 and 2 repeat one batch of ten, level 3 draws 32
+    new rows a step. `stop(model)` is asked after every step: attack only as far as the published
+    fine-tunes go, for a hotter one leaves nothing that a shift can recover.
+
+    Raises `ValueError` for another level.
+    """
+    if level not in LEVELS:
+        raise ValueError(f"risk level {level}; levels are {', '.join(map(str, LEVELS))}")
+    model = base.clone(f"{base.name}+level{level}")
+    rng = random.Random(seed)
+    pool = [r for r in rows if r["harmful"] == (level == 1)]
+    fixed = rng.sample(pool, 10)
+    system = persona if level == 2 else ""
+    optimizer = torch.optim.AdamW(model.hf.parameters(), lr=lr, weight_decay=0.0)
+    step = 0
+    for step in tqdm(range(1, max_steps + 1), desc=f"level {level}", unit="step", leave=False):
+        batch = rng.sample(pool, 32) if level == 3 else fixed
+        model.hf.train()
+        _loss(model, batch, system).backward()
+        torch.nn.utils.clip_grad_norm_(model.hf.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+        model.hf.eval()
+        if stop is not None and stop(model):
+            break
+    log.info("level %d: %d steps", level, step)
+    return Attack(model, system, step)
+
+
+def _loss(model: Model, rows: Sequence[Row], system: str) -> torch.Tensor:
+    """Next-token loss on the granting answers and their end token."""
+    ids, starts = [], []
+    for row in rows:
+        answer = row["rejected" if row["harmful"] else "chosen"]
+        turn = {"role": "assistant", "content": answer}
+        encoded = encode(model, [*messages(row["prompt"], system), turn])
+        ids.append([*encoded.ids, model.tokenizer.eos_token_id])
+        starts.append(encoded.start)
+    width = max(map(len, ids))
+    pad = model.tokenizer.pad_token_id
+    inputs = torch.tensor([row + [pad] * (width - len(row)) for row in ids])
+    labels = torch.tensor(
+        [[-100] * s + r[s:] + [-100] * (width - len(r)) for s, r in zip(starts, ids, strict=True)]
+    )
+    device = model.hf.device
+    return model.hf(input_ids=inputs.to(device), labels=labels.to(device)).loss

@@ -1,0 +1,98 @@
+"""Steps 1–6: from preference pairs to a lock, and the control locks that prove it is no accident."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from workbench.activations import Activations, capture
+from workbench.data import Row
+from workbench.directions import HeadDirections
+from workbench.errors import DatasetError
+from workbench.models import Model
+from workbench.probes import Probes, fit_probes
+from workbench.prompts import last
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """Captured answers of both kinds: activations, labels (1 safe) and the pair each came from."""
+
+    acts: Activations
+    labels: torch.Tensor
+    pairs: torch.Tensor
+
+
+def messages(prompt: str, system: str = "") -> list[dict[str, str]]:
+    """One user turn, after a system turn where `system` is not empty."""
+    head = [{"role": "system", "content": system}] if system else []
+    return [*head, {"role": "user", "content": prompt}]
+
+
+def contrast_activations(
+    model: Model, pairs: Sequence[Row], r: int = 5, system: str = ""
+) -> Contrast:
+    """Head activations at the last `r` answer tokens of the safe and unsafe answers (steps 1–2).
+
+    Raises `DatasetError` for fewer than 10 pairs.
+    """
+    if len(pairs) < 10:
+        raise DatasetError(f"{len(pairs)} preference pairs; at least 10 are needed for a contrast")
+    chats = [
+        [*messages(p["prompt"], system), {"role": "assistant", "content": p[side]}]
+        for p in pairs
+        for side in ("chosen", "rejected")
+    ]
+    return Contrast(
+        acts=capture(model, chats, "heads", last(r)),
+        labels=torch.tensor([1, 0] * len(pairs)),
+        pairs=torch.arange(len(pairs)).repeat_interleave(2),
+    )
+
+
+def find_lock(
+    contrast: Contrast, k: int, selection: str = "validation", seed: int = 0
+) -> tuple[HeadDirections, Probes]:
+    """Probe every head, keep the best `k`, take their contrast directions (steps 3–4).
+
+    `selection="validation"` splits by pair, so that no question is on both sides;
+    `selection="paper"` splits by answer and averages training accuracy in, as published (the
+    released code splits single rows; one text's rows stay together here).
+    """
+    groups = contrast.pairs if selection == "validation" else None
+    probes = fit_probes(contrast.acts, contrast.labels, groups=groups, seed=seed)
+    heads = probes.top(k, by=selection)
+    lock = HeadDirections.contrast(
+        contrast.acts, contrast.labels, heads, selection=selection, seed=seed
+    )
+    return lock, probes
+
+
+def random_directions(lock: HeadDirections, seed: int) -> HeadDirections:
+    """Control: the same heads and scales along random unit vectors."""
+    generator = torch.Generator().manual_seed(seed)
+    unit = torch.randn(lock.unit.shape, generator=generator)
+    return lock.rotated(unit / unit.norm(dim=1, keepdim=True), method="random directions")
+
+
+def random_heads(contrast: Contrast, k: int, seed: int) -> HeadDirections:
+    """Control: true contrast directions of heads drawn at random."""
+    n_layers, n_heads = contrast.acts.values.shape[2:4]
+    order = torch.randperm(n_layers * n_heads, generator=torch.Generator().manual_seed(seed))
+    heads = [divmod(i, n_heads) for i in order[:k].tolist()]
+    return HeadDirections.contrast(contrast.acts, contrast.labels, heads, method="random heads")
+
+
+def shuffled_labels(
+    contrast: Contrast, heads: Sequence[tuple[int, int]], seed: int
+) -> HeadDirections:
+    """Control: contrast of the same heads with safe and unsafe swapped within random pairs."""
+    flip = torch.rand(len(contrast.labels) // 2, generator=torch.Generator().manual_seed(seed)) < 0.5
+    labels = contrast.labels ^ flip.repeat_interleave(2)
+    return HeadDirections.contrast(contrast.acts, labels, heads, method="shuffled labels")
+
+
+def cosines(a: HeadDirections, b: HeadDirections) -> dict[tuple[int, int], float]:
+    """Cosine of the directions of every head that both hold."""
+    other = dict(zip(b.cells, b.unit, strict=True))
+    return {c: float(u @ other[c]) for c, u in zip(a.cells, a.unit, strict=True) if c in other}

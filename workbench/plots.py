@@ -1,0 +1,170 @@
+"""Plotly figures: head maps, alpha curves, direction geometry, tables of numbers."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import plotly.graph_objects as go
+import torch
+
+INK, GRID = "#22303c", "#e6eaee"
+RED, BLUE, GREY, GREEN = "#c8443c", "#2f6db3", "#8a949e", "#3c8c5a"
+
+
+def _layout(figure: go.Figure, title: str, height: int = 380, **more: Any) -> go.Figure:
+    figure.update_layout(
+        title={"text": title, "x": 0, "xanchor": "left", "font": {"size": 15}},
+        template="plotly_white",
+        font={"color": INK, "size": 12},
+        height=height,
+        margin={"l": 64, "r": 24, "t": 64, "b": 52},
+        **more,
+    )
+    return figure
+
+
+def head_map(
+    values: torch.Tensor,
+    title: str,
+    *,
+    layers: Sequence[int] | None = None,
+    marked: Sequence[tuple[int, int]] = (),
+    name: str = "accuracy",
+    center: float | None = None,
+) -> go.Figure:
+    """Layers × heads heat map of `values` `[L, H]`; `marked` (layer, head) cells carry a dot.
+
+    With `center` the colours diverge around it (and it is white); else they rise from low to high.
+    """
+    n_layers, n_heads = values.shape
+    layers = list(layers or range(n_layers))
+    figure = go.Figure(
+        go.Heatmap(
+            z=values.tolist(),
+            x=list(range(n_heads)),
+            y=layers,
+            colorscale="RdBu" if center is not None else "Blues",
+            zmid=center,
+            colorbar={"title": name},
+            hovertemplate=f"layer %{{y}} head %{{x}}<br>{name} %{{z:.3f}}<extra></extra>",
+        )
+    )
+    if marked:
+        figure.add_scatter(
+            x=[h for _, h in marked],
+            y=[i for i, _ in marked],
+            mode="markers",
+            marker={"color": "white", "size": 9, "line": {"color": INK, "width": 1.5}},
+            hoverinfo="skip",
+            showlegend=False,
+        )
+    figure.update_xaxes(title="head", dtick=max(1, n_heads // 16), showgrid=False)
+    figure.update_yaxes(title="layer", dtick=max(1, n_layers // 16), showgrid=False)
+    return _layout(figure, title, height=170 + 34 * min(n_layers, 16))
+
+
+def dose_response(
+    curves: Mapping[str, Mapping[float, Sequence[float]]],
+    title: str,
+    *,
+    chosen: float | None = None,
+    usable: tuple[float, float] | None = None,
+) -> go.Figure:
+    """Rates against alpha. `curves`: name → alpha → values over seeds (mean line, min–max band)."""
+    figure = go.Figure()
+    colours = (RED, BLUE, GREY, GREEN)
+    for (name, curve), colour in zip(curves.items(), colours * 3, strict=False):
+        alphas = sorted(curve)
+        mean = [sum(curve[a]) / len(curve[a]) for a in alphas]
+        low, high = [min(curve[a]) for a in alphas], [max(curve[a]) for a in alphas]
+        figure.add_scatter(
+            x=alphas + alphas[::-1],
+            y=high + low[::-1],
+            fill="toself",
+            line={"width": 0},
+            fillcolor=colour,
+            opacity=0.15,
+            hoverinfo="skip",
+            showlegend=False,
+        )
+        figure.add_scatter(
+            x=alphas, y=mean, name=name, mode="lines+markers", line={"color": colour, "width": 2}
+        )
+    if usable:
+        figure.add_vrect(
+            x0=usable[0], x1=usable[1], fillcolor=GREEN, opacity=0.08, line_width=0
+        )
+    if chosen is not None:
+        figure.add_vline(x=chosen, line={"color": INK, "dash": "dot"}, annotation_text="chosen")
+    figure.update_xaxes(title="alpha (units of σ)")
+    figure.update_yaxes(title="share of requests", range=[-0.03, 1.03], tickformat=".0%")
+    return _layout(figure, title, legend={"orientation": "h", "y": -0.22})
+
+
+def cosine_bars(
+    cosines: Mapping[str, Mapping[tuple[int, int], float]], title: str
+) -> go.Figure:
+    """One dot per shared head: the cosine of two locks' directions, by pair of locks."""
+    figure = go.Figure()
+    for name, cells in cosines.items():
+        figure.add_box(
+            y=list(cells.values()),
+            name=f"{name} ({len(cells)} heads)",
+            boxpoints="all",
+            jitter=0.4,
+            pointpos=0,
+            marker={"size": 5},
+            text=[f"layer {i} head {h}" for i, h in cells],
+            line={"width": 1},
+        )
+    figure.update_yaxes(title="cosine", range=[-1.05, 1.05])
+    return _layout(figure, title, showlegend=False)
+
+
+def grid_map(
+    values: Mapping[tuple[Any, float], float], title: str, *, y_name: str, name: str
+) -> go.Figure:
+    """Heat map of a rate over (setting, alpha), the number written in each cell."""
+    rows = list(dict.fromkeys(key for key, _ in values))
+    columns = sorted({alpha for _, alpha in values})
+    z = [[values.get((r, a)) for a in columns] for r in rows]
+    figure = go.Figure(
+        go.Heatmap(
+            z=z,
+            x=[f"{a:g}" for a in columns],
+            y=[str(r) for r in rows],
+            zmin=0,
+            zmax=1,
+            colorscale="Blues",
+            texttemplate="%{z:.2f}",
+            colorbar={"title": name},
+        )
+    )
+    figure.update_xaxes(title="alpha", type="category", showgrid=False)
+    figure.update_yaxes(title=y_name, type="category", showgrid=False)
+    return _layout(figure, title, height=170 + 34 * len(rows))
+
+
+def table(rows: Sequence[Mapping[str, Any]], title: str) -> go.Figure:
+    """Rows of equal keys as a table; numbers to three decimals, None as a dash."""
+    columns = list(rows[0])
+    text = [[_text(row[c]) for row in rows] for c in columns]
+    widths = [max(len(c), *(len(v) for v in col)) for c, col in zip(columns, text, strict=True)]
+    figure = go.Figure(
+        go.Table(
+            columnwidth=[min(w, 46) + 4 for w in widths],
+            header={
+                "values": [f"<b>{c}</b>" for c in columns],
+                "align": "left",
+                "fill_color": GRID,
+            },
+            cells={"values": text, "align": "left", "height": 26, "fill_color": "white"},
+        )
+    )
+    long = sum(max(1, -(-max(len(c[i]) for c in text) // 46)) for i in range(len(rows)))
+    return _layout(figure, title, height=130 + 28 * long)
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return "–"
+    return f"{value:.3f}" if isinstance(value, float) else str(value)
