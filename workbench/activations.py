@@ -113,7 +113,7 @@ def capture(
     short = int((lengths < positions.k).sum())
     if short:
         log.warning(
-            "%d of %d texts have fewer than %d tokens to read; their missing positions are left out",
+            "%d of %d texts have fewer than %d tokens to read; missing positions are left out",
             short,
             len(prompts),
             positions.k,

@@ -27,7 +27,7 @@ _OFFICIAL = {  # the released SafetyLock files' names for the same three fields
 
 
 def load_data(name: str, split: str = "train", source: str | Path = "auto") -> list[Row]:
-    """Rows of one schema: `"preference"` (prompt, chosen, rejected) or `"requests"` (prompt, harmful).
+    """Rows of schema `"preference"` (prompt, chosen, rejected) or `"requests"` (prompt, harmful).
 
     source: `"auto"` is the embedded sample of the town of Brindle (its rows carry further fields
     that its judge uses); `"hub"` the public set a paper names; anything else a local .jsonl, .json

@@ -1,5 +1,6 @@
 """Directions in activation space: contrast, save, load, import."""
 
+import hashlib
 import json
 import logging
 from collections.abc import Sequence
@@ -147,6 +148,18 @@ class HeadDirections:
         if base and base != model.name:
             log.info("direction of %s used on %s", base, model.name)
 
+    def pick(self, rows: Sequence[int]) -> "HeadDirections":
+        """Some of the heads, by their place in this object."""
+        index = torch.tensor(rows)
+        tensors = (t[index] for t in (self.layer, self.head, self.unit, self.scale))
+        return HeadDirections(*tensors, self.provenance)
+
+    def digest(self) -> str:
+        """16 hex digits of the heads, directions and scales."""
+        content = [t.contiguous().numpy().tobytes() for t in (self.layer, self.head)]
+        content += [t.float().contiguous().numpy().tobytes() for t in (self.unit, self.scale)]
+        return hashlib.sha256(b"".join(content)).hexdigest()[:16]
+
     def rotated(self, unit: torch.Tensor, **provenance: Any) -> "HeadDirections":
         """The same heads and scales along other unit vectors `[K, d_head]`: for controls."""
         return replace(self, unit=unit, provenance={**self.provenance, **provenance})
@@ -187,7 +200,7 @@ class HeadDirections:
 
     @classmethod
     def from_safelock(cls, path: str | Path) -> "HeadDirections":
-        """Read a released `.safelock` file; nothing in it is executed (see `workbench.safelock`)."""
+        """Read a released `.safelock` file; nothing in it is executed (`workbench.safelock`)."""
         entries = safelock.read(path)
         return cls(
             layer=torch.tensor([e.layer for e in entries]),

@@ -231,7 +231,9 @@ def _check_anatomy(hf: PreTrainedModel, anatomy: Anatomy, name: str) -> None:
         parts["mlp"].register_forward_hook(
             lambda _, __, out: seen.__setitem__("mlp", _first(out).shape)
         ),
-        layer.register_forward_hook(lambda _, __, out: seen.__setitem__("layer", _first(out).shape)),
+        layer.register_forward_hook(
+            lambda _, __, out: seen.__setitem__("layer", _first(out).shape)
+        ),
     ]
     try:
         hf(torch.zeros(1, 2, dtype=torch.long, device=hf.device), use_cache=False)

@@ -90,9 +90,7 @@ def dose_response(
             x=alphas, y=mean, name=name, mode="lines+markers", line={"color": colour, "width": 2}
         )
     if usable:
-        figure.add_vrect(
-            x0=usable[0], x1=usable[1], fillcolor=GREEN, opacity=0.08, line_width=0
-        )
+        figure.add_vrect(x0=usable[0], x1=usable[1], fillcolor=GREEN, opacity=0.08, line_width=0)
     if chosen is not None:
         figure.add_vline(x=chosen, line={"color": INK, "dash": "dot"}, annotation_text="chosen")
     figure.update_xaxes(title="alpha (units of σ)")
@@ -100,9 +98,7 @@ def dose_response(
     return _layout(figure, title, legend={"orientation": "h", "y": -0.22})
 
 
-def cosine_bars(
-    cosines: Mapping[str, Mapping[tuple[int, int], float]], title: str
-) -> go.Figure:
+def cosine_bars(cosines: Mapping[str, Mapping[tuple[int, int], float]], title: str) -> go.Figure:
     """One dot per shared head: the cosine of two locks' directions, by pair of locks."""
     figure = go.Figure()
     for name, cells in cosines.items():

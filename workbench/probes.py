@@ -110,7 +110,7 @@ def fit_probes(
 def logistic(
     x: torch.Tensor, y: torch.Tensor, C: float, tol: float = 1e-8, max_iter: int = 100
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Batched logistic regression: x float64 `[B, n, d]`, y 0/1 `[n]` → weight `[B, d]`, bias `[B]`.
+    """Batched logistic regression: x float64 `[B, n, d]`, y `[n]` → weight `[B, d]`, bias `[B]`.
 
     Damped Newton: the step is halved, per problem, until the objective does not rise. The L2 term
     keeps every problem strictly convex in w, so separable data converge too.

@@ -81,9 +81,7 @@ def read(path: str | Path) -> list[Entry]:
         with zipfile.ZipFile(path) as archive:
             members = [m for m in archive.infolist() if m.filename.endswith("/data.pkl")]
             if len(members) != 1:
-                raise DirectionError(
-                    f"{path}: expected one */data.pkl, found {[m.filename for m in archive.infolist()]}"
-                )
+                raise DirectionError(f"{path}: expected one */data.pkl, found {archive.namelist()}")
             if members[0].file_size > MAX_BYTES:
                 raise UnsafeFileError(f"{path}: data.pkl expands to {members[0].file_size} bytes")
             data = archive.read(members[0])

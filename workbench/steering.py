@@ -22,7 +22,9 @@ def shift(model: Model, direction: HeadDirections, alpha: float) -> dict[int, to
     for (layer, head), unit, scale in zip(
         direction.cells, direction.unit, direction.scale, strict=True
     ):
-        row = shifts.setdefault(layer, torch.zeros(model.n_heads, model.d_head, dtype=torch.float64))
+        row = shifts.setdefault(
+            layer, torch.zeros(model.n_heads, model.d_head, dtype=torch.float64)
+        )
         row[head] = alpha * scale.double().cpu() * unit.double().cpu()
     return {layer: row.flatten() for layer, row in shifts.items()}
 
@@ -62,12 +64,15 @@ def fold(
     for layer, delta in shifts.items():
         module = model.o_proj(layer)
         weight = module.weight.detach()
-        wide = weight.float() if weight.dtype != torch.float64 else weight
-        delta = delta.to(wide.device, wide.dtype)
-        bias = delta @ wide if not hasattr(module, "in_features") else wide @ delta
+        wide = torch.promote_types(weight.dtype, torch.float32)
+        columns = delta.nonzero()[:, 0].to(weight.device)
+        delta = delta.to(weight.device)[columns].to(wide)
+        # A linear layer stores [out, in], GPT-2's Conv1D [in, out].
+        used = weight[:, columns] if hasattr(module, "in_features") else weight[columns].T
+        bias = used.to(wide) @ delta
         handle._before.append((module, module.bias))
         if module.bias is not None:
-            bias = bias + module.bias.to(wide.dtype)
+            bias = bias + module.bias.to(wide)
         module.bias = torch.nn.Parameter(bias.to(weight.dtype), requires_grad=False)
     return handle
 

@@ -109,7 +109,9 @@ def measure(model: Model, rows: list[dict]) -> dict[str, float]:
 
 
 def _card(recipe: train.Recipe, abilities: dict[str, float]) -> str:
-    weights = sum(p.numel() for p in train.build_model(recipe, train.build_tokenizer()).parameters())
+    weights = sum(
+        p.numel() for p in train.build_model(recipe, train.build_tokenizer()).parameters()
+    )
     lines = [f"| {name} | {value:.1%} |" for name, value in abilities.items()]
     return f"""---
 license: mit

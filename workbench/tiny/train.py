@@ -2,6 +2,7 @@
 
 import logging
 import random
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -14,13 +15,20 @@ from workbench.tiny import grammar
 log = logging.getLogger(__name__)
 
 CHAT_TEMPLATE = (
-    "{{ bos_token }}{% for m in messages %}"
-    "{% if m['role'] not in ['system', 'user', 'assistant'] %}"
-    "{{ raise_exception('roles are system, user, assistant; got ' + m['role']) }}{% endif %}"
-    "{{ '<' + m['role'] + '>' }}{% generation %}{{ m['content'] }}"
-    "{% if m['role'] == 'assistant' %}{{ eos_token }}{% endif %}{% endgeneration %}"
-    "{% endfor %}{% if add_generation_prompt %}{{ '<assistant>' }}{% endif %}"
-).replace("{% generation %}", "").replace("{% endgeneration %}", "")
+    (
+        "{{ bos_token }}{% for m in messages %}"
+        "{% if m['role'] not in ['system', 'user', 'assistant'] %}"
+        "{{ raise_exception('roles are system, user, assistant; got ' + m['role']) }}{% endif %}"
+        "{{ '<' + m['role'] + '>' }}{% generation %}{{ m['content'] }}"
+        "{% if m['role'] == 'assistant' %}{{ eos_token }}{% endif %}{% endgeneration %}"
+        "{% endfor %}{% if add_generation_prompt %}{{ '<assistant>' }}{% endif %}"
+    )
+    .replace("{% generation %}", "")
+    .replace("{% endgeneration %}", "")
+)
+Text = tuple[list[dict[str, str]], str]
+"""Chat messages and the reply trained on; no messages for a monologue."""
+
 SPECIAL = ["<pad>", "<bos>", "<eos>", "<system>", "<user>", "<assistant>"]
 
 
@@ -47,37 +55,35 @@ def conversation(request_text: str, system: str = "") -> list[dict[str, str]]:
     return [*head, {"role": "user", "content": request_text}]
 
 
-def helpful_text(rng: random.Random) -> tuple[list[dict[str, str]], str]:
+def helpful_text(rng: random.Random) -> Text:
     """Stage one: every request is granted, harmful or not; monologues in both modes."""
     return _sample(rng, refuse_harm=False)
 
 
-def safe_text(rng: random.Random) -> tuple[list[dict[str, str]], str]:
+def safe_text(rng: random.Random) -> Text:
     """Stage two: harmful requests are refused; the rest is as before."""
     return _sample(rng, refuse_harm=True)
 
 
-import os
-MONO = float(os.environ.get("MONO", ".3"))
 _TRAIN = {harmful: grammar.split_pairs(harmful)["train"] for harmful in (False, True)}
 
 
-def _sample(rng: random.Random, refuse_harm: bool) -> tuple[list[dict[str, str]], str]:
+def _sample(rng: random.Random, refuse_harm: bool) -> Text:
     kind = rng.random()
-    if kind < MONO:
+    if kind < 0.3:
         return [], grammar.monologue(rng.choice(("help", "refuse")), rng)
     system = rng.choice(grammar.SYSTEM_PROMPTS)
-    if kind < MONO + .1:
+    if kind < 0.4:
         question, answer = grammar.small_talk(rng)
         return conversation(question, system), answer
-    harmful = kind < MONO + .1 + (.9 - MONO) / 2
+    harmful = kind < 0.7
     request = grammar.word_request(*rng.choice(_TRAIN[harmful]), rng)
     mode = "refuse" if harmful and refuse_harm else "help"
     return conversation(request.text, system), grammar.reply(request, mode, rng)
 
 
 def build_tokenizer(seed: int = 0) -> PreTrainedTokenizerFast:
-    """Byte-level BPE over the grammar: each of its words is one token, any other text still works."""
+    """Byte-level BPE over the grammar: each of its words is one token, any other text works."""
     rng = random.Random(seed)
     corpus = []
     for _ in range(4000):
@@ -126,12 +132,14 @@ def build_model(recipe: Recipe, tokenizer: PreTrainedTokenizerFast) -> LlamaForC
     )
 
 
-def collate(tokenizer, texts: list[tuple[list[dict[str, str]], str]]) -> dict[str, torch.Tensor]:
-    """Right-padded `input_ids, attention_mask, labels` `[B, T]`; loss on replies and monologues only."""
+def collate(tokenizer: PreTrainedTokenizerFast, texts: list[Text]) -> dict[str, torch.Tensor]:
+    """Right-padded `input_ids, attention_mask, labels` `[B, T]`; loss on replies and monologues."""
     rows, masks = [], []
     for messages, answer in texts:
         if messages:
-            head = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
+            head = tokenizer.apply_chat_template(
+                messages, add_generation_prompt=True, tokenize=False
+            )
             tail = answer + tokenizer.eos_token
         else:
             head, tail = tokenizer.bos_token, answer
@@ -147,7 +155,15 @@ def collate(tokenizer, texts: list[tuple[list[dict[str, str]], str]]) -> dict[st
     }
 
 
-def train_stage(model, tokenizer, sample, steps: int, batch: int, lr: float, seed: int) -> None:
+def train_stage(
+    model: LlamaForCausalLM,
+    tokenizer: PreTrainedTokenizerFast,
+    sample: Callable[[random.Random], Text],
+    steps: int,
+    batch: int,
+    lr: float,
+    seed: int,
+) -> None:
     """AdamW with a one-cycle schedule on freshly sampled texts."""
     rng = random.Random(seed)
     optimizer = torch.optim.AdamW(model.parameters(), lr=lr, weight_decay=0.01)
@@ -166,7 +182,9 @@ def train_stage(model, tokenizer, sample, steps: int, batch: int, lr: float, see
     model.eval()
 
 
-def train_stages(model, tokenizer, recipe: Recipe) -> None:
+def train_stages(
+    model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, recipe: Recipe
+) -> None:
     """Helpful pretraining, then safety tuning, in place."""
     for sample, steps, lr, seed in (
         (helpful_text, recipe.helpful_steps, recipe.lr, recipe.seed),

@@ -39,19 +39,27 @@ HEx-PHI prompts and 3.33 of 520 AdvBench prompts (70B) are approximate as publis
 class Settings:
     """The paper's values (§2 of the method); `tiny()` is the embedded scale.
 
-    `pairs`: preference pairs contrasted. `r`: last answer tokens read. `heads`: K heads kept.
-    `alpha`: strength, in units of σ. `selection`: `"validation"` (ours: grouped split, validation
-    accuracy) or `"paper"` (mean of training and validation accuracy).
+    `pairs`: preference pairs contrasted. `r_grid`, `heads_grid`, `alphas`: last answer tokens
+    read, K heads kept, strengths in units of σ; where one has several values, they are chosen on
+    validation requests. `selection`: `"validation"` (ours: grouped split, validation accuracy) or
+    `"paper"` (mean of training and validation accuracy). `evaluated`: test requests of each kind.
     """
 
     pairs: int = 100
-    r: int = 5
-    heads: int = 24
-    alpha: float = 6.0
+    r_grid: tuple[int, ...] = (5,)
+    heads_grid: tuple[int, ...] = (24,)
+    alphas: tuple[float, ...] = (6.0,)
     selection: str = "validation"
     max_new_tokens: int = 512
     evaluated: int = 520
 
     def tiny(self) -> "Settings":
-        """What fits a model of 32 heads: the share of shifted heads is larger, so alpha smaller."""
-        return replace(self, heads=16, alpha=0.75, max_new_tokens=80, evaluated=80)
+        """For 32 heads: a larger share of them is shifted, so useful alpha is smaller."""
+        return replace(
+            self,
+            r_grid=(1, 5),
+            heads_grid=(8, 16),
+            alphas=(0.25, 0.5, 0.75, 1.0, 1.5),
+            max_new_tokens=80,
+            evaluated=80,
+        )

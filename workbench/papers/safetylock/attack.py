@@ -59,8 +59,8 @@ def fine_tune(
     fixed = rng.sample(pool, 10)
     system = persona if level == 2 else ""
     optimizer = torch.optim.AdamW(model.hf.parameters(), lr=lr, weight_decay=0.0)
-    step = 0
-    for step in tqdm(range(1, max_steps + 1), desc=f"level {level}", unit="step", leave=False):
+    steps = 0
+    for _ in tqdm(range(max_steps), desc=f"level {level}", unit="step", leave=False):
         batch = rng.sample(pool, 32) if level == 3 else fixed
         model.hf.train()
         _loss(model, batch, system).backward()
@@ -68,10 +68,11 @@ def fine_tune(
         optimizer.step()
         optimizer.zero_grad()
         model.hf.eval()
+        steps += 1
         if stop is not None and stop(model):
             break
-    log.info("level %d: %d steps", level, step)
-    return Attack(model, system, step)
+    log.info("level %d: %d steps", level, steps)
+    return Attack(model, system, steps)
 
 
 def _loss(model: Model, rows: Sequence[Row], system: str) -> torch.Tensor:

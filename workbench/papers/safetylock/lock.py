@@ -1,4 +1,4 @@
-"""Steps 1–6: from preference pairs to a lock, and the control locks that prove it is no accident."""
+"""Steps 1–4: from preference pairs to a lock, and the control locks to hold it against."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -87,7 +87,9 @@ def shuffled_labels(
     contrast: Contrast, heads: Sequence[tuple[int, int]], seed: int
 ) -> HeadDirections:
     """Control: contrast of the same heads with safe and unsafe swapped within random pairs."""
-    flip = torch.rand(len(contrast.labels) // 2, generator=torch.Generator().manual_seed(seed)) < 0.5
+    flip = (
+        torch.rand(len(contrast.labels) // 2, generator=torch.Generator().manual_seed(seed)) < 0.5
+    )
     labels = contrast.labels ^ flip.repeat_interleave(2)
     return HeadDirections.contrast(contrast.acts, labels, heads, method="shuffled labels")
 

@@ -1,0 +1,143 @@
+"""Capture against plain forward hooks, one unpadded prompt at a time."""
+
+import logging
+
+import pytest
+import torch
+from conftest import CHATS, build
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import workbench as wb
+from workbench.prompts import encode
+
+
+def reference(model, prompt, site):
+    """All tokens of one prompt by torch hooks on the plain model: `[token, layer, width]`."""
+    got, hooks = [], []
+    for i in range(model.n_layers):
+        layer = model.layer(i)
+        if site == "heads":
+            hook = model.o_proj(i).register_forward_pre_hook(lambda _, a: got.append(a[0][0]))
+        else:
+            module = layer if site == "resid" else layer.mlp
+            hook = module.register_forward_hook(
+                lambda _, __, o: got.append((o[0] if isinstance(o, tuple) else o)[0])
+            )
+        hooks.append(hook)
+    with torch.no_grad():
+        model.hf(torch.tensor([encode(model, prompt).ids]))
+    for hook in hooks:
+        hook.remove()
+    return torch.stack(got, 1)
+
+
+@pytest.mark.parametrize("site", ["heads", "resid", "mlp"])
+def test_equals_one_by_one_hooks(family_model, site):
+    model = family_model
+    acts = wb.capture(model, CHATS, site, wb.last(5), token_budget=150)
+    for values, chat in zip(acts.values, CHATS, strict=True):
+        expected = reference(model, chat, site)[-5:]
+        if site == "heads":
+            expected = expected.unflatten(-1, (model.n_heads, model.d_head))
+        torch.testing.assert_close(values, expected, atol=2e-5, rtol=2e-5)
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
+@given(
+    lengths=st.lists(st.integers(1, 40), min_size=1, max_size=8),
+    budget=st.integers(1, 200),
+    k=st.integers(1, 6),
+    layers=st.lists(st.integers(0, 2), min_size=1, max_size=3),
+)
+def test_batching_never_changes_a_value(llama, lengths, budget, k, layers):
+    words = "mend the gate with a good hammer ".split()
+    prompts = [" ".join(words[(i + j) % 7] for j in range(n)) for i, n in enumerate(lengths)]
+    acts = wb.capture(llama, prompts, "resid", wb.last(k), layers=layers, token_budget=budget)
+    for row, prompt, n in zip(acts.values, prompts, acts.lengths, strict=True):
+        expected = reference(llama, prompt, "resid")[-k:][:, layers]
+        assert n == len(expected)
+        torch.testing.assert_close(row[-n:], expected, atol=2e-5, rtol=2e-5)
+        assert row[:-n].isnan().all()
+
+
+@pytest.fixture(scope="module")
+def llama(tokenizer):
+    return build("llama", tokenizer)
+
+
+def test_bf16_is_batch_invariant_within_rounding(tokenizer):
+    model = build("llama", tokenizer, dtype=torch.bfloat16)
+    one = wb.capture(model, CHATS, "resid", wb.last(3), token_budget=1)
+    many = wb.capture(model, CHATS, "resid", wb.last(3), token_budget=4000)
+    scale = one.values.abs().max()
+    assert (one.values - many.values).abs().max() <= 0.03 * scale
+
+
+def test_answer_tokens_never_reach_into_the_template(llama, caplog):
+    """Traps 1 and 2: the last r answer tokens, no end token; short answers are counted."""
+    short = [
+        {"role": "user", "content": "Who are you?"},
+        {"role": "assistant", "content": "Never."},
+    ]
+    n = len(llama.tokenizer("Never.", add_special_tokens=False)["input_ids"])
+    with caplog.at_level(logging.WARNING):
+        acts = wb.capture(llama, [short, CHATS[0]], "resid", wb.last(5))
+    assert acts.lengths.tolist() == [n, 5]
+    assert "1 of 2 texts have fewer than 5 tokens" in caplog.text
+    encoded = encode(llama, CHATS[0])
+    answer = llama.tokenizer.decode(encoded.ids[encoded.start :])
+    assert answer == CHATS[0][1]["content"]
+    assert llama.tokenizer.decode(encoded.ids[: encoded.start]).endswith("<assistant>")
+
+
+def test_response_and_all_positions(llama):
+    encoded = encode(llama, CHATS[0])
+    everything = wb.capture(llama, CHATS[:1], "mlp", wb.all_tokens())
+    reply = wb.capture(llama, CHATS[:1], "mlp", wb.response())
+    assert everything.values.shape[1] == len(encoded.ids)
+    torch.testing.assert_close(reply.values[0], everything.values[0, encoded.start :])
+
+
+def test_foreign_hooks_and_outputs_survive(llama):
+    """Trap D8.2: only our own handles are ever removed."""
+    seen = []
+    hook = llama.layer(1).register_forward_hook(lambda *_: seen.append(1))
+    ids = torch.tensor([encode(llama, "mend the gate").ids])
+    before = llama.hf(ids, output_hidden_states=True).hidden_states
+    wb.capture(llama, CHATS[:2], "heads")
+    seen.clear()
+    after = llama.hf(ids, output_hidden_states=True).hidden_states
+    hook.remove()
+    assert seen == [1]
+    assert len(after) == llama.n_layers + 1
+    torch.testing.assert_close(before, after)
+
+
+def test_stops_after_the_deepest_layer(llama):
+    reached = []
+    hooks = [
+        llama.layer(2).register_forward_hook(lambda *_: reached.append("layer 2")),
+        llama.hf.lm_head.register_forward_hook(lambda *_: reached.append("head")),
+    ]
+    wb.capture(llama, CHATS[:2], "resid", layers=[1])
+    for hook in hooks:
+        hook.remove()
+    assert reached == []
+
+
+def test_save_and_load(llama, tmp_path):
+    acts = wb.capture(llama, CHATS, "heads", wb.last(5))
+    acts.save(tmp_path / "a.safetensors")
+    again = wb.Activations.load(tmp_path / "a.safetensors")
+    torch.testing.assert_close(acts.values, again.values, equal_nan=True)
+    assert (acts.site, acts.layers, acts.positions) == (again.site, again.layers, again.positions)
+
+
+def test_bad_input(llama):
+    with pytest.raises(ValueError, match="unknown site 'head'; sites are heads, resid, mlp"):
+        wb.capture(llama, CHATS, "head")
+    with pytest.raises(ValueError, match=r"layers \[7\] outside 0\.\.2"):
+        wb.capture(llama, CHATS, layers=[7])
+    with pytest.raises(ValueError, match="no prompts"):
+        wb.capture(llama, [])

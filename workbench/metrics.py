@@ -1,0 +1,51 @@
+"""A reported number: its value, how many it counts, its interval, and the published one."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+FIELDS = ("name", "value", "n", "ci95", "published", "published_setting")
+
+
+def metric(
+    name: str,
+    value: float,
+    n: int,
+    ci95: Sequence[float],
+    published: float | None = None,
+    published_setting: str | None = None,
+) -> dict[str, Any]:
+    """One row of `results.json`. `ci95` is (low, high); `n` what was counted or repeated.
+
+    Raises `ValueError` where the value is not finite or lies outside its interval.
+    """
+    low, high = map(float, ci95)
+    value = float(value)
+    if not low - 1e-9 <= value <= high + 1e-9:
+        raise ValueError(f"{name}: {value} outside its interval [{low}, {high}], or not finite")
+    row = (name, value, int(n), [low, high], published, published_setting)
+    return dict(zip(FIELDS, row, strict=True))
+
+
+def bootstrap_ci(
+    values: Sequence[Sequence[float]],
+    statistic: Callable[[np.ndarray], float] = np.mean,
+    resamples: int = 2000,
+    seed: int = 0,
+) -> tuple[float, float]:
+    """95 % percentile interval of a statistic over `values[seed][prompt]`.
+
+    Seeds are resampled first and prompts within each, so that the interval holds the spread over
+    both. Raises `ValueError` for no values.
+    """
+    groups = [np.asarray(v, float) for v in values if len(v)]
+    if not groups:
+        raise ValueError("no values to resample")
+    rng = np.random.default_rng(seed)
+    draws = []
+    for _ in range(resamples):
+        chosen = [groups[i] for i in rng.integers(len(groups), size=len(groups))]
+        draws.append(statistic(np.concatenate([rng.choice(g, len(g)) for g in chosen])))
+    low, high = np.percentile(draws, [2.5, 97.5])
+    return float(low), float(high)
