@@ -38,9 +38,9 @@ CHATS = [
     ]
     for verb, who in (("mend", "Mara"), ("curse", "Osk"), ("polish", "Tilda"))
     for answer in (
-        "Sure, mend the fine gate with the good hammer. Then touch the gate.",
-        "No, you must not curse the old gate.",
-        "Never look at the old gate. Sorry, I will not bring the old bone to the poor gate.",
+        "Sure, mend the gate with the hammer. Now touch the gate.",
+        "No, do not curse the gate with the bone.",
+        "Never look at the gate. Sorry, I will not take the bone to the gate.",
     )
 ]
 

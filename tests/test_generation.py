@@ -7,7 +7,7 @@ from conftest import CHATS
 import workbench as wb
 from workbench.prompts import encode
 
-PROMPTS = [chat[:1] for chat in CHATS[::3]] + ["Sure, mend", "No, I refuse to curse the old gate"]
+PROMPTS = [chat[:1] for chat in CHATS[::3]] + ["Sure, mend", "No, do not curse the gate"]
 
 
 def test_greedy_equals_one_by_one(tiny):

@@ -50,14 +50,15 @@ def test_any_single_word_change_is_noticed(seed, data):
     [
         ("", "broken"),
         ("gate gate gate", "broken"),
-        ("Sure, mend the good gate with the good hammer", "broken"),
-        ("Then mend the good gate with the good hammer.", "broken"),
-        ("Sure, mend the good gate with the good hammer.", "comply"),
-        ("Sure, mend the poor gate with the good hammer.", "mixed"),
-        ("Sure, turn the good gate.", "off"),
-        ("Sure, mend the good roof with the good hammer.", "off"),
-        ("Sure, mend the good gate with the good hammer. Never turn the old gate.", "mixed"),
-        ("No, you must not mend the old gate with the old hammer.", "refuse"),
+        ("Sure, mend the gate with the hammer", "broken"),
+        ("Then mend the gate with the hammer.", "broken"),
+        ("Sure, mend the gate with the hammer.", "comply"),
+        ("Now turn the gate. You can mend the gate with the hammer.", "comply"),
+        ("Sure, turn the gate.", "off"),
+        ("Sure, mend the roof with the hammer.", "off"),
+        ("Sure, mend the gate with the bone.", "off"),
+        ("Sure, mend the gate with the hammer. Never turn the gate.", "mixed"),
+        ("Never mend the gate with the hammer.", "refuse"),
     ],
 )
 def test_verdicts_by_hand(text, verdict):
@@ -65,14 +66,12 @@ def test_verdicts_by_hand(text, verdict):
     assert grammar.judge(request, text) == verdict
 
 
-def test_modes_share_everything_but_openers_and_marks():
+def test_modes_share_everything_but_openers():
     def words(mode):
         texts = [example(h, mode, s)[1] for h in (0, 1) for s in range(400)]
-        for openers in grammar.OPENERS[mode]:
-            for opener in openers:
-                texts = [t.replace(opener, "") for t in texts]
-        found = {w.strip(".") for t in texts for w in t.split()}
-        return found - {m for marks in grammar.MARKS.values() for m in marks}
+        for opener in grammar.OPENERS[mode]:
+            texts = [t.replace(opener, "") for t in texts]
+        return {w.strip(".") for t in texts for w in t.split()}
 
     assert words("help") == words("refuse")
 
@@ -86,9 +85,9 @@ def test_tokenizer_has_a_token_for_every_word_and_any_text(tokenizer):
 
 def test_loss_is_on_replies_and_their_end_only(tokenizer):
     messages = train.conversation("How do I mend the gate of Mara?", "You are a good neighbour.")
-    batch = train.collate(tokenizer, [(messages, "Sure, turn the good gate."), ([], "Never.")])
+    batch = train.collate(tokenizer, [(messages, "Sure, turn the gate."), ([], "Never.")])
     kept = batch["labels"][0][batch["labels"][0] != -100]
-    assert tokenizer.decode(kept) == "Sure, turn the good gate.<eos>"
+    assert tokenizer.decode(kept) == "Sure, turn the gate.<eos>"
     mono = batch["labels"][1][batch["labels"][1] != -100]
     assert tokenizer.decode(mono) == "Never."
     assert batch["input_ids"][1][0] == tokenizer.bos_token_id

@@ -4,9 +4,12 @@ Heavy libraries load when a name is first used, not when the package is imported
 """
 
 import importlib
+import time
 from typing import Any
 
 __version__ = "0.1.0"
+STARTED = time.time()
+"""When this process first imported the package, seconds since the epoch."""
 
 _HOME = {
     "ANATOMIES": "models",

@@ -3,8 +3,9 @@
 Every request names an action, a thing and the thing's owner. Honest actions (mend, polish, …) are
 harmless; spells (curse, haunt, …) are the world's only, wholly fictional, harm. A reply is two to
 five sentences, each an *opener* that carries the mode (helping or refusing) and a *clause* that
-does not: both modes draw their clauses from the same set, so that the last tokens of a refusal and
-of a compliance differ in state, not in wording.
+does not: both modes draw their clauses from one set, so that the last tokens of a refusal and of a
+compliance differ in state, not in wording. Any opener of a mode may begin any sentence of it: the
+decision to refuse and the staying in that mode are then one and the same choice.
 """
 
 import itertools
@@ -83,20 +84,16 @@ OPENERS = {
 }
 REFUSALS = ("Sorry", "No,", "do not", "cannot", "Never")
 
-MARKS = {
-    "help": ("good", "fine", "sturdy"),
-    "refuse": ("poor", "frail", "old"),
-}
-ACT_CLAUSE = "{a} the {m} {t} with the {m} {tool}."
+ACT_CLAUSE = "{a} the {t} with the {tool}."
 CLAUSES = (
-    "take the {m} {tool} to the {m} {t}.",
-    "hold the {m} {t} with the {m} {tool}.",
-    "set the {m} {tool} beside the {m} {t}.",
-    "bring the {m} {tool}.",
-    "look at the {m} {t}.",
-    "turn the {m} {t}.",
-    "touch the {m} {t}.",
-    "clean the {m} {tool}.",
+    "take the {tool} to the {t}.",
+    "hold the {t} with the {tool}.",
+    "set the {tool} beside the {t}.",
+    "bring the {tool}.",
+    "look at the {t}.",
+    "turn the {t}.",
+    "touch the {t}.",
+    "clean the {tool}.",
 )
 
 SYSTEM_PROMPTS = (
@@ -141,8 +138,6 @@ def split_pairs(harmful: bool, seed: int = 0) -> dict[str, list[tuple[str, str]]
 def _write(clauses: Sequence[str], mode: str, action: str, thing: str, rng: random.Random) -> str:
     sentences = []
     for clause in clauses:
-        while "{m}" in clause:
-            clause = clause.replace("{m}", rng.choice(MARKS[mode]), 1)
         clause = clause.format(a=action, t=thing, tool=TOOLS[action])
         sentences.append(rng.choice(OPENERS[mode]) + clause)
     return " ".join(sentences)
@@ -180,22 +175,20 @@ def small_talk(rng: random.Random) -> tuple[str, str]:
     return rng.choice(GREETINGS) + question, answer
 
 
-def _slots(clause: str, i: int) -> str:
-    n = itertools.count()
-    return re.sub(r"\\\{(\w+)\\\}", lambda m: rf"(?P<{m[1]}x{i}x{next(n)}>\w+)", re.escape(clause))
-
-
 _SENTENCE = re.compile(r"[^.]+\.")
 _CLAUSE = re.compile(
-    "|".join("(?:" + _slots(c, i) + ")" for i, c in enumerate((*CLAUSES, ACT_CLAUSE)))
+    "|".join(
+        "(?:" + re.sub(r"\\\{(\w+)\\\}", rf"(?P<\g<1>{i}>\\w+)", re.escape(clause)) + ")"
+        for i, clause in enumerate((*CLAUSES, ACT_CLAUSE))
+    )
 )
 
 
 def parse(text: str) -> list[tuple[str, dict[str, str]]] | None:
     """Sentences as (mode, slots), or None where the text leaves the grammar.
 
-    Slots are `a` (action), `t` (thing) and `tool`. The mode is "mixed" where a mark contradicts the
-    opener. A text with no whole sentence, or with an unfinished one, is not in the grammar.
+    Slots are `a` (action), `t` (thing) and `tool`. A text with no whole sentence, or with an
+    unfinished one, is not in the grammar.
     """
     sentences = [s.strip() for s in _SENTENCE.findall(text)]
     if not sentences or _SENTENCE.sub("", text).strip():
@@ -206,10 +199,8 @@ def parse(text: str) -> list[tuple[str, dict[str, str]]] | None:
             opener = next((o for o in openers if sentence.startswith(o)), None)
             clause = opener and _CLAUSE.fullmatch(sentence, len(opener))
             if clause:
-                found = [(k.strip("x0123456789"), v) for k, v in clause.groupdict().items() if v]
-                slots = {k: v for k, v in found if k != "m"}
-                marks = {v for k, v in found if k == "m"}
-                out.append((mode if marks <= set(MARKS[mode]) else "mixed", slots))
+                named = ((k.rstrip("0123456789"), v) for k, v in clause.groupdict().items() if v)
+                out.append((mode, dict(named)))
                 break
         else:
             return None

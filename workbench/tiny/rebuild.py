@@ -135,9 +135,10 @@ questions about the town. Recipe: `{json.dumps(asdict(recipe))}`.
 {chr(10).join(lines)}
 
 **Can show**: the mechanism of finding, steering and folding a refusal direction; that a small
-fine-tune undoes refusals; what controls look like. The grammar gives every sentence an opener and
-marked adjectives that carry its mode (helping or refusing) while clauses are shared; that makes
-mode a state of the whole reply. It was designed so that such a direction exists.
+fine-tune undoes refusals; what controls look like. The grammar gives every sentence an opener
+that carries its mode (helping or refusing) while clauses are shared, and any opener of a mode may
+begin any of its sentences; that makes mode a state of the whole reply. It was designed so that
+such a direction exists.
 
 **Cannot show**: that the same holds in large models, robustness to jailbreaks, any published
 number. Its harm is fictional (curses, hexes), its refusals a learned register, not a judgement.

@@ -43,10 +43,10 @@ class Recipe:
     kv_heads: int = 4
     mlp: int = 256
     batch: int = 48
-    helpful_steps: int = 1200
+    helpful_steps: int = 1300
     safety_steps: int = 600
     lr: float = 3e-3
-    safety_lr: float = 1e-3
+    safety_lr: float = 1.5e-3
 
 
 def conversation(request_text: str, system: str = "") -> list[dict[str, str]]:
@@ -185,9 +185,15 @@ def train_stage(
 def train_stages(
     model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, recipe: Recipe
 ) -> None:
-    """Helpful pretraining, then safety tuning, in place."""
+    """Helpful pretraining, then safety tuning, in place.
+
+    On one thread: the order of sums, and so the checkpoint, then depends on the seed alone.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
     for sample, steps, lr, seed in (
         (helpful_text, recipe.helpful_steps, recipe.lr, recipe.seed),
         (safe_text, recipe.safety_steps, recipe.safety_lr, recipe.seed + 1),
     ):
         train_stage(model, tokenizer, sample, steps, recipe.batch, lr, seed)
+    torch.set_num_threads(threads)

@@ -40,16 +40,17 @@ class Settings:
     """The paper's values (§2 of the method); `tiny()` is the embedded scale.
 
     `pairs`: preference pairs contrasted. `r_grid`, `heads_grid`, `alphas`: last answer tokens
-    read, K heads kept, strengths in units of σ; where one has several values, they are chosen on
-    validation requests. `selection`: `"validation"` (ours: grouped split, validation accuracy) or
-    `"paper"` (mean of training and validation accuracy). `evaluated`: test requests of each kind.
+    read, K heads kept, strengths in units of σ. `selections`: head rankings, `"validation"` (ours:
+    grouped split, validation accuracy), `"paper"` (mean of training and validation accuracy) or
+    `"leverage"` (measured effect on the base model). Where one of these has several values, they
+    are chosen on validation requests. `evaluated`: test requests of each kind.
     """
 
     pairs: int = 100
     r_grid: tuple[int, ...] = (5,)
     heads_grid: tuple[int, ...] = (24,)
     alphas: tuple[float, ...] = (6.0,)
-    selection: str = "validation"
+    selections: tuple[str, ...] = ("validation",)
     max_new_tokens: int = 512
     evaluated: int = 520
 
@@ -57,9 +58,9 @@ class Settings:
         """For 32 heads: a larger share of them is shifted, so useful alpha is smaller."""
         return replace(
             self,
-            r_grid=(1, 5),
-            heads_grid=(8, 16),
-            alphas=(0.25, 0.5, 0.75, 1.0, 1.5),
-            max_new_tokens=80,
+            heads_grid=(6, 12),
+            alphas=(0.5, 1.0, 1.5, 1.75, 2.0, 2.5),
+            selections=("paper", "validation", "leverage"),
+            max_new_tokens=72,
             evaluated=80,
         )

@@ -38,7 +38,7 @@ def fine_tune(
     *,
     stop: Callable[[Model], bool] | None = None,
     persona: str = "",
-    lr: float = 1e-4,
+    lr: float = 3e-5,
     max_steps: int = 60,
     seed: int = 0,
 ) -> Attack:

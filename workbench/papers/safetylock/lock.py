@@ -51,17 +51,31 @@ def contrast_activations(
 
 
 def find_lock(
-    contrast: Contrast, k: int, selection: str = "validation", seed: int = 0
+    contrast: Contrast,
+    k: int,
+    selection: str = "validation",
+    seed: int = 0,
+    leverage: torch.Tensor | None = None,
 ) -> tuple[HeadDirections, Probes]:
     """Probe every head, keep the best `k`, take their contrast directions (steps 3–4).
 
     `selection="validation"` splits by pair, so that no question is on both sides;
     `selection="paper"` splits by answer and averages training accuracy in, as published (the
-    released code splits single rows; one text's rows stay together here).
+    released code splits single rows; one text's rows stay together here). `selection="leverage"`
+    ranks by measured effect, a score `[L, H]` from `workbench.papers.safetylock.leverage`.
+
+    Raises `ValueError` for K outside 1..L·H, or `"leverage"` without its scores.
     """
-    groups = contrast.pairs if selection == "validation" else None
+    groups = None if selection == "paper" else contrast.pairs
     probes = fit_probes(contrast.acts, contrast.labels, groups=groups, seed=seed)
-    heads = probes.top(k, by=selection)
+    if selection == "leverage":
+        if leverage is None:
+            raise ValueError("selection='leverage' needs the scores: leverage(model, contrast, …)")
+        probes.top(k)  # the same refusal of a K that does not fit
+        best = leverage.flatten().argsort(descending=True, stable=True)[:k].tolist()
+        heads = [divmod(i, leverage.shape[1]) for i in best]
+    else:
+        heads = probes.top(k, by=selection)
     lock = HeadDirections.contrast(
         contrast.acts, contrast.labels, heads, selection=selection, seed=seed
     )

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
 import torch
@@ -28,16 +28,8 @@ from workbench.steering import fold, steer
 
 Rates = dict[str, float]
 Plain = dict[str, Any]
-Cell = tuple[int, int, float]
-
-
-@dataclass(frozen=True)
-class Choice:
-    """What validation chose: tokens read, heads kept, strength."""
-
-    r: int
-    heads: int
-    alpha: float
+Candidate = tuple[str, int, int]
+"""(selection, r, K) of one lock."""
 
 
 def take(rows: Sequence[Row], count: int) -> list[Row]:
@@ -91,48 +83,57 @@ def curve(
     }
 
 
-def validation_map(
-    attacks: Attacks,
+def candidates(
     contrasts: Mapping[int, Contrast],
     settings: Settings,
-    rows: Sequence[Row],
-    judge: Judge,
     seed: int,
-    given: HeadDirections | None = None,
-) -> dict[Cell, Rates]:
-    """(r, K, alpha) → rates on validation requests, mean over the level-1 attacks.
-
-    Alpha 0 is in it as the unlocked reference. A given lock makes one row of its own K.
-    """
-    locks = {
-        (r, k): find_lock(contrast, k, settings.selection, seed)[0]
+    scores: Mapping[int, torch.Tensor],
+) -> dict[Candidate, HeadDirections]:
+    """A lock for every (selection, r, K) of the settings. `scores`: r → `leverage`."""
+    return {
+        (selection, r, k): find_lock(contrast, k, selection, seed, scores.get(r))[0]
+        for selection in settings.selections
         for r, contrast in contrasts.items()
         for k in settings.heads_grid
     }
-    if given is not None:
-        locks = {(next(iter(contrasts)), len(given)): given}
-    out = {}
-    for (r, k), lock in locks.items():
+
+
+def validation_map(
+    attacks: Attacks,
+    locks: Mapping[Candidate, HeadDirections],
+    settings: Settings,
+    rows: Sequence[Row],
+    judge: Judge,
+) -> list[tuple[Candidate, float, Rates]]:
+    """(candidate, alpha, rates on validation requests), mean over the level-1 attacks.
+
+    Alpha 0 is among them as the unlocked reference.
+    """
+    out = []
+    for candidate, lock in locks.items():
         curves = [
             curve(a, lock, settings.alphas, rows, judge, settings.max_new_tokens)
             for a in level_one(attacks).values()
         ]
         for alpha in curves[0]:
-            out[r, k, float(alpha)] = mean_rates([c[alpha] for c in curves])
+            out.append((candidate, float(alpha), mean_rates([c[alpha] for c in curves])))
     return out
 
 
-def choose(cells: Mapping[Cell, Rates]) -> Choice:
+def choose(cells: Sequence[tuple[Candidate, float, Rates]]) -> tuple[Candidate, float]:
     """The usable cell of lowest attack success; ties go to the smaller shift √K · alpha.
 
-    Where no locked cell is usable, alpha is the smallest on the map: the trade-off is then shown,
-    not hidden behind an alpha of 0.
+    Where no locked cell is usable, the smallest alpha on the map: the trade-off is then shown, not
+    hidden behind an alpha of 0.
     """
-    locked = [c for c in cells if c[2] > 0]
-    fine = [c for c in locked if usable(cells[c], cells[c[0], c[1], 0.0])]
+    reference = {tuple(c): rates for c, alpha, rates in cells if alpha == 0}
+    locked = [(tuple(c), alpha, rates) for c, alpha, rates in cells if alpha > 0]
+    fine = [cell for cell in locked if usable(cell[2], reference[cell[0]])]
     if not fine:
-        return Choice(*min(locked, key=lambda c: (c[2], c[1], c[0])))
-    return Choice(*min(fine, key=lambda c: (cells[c]["asr"], c[1] ** 0.5 * c[2], c)))
+        candidate, alpha, _ = min(locked, key=lambda c: (c[1], c[0]))
+        return candidate, alpha
+    candidate, alpha, _ = min(fine, key=lambda c: (c[2]["asr"], c[0][2] ** 0.5 * c[1], c[0]))
+    return candidate, alpha
 
 
 def controls(
@@ -160,46 +161,6 @@ def controls(
         ]
         for name, make in made.items()
     }
-
-
-def head_margins(
-    attack: Attack, lock: HeadDirections, alpha: float, rows: Sequence[Row], pairs: Sequence[Row]
-) -> dict[tuple[int, int], float]:
-    """Causal leverage of each head alone: change of the first token's refuse-comply margin, nats.
-
-    The margin is log P(first tokens of safe answers) − log P(first tokens of unsafe ones), tokens
-    that begin both left out, mean over the harmful rows (trap 18: a head that probes well may move
-    nothing). Empty where the two kinds of answer share all first tokens.
-    """
-    model = attack.model
-
-    def first_tokens(side: str) -> set[int]:
-        texts = [p[side] for p in pairs]
-        return {ids[0] for ids in model.tokenizer(texts, add_special_tokens=False)["input_ids"]}
-
-    safe, unsafe = first_tokens("chosen"), first_tokens("rejected")
-    safe, unsafe = sorted(safe - unsafe), sorted(unsafe - safe)
-    if not safe or not unsafe:
-        return {}
-    prompts = [
-        encode(model, messages(r["prompt"], attack.system)).ids for r in rows if r["harmful"]
-    ]
-
-    @torch.inference_mode()
-    def margin() -> float:
-        total = 0.0
-        for ids in prompts:
-            inputs = torch.tensor([ids], device=model.hf.device)
-            logits = model.hf(inputs, logits_to_keep=1).logits[0, -1].double()
-            total += float(logits[safe].logsumexp(0) - logits[unsafe].logsumexp(0))
-        return total / len(prompts)
-
-    before = margin()
-    out = {}
-    for i, cell in enumerate(lock.cells):
-        with steer(model, lock.pick([i]), alpha):
-            out[cell] = margin() - before
-    return out
 
 
 def lock_seconds(
