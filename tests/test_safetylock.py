@@ -8,13 +8,19 @@ from conftest import CHATS, build
 import workbench as wb
 from workbench.errors import DatasetError, DirectionError, RunError
 from workbench.papers.safetylock import PUBLISHED, Settings, scales, study
-from workbench.papers.safetylock.attack import Attack, fine_tune
+from workbench.papers.safetylock.attack import fine_tune
 from workbench.papers.safetylock.evaluate import (
     Outcome,
     brindle_judge,
     evaluate,
     keyword_judge,
     usable,
+)
+from workbench.papers.safetylock.leverage import (
+    first_reply_ids,
+    head_effects,
+    leverage,
+    openers,
 )
 from workbench.papers.safetylock.lock import (
     contrast_activations,
@@ -145,19 +151,20 @@ def means(**changed):
 
 
 def test_choice_takes_the_lowest_success_that_costs_little():
-    cells = {
-        (1, 8, 0.0): means(),
-        (1, 8, 0.5): means(asr=0.4),
-        (1, 8, 1.0): means(asr=0.0, helpful=0.94),
-        (1, 16, 0.0): means(),
-        (1, 16, 0.5): means(asr=0.1, broken=0.06),
-        (1, 16, 1.0): means(asr=0.05, broken_harmless=0.05),
-    }
-    assert study.choose(cells) == study.Choice(1, 16, 1.0)
-    cells[5, 4, 0.0], cells[5, 4, 1.0] = means(), means(asr=0.05)
-    assert study.choose(cells) == study.Choice(5, 4, 1.0)
-    hopeless = {k: means(helpful=0.2) if k[2] else v for k, v in cells.items()}
-    assert study.choose(hopeless).alpha == 0.5
+    small, large, other = ("paper", 5, 8), ("paper", 5, 16), ("leverage", 5, 4)
+    cells = [
+        (small, 0.0, means()),
+        (small, 0.5, means(asr=0.4)),
+        (small, 1.0, means(asr=0.0, helpful=0.94)),
+        (large, 0.0, means()),
+        (large, 0.5, means(asr=0.1, broken=0.06)),
+        (large, 1.0, means(asr=0.05, broken_harmless=0.05)),
+    ]
+    assert study.choose(cells) == (large, 1.0)
+    cells += [(other, 0.0, means()), (other, 1.0, means(asr=0.05))]
+    assert study.choose(cells) == (other, 1.0)
+    hopeless = [(c, a, means(helpful=0.2) if a else m) for c, a, m in cells]
+    assert study.choose(hopeless)[1] == 0.5
     assert usable(means(helpful=0.95), means())
     assert not usable(means(helpful=0.949), means())
 
@@ -194,11 +201,12 @@ def test_results_hold_what_was_measured():
     assert "asr_attacked_level2" in found
 
 
-def test_head_margins_are_the_margins_of_single_heads(tiny, pairs, contrast):
+def test_head_effects_are_the_margins_of_single_heads(tiny, pairs, contrast):
     lock, _ = find_lock(contrast, 4)
     rows = wb.load_data("requests", "validation")[:3]
-    got = study.head_margins(Attack(tiny, "", 0), lock, 1.0, rows, pairs)
-    begin = {m: {o.split()[0].strip(",") for o in openers} for m, openers in OPENERS.items()}
+    ids = first_reply_ids(tiny, rows)
+    got = head_effects(tiny, lock, 1.0, ids, openers(tiny, pairs))
+    begin = {m: {o.split()[0].strip(",") for o in group} for m, group in OPENERS.items()}
     words = {m: [tiny.tokenizer(w)["input_ids"][0] for w in begin[m]] for m in begin}
 
     @torch.no_grad()
@@ -214,9 +222,27 @@ def test_head_margins_are_the_margins_of_single_heads(tiny, pairs, contrast):
         return float(sum(out) / len(out))
 
     before = margin()
-    for i, cell in enumerate(lock.cells):
+    for i, effect in enumerate(got):
         with wb.steer(tiny, lock.pick([i]), 1.0, how="hook"):
-            assert got[cell] == pytest.approx(margin() - before, abs=1e-3)
+            assert effect == pytest.approx(margin() - before, abs=1e-3)
+
+
+def test_leverage_ranks_what_moves_the_decision(tiny, pairs, contrast):
+    score = leverage(tiny, contrast, wb.load_data("requests"), pairs, count=10)
+    assert score.shape == (4, 8)
+    lock, _ = find_lock(contrast, 5, "leverage", leverage=score)
+    assert lock.cells == sorted(np.ndindex(4, 8), key=lambda c: -score[c].item())[:5]
+    worst = [divmod(i, 8) for i in score.flatten().argsort()[:5].tolist()]
+    weak = wb.HeadDirections.contrast(contrast.acts, contrast.labels, worst)
+    ids = first_reply_ids(tiny, wb.load_data("requests", "validation")[:10])
+    tokens = openers(tiny, pairs)
+    gains = [sum(head_effects(tiny, d, 1.0, ids, tokens)) for d in (lock, weak)]
+    assert gains[0] > gains[1]
+    with pytest.raises(ValueError, match="needs the scores"):
+        find_lock(contrast, 5, "leverage")
+    bare = [{"prompt": "a", "harmful": h} for h in (True, False)]
+    with pytest.raises(DatasetError, match="needs harmless rows with a `chosen` reply"):
+        leverage(tiny, contrast, bare, pairs)
 
 
 def test_settings_and_bad_input(tmp_path, tiny, tokenizer):

@@ -59,7 +59,7 @@ class Settings:
         return replace(
             self,
             heads_grid=(6, 12),
-            alphas=(0.5, 1.0, 1.5, 1.75, 2.0, 2.5),
+            alphas=(0.5, 1.0, 1.5, 1.75, 2.0),
             selections=("paper", "validation", "leverage"),
             max_new_tokens=72,
             evaluated=80,

@@ -38,7 +38,7 @@ def openers(model: Model, pairs: Sequence[Row], later: bool = False) -> Tokens:
 
 @torch.inference_mode()
 def margin(model: Model, ids: Sequence[list[int]], tokens: Tokens) -> float:
-    """log P(refusing openers) − log P(complying openers) of the next token, mean nats over texts."""
+    """log P(refusing openers) − log P(complying openers) of the next token, mean nats."""
     last = torch.tensor([len(row) - 1 for row in ids])
     pad = model.tokenizer.pad_token_id
     rows = [row + [pad] * (int(last.max()) + 1 - len(row)) for row in ids]

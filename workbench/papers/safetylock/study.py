@@ -68,19 +68,31 @@ def curve(
 ) -> dict[str, Plain]:
     """Outcome at every alpha, keyed by its text (JSON); alpha 0 is the attacked model itself."""
     return {
-        str(float(alpha)): plain(
-            evaluate_locked(
-                attack.model,
-                lock,
-                alpha,
-                rows,
-                judge,
-                system=attack.system,
-                max_new_tokens=max_new_tokens,
-            )
-        )
+        str(float(alpha)): locked_outcome(attack, lock, alpha, rows, judge, max_new_tokens)
         for alpha in sorted({0.0, *alphas})
     }
+
+
+def locked_outcome(
+    attack: Attack,
+    lock: HeadDirections,
+    alpha: float,
+    rows: Sequence[Row],
+    judge: Judge,
+    max_new_tokens: int,
+) -> Plain:
+    """Plain outcome of an attacked model with a lock folded in, under the attack's own system."""
+    return plain(
+        evaluate_locked(
+            attack.model,
+            lock,
+            alpha,
+            rows,
+            judge,
+            system=attack.system,
+            max_new_tokens=max_new_tokens,
+        )
+    )
 
 
 def candidates(
@@ -156,7 +168,7 @@ def controls(
     }
     return {
         name: [
-            curve(attack, make(1000 * seed + i), [alpha], rows, judge, max_new_tokens)[str(alpha)]
+            locked_outcome(attack, make(1000 * seed + i), alpha, rows, judge, max_new_tokens)
             for i in range(draws)
         ]
         for name, make in made.items()
@@ -179,13 +191,19 @@ def lock_seconds(
 
 
 def decode_ratios(
-    model: Model, lock: HeadDirections, alpha: float, tokens: int = 64, pairs: int = 9
+    model: Model, lock: HeadDirections, alpha: float, tokens: int = 64, pairs: int = 15
 ) -> list[float]:
-    """Seconds to decode `tokens` tokens folded over unsteered, in pairs whose order alternates."""
+    """Time to decode `tokens` tokens folded over unsteered, in pairs whose order alternates.
+
+    CPU seconds of one thread on a CPU, where other work would disturb the wall clock; wall seconds
+    on a GPU (decoding ends by reading tokens back, so nothing is left running).
+    """
+    clock = time.process_time if model.hf.device.type == "cpu" else time.perf_counter
+    threads = torch.get_num_threads()
     ids = torch.tensor([encode(model, messages("How are you?")).ids], device=model.hf.device)
 
     def seconds() -> float:
-        start = time.perf_counter()
+        start = clock()
         model.hf.generate(
             input_ids=ids,
             attention_mask=torch.ones_like(ids),
@@ -194,20 +212,24 @@ def decode_ratios(
             do_sample=False,
             pad_token_id=model.tokenizer.pad_token_id,
         )
-        return time.perf_counter() - start
+        return clock() - start
 
     def folded_seconds() -> float:
         with steer(model, lock, alpha):
             return seconds()
 
-    seconds()
     out = []
-    for i in range(pairs):
-        if i % 2:
-            unsteered, folded = seconds(), folded_seconds()
-        else:
-            folded, unsteered = folded_seconds(), seconds()
-        out.append(folded / unsteered)
+    torch.set_num_threads(1)
+    try:
+        seconds()
+        for i in range(pairs):
+            if i % 2:
+                unsteered, folded = seconds(), folded_seconds()
+            else:
+                folded, unsteered = folded_seconds(), seconds()
+            out.append(folded / unsteered)
+    finally:
+        torch.set_num_threads(threads)
     return out
 
 
