@@ -77,6 +77,17 @@ def test_one_bare_column_of_harmful_prompts(tmp_path):
     assert [bool(r["harmful"]) for r in wb.load_data("requests", source=path)] == [False, True]
 
 
+def test_a_split_field_is_obeyed(tmp_path):
+    rows = [{"prompt": s, "harmful": True, "split": s} for s in ("train", "test")]
+    path = write(tmp_path, "split.json", json.dumps(rows))
+    assert [r["prompt"] for r in wb.load_data("requests", "test", path)] == ["test"]
+
+
+def test_an_unreachable_hub_says_what_to_do():
+    with pytest.raises(DatasetError, match=r"walledai/AdvBench cannot be read.*give a local file"):
+        wb.load_data("requests", source="hub")
+
+
 def test_broken_files(tmp_path):
     with pytest.raises(DatasetError, match="cannot be read"):
         wb.load_data("requests", source=write(tmp_path, "x.json", "{"))

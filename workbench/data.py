@@ -31,8 +31,9 @@ def load_data(name: str, split: str = "train", source: str | Path = "auto") -> l
 
     source: `"auto"` is the embedded sample of the town of Brindle (its rows carry further fields
     that its judge uses); `"hub"` the public set a paper names; anything else a local .jsonl, .json
-    or .csv file. For preference data `chosen` is the safe answer and only harmful prompts count;
-    exact duplicates are dropped and counted in the log.
+    or .csv file (one whose rows have no `split` serves every split). For preference data `chosen`
+    is the safe answer and only harmful prompts count; exact duplicates are dropped and counted in
+    the log.
 
     Raises `DatasetError` naming the row (from 0) for a missing or empty field, equal answers, or
     an unknown name, and `FileNotFoundError` for a missing file.
@@ -47,6 +48,8 @@ def load_data(name: str, split: str = "train", source: str | Path = "auto") -> l
             rows = [r for r in rows if r["harmful"]]
     else:
         rows = _read(Path(source))
+        if all(isinstance(r, dict) and "split" in r for r in rows):
+            rows = [r for r in rows if r["split"] == split]
     return _validated(name, rows, str(source))
 
 
@@ -101,18 +104,28 @@ def _validated(name: str, rows: Iterable[Row], source: str) -> list[Row]:
     return kept
 
 
-def _from_hub(name: str, split: str) -> Iterable[Row]:
-    """AdvBench and Alpaca as requests; PKU-SafeRLHF pairs with exactly one safe answer."""
+def _hub_rows(repository: str, split: str) -> Iterable[Row]:
     from datasets import load_dataset
 
+    try:
+        return load_dataset(repository, split=split)
+    except OSError as error:
+        raise DatasetError(
+            f"{repository} cannot be read from the hub: accept its terms there if it is gated, set "
+            f"HF_TOKEN, check the network, or give a local file. ({str(error).splitlines()[0]})"
+        ) from error
+
+
+def _from_hub(name: str, split: str) -> Iterable[Row]:
+    """AdvBench and Alpaca as requests; PKU-SafeRLHF pairs with exactly one safe answer."""
     if name == "requests":
-        for row in load_dataset("walledai/AdvBench", split="train"):
+        for row in _hub_rows("walledai/AdvBench", "train"):
             yield {"prompt": row["prompt"], "harmful": True}
-        for row in load_dataset("tatsu-lab/alpaca", split="train[:520]"):
+        for row in _hub_rows("tatsu-lab/alpaca", "train[:1000]"):
             if not row["input"]:
                 yield {"prompt": row["instruction"], "harmful": False}
         return
-    for row in load_dataset("PKU-Alignment/PKU-SafeRLHF", split=split):
+    for row in _hub_rows("PKU-Alignment/PKU-SafeRLHF", split):
         safe = [row["is_response_0_safe"], row["is_response_1_safe"]]
         if sum(safe) == 1:
             answers = (row["response_0"], row["response_1"])

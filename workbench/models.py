@@ -168,6 +168,13 @@ def load(
     return Model(hf, tokenizer, anatomy, name)
 
 
+def require_access(source: str) -> None:
+    """Raise `ModelError` now where `load(source)` would fail for access, tokenizer or family."""
+    if source != "tiny":
+        _anatomy_of(_read(AutoConfig, source, None), source)
+        _read_tokenizer(source, None)
+
+
 def _anatomy_of(config: Any, name: str) -> Anatomy:
     if config.model_type not in ANATOMIES:
         raise ModelError(

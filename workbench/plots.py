@@ -163,4 +163,6 @@ def table(rows: Sequence[Mapping[str, Any]], title: str) -> go.Figure:
 def _text(value: Any) -> str:
     if value is None:
         return "–"
-    return f"{value:.3f}" if isinstance(value, float) else str(value)
+    if not isinstance(value, float):
+        return str(value)
+    return f"{value:.3f}" if value == 0 or abs(value) >= 0.0005 else f"{value:.1e}"

@@ -8,7 +8,7 @@ from pathlib import Path
 from workbench.data import Row
 from workbench.directions import HeadDirections
 from workbench.errors import RunError
-from workbench.models import Model, load
+from workbench.models import Model, load, require_access
 from workbench.papers.safetylock import Settings
 from workbench.papers.safetylock.attack import Attack, fine_tune
 from workbench.papers.safetylock.evaluate import Judge, brindle_judge, evaluate, keyword_judge
@@ -60,7 +60,8 @@ def sources(
 ) -> Sources:
     """The preset's model and data where none is given.
 
-    Raises `RunError` for `preset=paper` without a fine-tuned model: there is nothing to restore.
+    Raises `RunError` for `preset=paper` without a fine-tuned model (there is nothing to restore),
+    and `ModelError` at once where a model is gated, missing or of an unknown family.
     """
     if preset == "paper":
         if not finetuned_id:
@@ -69,8 +70,12 @@ def sources(
                 "-p finetuned_id=FOLDER_OR_HUB_ID (a Llama-3-8B-Instruct fine-tune by default)"
             )
         model = model_id or "meta-llama/Meta-Llama-3-8B-Instruct"
-        return Sources(model, pairs_path or "hub", requests_path or "hub")
-    return Sources(model_id or "tiny", pairs_path or "auto", requests_path or "auto")
+        chosen = Sources(model, pairs_path or "hub", requests_path or "hub")
+    else:
+        chosen = Sources(model_id or "tiny", pairs_path or "auto", requests_path or "auto")
+    for source in filter(None, (chosen.model, finetuned_id)):
+        require_access(source)
+    return chosen
 
 
 def judge(preset: str) -> Judge:

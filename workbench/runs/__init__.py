@@ -1,0 +1,1 @@
+"""Execute notebooks with parameters, keep their results with provenance, render the report."""

@@ -1,0 +1,60 @@
+"""Parameters of a notebook, as its tagged cell declares them; checked before anything runs."""
+
+import difflib
+import json
+from pathlib import Path
+from typing import Any
+
+from papermill import inspect_notebook
+
+from workbench.errors import RunError
+
+_CASTS = {"int": int, "float": float, "str": str}
+
+
+def declared(notebook: Path) -> dict[str, dict[str, Any]]:
+    """name → papermill's inspection (`inferred_type_name`, `default`, `help`) of one notebook."""
+    return inspect_notebook(str(notebook))
+
+
+def check(notebook: Path, given: dict[str, Any]) -> dict[str, Any]:
+    """`given` cast to the declared types.
+
+    Text (from a command line) is read as the declared type. Raises `RunError` for an unknown name
+    (with the nearest one) or a value that does not fit the type.
+    """
+    known = declared(notebook)
+    out = {}
+    for name, value in given.items():
+        if name not in known:
+            raise RunError(
+                f"unknown parameter {name!r}{nearest(name, known)}. "
+                f"{notebook.name} takes: {', '.join(known)}"
+            )
+        out[name] = _cast(name, value, known[name]["inferred_type_name"])
+    return out
+
+
+def nearest(name: str, known: Any) -> str:
+    """`; did you mean 'x'?` or nothing."""
+    close = difflib.get_close_matches(name, list(known), n=1)
+    return f"; did you mean {close[0]!r}?" if close else ""
+
+
+def _cast(name: str, value: Any, kind: str) -> Any:
+    try:
+        if kind == "bool":
+            if value in (True, "true", "True", "1"):
+                return True
+            if value in (False, "false", "False", "0"):
+                return False
+            raise ValueError
+        if kind.startswith("list") and isinstance(value, str):
+            items = json.loads(value) if value.startswith("[") else value.split(",")
+            inner = _CASTS.get(kind.removeprefix("list[").rstrip("]"), float)
+            return [inner(item) for item in items]
+        if kind in _CASTS:
+            return _CASTS[kind](value)
+    except ValueError as error:
+        raise RunError(f"parameter {name}={value!r} is not a {kind}") from error
+    return value

@@ -1,0 +1,87 @@
+"""record() and results.json: every number with its n, interval, published value and provenance."""
+
+import json
+import os
+import platform
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import workbench
+from workbench.errors import RunError
+
+LIBRARIES = (
+    "workbench torch transformers nnsight sae-lens trl datasets papermill jupyterlab ipywidgets "
+    "plotly"
+).split()
+
+
+def record(
+    out_dir: str | Path,
+    *,
+    paper: str,
+    preset: str,
+    parameters: dict[str, Any],
+    metrics: Sequence[dict[str, Any]],
+    seed: int,
+    device: str,
+) -> Path:
+    """Write `results.json` into `out_dir`, atomically. Raises `RunError` for repeated names."""
+    names = [m["name"] for m in metrics]
+    if len(set(names)) < len(names):
+        raise RunError(
+            f"metrics recorded twice: {sorted({n for n in names if names.count(n) > 1})}"
+        )
+    content = {
+        "paper": paper,
+        "preset": preset,
+        "parameters": parameters,
+        "metrics": list(metrics),
+        "provenance": provenance(seed, device),
+    }
+    path = Path(out_dir) / "results.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".partial")
+    partial.write_text(json.dumps(content, indent=1, allow_nan=False), encoding="utf-8")
+    partial.replace(path)
+    return path
+
+
+def provenance(seed: int, device: str) -> dict[str, Any]:
+    """What a number needs to be made again: commit, versions, device, seed, time, memory."""
+    git, dirty = _git()
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return {
+        "git": git,
+        "dirty": dirty,
+        "versions": {"python": platform.python_version(), **{n: version(n) for n in LIBRARIES}},
+        "device": device,
+        "seed": seed,
+        "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(workbench.STARTED)),
+        "seconds": round(time.time() - workbench.STARTED, 1),
+        # Kibibytes on Linux, bytes on macOS.
+        "peak_memory_bytes": peak if sys.platform == "darwin" else peak * 1024,
+    }
+
+
+def _git() -> tuple[str | None, bool | None]:
+    """Commit of the checkout the package runs from; None outside one (an installed wheel)."""
+    root = Path(__file__).parents[2]
+    if not (root / ".git").exists():
+        return None, None
+    env = {**os.environ, "GIT_OPTIONAL_LOCKS": "0"}
+
+    def ask(*args: str) -> str:
+        return subprocess.run(
+            ["git", "-C", str(root), *args], capture_output=True, text=True, check=True, env=env
+        ).stdout.strip()
+
+    try:
+        return ask("rev-parse", "HEAD"), bool(ask("status", "--porcelain"))
+    except (OSError, subprocess.CalledProcessError):
+        return None, None
