@@ -1,6 +1,8 @@
 """The floor plan: a module imports only from floors below its own."""
 
 import ast
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -10,7 +12,7 @@ import workbench
 
 PACKAGE = Path(workbench.__file__).parent
 FLOORS = {
-    0: ("errors", "paths"),
+    0: ("errors", "paths", "hub"),
     1: ("models", "data", "prompts", "checkpoints", "safelock"),
     2: ("activations", "probes", "directions", "generation", "judges", "metrics"),
     3: ("steering", "plots"),
@@ -20,6 +22,7 @@ FLOORS = {
 }
 # Within a floor an arrow is allowed only where listed here.
 BESIDE = {
+    ("hub", "errors"),
     ("prompts", "models"),
     ("checkpoints", "models"),
     ("probes", "activations"),
@@ -79,3 +82,13 @@ def test_every_public_name_resolves_and_modules_stay_small():
         workbench.lod  # noqa: B018
     for path in MODULES:
         assert len(path.read_text(encoding="utf-8").splitlines()) <= 320, path
+
+
+def test_linted_and_formatted():
+    root = PACKAGE.parent
+    for command in (["check"], ["format", "--check"]):
+        done = subprocess.run(
+            [sys.executable, "-m", "ruff", *command, str(root)],
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stdout

@@ -44,6 +44,10 @@ class Toy:
     NOTEBOOK = "toy.ipynb"
     TITLE = CLAIM = "toy"
 
+    @staticmethod
+    def preflight(preset, given):
+        pass
+
 
 @pytest.fixture
 def toy(tmp_path, monkeypatch):
@@ -186,6 +190,8 @@ def test_cli_refusals_are_one_clear_line(tmp_path):
         (("safetylock", "-p", "alfa=2"), "unknown parameter 'alfa'; did you mean 'alpha'?"),
         (("safetylock", "--preset", "tinny"), "unknown preset 'tinny'; did you mean 'tiny'?"),
         (("safetylock", "-p", "alpha"), "write it as NAME=VALUE"),
+        (("safetylock", "--preset", "paper"), "-p finetuned_id=FOLDER_OR_HUB_ID"),
+        (("safetylock", "--preset", "paper", "-p", "finetuned_id=a/b"), "cannot be reached"),
     ):
         done = cli("run", *args, "--out", str(tmp_path / "out"))
         assert done.returncode == 2

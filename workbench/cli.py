@@ -4,7 +4,6 @@ import argparse
 import importlib.util
 import json
 import logging
-import os
 import shutil
 import subprocess
 import sys
@@ -161,15 +160,13 @@ def _doctor(_: argparse.Namespace) -> int:
 
 
 def _hub() -> str:
-    if os.environ.get("HF_HUB_OFFLINE") == "1":
-        return "offline by HF_HUB_OFFLINE; preset=paper needs local folders"
-    import httpx
-    from huggingface_hub import get_token
-    from huggingface_hub.constants import ENDPOINT
+    from huggingface_hub import constants, get_token
 
-    try:
-        httpx.head(ENDPOINT, timeout=3)
-    except httpx.HTTPError:
+    from workbench.hub import reachable
+
+    if constants.is_offline_mode():
+        return "offline by HF_HUB_OFFLINE; preset=paper needs local folders"
+    if not reachable():
         return "not reachable; preset=paper needs local folders"
     return "reachable" + ("" if get_token() else ", not logged in: gated models need HF_TOKEN")
 

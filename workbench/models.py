@@ -10,6 +10,7 @@ import torch
 from nnsight import TransformersModel
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
+from workbench import hub
 from workbench.errors import ModelError
 from workbench.paths import data_folder
 
@@ -185,26 +186,13 @@ def _anatomy_of(config: Any, name: str) -> Anatomy:
 
 
 def _read(auto: Any, source: str, revision: str | None) -> Any:
+    hub.require(source)
     try:
         return auto.from_pretrained(source, revision=revision)
     except (OSError, ValueError) as error:
-        raise ModelError(_access_advice(source, error)) from error
-
-
-def _access_advice(source: str, error: Exception) -> str:
-    if Path(source).exists():
-        return f"{source} is not a complete model folder: {error}"
-    text = str(error)
-    if "gated" in text.lower() or "401" in text or "403" in text:
-        return (
-            f"{source} is gated: accept its terms on the hub, then set HF_TOKEN or run "
-            "`hf auth login`."
-        )
-    return (
-        f"{source} cannot be reached: not a folder here, and the hub did not provide it. Check "
-        "the name, the network and HF_TOKEN, or pass a local folder. "
-        f"({text.splitlines()[0] if text else type(error).__name__})"
-    )
+        raise ModelError(
+            f"{source} is not a complete model folder or repository: {error}"
+        ) from error
 
 
 def _read_tokenizer(source: str, revision: str | None) -> Any:

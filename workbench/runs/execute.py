@@ -56,6 +56,7 @@ def run(
             f"presets are {', '.join(PRESETS)}"
         )
     given = parameters.check(source, dict(given or {}))
+    PAPERS[paper].preflight(preset, given)
     out = Path(out) if out else default_folder(paper)
     prepare(out)
     target = out / "notebook.ipynb"

@@ -44,7 +44,7 @@ def _is_progress(output: Any) -> bool:
 
 
 def write_report(notebook: Path, target: Path) -> None:
-    """Render `notebook` (finished or not) to `target`; cells tagged `remove-input` hide their code."""
+    """Render `notebook`, finished or not, to `target`; tag `remove-input` hides a cell's code."""
     from plotly.offline import get_plotlyjs
 
     content = nbformat.read(notebook, as_version=4)

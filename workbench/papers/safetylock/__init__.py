@@ -5,6 +5,10 @@ refusals, `evaluate` measures both, with the controls the claim needs.
 """
 
 from dataclasses import dataclass, replace
+from typing import Any
+
+from workbench import hub
+from workbench.errors import RunError
 
 TITLE = "Locking Down the Finetuned LLMs Safety"
 NOTEBOOK = "01_safetylock.ipynb"
@@ -33,6 +37,26 @@ PUBLISHED = [
 ]
 """Percentages, except the scores (1 to 5). Two rates fit no whole count of prompts: 70.01 of 330
 HEx-PHI prompts and 3.33 of 520 AdvBench prompts (70B) are approximate as published."""
+
+
+BASE = "meta-llama/Meta-Llama-3-8B-Instruct"
+
+
+def preflight(preset: str, given: dict[str, Any]) -> None:
+    """Refuse a run that cannot succeed, before any library is loaded for it.
+
+    Raises `RunError` for `preset=paper` without a fine-tuned model, as there is nothing to restore;
+    `ModelError` for a model that is gated, missing or unreachable.
+    """
+    if preset != "paper":
+        return
+    if not given.get("finetuned_id"):
+        raise RunError(
+            "preset=paper restores a fine-tuned descendant of the base model: give yours with "
+            f"-p finetuned_id=FOLDER_OR_HUB_ID (of {BASE}, or of your -p model_id)"
+        )
+    for source in (given.get("model_id") or BASE, given["finetuned_id"]):
+        hub.require(source)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from workbench.data import Row
 from workbench.directions import HeadDirections
 from workbench.errors import RunError
 from workbench.models import Model, load, require_access
-from workbench.papers.safetylock import Settings
+from workbench.papers.safetylock import BASE, Settings, preflight
 from workbench.papers.safetylock.attack import Attack, fine_tune
 from workbench.papers.safetylock.evaluate import Judge, brindle_judge, evaluate, keyword_judge
 from workbench.steering import check_alpha
@@ -63,14 +63,9 @@ def sources(
     Raises `RunError` for `preset=paper` without a fine-tuned model (there is nothing to restore),
     and `ModelError` at once where a model is gated, missing or of an unknown family.
     """
+    preflight(preset, {"model_id": model_id, "finetuned_id": finetuned_id})
     if preset == "paper":
-        if not finetuned_id:
-            raise RunError(
-                "preset=paper restores a fine-tuned descendant of the base model: give yours with "
-                "-p finetuned_id=FOLDER_OR_HUB_ID (a Llama-3-8B-Instruct fine-tune by default)"
-            )
-        model = model_id or "meta-llama/Meta-Llama-3-8B-Instruct"
-        chosen = Sources(model, pairs_path or "hub", requests_path or "hub")
+        chosen = Sources(model_id or BASE, pairs_path or "hub", requests_path or "hub")
     else:
         chosen = Sources(model_id or "tiny", pairs_path or "auto", requests_path or "auto")
     for source in filter(None, (chosen.model, finetuned_id)):
