@@ -226,6 +226,8 @@ def test_ctrl_c_keeps_the_notebook_and_says_how_to_go_on(tmp_path):
     process = subprocess.Popen(
         [sys.executable, "-m", "workbench.cli", "run", "safetylock", "--out", str(out)],
         stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, start_new_session=True,
+        # A job started in a shell's background ignores Ctrl-C, and so would its children.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip
     deadline = time.time() + 90
     while time.time() < deadline and '"execution_count": 2' not in _read(out / "notebook.ipynb"):
