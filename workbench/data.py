@@ -18,7 +18,7 @@ FIELDS = {
     "preference": ("prompt", "chosen", "rejected"),
     "requests": ("prompt", "harmful"),
 }
-_EMBEDDED = {"preference": "requests.jsonl", "requests": "requests.jsonl"}
+_EMBEDDED = "requests.jsonl"
 _OFFICIAL = {  # the released SafetyLock files' names for the same three fields
     "question": "prompt",
     "answer_matching_behavior": "chosen",
@@ -43,14 +43,19 @@ def load_data(name: str, split: str = "train", source: str | Path = "auto") -> l
     if str(source) == "hub":
         rows: Iterable[Row] = _from_hub(name, split)
     elif str(source) == "auto":
-        rows = [r for r in _read(data_folder() / _EMBEDDED[name]) if r["split"] == split]
-        if name == "preference":
-            rows = [r for r in rows if r["harmful"]]
+        rows = _of_split(_read(data_folder() / _EMBEDDED), split)
     else:
-        rows = _read(Path(source))
-        if all(isinstance(r, dict) and "split" in r for r in rows):
-            rows = [r for r in rows if r["split"] == split]
+        rows = _of_split(_read(Path(source)), split)
+    if name == "preference":
+        rows = [r for r in rows if not isinstance(r, dict) or r.get("harmful", True)]
     return _validated(name, rows, str(source))
+
+
+def _of_split(rows: list[Row], split: str) -> list[Row]:
+    """The rows of one split; all of them where any has no `split` field."""
+    if all(isinstance(r, dict) and "split" in r for r in rows):
+        return [r for r in rows if r["split"] == split]
+    return rows
 
 
 def _read(path: Path) -> list[Row]:
