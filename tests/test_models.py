@@ -128,7 +128,7 @@ def test_template_that_rejects_a_role(tiny):
 
 def test_incomplete_and_unreachable_models(folder, tmp_path):
     (folder / "config.json").unlink()
-    with pytest.raises(ModelError, match="no complete model folder or repository"):
+    with pytest.raises(ModelError, match="not a complete model folder or repository"):
         wb.load(folder)
     with pytest.raises(ModelError, match="nobody/nothing cannot be reached"):
         wb.load("nobody/nothing")
