@@ -21,14 +21,44 @@ SIZES = {
     "num_key_value_heads": 2,
     "max_position_embeddings": 256,
 }
+# Gemma and Qwen3 have heads whose widths do not add up to hidden_size.
+WIDE = {**SIZES, "head_dim": 16}
+NO_GQA = {k: v for k, v in SIZES.items() if k != "num_key_value_heads"}
+OPT = {**NO_GQA, "ffn_dim": 64, "word_embed_proj_dim": 48}
+FALCON = {k: v for k, v in NO_GQA.items() if k != "intermediate_size"}
 FAMILIES = {
     "llama": (transformers.LlamaConfig, SIZES),
-    "mistral": (transformers.MistralConfig, {**SIZES, "head_dim": 16, "sliding_window": None}),
+    "mistral": (transformers.MistralConfig, {**WIDE, "sliding_window": None}),
+    "mixtral": (transformers.MixtralConfig, {**SIZES, "num_local_experts": 4}),
     "qwen2": (transformers.Qwen2Config, SIZES),
-    "gemma2": (transformers.Gemma2Config, {**SIZES, "head_dim": 16, "query_pre_attn_scalar": 16}),
+    "qwen3": (transformers.Qwen3Config, WIDE),
+    "gemma": (transformers.GemmaConfig, WIDE),
+    "gemma2": (transformers.Gemma2Config, {**WIDE, "query_pre_attn_scalar": 16}),
+    "gemma3": (transformers.Gemma3TextConfig, {**WIDE, "query_pre_attn_scalar": 16}),
+    "phi3": (transformers.Phi3Config, SIZES),
+    "olmo2": (transformers.Olmo2Config, SIZES),
     "gpt2": (
         transformers.GPT2Config,
         {"n_embd": 48, "n_layer": 3, "n_head": 6, "n_positions": 256},
+    ),
+    "gpt_neox": (transformers.GPTNeoXConfig, NO_GQA),
+    "gpt_neox_sequential": (
+        transformers.GPTNeoXConfig,
+        {**NO_GQA, "use_parallel_residual": False},
+    ),
+    "opt": (transformers.OPTConfig, OPT),
+    "opt_post_norm": (
+        transformers.OPTConfig,
+        {**OPT, "word_embed_proj_dim": 32, "do_layer_norm_before": False},
+    ),
+    "falcon_multi_query": (transformers.FalconConfig, FALCON),
+    "falcon_grouped": (
+        transformers.FalconConfig,
+        {**FALCON, "num_kv_heads": 2, "new_decoder_architecture": True},
+    ),
+    "falcon_alibi": (
+        transformers.FalconConfig,
+        {**FALCON, "alibi": True, "bias": True, "multi_query": False, "parallel_attn": False},
     ),
 }
 CHATS = [
@@ -89,3 +119,19 @@ def shared():
     if not folder.is_dir():
         pytest.skip(f"real test data is not at {folder}; set WORKBENCH_SHARED")
     return folder
+
+
+def pytest_terminal_summary(terminalreporter):
+    """List every family, with how many of the tests that ran on it passed."""
+    for family in FAMILIES:
+        count = {
+            outcome: sum(
+                f"[{family}]" in r.nodeid or f"[{family}-" in r.nodeid
+                for r in terminalreporter.stats.get(outcome, [])
+            )
+            for outcome in ("passed", "failed")
+        }
+        if any(count.values()):
+            terminalreporter.write_line(
+                f"family {family:<20} {count['passed']:>3} passed {count['failed']:>3} failed"
+            )

@@ -20,9 +20,12 @@ def reference(model, prompt, site):
         if site == "heads":
             hook = model.o_proj(i).register_forward_pre_hook(lambda _, a: got.append(a[0][0]))
         else:
-            module = layer if site == "resid" else layer.mlp
+            module = layer if site == "resid" else layer.get_submodule(model.anatomy.mlp)
+            # A copy: Falcon adds the attention's output to the MLP's in place.
             hook = module.register_forward_hook(
-                lambda _, __, o: got.append((o[0] if isinstance(o, tuple) else o)[0])
+                lambda _, __, o: got.append(
+                    (o[0] if isinstance(o, tuple) else o).clone().reshape(-1, model.d_model)
+                )
             )
         hooks.append(hook)
     with torch.no_grad():
@@ -128,8 +131,8 @@ def test_stops_after_the_deepest_layer(llama):
 
 def test_save_and_load(llama, tmp_path):
     acts = wb.capture(llama, CHATS, "heads", wb.last(5))
-    acts.save(tmp_path / "a.safetensors")
-    again = wb.Activations.load(tmp_path / "a.safetensors")
+    acts.save(tmp_path / "acts")
+    again = wb.Activations.load(tmp_path / "acts")
     torch.testing.assert_close(acts.values, again.values, equal_nan=True)
     assert (acts.site, acts.layers, acts.positions) == (again.site, again.layers, again.positions)
 

@@ -44,12 +44,12 @@ def test_identical_activations_are_skipped_with_their_place(acts, caplog):
     values = acts.values.clone()
     values[:, :, 0, 1] = 2.0
     same = wb.Activations(
-        values, acts.lengths, acts.layers, "heads", acts.positions, "m", acts.sizes
+        (values,), acts.lengths, acts.layers, "heads", acts.positions, "m", acts.sizes
     )
     lock = wb.HeadDirections.contrast(same, LABELS, [(0, 1), (2, 5)])
     assert lock.cells == [(2, 5)]
     assert "layer 0 head 1: class means coincide" in caplog.text
-    with pytest.raises(DirectionError, match="in every head"):
+    with pytest.raises(DirectionError, match="in every place"):
         wb.HeadDirections.contrast(same, LABELS, [(0, 1)])
 
 
@@ -108,7 +108,7 @@ def test_damaged_files(lock, tmp_path):
         with pytest.raises(DirectionError, match="cannot be read as safetensors"):
             wb.HeadDirections.load(path)
     save_file({"x": torch.zeros(2)}, path)
-    with pytest.raises(DirectionError, match="is no direction file"):
+    with pytest.raises(DirectionError, match="is no HeadDirections file"):
         wb.HeadDirections.load(path)
     with pytest.raises(DirectionError, match="cannot be read"):
         wb.HeadDirections.load(tmp_path / "absent.safetensors")

@@ -13,8 +13,18 @@ import workbench
 PACKAGE = Path(workbench.__file__).parent
 FLOORS = {
     0: ("errors", "paths", "hub"),
-    1: ("models", "data", "prompts", "checkpoints", "safelock"),
-    2: ("activations", "probes", "directions", "generation", "judges", "metrics"),
+    1: ("anatomy", "models", "data", "prompts", "checkpoints", "safelock", "shards"),
+    2: (
+        "forwards",
+        "activations",
+        "probes",
+        "contrasts",
+        "directions",
+        "projections",
+        "generation",
+        "judges",
+        "metrics",
+    ),
     3: ("steering", "plots"),
     4: ("papers",),
     5: ("runs",),
@@ -23,10 +33,13 @@ FLOORS = {
 # Within a floor an arrow is allowed only where listed here.
 BESIDE = {
     ("hub", "errors"),
+    ("models", "anatomy"),
     ("prompts", "models"),
     ("checkpoints", "models"),
+    ("activations", "forwards"),
     ("probes", "activations"),
     ("directions", "activations"),
+    ("directions", "contrasts"),
 }
 WORKSHOP = "tiny"
 GRAMMAR_READERS = {"papers/safetylock/evaluate.py", "papers/safetylock/scales.py", "cli.py"}

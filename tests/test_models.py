@@ -7,7 +7,7 @@ import shutil
 import pytest
 import torch
 import transformers
-from conftest import build
+from conftest import FAMILIES, build
 from safetensors.torch import load_file, save_file
 
 import workbench as wb
@@ -16,17 +16,20 @@ from workbench.paths import data_folder
 from workbench.prompts import encode
 
 
-def test_sizes_come_from_the_modules(tokenizer):
-    """Mistral-Nemo and Gemma: heads × d_head is not d_model."""
-    model = build("mistral", tokenizer)
-    assert model.sizes == {
-        "n_layers": 3,
-        "n_heads": 6,
-        "n_kv_heads": 2,
-        "d_head": 16,
-        "d_model": 48,
-    }
-    assert build("gpt2", tokenizer).sizes["n_kv_heads"] == 6
+@torch.no_grad()
+def test_sizes_are_those_of_the_forward_pass(family_model):
+    """Grouped and multi-query heads, head widths that do not add up to the residual stream."""
+    model = family_model
+    ids = torch.tensor([[1, 2, 3]])
+    out = model.hf(ids, use_cache=True, output_hidden_states=True)
+    assert model.n_layers == len(out.hidden_states) - 1 == len(out.past_key_values.layers)
+    assert model.d_model == out.hidden_states[1].shape[-1]
+    keys = out.past_key_values.layers[0].keys[0]
+    # Falcon repeats the keys of a group before it caches them.
+    assert model.n_kv_heads == len(keys.unique(dim=0))
+    assert model.d_head == keys.shape[-1]
+    assert model.n_heads * model.d_head == model.o_proj(0).weight.numel() // model.d_model
+    assert model.context_length >= 256
 
 
 @torch.no_grad()
@@ -37,15 +40,38 @@ def test_standard_names_reach_the_same_modules(family_model):
         z = model.layers[1].attn.o_proj.input.save()
         mlp = model.layers[1].mlp.output.save()
     seen = {}
+    layer = model.layer(1)
     hooks = [
         model.o_proj(1).register_forward_pre_hook(lambda _, a: seen.__setitem__("z", a[0])),
-        model.layer(1).mlp.register_forward_hook(lambda _, __, o: seen.__setitem__("mlp", o)),
+        layer.get_submodule(model.anatomy.mlp).register_forward_hook(
+            lambda _, __, o: seen.__setitem__("mlp", o)
+        ),
     ]
     model.hf(ids)
     for hook in hooks:
         hook.remove()
     torch.testing.assert_close(z, seen["z"])
     torch.testing.assert_close(mlp, seen["mlp"])
+
+
+@torch.no_grad()
+def test_the_text_part_of_a_multimodal_gemma3(tokenizer):
+    kind, sizes = FAMILIES["gemma3"]
+    vision = {
+        "hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 1,
+        "num_attention_heads": 2, "image_size": 28, "patch_size": 14,
+    }  # fmt: skip
+    config = transformers.Gemma3Config(
+        text_config=kind(vocab_size=len(tokenizer), pad_token_id=1, **sizes).to_dict(),
+        vision_config=vision,
+        mm_tokens_per_image=4,
+    )
+    hf = transformers.AutoModelForCausalLM.from_config(config).eval()
+    model = wb.load(hf, tokenizer)
+    acts = wb.capture(model, ["mend the gate"], "resid", wb.all_tokens(), layers=[0])
+    ids = torch.tensor([encode(model, "mend the gate").ids])
+    states = hf(ids, output_hidden_states=True).hidden_states
+    torch.testing.assert_close(acts.values[0, :, 0], states[1][0], atol=1e-5, rtol=1e-5)
 
 
 def test_wrapping_leaves_the_callers_tokenizer_alone(tokenizer):
@@ -78,6 +104,11 @@ def test_fingerprint_sees_one_changed_weight_matrix(tokenizer):
     assert model.fingerprint() != before
 
 
+def test_a_model_in_training_mode_is_switched_to_evaluation(tokenizer):
+    hf = build("gpt2", tokenizer).hf.train()
+    assert not wb.load(hf, tokenizer).hf.training
+
+
 def test_unknown_family_lists_the_known_ones(tokenizer):
     config = transformers.BloomConfig(vocab_size=64, hidden_size=32, n_layer=1, n_head=2)
     hf = transformers.BloomForCausalLM(config)
@@ -85,6 +116,13 @@ def test_unknown_family_lists_the_known_ones(tokenizer):
         wb.load(hf, tokenizer)
     by_hand = wb.Anatomy("transformer.h", "self_attention", "dense")
     assert wb.load(hf, tokenizer, anatomy=by_hand).d_head == 16
+
+
+def test_a_residual_module_behind_which_a_norm_comes_fails_at_load(tokenizer):
+    hf = build("gemma2", tokenizer).hf
+    wrong = wb.Anatomy("model.layers", "self_attn", "o_proj", resid="mlp.down_proj")
+    with pytest.raises(ModelError, match=r"'mlp.down_proj' does not arrive unchanged.*resid=…"):
+        wb.load(hf, tokenizer, anatomy=wrong)
 
 
 def test_wrong_anatomy_fails_at_load(tokenizer):
@@ -124,6 +162,25 @@ def test_template_that_rejects_a_role(tiny):
         encode(tiny, [{"role": "critic", "content": "x"}])
     with pytest.raises(DatasetError, match="a chat is a list"):
         encode(tiny, [{"role": "user"}])
+
+
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        ("", "prompt 1 is an empty string"),
+        (7, "prompt 1 is neither a string nor a chat"),
+        (None, "prompt 1 is neither"),
+        ([{"role": "user", "content": 3}], "prompt 1 is neither"),
+        ([], "prompt 1 is neither"),
+        ("gate " * 600, r"prompt 1 has 60\d tokens, more than the \d+ of tiny's context"),
+    ],
+)
+def test_unusable_prompts_are_numbered(tiny, bad, message):
+    assert tiny.context_length < 600
+    with pytest.raises(DatasetError, match=message):
+        wb.capture(tiny, ["Hello.", bad])
+    with pytest.raises(DatasetError, match=message):
+        wb.generate(tiny, ["Hello.", bad])
 
 
 def test_incomplete_and_unreachable_models(folder, tmp_path):

@@ -105,7 +105,7 @@ def test_bad_labels():
 def acts_of(values):
     n, width = values.shape[:2]
     return wb.Activations(
-        values,
+        (values,),
         torch.full((n,), width),
         tuple(range(values.shape[2])),
         "heads",

@@ -12,12 +12,13 @@ STARTED = time.time()
 """When this process first imported the package, seconds since the epoch."""
 
 _HOME = {
-    "ANATOMIES": "models",
+    "ANATOMIES": "anatomy",
     "Activations": "activations",
-    "Anatomy": "models",
+    "Anatomy": "anatomy",
     "HeadDirections": "directions",
     "Model": "models",
     "Probes": "probes",
+    "ResidualDirection": "directions",
     "all_tokens": "prompts",
     "capture": "activations",
     "fit_probes": "probes",

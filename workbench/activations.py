@@ -1,32 +1,42 @@
-"""capture(): batched activation capture through nnsight."""
+"""capture(): batched activation capture through nnsight, in memory or streamed to disk."""
 
+import hashlib
+import json
 import logging
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import accumulate, pairwise
+from pathlib import Path
+from typing import Any
 
-import nnsight
 import torch
 from tqdm.auto import tqdm
 
+from workbench import shards
+from workbench.errors import ShardError
+from workbench.forwards import Budget, read
 from workbench.models import Model
-from workbench.prompts import Encoded, Positions, Prompt, encode, last
+from workbench.prompts import Positions, Prompt, encode_all, last
 
 log = logging.getLogger(__name__)
 
 SITES = ("heads", "resid", "mlp")
+FORMAT = "workbench.activations.1"
 
 
 @dataclass(frozen=True)
 class Activations:
     """Captured activations and what they are.
 
-    `values`: float32 `[prompt, position, layer, head, d_head]` for site `"heads"`, else
-    `[prompt, position, layer, d_model]`. Positions are right-aligned: where a prompt had fewer
-    tokens than the widest one, its first positions are NaN. `lengths`: int64 `[prompt]`, tokens
-    really read. `layers`: the layer indices along the layer axis.
+    `shards`: consecutive groups of prompts, each `[prompt, position, layer, head, d_head]` for site
+    `"heads"`, else `[prompt, position, layer, d_model]`; one in memory, or memory-mapped files.
+    Positions are right-aligned: where a prompt had fewer tokens than the widest one, its first
+    positions are NaN. `lengths`: int64 `[prompt]`, tokens really read. `layers`: the layer indices
+    along the layer axis.
     """
 
-    values: torch.Tensor
+    shards: tuple[torch.Tensor, ...]
     lengths: torch.Tensor
     layers: tuple[int, ...]
     site: str
@@ -34,51 +44,79 @@ class Activations:
     model: str
     sizes: dict[str, int]
 
+    def __len__(self) -> int:
+        """Prompts."""
+        return len(self.lengths)
+
+    @property
+    def values(self) -> torch.Tensor:
+        """All shards as one tensor. Where there are several this reads them all into memory."""
+        return self.shards[0] if len(self.shards) == 1 else torch.cat(self.shards)
+
     @property
     def mask(self) -> torch.Tensor:
         """bool `[prompt, position]`: which positions hold a token."""
-        width = self.values.shape[1]
+        width = self.shards[0].shape[1]
         return torch.arange(width) >= width - self.lengths[:, None]
 
-    def rows(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """(values `[row, layer, …]`, prompt index `[row]`) of all positions that hold a token."""
+    def rows(
+        self, layer: int | None = None, head: int | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """(values `[row, …]`, prompt index `[row]`) of all positions that hold a token.
+
+        With `layer` (and `head`) only these are read, from disk too. No copy is made in memory
+        where every prompt has all positions.
+        """
         mask = self.mask
-        return self.values[mask], mask.nonzero()[:, 0]
+        parts = []
+        for shard, held in zip(self.shards, mask.split([len(s) for s in self.shards]), strict=True):
+            part = shard if layer is None else shard[:, :, self.layers.index(layer)]
+            part = part if head is None else part[:, :, head]
+            parts.append(part.flatten(0, 1) if held.all() else part[held])
+        return parts[0] if len(parts) == 1 else torch.cat(parts), mask.nonzero()[:, 0]
 
-    def save(self, path: str) -> None:
-        """Write to a safetensors file; see `Activations.load`."""
-        import json
-
-        from safetensors.torch import save_file
-
-        meta = {
-            "layers": list(self.layers),
-            "site": self.site,
-            "positions": [self.positions.kind, self.positions.k],
-            "model": self.model,
-            "sizes": self.sizes,
-        }
-        tensors = {"values": self.values.contiguous(), "lengths": self.lengths}
-        save_file(tensors, path, {"activations": json.dumps(meta)})
+    def save(self, folder: str | Path) -> None:
+        """Write to a folder; see `Activations.load`. `ShardError` as for a streamed capture."""
+        cuts = [0, *accumulate(len(s) for s in self.shards)]
+        key = hashlib.sha256(json.dumps(self.description()).encode())
+        for shard in self.shards:
+            key.update(shards.bytes_of(shard))
+        index = {**self.description(), "key": key.hexdigest(), "ranges": list(pairwise(cuts))}
+        expected = sum(s.numel() * s.element_size() for s in self.shards)
+        with shards.writing(folder, index, expected) as writer:
+            for i, (start, stop) in enumerate(pairwise(cuts)):
+                if not writer.has(i):
+                    writer.write(i, self.shards[i].contiguous(), self.lengths[start:stop])
 
     @classmethod
-    def load(cls, path: str) -> "Activations":
-        """Read what `save` wrote."""
-        import json
+    def load(cls, folder: str | Path) -> "Activations":
+        """Memory-map what `save` or `capture(..., out=folder)` wrote; checksums are verified.
 
-        from safetensors import safe_open
+        Raises `ShardError` for a folder that holds no finished capture, or a damaged shard.
+        """
+        index, values, lengths = shards.read_all(folder)
+        if index.get("format") != FORMAT:
+            raise ShardError(f"{folder} has format {index.get('format')!r}, not {FORMAT!r}")
+        return cls(
+            shards=tuple(values),
+            lengths=lengths,
+            layers=tuple(index["layers"]),
+            site=index["site"],
+            positions=Positions(*index["positions"]),
+            model=index["model"],
+            sizes=index["sizes"],
+        )
 
-        with safe_open(path, "pt") as file:
-            meta = json.loads(file.metadata()["activations"])
-            return cls(
-                values=file.get_tensor("values"),
-                lengths=file.get_tensor("lengths"),
-                layers=tuple(meta["layers"]),
-                site=meta["site"],
-                positions=Positions(*meta["positions"]),
-                model=meta["model"],
-                sizes=meta["sizes"],
-            )
+    def description(self) -> dict[str, Any]:
+        """All but the tensors, JSON-serialisable."""
+        return {
+            "format": FORMAT,
+            "model": self.model,
+            "sizes": self.sizes,
+            "site": self.site,
+            "positions": [self.positions.kind, self.positions.k],
+            "layers": list(self.layers),
+        }
 
 
 def capture(
@@ -87,17 +125,31 @@ def capture(
     site: str = "heads",
     positions: Positions | None = None,
     layers: Sequence[int] | None = None,
+    *,
+    out: str | Path | None = None,
+    dtype: torch.dtype = torch.float32,
     token_budget: int | None = None,
+    shard_bytes: int = 128 * 2**20,
 ) -> Activations:
-    """Activations of every prompt at one site, as float32 on the CPU.
+    """Activations of every prompt at one site, on the CPU or streamed to the folder `out`.
 
-    site `"heads"` is the input of `o_proj` split per query head (after attention weighting,
-    before the projection); `"resid"` the output of a block, before any final norm; `"mlp"` the
-    output of its MLP. Prompts are grouped by length and right-padded, so that under a causal mask
-    no real token ever sees a pad; the LM head is never run, nor any layer after the deepest one
-    asked for. `token_budget` caps padded tokens per batch (default 512 on a CPU, 16384 on a GPU).
+    site `"heads"` is the input of `o_proj` split per query head (after attention weighting, before
+    the projection); `"resid"` the output of a block, before any final norm; `"mlp"` the output of
+    its MLP. Prompts are grouped by length and right-padded, so that under a causal mask no real
+    token ever sees a pad; the LM head is never run, nor any layer after the deepest one asked for.
+    Values do not depend on batches or padding beyond rounding: 2e-5 in float32, 3 % of the largest
+    value in bfloat16.
 
-    Raises `ValueError` for an unknown site, a layer the model does not have or no prompts.
+    `token_budget` caps padded tokens per batch; by default 512 on a CPU, at most 16384 on a GPU
+    with less free memory; halved when memory runs out. With `out`, shards of about `shard_bytes`
+    are written as they are done and read back memory-mapped; called again with the same arguments
+    (also after a kill) it goes on from the last whole shard. `dtype`: what is kept; bfloat16 halves
+    disk and loses nothing of a bfloat16 model.
+
+    Raises `ValueError` for an unknown site, a layer the model does not have or no prompts;
+    `DatasetError` for an unusable prompt; `ShardError` where `out` cannot be written;
+    `FloatingPointError` for an activation that is not finite; `MemoryError` for a prompt that does
+    not fit alone.
     """
     positions = positions or last()
     layers = tuple(range(model.n_layers)) if layers is None else tuple(layers)
@@ -107,68 +159,65 @@ def capture(
         raise ValueError(f"layers {list(layers)} outside 0..{model.n_layers - 1} of {model.name}")
     if not prompts:
         raise ValueError("no prompts to capture")
-    encoded = [encode(model, p) for p in prompts]
+    if isinstance(prompts, str):
+        raise ValueError("prompts must be a list of strings or chats, not one string")
+    encoded = encode_all(model, prompts)
     picks = [positions.pick(e) for e in encoded]
     lengths = torch.tensor([len(p) for p in picks])
     short = int((lengths < positions.k).sum())
     if short:
         log.warning(
             "%d of %d texts have fewer than %d tokens to read; missing positions are left out",
-            short,
-            len(prompts),
-            positions.k,
-        )
-    width = max(1, int(lengths.max()))
-    shape = (model.n_heads, model.d_head) if site == "heads" else (model.d_model,)
-    values = torch.full((len(prompts), width, len(layers), *shape), torch.nan)
-    budget = token_budget or (512 if model.hf.device.type == "cpu" else 16384)
-    with tqdm(total=len(prompts), desc=f"capture {site}", unit="prompt", leave=False) as progress:
-        for rows in _batches(encoded, budget):
-            which = [(i, p) for i, r in enumerate(rows) for p in picks[r]]
-            got = _forward(model, [encoded[r].ids for r in rows], site, layers, which)
-            got = got.to("cpu", torch.float32).unflatten(-1, shape)
-            for row, part in zip(rows, got.split([len(picks[r]) for r in rows]), strict=True):
+            short, len(prompts), positions.k,
+        )  # fmt: skip
+    what = Activations((), lengths, layers, site, positions, model.name, model.sizes)
+    width = (model.n_heads, model.d_head) if site == "heads" else (model.d_model,)
+    shape = (max(1, int(lengths.max())), len(layers), *width)
+    budget = Budget(token_budget) if token_budget else Budget.of(model)
+
+    def fill(start: int, stop: int) -> torch.Tensor:
+        values = torch.full((stop - start, *shape), torch.nan, dtype=dtype)
+        rows = range(start, stop)
+        for batch, got in read(model, encoded, picks, site, layers, rows, budget):
+            got = got.to(dtype).unflatten(-1, width)
+            counts = [len(picks[i]) for i in batch]
+            _require_finite(got, batch, counts, what)
+            for i, part in zip(batch, got.split(counts), strict=True):
                 if len(part):
-                    values[row, -len(part) :] = part
-            progress.update(len(rows))
-    return Activations(values, lengths, layers, site, positions, model.name, model.sizes)
+                    values[i - start, -len(part) :] = part
+            progress.update(len(batch))
+        return values
+
+    with tqdm(total=len(prompts), desc=f"capture {site}", unit="prompt", leave=False) as progress:
+        if out is None:
+            return replace(what, shards=(fill(0, len(prompts)),))
+        row_bytes = math.prod(shape) * dtype.itemsize
+        step = max(1, shard_bytes // row_bytes)
+        cuts = [*range(0, len(prompts), step), len(prompts)]
+        content = [model.fingerprint(), what.description(), str(dtype), step]
+        content += [[e.ids, e.start] for e in encoded]
+        key = hashlib.sha256(json.dumps(content).encode()).hexdigest()
+        index = {**what.description(), "key": key, "ranges": list(pairwise(cuts))}
+        with shards.writing(out, index, row_bytes * len(prompts)) as writer:
+            for i, (start, stop) in enumerate(pairwise(cuts)):
+                if writer.has(i):
+                    progress.update(stop - start)
+                else:
+                    writer.write(i, fill(start, stop), lengths[start:stop])
+    return Activations.load(out)
 
 
-def _batches(encoded: list[Encoded], budget: int) -> Iterator[list[int]]:
-    """Row indices by length, as many at a time as fit the budget once padded to the longest."""
-    order = sorted(range(len(encoded)), key=lambda i: len(encoded[i].ids))
-    batch: list[int] = []
-    for i in order:
-        if batch and (len(batch) + 1) * len(encoded[i].ids) > budget:
-            yield batch
-            batch = []
-        batch.append(i)
-    yield batch
-
-
-@torch.inference_mode()
-def _forward(
-    model: Model,
-    ids: list[list[int]],
-    site: str,
-    layers: tuple[int, ...],
-    which: list[tuple[int, int]],
-) -> torch.Tensor:
-    """One traced forward; `[len(which), layer, width]` at the (batch row, token) pairs wanted."""
-    width = max(map(len, ids))
-    pad = model.tokenizer.pad_token_id
-    batch = torch.tensor([row + [pad] * (width - len(row)) for row in ids], device=model.hf.device)
-    rows, tokens = torch.tensor(which, dtype=torch.long).reshape(-1, 2).to(batch.device).unbind(1)
-    ordered = sorted(set(layers))
-    with model.trace(input_ids=batch, use_cache=False) as tracer:
-        taken = nnsight.save({})
-        for index in ordered:
-            layer = model.layers[index]
-            if site == "heads":
-                taken[index] = layer.attn.o_proj.input[rows, tokens]
-            elif site == "mlp":
-                taken[index] = layer.mlp.output[rows, tokens]
-            else:
-                taken[index] = layer.output[rows, tokens]
-        tracer.stop()
-    return torch.stack([taken[index] for index in layers], 1)
+def _require_finite(
+    got: torch.Tensor, batch: list[int], counts: list[int], what: Activations
+) -> None:
+    """Raise `FloatingPointError` with the first prompt, layer and head that is NaN or infinite."""
+    finite = torch.isfinite(got)
+    if finite.all():
+        return
+    token, layer, *rest = (~finite).nonzero()[0].tolist()
+    prompt = next(i for i, end in zip(batch, accumulate(counts), strict=True) if token < end)
+    head = f" head {rest[0]}" if what.site == "heads" else ""
+    raise FloatingPointError(
+        f"prompt {prompt}, layer {what.layers[layer]}{head}: the activation is NaN or infinite. "
+        f"Check the weights of {what.model}, or load it in bfloat16 or float32 instead of float16."
+    )

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Self
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -14,39 +14,39 @@ from safetensors.torch import save_file
 
 from workbench import safelock
 from workbench.activations import Activations
+from workbench.contrasts import METHODS
 from workbench.errors import DirectionError
 from workbench.models import Model
 
 log = logging.getLogger(__name__)
 
-FORMAT = "workbench.head_directions.1"
 
+class _Directions:
+    """What both kinds share: K places, with a unit vector and a scale for each."""
 
-@dataclass(frozen=True)
-class HeadDirections:
-    """K attention-head directions: shift head (layer, head) by alpha · scale · unit.
-
-    `layer`, `head`: int64 `[K]`, query heads. `unit`: float32 `[K, d_head]`, norm 1. `scale`:
-    float32 `[K]`, standard deviation of the data along the direction. `provenance`: where it comes
-    from (model, sizes, method, …), JSON-serialisable.
-    """
+    FORMAT: ClassVar[str]
+    SITE: ClassVar[str]
+    WIDTH: ClassVar[str]
+    PLACE: ClassVar[tuple[str, ...]]
 
     layer: torch.Tensor
-    head: torch.Tensor
     unit: torch.Tensor
     scale: torch.Tensor
-    provenance: dict[str, Any] = field(default_factory=dict)
+    provenance: dict[str, Any]
 
     def __post_init__(self) -> None:
         k = len(self.layer)
-        if self.head.shape != (k,) or self.scale.shape != (k,) or self.unit.dim() != 2 or k == 0:
-            raise DirectionError("layer, head, scale must be [K] and unit [K, d_head] with K ≥ 1")
+        places = [getattr(self, name) for name in self.PLACE]
+        if any(t.shape != (k,) for t in (*places, self.scale)) or self.unit.dim() != 2 or k == 0:
+            raise DirectionError(
+                f"{', '.join(self.PLACE)}, scale must be [K] and unit [K, {self.WIDTH}] with K ≥ 1"
+            )
         if len(self.unit) != k:
-            raise DirectionError(f"{k} heads but {len(self.unit)} unit vectors")
-        seen: set[tuple[int, int]] = set()
+            raise DirectionError(f"{k} places but {len(self.unit)} unit vectors")
+        seen: set[tuple[int, ...]] = set()
         norms = self.unit.norm(dim=1)
         for i, cell in enumerate(self.cells):
-            where = f"layer {cell[0]} head {cell[1]}"
+            where = self._named(cell)
             if min(cell) < 0 or cell in seen:
                 raise DirectionError(f"{where}: {'negative index' if min(cell) < 0 else 'twice'}")
             seen.add(cell)
@@ -59,24 +59,167 @@ class HeadDirections:
         object.__setattr__(self, "unit", self.unit / norms[:, None])
 
     @property
-    def cells(self) -> list[tuple[int, int]]:
-        """The heads as (layer, head) pairs, in stored order."""
-        return list(zip(self.layer.tolist(), self.head.tolist(), strict=True))
+    def cells(self) -> list[tuple[int, ...]]:
+        """The places, (layer, head) or (layer,), in stored order."""
+        columns = (getattr(self, name).tolist() for name in self.PLACE)
+        return list(zip(*columns, strict=True))
+
+    @classmethod
+    def _named(cls, cell: tuple[int, ...]) -> str:
+        return " ".join(f"{name} {i}" for name, i in zip(cls.PLACE, cell, strict=True))
 
     def __len__(self) -> int:
         return len(self.layer)
 
     def __str__(self) -> str:
         by_layer: dict[int, list[int]] = {}
-        for layer, head in self.cells:
-            by_layer.setdefault(layer, []).append(head)
-        heads = ", ".join(f"{i} {{{','.join(map(str, sorted(h)))}}}" for i, h in by_layer.items())
-        layers = self.layer
-        return (
-            f"HeadDirections: {len(self)} heads in layers {layers.min()}–{layers.max()}, "
-            f"d_head {self.unit.shape[1]}, scale {self.scale.min():.3f}–{self.scale.max():.3f}, "
-            f"model {self.provenance.get('model', 'unknown')}\n  layer {{heads}}: {heads}"
+        for layer, *rest in self.cells:
+            by_layer.setdefault(layer, []).extend(rest)
+        places = ", ".join(
+            f"{i} {{{','.join(map(str, sorted(h)))}}}" if h else str(i) for i, h in by_layer.items()
         )
+        noun, legend = ("heads", "layer {heads}") if "head" in self.PLACE else ("layers", "layers")
+        return (
+            f"{type(self).__name__}: {len(self)} {noun} in layers {self.layer.min()}–"
+            f"{self.layer.max()}, {self.WIDTH} {self.unit.shape[1]}, scale "
+            f"{self.scale.min():.3f}–{self.scale.max():.3f}, model "
+            f"{self.provenance.get('model', 'unknown')}\n  {legend}: {places}"
+        )
+
+    @classmethod
+    def _contrast(
+        cls,
+        acts: Activations,
+        labels: Sequence[int] | torch.Tensor,
+        cells: Sequence[tuple[int, ...]],
+        method: str,
+        groups: Sequence[int] | torch.Tensor | None,
+        provenance: dict[str, Any],
+    ) -> Self:
+        if acts.site != cls.SITE:
+            raise DirectionError(f"{cls.__name__} needs site {cls.SITE!r}, not {acts.site!r}")
+        if method not in METHODS:
+            raise DirectionError(f"unknown method {method!r}; methods are {', '.join(METHODS)}")
+        labels = torch.as_tensor(labels)
+        group = torch.zeros(len(acts)) if groups is None else torch.as_tensor(groups)
+        for name, given in (("labels", labels), ("groups", group)):
+            if len(given) != len(acts):
+                raise DirectionError(f"{len(given)} {name} for {len(acts)} prompts")
+        if len(set(labels.tolist())) < 2:
+            raise DirectionError("both classes are needed; the labels hold one only")
+        kept, units, scales = [], [], []
+        for cell in cells:
+            x, prompt = acts.rows(*cell)
+            x, y = x.double(), labels[prompt].bool()
+            unit = METHODS[method](x, y, group[prompt])
+            norm = unit.norm()
+            scale = (x @ (unit / norm)).std(correction=0)
+            if norm < 1e-12 or scale < 1e-12:
+                log.warning("%s: class means coincide, skipped", cls._named(cell))
+                continue
+            kept.append(cell)
+            units.append(unit / norm)
+            scales.append(scale)
+        if not kept:
+            raise DirectionError("the class means coincide in every place asked for")
+        places = dict(zip(cls.PLACE, torch.tensor(kept).unbind(1), strict=True))
+        return cls(
+            **places,
+            unit=torch.stack(units).float(),
+            scale=torch.stack(scales).float(),
+            provenance={
+                "method": method,
+                "model": acts.model,
+                "sizes": acts.sizes,
+                "positions": [acts.positions.kind, acts.positions.k],
+                "rows": int(acts.lengths.sum()),
+                **provenance,
+            },
+        )
+
+    def check(self, model: Model) -> None:
+        """Raise `DirectionError`, naming both sizes, where this does not fit the model."""
+        own, width = self.provenance.get("sizes", {}), model.sizes[self.WIDTH]
+        names = ("n_layers", "n_heads", self.WIDTH) if "head" in self.PLACE else ("n_layers",)
+        problems = [
+            f"{name}: direction {own[name]}, model {model.sizes[name]}"
+            for name in names
+            if own.get(name, model.sizes[name]) != model.sizes[name]
+        ]
+        if self.unit.shape[1] != width:
+            problems.append(f"{self.WIDTH}: direction {self.unit.shape[1]}, model {width}")
+        for name in self.PLACE:
+            top, size = int(getattr(self, name).max()), model.sizes[f"n_{name}s"]
+            if top >= size:
+                problems.append(f"{name} {top} of a model with {size} {name}s")
+        if problems:
+            raise DirectionError(f"direction does not fit {model.name}: " + "; ".join(problems))
+        base = self.provenance.get("model")
+        if base and base != model.name:
+            log.info("direction of %s used on %s", base, model.name)
+
+    def pick(self, rows: Sequence[int]) -> Self:
+        """Some of the places, by their row in this object."""
+        index = torch.tensor(rows)
+        tensors = {name: getattr(self, name)[index] for name in (*self.PLACE, "unit", "scale")}
+        return replace(self, **tensors)
+
+    def digest(self) -> str:
+        """16 hex digits of the places, directions and scales."""
+        content = [getattr(self, n).contiguous().numpy().tobytes() for n in self.PLACE]
+        content += [t.float().contiguous().numpy().tobytes() for t in (self.unit, self.scale)]
+        return hashlib.sha256(b"".join(content)).hexdigest()[:16]
+
+    def rotated(self, unit: torch.Tensor, **provenance: Any) -> Self:
+        """The same places and scales along other unit vectors `[K, d]`: for controls."""
+        return replace(self, unit=unit, provenance={**self.provenance, **provenance})
+
+    def save(self, path: str | Path) -> None:
+        """Write as safetensors with provenance in its header."""
+        tensors = {name: getattr(self, name).int().contiguous() for name in self.PLACE}
+        tensors |= {"unit": self.unit.float().contiguous(), "scale": self.scale.float()}
+        header = {"format": self.FORMAT, "provenance": json.dumps(self.provenance)}
+        save_file(tensors, str(path), header)
+
+    @classmethod
+    def load(cls, path: str | Path) -> Self:
+        """Read what `save` wrote. `DirectionError` for a truncated, foreign or non-finite file."""
+        expected = {*cls.PLACE, "unit", "scale"}
+        try:
+            with safe_open(str(path), "pt") as file:
+                header = file.metadata() or {}
+                names = set(file.keys())
+                if header.get("format") != cls.FORMAT or names != expected:
+                    raise DirectionError(
+                        f"{path} is no {cls.__name__} file: format {header.get('format')!r} with "
+                        f"tensors {sorted(names)}, expected {cls.FORMAT!r}"
+                    )
+                tensors = {name: file.get_tensor(name) for name in names}
+        except (SafetensorError, OSError) as error:
+            raise DirectionError(f"{path} cannot be read as safetensors: {error}") from error
+        tensors |= {name: tensors[name].long() for name in cls.PLACE}
+        return cls(**tensors, provenance=json.loads(header["provenance"]))
+
+
+@dataclass(frozen=True)
+class HeadDirections(_Directions):
+    """K attention-head directions: shift head (layer, head) by alpha · scale · unit.
+
+    `layer`, `head`: int64 `[K]`, query heads. `unit`: float32 `[K, d_head]`, norm 1. `scale`:
+    float32 `[K]`, standard deviation of the data along the direction. `provenance`: where it comes
+    from (model, sizes, method, …), JSON-serialisable.
+    """
+
+    FORMAT = "workbench.head_directions.1"
+    SITE = "heads"
+    WIDTH = "d_head"
+    PLACE = ("layer", "head")
+
+    layer: torch.Tensor
+    head: torch.Tensor
+    unit: torch.Tensor
+    scale: torch.Tensor
+    provenance: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
     def contrast(
@@ -84,119 +227,21 @@ class HeadDirections:
         acts: Activations,
         labels: Sequence[int] | torch.Tensor,
         heads: Sequence[tuple[int, int]],
+        method: str = "mean",
+        groups: Sequence[int] | torch.Tensor | None = None,
         **provenance: Any,
     ) -> "HeadDirections":
-        """Unit difference of class means per head, and the spread of all rows along it.
+        """What separates the two classes in each head, and the spread of all rows along it.
 
-        θ = (μ₁ − μ₀)/‖μ₁ − μ₀‖ and σ = population standard deviation of x·θ over the rows of both
-        classes (SafetyLock, step 4), in float64. Heads whose class means coincide are skipped with
-        a warning; `DirectionError` where none is left.
+        `labels`: 0/1 per prompt; the direction points to 1. `method`: `"mean"` difference of class
+        means θ = (μ₁ − μ₀)/‖μ₁ − μ₀‖ (SafetyLock, step 4), `"lda"` or `"pca"` (`contrasts`);
+        `groups` (one id per prompt, say its pair) matter to `"pca"` only. The scale is the
+        population standard deviation of x·θ over the rows of both classes. All in float64.
+
+        Heads whose class means coincide are skipped with a warning. Raises `DirectionError` where
+        none is left, for one class, another site or an unknown method.
         """
-        if acts.site != "heads":
-            raise DirectionError(f"head directions need site 'heads', not {acts.site!r}")
-        rows, prompt = acts.rows()
-        y = torch.as_tensor(labels)[prompt].bool()
-        if y.all() or not y.any():
-            raise DirectionError("both classes are needed; the labels hold one only")
-        kept, units, scales = [], [], []
-        for layer, head in heads:
-            x = rows[:, acts.layers.index(layer), head].double()
-            difference = x[y].mean(0) - x[~y].mean(0)
-            norm = difference.norm()
-            if norm < 1e-12:
-                log.warning("layer %d head %d: class means coincide, skipped", layer, head)
-                continue
-            unit = difference / norm
-            kept.append((layer, head))
-            units.append(unit)
-            scales.append((x @ unit).std(correction=0))
-        if not kept:
-            raise DirectionError("the class means coincide in every head asked for")
-        layer, head = torch.tensor(kept).unbind(1)
-        return cls(
-            layer=layer,
-            head=head,
-            unit=torch.stack(units).float(),
-            scale=torch.stack(scales).float(),
-            provenance={
-                "method": "contrast",
-                "model": acts.model,
-                "sizes": acts.sizes,
-                "positions": [acts.positions.kind, acts.positions.k],
-                "rows": len(rows),
-                **provenance,
-            },
-        )
-
-    def check(self, model: Model) -> None:
-        """Raise `DirectionError`, naming both sizes, where this does not fit the model."""
-        own = self.provenance.get("sizes", {})
-        problems = [
-            f"{name}: direction {own[name]}, model {size}"
-            for name, size in model.sizes.items()
-            if name in ("n_layers", "n_heads", "d_head") and own.get(name, size) != size
-        ]
-        if self.unit.shape[1] != model.d_head:
-            problems.append(f"d_head: direction {self.unit.shape[1]}, model {model.d_head}")
-        if self.layer.max() >= model.n_layers:
-            problems.append(f"layer {self.layer.max()} of a model with {model.n_layers} layers")
-        if self.head.max() >= model.n_heads:
-            problems.append(f"head {self.head.max()} of a model with {model.n_heads} heads")
-        if problems:
-            raise DirectionError(f"direction does not fit {model.name}: " + "; ".join(problems))
-        base = self.provenance.get("model")
-        if base and base != model.name:
-            log.info("direction of %s used on %s", base, model.name)
-
-    def pick(self, rows: Sequence[int]) -> "HeadDirections":
-        """Some of the heads, by their place in this object."""
-        index = torch.tensor(rows)
-        tensors = (t[index] for t in (self.layer, self.head, self.unit, self.scale))
-        return HeadDirections(*tensors, self.provenance)
-
-    def digest(self) -> str:
-        """16 hex digits of the heads, directions and scales."""
-        content = [t.contiguous().numpy().tobytes() for t in (self.layer, self.head)]
-        content += [t.float().contiguous().numpy().tobytes() for t in (self.unit, self.scale)]
-        return hashlib.sha256(b"".join(content)).hexdigest()[:16]
-
-    def rotated(self, unit: torch.Tensor, **provenance: Any) -> "HeadDirections":
-        """The same heads and scales along other unit vectors `[K, d_head]`: for controls."""
-        return replace(self, unit=unit, provenance={**self.provenance, **provenance})
-
-    def save(self, path: str | Path) -> None:
-        """Write as safetensors with provenance in its header."""
-        tensors = {
-            "layer": self.layer.int(),
-            "head": self.head.int(),
-            "unit": self.unit.float().contiguous(),
-            "scale": self.scale.float(),
-        }
-        header = {"format": FORMAT, "provenance": json.dumps(self.provenance)}
-        save_file(tensors, str(path), header)
-
-    @classmethod
-    def load(cls, path: str | Path) -> "HeadDirections":
-        """Read what `save` wrote. `DirectionError` for a truncated, foreign or non-finite file."""
-        try:
-            with safe_open(str(path), "pt") as file:
-                header = file.metadata() or {}
-                names = set(file.keys())
-                if header.get("format") != FORMAT or names != {"layer", "head", "unit", "scale"}:
-                    raise DirectionError(
-                        f"{path} is no direction file: format {header.get('format')!r} with "
-                        f"tensors {sorted(names)}, expected {FORMAT!r}"
-                    )
-                tensors = {name: file.get_tensor(name) for name in names}
-        except (SafetensorError, OSError) as error:
-            raise DirectionError(f"{path} cannot be read as safetensors: {error}") from error
-        return cls(
-            layer=tensors["layer"].long(),
-            head=tensors["head"].long(),
-            unit=tensors["unit"],
-            scale=tensors["scale"],
-            provenance=json.loads(header["provenance"]),
-        )
+        return cls._contrast(acts, labels, heads, method, groups, provenance)
 
     @classmethod
     def from_safelock(cls, path: str | Path) -> "HeadDirections":
@@ -221,3 +266,39 @@ class HeadDirections:
                 )
             ],
         )
+
+
+@dataclass(frozen=True)
+class ResidualDirection(_Directions):
+    """Directions in the residual stream: shift the output of block `layer` by alpha · scale · unit.
+
+    `layer`: int64 `[L]`. `unit`: float32 `[L, d_model]`, norm 1. `scale`: float32 `[L]`, standard
+    deviation of the data along the direction. `provenance`: as for `HeadDirections`.
+    """
+
+    FORMAT = "workbench.residual_direction.1"
+    SITE = "resid"
+    WIDTH = "d_model"
+    PLACE = ("layer",)
+
+    layer: torch.Tensor
+    unit: torch.Tensor
+    scale: torch.Tensor
+    provenance: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def contrast(
+        cls,
+        acts: Activations,
+        labels: Sequence[int] | torch.Tensor,
+        layers: Sequence[int] | None = None,
+        method: str = "mean",
+        groups: Sequence[int] | torch.Tensor | None = None,
+        **provenance: Any,
+    ) -> "ResidualDirection":
+        """What separates the two classes after each of `layers` (all captured ones by default).
+
+        Everything else as `HeadDirections.contrast`, on activations of site `"resid"`.
+        """
+        cells = [(layer,) for layer in (acts.layers if layers is None else layers)]
+        return cls._contrast(acts, labels, cells, method, groups, provenance)

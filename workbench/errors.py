@@ -27,3 +27,7 @@ class FoldError(WorkbenchError):
 
 class RunError(WorkbenchError):
     """A run cannot start: unknown paper, preset, parameter or unwritable folder."""
+
+
+class ShardError(WorkbenchError):
+    """Activations on disk are damaged, unfinished, of something else, or cannot be written."""

@@ -7,8 +7,8 @@ import torch
 from tqdm.auto import tqdm
 from transformers import LogitsProcessor
 
-from workbench.models import Model
-from workbench.prompts import Prompt, encode
+from workbench.models import InFlight, Model
+from workbench.prompts import Prompt, encode_all
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +37,7 @@ def generate(
         raise ValueError("n and max_new_tokens must be at least 1, temperature at least 0")
     if n > 1 and temperature == 0:
         raise ValueError("n > 1 completions need temperature > 0; greedy decoding gives one")
-    encoded = [encode(model, p).ids for p in prompts]
+    encoded = [e.ids for e in encode_all(model, prompts)]
     rows = sorted((i for i in range(len(prompts)) for _ in range(n)), key=lambda i: len(encoded[i]))
     cap = batch_size or (64 if model.hf.device.type == "cpu" else 256)
     generator_state = torch.random.get_rng_state()
@@ -47,11 +47,13 @@ def generate(
         with tqdm(total=len(rows), desc="generate", unit="reply", leave=False) as progress:
             for start in range(0, len(rows), cap):
                 batch = rows[start : start + cap]
+                model.in_flight = InFlight(torch.tensor(batch), len(prompts))
                 texts = _decode(model, [encoded[i] for i in batch], max_new_tokens, temperature)
                 for i, text in zip(batch, texts, strict=True):
                     out[i].append(text)
                 progress.update(len(batch))
     finally:
+        model.in_flight = None
         torch.random.set_rng_state(generator_state)
     return out
 

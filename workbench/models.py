@@ -2,61 +2,48 @@
 
 import copy
 import hashlib
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from nnsight import TransformersModel
+from safetensors.torch import load_file
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
 from workbench import hub
+from workbench.anatomy import Anatomy, anatomy_of, check_anatomy, kv_heads, projection_sizes
 from workbench.errors import ModelError
 from workbench.paths import data_folder
 
+log = logging.getLogger(__name__)
+
+SIDECAR = "workbench_biases.safetensors"
+"""File beside a checkpoint with folded biases that its family has no slot for."""
+
 
 @dataclass(frozen=True)
-class Anatomy:
-    """Where a family keeps its parts, as attribute paths.
+class InFlight:
+    """The batch now in the model, for steering that differs by prompt or by token.
 
-    `layers` starts at the causal LM; the others start at one layer. `o_proj` is the attention's
-    output projection: its input is the concatenation of all query heads.
+    `prompt`: int64 `[row]`, each row's place in the caller's list of `total` prompts. `start`:
+    int64 `[row]`, the column of each row's first response token in the batch, where it is known.
     """
 
-    layers: str
-    attn: str
-    o_proj: str
-    mlp: str = "mlp"
-
-    @property
-    def rename(self) -> dict[str, str]:
-        """nnsight aliases that give every family the names `layers[i].attn.o_proj`, `.mlp`."""
-        names = {self.layers: "layers"}
-        if self.attn != "attn":
-            names[self.attn] = "attn"
-        if self.o_proj != "o_proj":
-            names[f"{self.attn}.{self.o_proj}"] = f"{self.attn}.o_proj"
-        if self.mlp != "mlp":
-            names[self.mlp] = "mlp"
-        return names
-
-
-_LLAMA = Anatomy("model.layers", "self_attn", "o_proj")
-ANATOMIES = {
-    "llama": _LLAMA,
-    "mistral": _LLAMA,
-    "qwen2": _LLAMA,
-    "gemma2": _LLAMA,
-    "gpt2": Anatomy("transformer.h", "attn", "c_proj"),
-}
+    prompt: torch.Tensor
+    total: int
+    start: torch.Tensor | None = None
 
 
 class Model(TransformersModel):
     """An nnsight model with standard names: `model.layers[i].attn.o_proj`, `.mlp`.
 
     Sizes: `n_layers`, `n_heads` (query heads), `n_kv_heads`, `d_head` (width of one head at
-    `o_proj`'s input, not hidden/heads), `d_model` (residual stream). `hf` is the plain
-    transformers model underneath, `tokenizer` a left-padding copy of its tokenizer.
+    `o_proj`'s input, not hidden/heads), `d_model` (residual stream), `context_length` (tokens, None
+    where the family has no limit). `hf` is the plain transformers model underneath, `tokenizer` a
+    left-padding copy of its tokenizer. `in_flight` is the batch now running, `hooked` names
+    what steers through hooks now, `not_for_export` why `save_checkpoint` refuses now.
     """
 
     def __init__(self, hf: PreTrainedModel, tokenizer: Any, anatomy: Anatomy, name: str) -> None:
@@ -72,9 +59,13 @@ class Model(TransformersModel):
         self.name = name
         self.n_layers = len(hf.get_submodule(anatomy.layers))
         self.n_heads = config.num_attention_heads
-        self.n_kv_heads = getattr(config, "num_key_value_heads", None) or self.n_heads
+        self.n_kv_heads = kv_heads(config)
         self.d_model = config.hidden_size
         self.d_head = projection_sizes(self.o_proj(0))[0] // self.n_heads
+        self.context_length: int | None = getattr(config, "max_position_embeddings", None)
+        self.in_flight: InFlight | None = None
+        self.hooked: list[str] = []
+        self.not_for_export: list[str] = []
 
     @property
     def hf(self) -> PreTrainedModel:
@@ -88,6 +79,15 @@ class Model(TransformersModel):
     def o_proj(self, index: int) -> torch.nn.Module:
         """The plain attention output projection of one layer."""
         return self.layer(index).get_submodule(f"{self.anatomy.attn}.{self.anatomy.o_proj}")
+
+    def resid(self, index: int) -> torch.nn.Module:
+        """The plain module of one layer whose output enters the residual stream last."""
+        return self.layer(index).get_submodule(self.anatomy.resid or self.anatomy.mlp)
+
+    @property
+    def input_device(self) -> torch.device:
+        """Where token ids go: the embedding's device, also when the layers are spread out."""
+        return self.hf.get_input_embeddings().weight.device
 
     @property
     def sizes(self) -> dict[str, int]:
@@ -111,9 +111,10 @@ class Model(TransformersModel):
         """16 hex digits that change with the architecture or (almost surely) any weight.
 
         Hashes name, shape and up to 256 evenly strided values of every parameter, so that it
-        stays cheap on large models; a folded direction or a training step changes it.
+        stays cheap on large models; a folded direction or a training step changes it, and so does
+        steering through hooks.
         """
-        digest = hashlib.sha256(type(self.hf).__name__.encode())
+        digest = hashlib.sha256("|".join([type(self.hf).__name__, *self.hooked]).encode())
         for name, tensor in self.hf.state_dict().items():
             flat = tensor.detach().flatten()
             sample = flat[:: max(1, flat.numel() // 256)].to("cpu", torch.float32)
@@ -122,15 +123,8 @@ class Model(TransformersModel):
         return digest.hexdigest()[:16]
 
 
-def projection_sizes(module: torch.nn.Module) -> tuple[int, int]:
-    """(inputs, outputs) of a linear projection; GPT-2's Conv1D stores its weight transposed."""
-    if hasattr(module, "in_features"):
-        return module.in_features, module.out_features
-    return module.weight.shape[0], module.weight.shape[1]
-
-
 def load(
-    model: str | Path | PreTrainedModel,
+    model: str | Path | PreTrainedModel | torch.nn.Module,
     tokenizer: Any = None,
     *,
     dtype: str | torch.dtype = "auto",
@@ -140,49 +134,76 @@ def load(
 ) -> Model:
     """Load a hub id, a folder, `"tiny"` (embedded), or wrap a live model and its tokenizer.
 
-    `device=None` keeps a live model where it is and puts a loaded one on the GPU where there is
-    one. Remote code in model repositories is never executed.
+    A live model may be quantised, or wrapped by PEFT with adapters that live in its layers (LoRA
+    and its relatives). `device=None` keeps a live model where it is and puts a loaded one on the
+    GPU where there is one; `"auto"` spreads a loaded one over all GPUs. Dropout is switched off.
+    Remote code in model repositories is never executed.
 
     Raises `ModelError` before any weight is read when the repository cannot be reached, the
     tokenizer is missing, or the family is unknown (pass `anatomy=Anatomy(...)` for such a one);
     and right after loading when the anatomy does not hold in a real forward pass.
     """
-    if isinstance(model, PreTrainedModel):
+    if isinstance(model, torch.nn.Module):
         if tokenizer is None:
             raise ModelError("a live model needs its tokenizer: load(model, tokenizer)")
-        hf, name = model, model.config.name_or_path or type(model).__name__
-        anatomy = anatomy or _anatomy_of(hf.config, name)
+        hf = _unwrapped(model)
+        name = hf.config.name_or_path or type(hf).__name__
+        anatomy = anatomy or anatomy_of(hf.config, name)
     else:
         source = str(data_folder() / "tiny") if str(model) == "tiny" else str(model)
         name = str(model)
         config = _read(AutoConfig, source, revision)
-        anatomy = anatomy or _anatomy_of(config, name)
+        anatomy = anatomy or anatomy_of(config, name)
         tokenizer = tokenizer or _read_tokenizer(source, revision)
-        hf = AutoModelForCausalLM.from_pretrained(source, dtype=dtype, revision=revision).eval()
         device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    if device is not None:
+        spread = "auto" if device == "auto" else None
+        hf = AutoModelForCausalLM.from_pretrained(
+            source, dtype=dtype, revision=revision, device_map=spread
+        )
+        restore_sidecar(hf, Path(source))
+    if device not in (None, "auto"):
         hf = hf.to(device)
+    if hf.training:
+        log.info("%s was in training mode; switched to evaluation", name)
+    hf.eval()
     if tokenizer.pad_token is None:
         tokenizer = copy.deepcopy(tokenizer)
         tokenizer.pad_token = tokenizer.eos_token
-    _check_anatomy(hf, anatomy, name)
+    check_anatomy(hf, anatomy, name)
     return Model(hf, tokenizer, anatomy, name)
+
+
+def _unwrapped(model: torch.nn.Module) -> PreTrainedModel:
+    """The transformers model itself; PEFT's wrapper holds one with adapters in its layers."""
+    if isinstance(model, PreTrainedModel):
+        return model
+    if not hasattr(model, "get_base_model") or not hasattr(model, "active_peft_config"):
+        raise ModelError(f"{type(model).__name__} is neither a transformers model nor a PEFT one")
+    if model.active_peft_config.is_prompt_learning:
+        raise ModelError(
+            f"a PEFT adapter of type {model.active_peft_config.peft_type} wraps the whole forward "
+            "with virtual tokens, which capture and steering would not see; adapters inside the "
+            "layers (LoRA and its relatives) work."
+        )
+    return model.get_base_model()
+
+
+def restore_sidecar(hf: PreTrainedModel, folder: Path) -> None:
+    """Put back the biases that `save_checkpoint(..., sidecar=True)` wrote beside the weights."""
+    path = folder / SIDECAR
+    if not path.is_file():
+        return
+    for name, bias in load_file(path).items():
+        module = hf.get_submodule(name)
+        module.bias = torch.nn.Parameter(bias.to(module.weight.device), requires_grad=False)
+    log.info("%s: biases restored from %s", folder, SIDECAR)
 
 
 def require_access(source: str) -> None:
     """Raise `ModelError` now where `load(source)` would fail for access, tokenizer or family."""
     if source != "tiny":
-        _anatomy_of(_read(AutoConfig, source, None), source)
+        anatomy_of(_read(AutoConfig, source, None), source)
         _read_tokenizer(source, None)
-
-
-def _anatomy_of(config: Any, name: str) -> Anatomy:
-    if config.model_type not in ANATOMIES:
-        raise ModelError(
-            f"{name}: family {config.model_type!r} is unknown. Known: {', '.join(ANATOMIES)}. "
-            "For another, pass load(..., anatomy=Anatomy(layers=…, attn=…, o_proj=…))."
-        )
-    return ANATOMIES[config.model_type]
 
 
 def _read(auto: Any, source: str, revision: str | None) -> Any:
@@ -203,46 +224,3 @@ def _read_tokenizer(source: str, revision: str | None) -> Any:
             "base model's tokenizer into it, or pass load(model, tokenizer=…)."
         )
     return _read(AutoTokenizer, source, revision)
-
-
-@torch.inference_mode()
-def _check_anatomy(hf: PreTrainedModel, anatomy: Anatomy, name: str) -> None:
-    """One two-token forward: each named part exists and sees what it should."""
-    try:
-        layer = hf.get_submodule(anatomy.layers)[0]
-        parts = {
-            "o_proj": layer.get_submodule(f"{anatomy.attn}.{anatomy.o_proj}"),
-            "mlp": layer.get_submodule(anatomy.mlp),
-        }
-    except (AttributeError, TypeError, IndexError) as error:
-        raise ModelError(f"{name}: {anatomy} does not hold: {error}") from error
-    config = hf.config.get_text_config()
-    width_in, width_out = projection_sizes(parts["o_proj"])
-    seen: dict[str, torch.Size] = {}
-    hooks = [
-        parts["o_proj"].register_forward_pre_hook(
-            lambda _, args: seen.__setitem__("o_proj", args[0].shape)
-        ),
-        parts["mlp"].register_forward_hook(
-            lambda _, __, out: seen.__setitem__("mlp", _first(out).shape)
-        ),
-        layer.register_forward_hook(
-            lambda _, __, out: seen.__setitem__("layer", _first(out).shape)
-        ),
-    ]
-    try:
-        hf(torch.zeros(1, 2, dtype=torch.long, device=hf.device), use_cache=False)
-    finally:
-        for hook in hooks:
-            hook.remove()
-    expected = {"o_proj": width_in, "mlp": config.hidden_size, "layer": config.hidden_size}
-    wrong = [k for k, d in expected.items() if tuple(seen.get(k, ())) != (1, 2, d)]
-    if wrong or width_in % config.num_attention_heads or width_out != config.hidden_size:
-        raise ModelError(
-            f"{name}: {anatomy} does not hold in a forward pass: saw {seen}, expected widths "
-            f"{expected}, {config.num_attention_heads} heads."
-        )
-
-
-def _first(output: Any) -> torch.Tensor:
-    return output[0] if isinstance(output, tuple) else output

@@ -61,29 +61,72 @@ def all_tokens() -> Positions:
 
 
 def encode(model: Model, prompt: Prompt) -> Encoded:
-    """Token ids of a plain string (as is) or of chat messages (through the chat template).
+    """Token ids of one prompt: `encode_all` for a list of one."""
+    return encode_all(model, [prompt])[0]
+
+
+def encode_all(model: Model, prompts: Sequence[Prompt]) -> list[Encoded]:
+    """Token ids of plain strings (as they are) and of chat messages (through the chat template).
 
     A chat that ends in an assistant message becomes template(all before, generation prompt on)
     followed by the reply's own tokens, with nothing of the template after them.
 
     Raises `ModelError` where the tokenizer has no chat template or the template rejects a role;
-    `DatasetError` for an empty prompt or malformed messages.
+    `DatasetError`, with the prompt's number, for an empty string, anything that is neither a string
+    nor messages, and a prompt longer than the model's context.
     """
-    tokenizer = model.tokenizer
-    if isinstance(prompt, str):
-        ids = tokenizer(prompt)["input_ids"]
-        if not ids:
-            raise DatasetError("empty prompt")
-        return Encoded(ids, len(ids))
-    messages = [dict(m) for m in prompt]
-    if not messages or any({"role", "content"} - m.keys() for m in messages):
-        raise DatasetError(f"a chat is a list of {{'role', 'content'}} messages; got {messages!r}")
-    reply = messages.pop()["content"] if messages[-1]["role"] == "assistant" else None
-    head = _template(tokenizer, messages, model.name)
-    ids = tokenizer(head, add_special_tokens=False)["input_ids"]
-    if reply is None:
-        return Encoded(ids, len(ids))
-    return Encoded(ids + tokenizer(reply, add_special_tokens=False)["input_ids"], len(ids))
+    heads: list[str] = []
+    replies: dict[int, str] = {}
+    for i, prompt in enumerate(prompts):
+        if isinstance(prompt, str):
+            if not prompt:
+                raise DatasetError(f"prompt {i} is an empty string")
+            heads.append(prompt)
+            continue
+        messages = _messages(i, prompt)
+        if messages[-1]["role"] == "assistant":
+            replies[i] = messages.pop()["content"]
+        heads.append(_template(model.tokenizer, messages, model.name))
+    ids: list[list[int]] = [[] for _ in prompts]
+    # A chat template writes its own special tokens; a plain string gets the tokenizer's.
+    for plain in (True, False):
+        which = [i for i, p in enumerate(prompts) if isinstance(p, str) == plain]
+        _tokenise(model, which, [heads[i] for i in which], ids, plain)
+    starts = [len(row) for row in ids]
+    tails: list[list[int]] = [[] for _ in prompts]
+    _tokenise(model, list(replies), list(replies.values()), tails, False)
+    encoded = [Encoded(a + b, s) for a, b, s in zip(ids, tails, starts, strict=True)]
+    for i, one in enumerate(encoded):
+        if not one.ids:
+            raise DatasetError(f"prompt {i} has no tokens")
+        if model.context_length and len(one.ids) > model.context_length:
+            raise DatasetError(
+                f"prompt {i} has {len(one.ids)} tokens, more than the {model.context_length} of "
+                f"{model.name}'s context; shorten or drop it"
+            )
+    return encoded
+
+
+def _tokenise(
+    model: Model, which: list[int], texts: list[str], into: list[list[int]], special: bool
+) -> None:
+    if texts:
+        rows = model.tokenizer(texts, add_special_tokens=special)["input_ids"]
+        for i, row in zip(which, rows, strict=True):
+            into[i] = row
+
+
+def _messages(i: int, prompt: object) -> list[dict[str, str]]:
+    good = isinstance(prompt, Sequence) and all(
+        isinstance(m, dict) and isinstance(m.get("role"), str) and isinstance(m.get("content"), str)
+        for m in prompt
+    )
+    if not good or not prompt:
+        raise DatasetError(
+            f"prompt {i} is neither a string nor a chat; a chat is a list of {{'role', 'content'}} "
+            f"messages; got {prompt!r:.200}"
+        )
+    return [dict(m) for m in prompt]
 
 
 def _template(tokenizer: Any, messages: list[dict[str, str]], name: str) -> str:

@@ -1,123 +1,186 @@
-"""steer() and fold(): apply a direction for a while, or for good."""
+"""steer() and fold(): apply directions for a while, or for good."""
 
 import logging
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
-from workbench.directions import HeadDirections
+from workbench.anatomy import first
+from workbench.directions import HeadDirections, ResidualDirection
 from workbench.errors import FoldError
 from workbench.models import Model
+from workbench.projections import bias_owner, check_bias, image
 
 log = logging.getLogger(__name__)
 
-
-def shift(model: Model, direction: HeadDirections, alpha: float) -> dict[int, torch.Tensor]:
-    """Δ per layer, float64 `[H · d_head]` on the CPU: alpha · scale · unit in each head's slot."""
-    direction.check(model)
-    shifts: dict[int, torch.Tensor] = {}
-    for (layer, head), unit, scale in zip(
-        direction.cells, direction.unit, direction.scale, strict=True
-    ):
-        row = shifts.setdefault(
-            layer, torch.zeros(model.n_heads, model.d_head, dtype=torch.float64)
-        )
-        row[head] = alpha * scale.double().cpu() * unit.double().cpu()
-    return {layer: row.flatten() for layer, row in shifts.items()}
+Direction = HeadDirections | ResidualDirection
+Alpha = float | Sequence[float] | torch.Tensor
+MODES = ("all", "generated", "last")
 
 
 @dataclass
 class Fold:
     """A shift written into biases; `undo()` puts every one back, bit for bit."""
 
+    _model: Model
     _before: list[tuple[torch.nn.Module, torch.nn.Parameter | None]]
+    _reasons: list[str]
 
     def undo(self) -> None:
         """Restore the biases as they were; a second call does nothing."""
         while self._before:
             module, bias = self._before.pop()
             module.bias = bias
+        while self._reasons:
+            self._model.not_for_export.remove(self._reasons.pop())
 
 
 @torch.no_grad()
 def fold(
-    model: Model, direction: HeadDirections, alpha: float, *, allow_negative: bool = False
+    model: Model,
+    direction: Direction | Sequence[Direction],
+    alpha: float | Sequence[float],
+    *,
+    allow_negative: bool = False,
 ) -> Fold:
-    """Write the shift into `o_proj.bias`: b = b₀ + W_o Δ. Exact, no run-time cost.
+    """Write the shift into biases: b = b₀ + W_o Δ for heads, b = b₀ + Δ for the residual stream.
 
     o_proj(z + Δ) = W z + (b₀ + W Δ) and Δ does not depend on the token, so bias and hook are the
-    same function at every position (SafetyLock, "Exact folding"). A missing bias is created. WΔ is
-    computed in float32 or wider and rounded once to the model's dtype. `Fold.undo()` restores.
+    same function at every position (SafetyLock, "Exact folding"). A residual shift goes into the
+    bias of the block's last projection. A missing bias is created; behind an adapter or beside
+    quantised weights it goes to the layer inside. Rounded once to the model's dtype.
+
+    Several directions add up, each with its own alpha where a list is given. `Fold.undo()`
+    restores.
 
     Raises `ValueError` for an alpha that is not finite, or negative without `allow_negative`
-    (research only: it removes what the direction stands for); `DirectionError` where the direction
-    does not fit; `FoldError` where `o_proj` is not a plain linear layer.
+    (research only: it removes what the direction stands for); `DirectionError` where a direction
+    does not fit; `FoldError`, with the reason, where a bias is not exact.
     """
-    check_alpha(alpha, allow_negative)
-    shifts = shift(model, direction, alpha)
-    for layer in shifts:
-        _require_plain(model, layer)
-    handle = Fold([])
-    for layer, delta in shifts.items():
-        module = model.o_proj(layer)
-        weight = module.weight.detach()
-        wide = torch.promote_types(weight.dtype, torch.float32)
-        columns = delta.nonzero()[:, 0].to(weight.device)
-        delta = delta.to(weight.device)[columns].to(wide)
-        # A linear layer stores [out, in], GPT-2's Conv1D [in, out].
-        used = weight[:, columns] if hasattr(module, "in_features") else weight[columns].T
-        bias = used.to(wide) @ delta
-        handle._before.append((module, module.bias))
-        if module.bias is not None:
-            bias = bias + module.bias.to(wide)
-        module.bias = torch.nn.Parameter(bias.to(weight.dtype), requires_grad=False)
+    pairs = _paired(direction, alpha, allow_negative)
+    if any(isinstance(a, torch.Tensor) for _, a in pairs):
+        raise FoldError("a bias is the same for every row; per-row alphas need steer(how='hook')")
+    shifts: dict[torch.nn.Module, torch.Tensor] = {}
+    handle = Fold(model, [], [f"alpha {a:g} is negative" for _, a in pairs if a < 0])
+    model.not_for_export.extend(handle._reasons)
+    try:
+        for one, strength in pairs:
+            for module, vector in _shifts(model, one).items():
+                bias_owner(module)
+                shifts[module] = shifts.get(module, 0) + strength * vector
+        for module, vector in shifts.items():
+            owner = bias_owner(module)
+            handle._before.append((owner, owner.bias))
+            dtype, device = model.hf.dtype, owner.weight.device
+            vector = vector.to(device)
+            if owner.bias is not None:
+                dtype = owner.bias.dtype
+                vector = vector + owner.bias.detach().to(vector.dtype)
+            owner.bias = torch.nn.Parameter(vector.to(dtype), requires_grad=False)
+            check_bias(module, model.hf.dtype)
+    except FoldError as error:
+        handle.undo()
+        raise FoldError(
+            f"{model.name}: {error}. The shift cannot be folded exactly; use steer(..., how='hook')"
+        ) from error
     return handle
 
 
 @contextmanager
 def steer(
     model: Model,
-    direction: HeadDirections,
-    alpha: float,
+    direction: Direction | Sequence[Direction],
+    alpha: Alpha | Sequence[Alpha],
     *,
-    how: str = "fold",
+    mode: str = "all",
+    how: str = "auto",
     allow_negative: bool = False,
 ) -> Iterator[Model]:
-    """Inside the context every forward and generate of the model is steered, at every position.
+    """Inside the context every forward and generate of the model is steered.
 
-    `how="fold"` (default) writes the shift into biases; `how="hook"` adds it to `o_proj`'s input.
-    Both are exact and undone on exit, also after an exception. Discard KV caches made outside.
+    `alpha`: a number; for several directions a list with one entry for each; for one direction a
+    list of numbers, one for each *prompt*: `capture` and `generate` map them to prompts, a forward
+    of your own must have exactly that many rows. An entry of a list may itself be such a list.
 
-    Raises as `fold`; `how="hook"` works for any projection module.
+    `mode`: `"all"` positions; `"generated"`, from the first token after the prompt on; `"last"`,
+    from the last prompt token on (ITI's hook during generation). In a chat that ends in a reply
+    the reply is what was generated. A prompt ends where its attention mask does.
+
+    `how="fold"` writes biases (no run-time cost), `"hook"` adds the same vector to the same
+    module's output; `"auto"` folds where that is exact (mode `"all"`, one alpha for all rows) and
+    hooks elsewhere. Both are undone on exit, also after an exception, and captures inside see the
+    same values (save for OPT's `"mlp"`, which is read before a hook shifts it). Discard KV caches
+    made outside.
+
+    Raises as `fold`, except that `"hook"` and `"auto"` also take what cannot be folded.
     """
-    if how == "fold":
-        handle = fold(model, direction, alpha, allow_negative=allow_negative)
+    if mode not in MODES:
+        raise ValueError(f"mode={mode!r}; modes are {', '.join(MODES)}")
+    if how not in ("auto", "fold", "hook"):
+        raise ValueError(f"how={how!r}; use 'auto', 'fold' or 'hook'")
+    if how == "fold" and mode != "all":
+        raise FoldError(f"a bias acts at every position; mode={mode!r} needs how='hook'")
+    pairs = _paired(direction, alpha, allow_negative)
+    per_row = any(isinstance(a, torch.Tensor) for _, a in pairs)
+    if how == "fold" or (how == "auto" and mode == "all" and not per_row):
         try:
-            yield model
-        finally:
-            handle.undo()
-        return
-    if how != "hook":
-        raise ValueError(f"how={how!r}; use 'fold' or 'hook'")
-    check_alpha(alpha, allow_negative)
-    hooks = []
-    try:
-        for layer, delta in shift(model, direction, alpha).items():
-            hooks.append(model.o_proj(layer).register_forward_pre_hook(_adder(delta)))
+            handle = fold(model, direction, alpha, allow_negative=allow_negative)
+        except FoldError as error:
+            if how == "fold":
+                raise
+            log.info("steering by hook: %s", error)
+        else:
+            try:
+                yield model
+            finally:
+                handle.undo()
+            return
+    where = _Where(model, mode)
+    with ExitStack() as hooks:
+        for one, strength in pairs:
+            for module, vector in _shifts(model, one).items():
+                hook = module.register_forward_hook(_adder(vector, strength, where))
+                hooks.callback(hook.remove)
+            label = f"{one.digest()}*{_spelled(strength)}@{mode}"
+            for names, name in (
+                (model.hooked, label),
+                (model.not_for_export, "steering by hook is not in the weights"),
+            ):
+                names.append(name)
+                hooks.callback(names.remove, name)
+        if mode != "all" or per_row:
+            # Not hf.base_model: OPT's head calls its decoder past it.
+            stack = model.hf.get_submodule(model.anatomy.layers.rpartition(".")[0])
+            hooks.callback(stack.register_forward_pre_hook(where.look, with_kwargs=True).remove)
         yield model
-    finally:
-        for hook in hooks:
-            hook.remove()
 
 
-def _adder(delta: torch.Tensor):  # noqa: ANN202 - a torch hook, its type is torch's own
-    def add(_: torch.nn.Module, args: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
-        return (args[0] + delta.to(args[0]), *args[1:])
-
-    return add
+def _paired(
+    direction: Direction | Sequence[Direction], alpha: Alpha | Sequence[Alpha], negative: bool
+) -> list[tuple[Direction, float | torch.Tensor]]:
+    """Each direction with its checked alpha: a number, or float32 `[prompt]`."""
+    if isinstance(direction, HeadDirections | ResidualDirection):
+        directions, alphas = [direction], [alpha]
+    else:
+        directions = list(direction)
+        alphas = list(alpha) if isinstance(alpha, Sequence) else [alpha] * len(directions)
+        if not directions or len(alphas) != len(directions):
+            raise ValueError(f"{len(alphas)} alphas for {len(directions)} directions")
+    out: list[tuple[Direction, float | torch.Tensor]] = []
+    for one, strength in zip(directions, alphas, strict=True):
+        rows = torch.as_tensor(strength, dtype=torch.float32)
+        if rows.dim() > 1 or rows.numel() == 0:
+            raise ValueError(
+                f"alpha has shape {tuple(rows.shape)}; give a number or one per prompt"
+            )
+        for value in rows.flatten().tolist():
+            check_alpha(value, negative)
+        out.append((one, rows if rows.dim() else float(strength)))
+    return out
 
 
 def check_alpha(alpha: float, allow_negative: bool = False) -> None:
@@ -126,17 +189,100 @@ def check_alpha(alpha: float, allow_negative: bool = False) -> None:
         raise ValueError(f"alpha is {alpha}; it must be a finite number")
     if alpha < 0 and not allow_negative:
         raise ValueError(
-            f"alpha {alpha} is negative: that removes the behaviour instead of restoring it. "
+            f"alpha {alpha:g} is negative: that removes the behaviour instead of restoring it. "
             "Pass allow_negative=True if this is the experiment; it can never be exported."
         )
 
 
-def _require_plain(model: Model, layer: int) -> None:
-    module = model.o_proj(layer)
-    if type(module).__name__ not in ("Linear", "Conv1D"):
-        raise FoldError(
-            f"{model.name} layer {layer}: o_proj is a {type(module).__name__} (quantised or "
-            "adapter-wrapped); its weight cannot be folded exactly. Use steer(..., how='hook')."
+@torch.no_grad()
+def _shifts(model: Model, direction: Direction) -> dict[torch.nn.Module, torch.Tensor]:
+    """What alpha 1 adds to the output of which module: float32 or wider `[d_model]`."""
+    direction.check(model)
+    if isinstance(direction, ResidualDirection):
+        vectors = direction.scale[:, None] * direction.unit
+        return {model.resid(i): v for i, v in zip(direction.layer.tolist(), vectors, strict=True)}
+    inputs: dict[int, torch.Tensor] = {}
+    for (layer, head), unit, scale in zip(
+        direction.cells, direction.unit, direction.scale, strict=True
+    ):
+        shape = (model.n_heads, model.d_head)
+        delta = inputs.setdefault(layer, torch.zeros(shape, dtype=torch.float64))
+        delta[head] = scale.double() * unit.double()
+    return {
+        model.o_proj(layer): image(model.o_proj(layer), delta.flatten(), model.hf.dtype)
+        for layer, delta in inputs.items()
+    }
+
+
+class _Where:
+    """Which rows and tokens of the forward now running are steered, and how much."""
+
+    def __init__(self, model: Model, mode: str) -> None:
+        self.model = model
+        self.mode = mode
+        self.shape = (0, 0)
+        self.start: torch.Tensor | None = None
+        self.tokens: torch.Tensor | None = None
+
+    def look(self, _: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Read one forward's shape, mask and cache before its layers run."""
+        ids = next(
+            x
+            for x in (*args, kwargs.get("input_ids"), kwargs.get("inputs_embeds"))
+            if x is not None
         )
-    if module.weight.is_meta:
-        raise FoldError(f"{model.name} layer {layer}: weights are offloaded; load them first")
+        self.shape = (rows, width) = ids.shape[:2]
+        if self.mode == "all":
+            return
+        cache = kwargs.get("past_key_values")
+        past = int(cache.get_seq_length()) if cache is not None else 0
+        flight, mask = self.model.in_flight, kwargs.get("attention_mask")
+        if flight is not None and flight.start is not None:
+            self.start = flight.start
+        elif past == 0 and mask is not None and mask.dim() == 2:
+            columns = torch.arange(width, device=mask.device)
+            self.start = (mask.bool() * (columns + 1)).amax(1).cpu()
+        elif past == 0 or self.start is None or len(self.start) != rows:
+            self.start = torch.full((rows,), past or width)
+        begin = self.start - int(self.mode == "last")
+        steered = past + torch.arange(width) >= begin[:, None]
+        self.tokens = None if steered.all() else steered
+
+    def factor(self, alpha: torch.Tensor | None, hidden: torch.Tensor) -> torch.Tensor | None:
+        """What each token's shift is multiplied with: `[row, token, 1]`, flat if `hidden` is."""
+        rows, width = self.shape
+        factor = self.tokens
+        if alpha is not None:
+            flight = self.model.in_flight
+            expected = rows if flight is None else flight.total
+            if len(alpha) != expected:
+                noun = "rows in the batch" if flight is None else "prompts"
+                raise ValueError(f"{len(alpha)} alphas, one for each, but {expected} {noun}")
+            alpha = alpha if flight is None else alpha[flight.prompt]
+            alpha = alpha[:, None].expand(rows, width)
+            factor = alpha if factor is None else alpha * factor
+        if factor is None:
+            return None
+        # OPT's last projection sees all tokens of a batch as one list.
+        factor = factor[..., None] if hidden.dim() == 3 else factor.reshape(-1, 1)
+        return factor.to(hidden.device, hidden.dtype)
+
+
+def _adder(vector: torch.Tensor, alpha: float | torch.Tensor, where: _Where) -> Callable:
+    rows = alpha if isinstance(alpha, torch.Tensor) else None
+    vector = vector if rows is not None else alpha * vector
+
+    def add(_: torch.nn.Module, __: Any, output: Any) -> Any:
+        nonlocal vector
+        hidden = first(output)
+        if vector.dtype != hidden.dtype or vector.device != hidden.device:
+            vector = vector.to(hidden.device, hidden.dtype)
+        factor = where.factor(rows, hidden)
+        shifted = hidden + (vector if factor is None else factor * vector)
+        return (shifted, *output[1:]) if isinstance(output, tuple) else shifted
+
+    return add
+
+
+def _spelled(alpha: float | torch.Tensor) -> str:
+    return ",".join(f"{a:g}" for a in torch.as_tensor(alpha).flatten().tolist())

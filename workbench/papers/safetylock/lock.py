@@ -86,7 +86,7 @@ def random_directions(lock: HeadDirections, seed: int) -> HeadDirections:
     """Control: the same heads and scales along random unit vectors."""
     generator = torch.Generator().manual_seed(seed)
     unit = torch.randn(lock.unit.shape, generator=generator)
-    return lock.rotated(unit / unit.norm(dim=1, keepdim=True), method="random directions")
+    return lock.rotated(unit / unit.norm(dim=1, keepdim=True), control="random directions")
 
 
 def random_heads(contrast: Contrast, k: int, seed: int) -> HeadDirections:
@@ -94,7 +94,7 @@ def random_heads(contrast: Contrast, k: int, seed: int) -> HeadDirections:
     n_layers, n_heads = contrast.acts.values.shape[2:4]
     order = torch.randperm(n_layers * n_heads, generator=torch.Generator().manual_seed(seed))
     heads = [divmod(i, n_heads) for i in order[:k].tolist()]
-    return HeadDirections.contrast(contrast.acts, contrast.labels, heads, method="random heads")
+    return HeadDirections.contrast(contrast.acts, contrast.labels, heads, control="random heads")
 
 
 def shuffled_labels(
@@ -105,7 +105,7 @@ def shuffled_labels(
         torch.rand(len(contrast.labels) // 2, generator=torch.Generator().manual_seed(seed)) < 0.5
     )
     labels = contrast.labels ^ flip.repeat_interleave(2)
-    return HeadDirections.contrast(contrast.acts, labels, heads, method="shuffled labels")
+    return HeadDirections.contrast(contrast.acts, labels, heads, control="shuffled labels")
 
 
 def cosines(a: HeadDirections, b: HeadDirections) -> dict[tuple[int, int], float]:

@@ -1,0 +1,153 @@
+"""Token-budgeted forwards that read one site: batches by length, early stop, overlapped copy."""
+
+import logging
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import nnsight
+import torch
+
+from workbench.anatomy import first
+from workbench.models import InFlight, Model
+from workbench.prompts import Encoded
+
+log = logging.getLogger(__name__)
+
+CPU_TOKENS = 512
+GPU_TOKENS = 16384
+
+
+@dataclass
+class Budget:
+    """Padded tokens per batch; halved for good whenever memory runs out."""
+
+    tokens: int
+
+    @classmethod
+    def of(cls, model: Model) -> "Budget":
+        """512 on a CPU, where larger batches are slower; on a GPU what half its free memory holds.
+
+        One token of a block in flight is taken as 16 residual streams and 4 MLP widths.
+        """
+        device = model.input_device
+        if device.type != "cuda":
+            return cls(CPU_TOKENS)
+        config = model.hf.config.get_text_config()
+        width = 16 * model.d_model + 4 * (getattr(config, "intermediate_size", 0) or 0)
+        free, _ = torch.cuda.mem_get_info(device)
+        fits = free // 2 // (width * model.hf.dtype.itemsize)
+        return cls(max(1, min(GPU_TOKENS, fits)))
+
+
+def read(
+    model: Model,
+    encoded: list[Encoded],
+    picks: list[range],
+    site: str,
+    layers: tuple[int, ...],
+    rows: Iterable[int],
+    budget: Budget,
+) -> Iterator[tuple[list[int], torch.Tensor]]:
+    """Yield (prompts of a batch, `[token, layer, width]` on the CPU in the model's dtype).
+
+    The tokens are `picks` of each prompt of the batch, in order. One batch is in flight ahead of
+    the one yielded, so that on a GPU the copy to the host and the caller's work overlap it.
+
+    Raises `MemoryError`, naming it, for a prompt that does not fit alone.
+    """
+    # Longest first: what will not fit fails at once, not after an hour.
+    queue = sorted(rows, key=lambda i: -len(encoded[i].ids))
+    ahead: tuple[list[int], torch.Tensor, torch.cuda.Event | None] | None = None
+    while queue:
+        n = max(1, budget.tokens // len(encoded[queue[0]].ids))
+        batch = queue[:n]
+        try:
+            got = _forward(model, encoded, picks, site, layers, batch)
+        except RuntimeError as error:
+            if not _out_of_memory(error):
+                raise
+            tokens = len(batch) * len(encoded[batch[0]].ids)
+            if len(batch) == 1:
+                raise MemoryError(
+                    f"prompt {batch[0]} with {tokens} tokens does not fit in memory by itself; "
+                    "shorten it, use a smaller dtype or fewer layers"
+                ) from error
+            budget.tokens = tokens // 2
+            log.warning("out of memory at %d tokens a batch; going on with half", tokens)
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
+            continue
+        del queue[:n]
+        here = (batch, *_to_host(got))
+        if ahead:
+            yield _landed(*ahead)
+        ahead = here
+    if ahead:
+        yield _landed(*ahead)
+
+
+@torch.inference_mode()
+def _forward(
+    model: Model,
+    encoded: list[Encoded],
+    picks: list[range],
+    site: str,
+    layers: tuple[int, ...],
+    batch: list[int],
+) -> torch.Tensor:
+    """One traced forward; `[token, layer, width]` at the picked tokens."""
+    width = max(len(encoded[i].ids) for i in batch)
+    pad = model.tokenizer.pad_token_id
+    padded = [encoded[i].ids + [pad] * (width - len(encoded[i].ids)) for i in batch]
+    ids = torch.tensor(padded, device=model.input_device)
+    flat = torch.tensor([r * width + t for r, i in enumerate(batch) for t in picks[i]])
+    where: dict[torch.device, torch.Tensor] = {}
+
+    def take(value: torch.Tensor) -> torch.Tensor:
+        device = value.device
+        if device not in where:
+            where[device] = flat.to(device)
+        return value.reshape(-1, value.shape[-1])[where[device]]
+
+    deepest = sorted(set(layers))
+    start = torch.tensor([encoded[i].start for i in batch])
+    model.in_flight = InFlight(torch.tensor(batch), len(encoded), start)
+    try:
+        with model.trace(input_ids=ids, use_cache=False) as tracer:
+            taken = nnsight.save({})
+            for index in deepest:
+                layer = model.layers[index]
+                if site == "heads":
+                    taken[index] = take(layer.attn.o_proj.input)
+                elif site == "mlp":
+                    taken[index] = take(first(layer.mlp.output))
+                else:
+                    taken[index] = take(first(layer.output))
+            tracer.stop()
+    finally:
+        model.in_flight = None
+    device = taken[deepest[-1]].device
+    return torch.stack([taken[index].to(device) for index in layers], 1)
+
+
+def _to_host(got: torch.Tensor) -> tuple[torch.Tensor, torch.cuda.Event | None]:
+    if got.device.type != "cuda":
+        return got.cpu(), None
+    host = torch.empty(got.shape, dtype=got.dtype, pin_memory=True)
+    host.copy_(got, non_blocking=True)
+    event = torch.cuda.Event()
+    event.record(torch.cuda.current_stream(got.device))
+    return host, event
+
+
+def _landed(
+    batch: list[int], host: torch.Tensor, event: torch.cuda.Event | None
+) -> tuple[list[int], torch.Tensor]:
+    if event is not None:
+        event.synchronize()
+    return batch, host
+
+
+def _out_of_memory(error: RuntimeError) -> bool:
+    # The CPU allocator has no exception class of its own.
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)

@@ -1,0 +1,172 @@
+"""Tensors on disk as checksummed safetensors shards that survive a killed writer."""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from filelock import FileLock, Timeout
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from workbench.errors import ShardError
+
+INDEX = "index.json"
+
+
+@dataclass(frozen=True)
+class Writer:
+    """A folder being filled; shard i holds `values` and `lengths` of prompts `ranges[i]`."""
+
+    folder: Path
+    index: dict[str, Any]
+
+    def has(self, i: int) -> bool:
+        """Whether shard i is there and whole; a damaged one is not, and will be written again."""
+        if not path_of(self.folder, i).is_file():
+            return False
+        try:
+            read(self.folder, i, self.index["key"])
+        except ShardError:
+            return False
+        return True
+
+    def write(self, i: int, values: torch.Tensor, lengths: torch.Tensor) -> None:
+        """Write one shard whole or not at all. `ShardError` where the disk does not take it."""
+        path = path_of(self.folder, i)
+        partial = path.with_suffix(".partial")
+        header = {"key": self.index["key"], "sha256": _digest(values, lengths)}
+        try:
+            save_file({"values": values, "lengths": lengths}, partial, header)
+            with open(partial, "rb") as file:
+                os.fsync(file.fileno())
+            partial.rename(path)
+        except (OSError, SafetensorError) as error:
+            partial.unlink(missing_ok=True)
+            raise ShardError(
+                f"shard {i + 1} of {len(self.index['ranges'])} could not be written to "
+                f"{self.folder}: {error}. The shards before it are kept; make room and call again "
+                "with the same arguments to go on from there."
+            ) from error
+
+
+@contextmanager
+def writing(folder: str | Path, index: dict[str, Any], expected_bytes: int) -> Iterator[Writer]:
+    """Open a folder for writing, alone; go on where an earlier writer of the same `index` stopped.
+
+    `index` is JSON-serialisable and holds at least `key` (what identifies the content) and
+    `ranges` (`[start, stop]` of each shard).
+
+    Raises `ShardError` where another process writes there now, the folder holds something else, or
+    fewer than `expected_bytes` are free for what is still missing.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / ".lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise ShardError(f"another process is writing to {folder}; choose another") from error
+    try:
+        present = _index(folder) if (folder / INDEX).exists() else None
+        if present is not None and present.get("key") != index["key"]:
+            raise ShardError(
+                f"{folder} holds activations of something else (another model, set of prompts, "
+                "site, positions or layers); choose another folder or delete it"
+            )
+        foreign = [p.name for p in folder.iterdir() if not _ours(p)]
+        if present is None and foreign:
+            raise ShardError(f"{folder} is not empty ({foreign[0]}, …); choose another folder")
+        there = sum(p.stat().st_size for p in folder.glob("shard-*.safetensors"))
+        free = shutil.disk_usage(folder).free
+        if expected_bytes - there > free:
+            raise ShardError(
+                f"{folder} needs {(expected_bytes - there) / 1e9:.2f} GB more, but its disk has "
+                f"{free / 1e9:.2f} GB free; choose another disk, fewer layers or dtype=bfloat16"
+            )
+        if present is None:
+            partial = folder / (INDEX + ".partial")
+            partial.write_text(json.dumps(index), encoding="utf-8")
+            partial.rename(folder / INDEX)
+        yield Writer(folder, index)
+    finally:
+        lock.release()
+
+
+def read_all(folder: str | Path) -> tuple[dict[str, Any], list[torch.Tensor], torch.Tensor]:
+    """(index, memory-mapped values of every shard, all lengths), checksums verified.
+
+    Raises `ShardError` for a folder that is no capture, an unfinished one, and a damaged shard.
+    """
+    folder = Path(folder)
+    if not (folder / INDEX).is_file():
+        raise ShardError(f"{folder} holds no captured activations ({INDEX} is missing)")
+    index = _index(folder)
+    count = len(index["ranges"])
+    missing = [i for i in range(count) if not path_of(folder, i).is_file()]
+    if missing:
+        raise ShardError(
+            f"{folder} is unfinished: {len(missing)} of {count} shards are missing. Call capture "
+            "again with the same arguments to go on."
+        )
+    parts = [read(folder, i, index["key"]) for i in range(count)]
+    return index, [values for values, _ in parts], torch.cat([lengths for _, lengths in parts])
+
+
+def read(folder: Path, i: int, key: str) -> tuple[torch.Tensor, torch.Tensor]:
+    """(memory-mapped values, lengths) of one shard, its checksum verified."""
+    path = path_of(folder, i)
+    try:
+        with safe_open(path, "pt") as file:
+            header = file.metadata() or {}
+            values, lengths = file.get_tensor("values"), file.get_tensor("lengths")
+    except (SafetensorError, OSError) as error:
+        raise ShardError(_damaged(path, str(error))) from error
+    if header.get("key") != key:
+        raise ShardError(_damaged(path, "it belongs to another capture"))
+    if header.get("sha256") != _digest(values, lengths):
+        raise ShardError(_damaged(path, "its checksum does not match"))
+    return values, lengths
+
+
+def path_of(folder: Path, i: int) -> Path:
+    """File of shard i."""
+    return folder / f"shard-{i:05d}.safetensors"
+
+
+def _damaged(path: Path, why: str) -> str:
+    return f"{path} is damaged: {why}. Call capture again with the same arguments: it alone is made"
+
+
+def _index(folder: Path) -> dict[str, Any]:
+    try:
+        index = json.loads((folder / INDEX).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ShardError(f"{folder / INDEX} cannot be read: {error}") from error
+    if not isinstance(index, dict) or not {"key", "ranges"} <= index.keys():
+        raise ShardError(f"{folder / INDEX} is no index of captured activations")
+    return index
+
+
+def _ours(path: Path) -> bool:
+    return path.name in (".lock", INDEX, INDEX + ".partial") or path.name.startswith("shard-")
+
+
+def _digest(values: torch.Tensor, lengths: torch.Tensor) -> str:
+    digest = hashlib.sha256()
+    for tensor in (values, lengths):
+        digest.update(f"{tensor.dtype}{tuple(tensor.shape)}".encode())
+        digest.update(bytes_of(tensor))
+    return digest.hexdigest()
+
+
+def bytes_of(tensor: torch.Tensor) -> np.ndarray:
+    """The tensor's bytes as a flat uint8 array, without a copy where it is contiguous."""
+    return tensor.contiguous().flatten().view(torch.uint8).numpy()
