@@ -17,6 +17,7 @@ FLOORS = {
     2: (
         "forwards",
         "activations",
+        "logistic",
         "probes",
         "contrasts",
         "directions",
@@ -38,6 +39,7 @@ BESIDE = {
     ("checkpoints", "models"),
     ("activations", "forwards"),
     ("probes", "activations"),
+    ("probes", "logistic"),
     ("directions", "activations"),
     ("directions", "contrasts"),
 }

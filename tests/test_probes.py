@@ -1,5 +1,7 @@
 """The batched solve against scikit-learn's optimum."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -8,7 +10,7 @@ from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression
 
 import workbench as wb
-from workbench.probes import logistic
+from workbench.logistic import logistic
 
 
 def optimum(x, y, C=1.0):
@@ -65,6 +67,72 @@ def test_weights_and_accuracies_equal_sklearn():
             )
 
 
+@pytest.mark.parametrize(
+    ("power", "scale", "offset", "gap"),
+    [
+        pytest.param(0.0, 1.0, 0.0, 0.5, id="white"),
+        pytest.param(0.5, 10.0, 3.0, 0.7, id="correlated"),
+        pytest.param(1.5, 30.0, 5.0, 0.7, id="ill-conditioned"),
+        pytest.param(0.5, 1.0, 0.0, 20.0, id="separable"),
+        pytest.param(1.0, 1000.0, 1000.0, 0.7, id="massive"),
+    ],
+)
+def test_float32_rows_agree_with_sklearn_to_a_thousandth(power, scale, offset, gap):
+    """Feature scales from 1 to d^-power, rotated, with a common offset, as activations have."""
+    rng = np.random.default_rng(1)
+    n, d, heads = 500, 64, 4
+    rotation = np.linalg.qr(rng.normal(size=(d, d)))[0]
+    x = scale * rng.normal(size=(n, heads, d)) * np.arange(1, d + 1) ** -power @ rotation
+    y = rng.integers(0, 2, n)
+    unit = rotation[rng.integers(0, d // 2)]
+    x += gap * (x @ unit).std() * np.where(y, 1, -1)[:, None, None] * unit + offset
+    acts = acts_of(torch.tensor(x, dtype=torch.float32)[:, None, None])
+    probes = wb.fit_probes(acts, y, seed=2)
+    train = np.isin(
+        np.arange(n), torch.randperm(n, generator=torch.Generator().manual_seed(2))[:300].numpy()
+    )
+    for head in range(heads):
+        rows = acts.values[:, 0, 0, head].double().numpy()
+        # Centred for scikit-learn's sake: with a free intercept the optimum is the same.
+        mean = rows[train].mean(0)
+        fit = LogisticRegression(solver="newton-cholesky", tol=1e-12, max_iter=1000)
+        fit.fit(rows[train] - mean, y[train])
+        bias = fit.intercept_[0] - fit.coef_[0] @ mean
+        weight = probes.weight[0, head].numpy()
+        assert np.abs(weight - fit.coef_[0]).max() <= 1e-3 * max(1, np.abs(fit.coef_).max())
+        assert abs(probes.bias[0, head] - bias) <= 1e-3 * max(1, abs(bias))
+        for side, ours in (
+            (train, probes.train_accuracy[0, head]),
+            (~train, probes.validation_accuracy[0, head]),
+        ):
+            assert float(ours) == pytest.approx(fit.score(rows[side] - mean, y[side]), abs=1e-3)
+
+
+def test_residual_stream_probes_with_more_dimensions_than_rows():
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(40, 1, 3, 200)).astype(np.float32)
+    y = np.arange(40) % 2
+    acts = wb.Activations(
+        (torch.tensor(x),), torch.ones(40, dtype=torch.long), (1, 4, 6), "resid", wb.last(), "m", {}
+    )
+    probes = wb.fit_probes(acts, y, seed=5)
+    order = torch.randperm(40, generator=torch.Generator().manual_seed(5)).numpy()
+    assert probes.weight.shape == (3, 200)
+    for i in range(3):
+        w, b = optimum(x[order[:24], 0, i], y[order[:24]])
+        np.testing.assert_allclose(probes.weight[i], w, atol=1e-4)
+        np.testing.assert_allclose(probes.bias[i], b, atol=1e-4)
+
+
+def test_shards_and_blocks_change_nothing():
+    acts, labels, groups = fake(n=120, heads=(2, 5), d=12, seed=1)
+    whole = wb.fit_probes(acts, labels, groups=groups)
+    parts = replace(acts, shards=acts.values.split(7))
+    sharded = wb.fit_probes(parts, labels, groups=groups)
+    torch.testing.assert_close(sharded.weight, whole.weight)
+    assert torch.equal(sharded.validation_accuracy, whole.validation_accuracy)
+
+
 def test_groups_never_straddle_the_split():
     """Groups with private features: leaking one would lift validation accuracy."""
     generator = torch.Generator().manual_seed(0)
@@ -98,8 +166,15 @@ def test_bad_labels():
     acts, labels, _ = fake(n=20, heads=(1, 1), d=2, seed=0)
     with pytest.raises(ValueError, match="one 0 or 1 for each of 20 prompts"):
         wb.fit_probes(acts, labels[:-1])
-    with pytest.raises(ValueError, match="holds one class only"):
+    with pytest.raises(ValueError, match="the labels hold one class only"):
         wb.fit_probes(acts, torch.zeros(20, dtype=torch.long))
+    with pytest.raises(ValueError, match=r"the (training|validation) side .* holds one class only"):
+        wb.fit_probes(acts, torch.arange(20) // 19, seed=1)
+    with pytest.raises(ValueError, match="19 groups for 20 prompts"):
+        wb.fit_probes(acts, labels, groups=torch.arange(19))
+    two, pair, _ = fake(n=2, heads=(1, 1), d=2, seed=0)
+    with pytest.raises(ValueError, match="holds one class only; add data"):
+        wb.fit_probes(two, pair)
 
 
 def acts_of(values):

@@ -4,6 +4,7 @@ import copy
 import hashlib
 import logging
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -115,7 +116,8 @@ class Model(TransformersModel):
         steering through hooks.
         """
         digest = hashlib.sha256("|".join([type(self.hf).__name__, *self.hooked]).encode())
-        for name, tensor in self.hf.state_dict().items():
+        # Not state_dict(): quantised layers repack their weights when asked for it.
+        for name, tensor in chain(self.hf.named_parameters(), self.hf.named_buffers()):
             flat = tensor.detach().flatten()
             sample = flat[:: max(1, flat.numel() // 256)].to("cpu", torch.float32)
             digest.update(f"{name}{tuple(tensor.shape)}".encode())

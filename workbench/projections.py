@@ -1,11 +1,12 @@
 """What a projection makes of a constant shift, and where a bias beside it goes."""
 
 import torch
+from transformers.models.falcon.modeling_falcon import FalconLinear
 from transformers.pytorch_utils import Conv1D
 
 from workbench.errors import FoldError
 
-_PLAIN = ("Linear", "Conv1D", "FalconLinear")
+_PLAIN = (torch.nn.Linear, Conv1D, FalconLinear)
 
 
 def image(module: torch.nn.Module, delta: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
@@ -24,7 +25,7 @@ def image(module: torch.nn.Module, delta: torch.Tensor, dtype: torch.dtype) -> t
         used = weight[columns].T if isinstance(module, Conv1D) else weight[:, columns]
         return used.to(wide) @ delta.to(weight.device)[columns].to(wide)
     probe = torch.randn(len(delta), generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    probe *= delta.norm() / probe.norm()
+    probe *= 4 * delta.norm() / probe.norm()
     rows = torch.stack([torch.zeros_like(delta), delta, probe, probe + delta])
     zero, of_delta, of_probe, of_both = run(module, rows, dtype)
     error = (of_both - of_probe - (of_delta - zero)).norm()
@@ -46,7 +47,7 @@ def run(module: torch.nn.Module, rows: torch.Tensor, dtype: torch.dtype) -> torc
 
 def is_plain(module: torch.nn.Module) -> bool:
     """Whether the module is exactly x W + b with its weight in memory."""
-    return type(module).__name__ in _PLAIN and not module.weight.is_meta
+    return type(module) in _PLAIN and not module.weight.is_meta
 
 
 def bias_owner(module: torch.nn.Module) -> torch.nn.Module:
