@@ -46,6 +46,35 @@ def test_equals_one_by_one_hooks(family_model, site):
         torch.testing.assert_close(values, expected, atol=2e-5, rtol=2e-5)
 
 
+@pytest.mark.parametrize("site", ["heads", "resid"])
+def test_a_shared_beginning_is_computed_once_and_changes_nothing(family_model, site):
+    model = family_model
+    system = "Mend the gate with the hammer. Do not look at the bone of Mara. Polish the gate."
+    prompts = [f"{system} {w} the gate" + " now" * i for i, w in enumerate(["Mend", "Curse"] * 4)]
+    tokens = []
+    stack = model.hf.get_submodule(model.anatomy.layers)[0]
+    hook = stack.register_forward_pre_hook(
+        lambda _, args, kwargs: tokens.append((args or (kwargs["hidden_states"],))[0].shape[1]),
+        with_kwargs=True,
+    )
+    acts = wb.capture(model, prompts, site, wb.last(2))
+    hook.remove()
+    prefix, rest = tokens[0], max(tokens[1:])
+    assert prefix >= len(encode(model, system).ids) - 1
+    assert prefix + rest == max(len(encode(model, p).ids) for p in prompts)
+    for values, prompt in zip(acts.values, prompts, strict=True):
+        expected = reference(model, prompt, site)[-2:].reshape(values.shape)
+        torch.testing.assert_close(values, expected, atol=2e-5, rtol=2e-5)
+
+
+def test_tokens_of_the_shared_beginning_can_be_read_too(llama):
+    prompts = ["Mend the gate with the hammer. " * 4 + w for w in ("Now.", "Look.", "No.", "Yes.")]
+    acts = wb.capture(llama, prompts, "resid", wb.all_tokens())
+    for values, n, prompt in zip(acts.values, acts.lengths, prompts, strict=True):
+        expected = reference(llama, prompt, "resid")
+        torch.testing.assert_close(values[-n:], expected, atol=2e-5, rtol=2e-5)
+
+
 @settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
 @given(
     lengths=st.lists(st.integers(1, 40), min_size=1, max_size=8),

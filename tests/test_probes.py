@@ -124,10 +124,11 @@ def test_residual_stream_probes_with_more_dimensions_than_rows():
         np.testing.assert_allclose(probes.bias[i], b, atol=1e-4)
 
 
-def test_shards_and_blocks_change_nothing():
+def test_shards_and_blocks_change_nothing(monkeypatch):
     acts, labels, groups = fake(n=120, heads=(2, 5), d=12, seed=1)
     whole = wb.fit_probes(acts, labels, groups=groups)
     parts = replace(acts, shards=acts.values.split(7))
+    monkeypatch.setattr("workbench.probes._CPU_BLOCK", 2 * 4 * 240 * 12)  # two heads
     sharded = wb.fit_probes(parts, labels, groups=groups)
     torch.testing.assert_close(sharded.weight, whole.weight)
     assert torch.equal(sharded.validation_accuracy, whole.validation_accuracy)

@@ -60,12 +60,12 @@ class Activations:
         return torch.arange(width) >= width - self.lengths[:, None]
 
     def rows(
-        self, layer: int | None = None, head: int | None = None
+        self, layer: int | None = None, head: int | slice | None = None
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """(values `[row, …]`, prompt index `[row]`) of all positions that hold a token.
 
-        With `layer` (and `head`) only these are read, from disk too. No copy is made in memory
-        where every prompt has all positions.
+        With `layer` (and `head`, or a slice of heads) only these are read, from disk too. No copy
+        is made in memory where every prompt has all positions.
         """
         mask = self.mask
         parts = []
@@ -157,10 +157,10 @@ def capture(
         raise ValueError(f"unknown site {site!r}; sites are {', '.join(SITES)}")
     if not layers or not all(0 <= layer < model.n_layers for layer in layers):
         raise ValueError(f"layers {list(layers)} outside 0..{model.n_layers - 1} of {model.name}")
-    if not prompts:
-        raise ValueError("no prompts to capture")
     if isinstance(prompts, str):
         raise ValueError("prompts must be a list of strings or chats, not one string")
+    if len(prompts) == 0:
+        raise ValueError("no prompts to capture")
     encoded = encode_all(model, prompts)
     picks = [positions.pick(e) for e in encoded]
     lengths = torch.tensor([len(p) for p in picks])

@@ -1,8 +1,10 @@
-"""Token-budgeted forwards that read one site: batches by length, early stop, overlapped copy."""
+"""Token-budgeted forwards that read one site: batches by length, early stop, one shared prefix."""
 
+import copy
 import logging
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import nnsight
 import torch
@@ -11,10 +13,15 @@ from workbench.anatomy import first
 from workbench.models import InFlight, Model
 from workbench.prompts import Encoded
 
+if TYPE_CHECKING:
+    from transformers import Cache
+
 log = logging.getLogger(__name__)
 
 CPU_TOKENS = 512
 GPU_TOKENS = 16384
+# Shorter common beginnings, or fewer prompts, do not pay for the extra forward.
+_PREFIX_TOKENS, _PREFIX_PROMPTS = 16, 4
 
 
 @dataclass
@@ -50,23 +57,26 @@ def read(
 ) -> Iterator[tuple[list[int], torch.Tensor]]:
     """Yield (prompts of a batch, `[token, layer, width]` on the CPU in the model's dtype).
 
-    The tokens are `picks` of each prompt of the batch, in order. One batch is in flight ahead of
-    the one yielded, so that on a GPU the copy to the host and the caller's work overlap it.
+    The tokens are `picks` of each prompt of the batch, in order. What all prompts begin with (a
+    system prompt, few-shot examples) is computed once. One batch is in flight ahead of the one
+    yielded, so that on a GPU the copy to the host and the caller's work overlap it.
 
     Raises `MemoryError`, naming it, for a prompt that does not fit alone.
     """
     # Longest first: what will not fit fails at once, not after an hour.
     queue = sorted(rows, key=lambda i: -len(encoded[i].ids))
+    shared = 0 if model.hooked else _shared(encoded, picks, queue)
+    cache = _prefix(model, encoded[queue[0]].ids[:shared]) if shared else None
     ahead: tuple[list[int], torch.Tensor, torch.cuda.Event | None] | None = None
     while queue:
-        n = max(1, budget.tokens // len(encoded[queue[0]].ids))
+        n = max(1, budget.tokens // (len(encoded[queue[0]].ids) - shared))
         batch = queue[:n]
         try:
-            got = _forward(model, encoded, picks, site, layers, batch)
+            got = _forward(model, encoded, picks, site, layers, batch, shared, cache)
         except RuntimeError as error:
             if not _out_of_memory(error):
                 raise
-            tokens = len(batch) * len(encoded[batch[0]].ids)
+            tokens = len(batch) * (len(encoded[batch[0]].ids) - shared)
             if len(batch) == 1:
                 raise MemoryError(
                     f"prompt {batch[0]} with {tokens} tokens does not fit in memory by itself; "
@@ -94,13 +104,21 @@ def _forward(
     site: str,
     layers: tuple[int, ...],
     batch: list[int],
+    shared: int,
+    cache: "Cache | None",
 ) -> torch.Tensor:
     """One traced forward; `[token, layer, width]` at the picked tokens."""
-    width = max(len(encoded[i].ids) for i in batch)
+    rest = [encoded[i].ids[shared:] for i in batch]
+    width = max(map(len, rest))
     pad = model.tokenizer.pad_token_id
-    padded = [encoded[i].ids + [pad] * (width - len(encoded[i].ids)) for i in batch]
+    padded = [row + [pad] * (width - len(row)) for row in rest]
     ids = torch.tensor(padded, device=model.input_device)
-    flat = torch.tensor([r * width + t for r, i in enumerate(batch) for t in picks[i]])
+    flat = torch.tensor([r * width + t - shared for r, i in enumerate(batch) for t in picks[i]])
+    past = {"use_cache": False}
+    if cache is not None:
+        repeated = copy.deepcopy(cache)
+        repeated.batch_repeat_interleave(len(batch))
+        past = {"use_cache": True, "past_key_values": repeated}
     where: dict[torch.device, torch.Tensor] = {}
 
     def take(value: torch.Tensor) -> torch.Tensor:
@@ -113,7 +131,7 @@ def _forward(
     start = torch.tensor([encoded[i].start for i in batch])
     model.in_flight = InFlight(torch.tensor(batch), len(encoded), start)
     try:
-        with model.trace(input_ids=ids, use_cache=False) as tracer:
+        with model.trace(input_ids=ids, **past) as tracer:
             taken = nnsight.save({})
             for index in deepest:
                 layer = model.layers[index]
@@ -128,6 +146,23 @@ def _forward(
         model.in_flight = None
     device = taken[deepest[-1]].device
     return torch.stack([taken[index].to(device) for index in layers], 1)
+
+
+def _shared(encoded: list[Encoded], picks: list[range], rows: list[int]) -> int:
+    """How many first tokens all prompts have in common before the first one picked, if worth it."""
+    if len(rows) < _PREFIX_PROMPTS:
+        return 0
+    length = min(min(picks[i].start, len(encoded[i].ids) - 1) for i in rows)
+    # Of a sorted list the first and the last differ earliest.
+    first_ids, last_ids = (f(encoded[i].ids[:length] for i in rows) for f in (min, max))
+    same = next((k for k in range(length) if first_ids[k] != last_ids[k]), length)
+    return same if same >= _PREFIX_TOKENS else 0
+
+
+@torch.inference_mode()
+def _prefix(model: Model, ids: list[int]) -> "Cache":
+    batch = torch.tensor([ids], device=model.input_device)
+    return model.hf(batch, use_cache=True).past_key_values
 
 
 def _to_host(got: torch.Tensor) -> tuple[torch.Tensor, torch.cuda.Event | None]:

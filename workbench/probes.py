@@ -70,8 +70,8 @@ def fit_probes(
     `labels`: 0/1 per prompt. `groups`: one id per prompt; whole groups fall on one side of the
     split (say, the question that two replies answer). Without groups each *prompt* is one; all
     positions of a prompt always stay together. The objective is scikit-learn's: ½‖w‖² + C·Σ log
-    loss, intercept free, no scaling (`logistic`). Solved in blocks on `device`, reading one layer
-    at a time, so that activations on disk need not fit in memory.
+    loss, intercept free, no scaling (`logistic`). Solved on `device` in blocks of a few heads, of
+    which only the rows are read, so that activations on disk need not fit in memory.
 
     Raises `ValueError` where labels do not match the prompts, or a side of the split lacks a class.
     """
@@ -94,15 +94,18 @@ def fit_probes(
     # Training rows first, so that each side is a slice.
     order = torch.cat([train.nonzero()[:, 0], (~train).nonzero()[:, 0]])
     y = labels[prompt[order]].to(device)
+    n_heads, width = (
+        acts.shards[0].shape[-2:] if acts.site == "heads" else (1, acts.shards[0].shape[-1])
+    )
+    limit = _CPU_BLOCK if torch.device(device).type == "cpu" else _GPU_BLOCK
+    block = max(1, limit // (4 * len(prompt) * width))
     layers = []
     for layer in acts.layers:
-        rows = acts.rows(layer)[0]
-        rows = rows if rows.dim() == 3 else rows[:, None]
         parts = []
-        limit = _CPU_BLOCK if torch.device(device).type == "cpu" else _GPU_BLOCK
-        block = max(1, limit // (4 * rows.shape[0] * rows.shape[2]))
-        for chunk in rows.split(block, 1):
-            x = chunk[order].to(device).transpose(0, 1).contiguous()
+        for start in range(0, n_heads, block):
+            heads = slice(start, start + block) if acts.site == "heads" else None
+            x = acts.rows(layer, heads)[0][order].to(device)
+            x = x.transpose(0, 1).contiguous() if heads else x[None]
             x = x if x.dtype == torch.float64 else x.float()
             parts.append([part.cpu() for part in _fit(x, y, int(train.sum()), C)])
         layers.append([torch.cat(p) for p in zip(*parts, strict=True)])

@@ -1,101 +1,198 @@
-"""`python -m tests.benchmarks [--json FILE]`: what locking and steered decoding cost, as ratios.
+"""`python -m tests.benchmarks [--json FILE] [--figure FILE]`: the workbench beside its peers.
 
-Every pair is timed interleaved in one process; medians are printed. Absolute times on a GPU only.
+Everything runs in one process tree on the same models and prompts; results are checked for
+agreement; ratios are medians over interleaved rounds. Peak memory is that of a fresh process per
+method. Peers that cannot be used are named with the reason. Absolute times on a GPU only.
 """
 
 import argparse
 import json
+import os
 import statistics
-import time
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("TQDM_DISABLE", "1")
 
 import torch
-from transformers import LlamaConfig, LlamaForCausalLM
 
-import workbench as wb
-from workbench.papers.safetylock.study import decode_ratios, lock_seconds
+from tests.benchmarks import fit, peers, steering, timing
 
-
-def clock(device: torch.device) -> float:
-    """Seconds, after the device has finished."""
-    if device.type == "cuda":
-        torch.cuda.synchronize()
-    return time.perf_counter()
+COUNTS = {"tiny": 192, "100m": 48, "8b": 192}
+ROUNDS = {"tiny": 9, "100m": 3, "8b": 5}
 
 
-def full_lock(model: wb.Model, k: int) -> wb.HeadDirections:
-    """A lock of `k` random heads, spread over all layers."""
-    generator = torch.Generator().manual_seed(0)
-    cells = torch.randperm(model.n_layers * model.n_heads, generator=generator)[:k]
-    unit = torch.randn(k, model.d_head, generator=generator)
-    unit /= unit.norm(dim=1, keepdim=True)
-    return wb.HeadDirections(
-        cells // model.n_heads, cells % model.n_heads, unit, torch.full((k,), 0.3)
+def capture(name: str) -> tuple[dict[str, float], dict[str, str]]:
+    """Ratios (ours over theirs in tokens per second) for one model, and the peers left out."""
+    prompts, tokenizer = timing.prompts(COUNTS[name]), timing.tokenizer()
+    tokens = sum(map(len, tokenizer(prompts)["input_ids"]))
+    ours = {"workbench": peers.workbench_resid, "workbench, heads": peers.workbench_heads}
+    theirs = {"bare forward": peers.bare, "official, 1": peers.official_heads, **peers.PEERS}
+    calls, left_out, reference = {}, {}, {}
+    for peer, maker in {**ours, **theirs}.items():
+        try:
+            # Each on a model of its own: several change the one they are given.
+            calls[peer] = maker(timing.make(name), timing.tokenizer(), prompts)
+            got = calls[peer]()
+        except (ImportError, AttributeError, RuntimeError, TypeError, ValueError) as error:
+            if peer not in peers.PEERS:
+                raise
+            calls.pop(peer, None)
+            left_out[peer] = f"{type(error).__name__}: {error}".splitlines()[0]
+            continue
+        if peer in ours:
+            reference[peer] = got
+        elif got.numel():
+            compare(peer, got, reference["workbench, heads" if "official" in peer else "workbench"])
+    times = timing.interleaved(calls, ROUNDS[name])
+    ratios = {p: timing.ratio(times, p, "workbench") for p in theirs if p in times}
+    ratios["official, 1"] = timing.ratio(times, "official, 1", "workbench, heads")
+    print(f"\ncapture, {name}: {len(prompts)} prompts, {tokens} tokens, all layers, last token")
+    print(f"  {'':<34}{'time over ours':>15}")
+    for peer, value in sorted(ratios.items(), key=lambda item: item[1]):
+        print(f"  {peer:<34}{value:>15.2f}")
+    if timing.device().type == "cuda":
+        rate = tokens / statistics.median(times["workbench"])
+        print(f"  workbench: {rate:,.0f} tokens/s on {torch.cuda.get_device_name()}")
+    return ratios, left_out
+
+
+def official_pairs(name: str) -> float:
+    """Ratio to the official extraction on its own kind of data: pairs under one system prompt."""
+    prompts, tokenizer = timing.pairs(COUNTS[name]), timing.tokenizer()
+    makers = {"workbench": peers.workbench_heads, "official, 1": peers.official_heads}
+    calls = {k: make(timing.make(name), tokenizer, prompts) for k, make in makers.items()}
+    compare("official, 1", calls["official, 1"](), calls["workbench"]())
+    times = timing.interleaved(calls, ROUNDS[name])
+    return timing.ratio(times, "official, 1", "workbench")
+
+
+def compare(peer: str, got: torch.Tensor, ours: torch.Tensor) -> None:
+    """Stop where a peer's activations are not ours; hidden states' last layer is after the norm."""
+    end = None if peer in peers.EXACT_LAST_LAYER or "official" in peer else -1
+    a, b = got[:, :end], ours[:, :end]
+    worst = ((a - b).abs().max() / b.abs().max()).item()
+    limit = 0.05 if timing.device().type == "cuda" else 1e-4
+    if not worst <= limit:
+        raise SystemExit(f"{peer} disagrees with workbench: {worst:.2g} of the largest value")
+
+
+def peak(call: str, before: str = "pass") -> tuple[float, float]:
+    """(peak, resident before) MB of a fresh process that runs `before`, then `call`."""
+    code = (
+        "from pathlib import Path\nfrom tests.benchmarks import fit, peers, steering, timing\n"
+        "status = lambda key: next(int(line.split()[1]) / 1024 for line in\n"
+        "    Path('/proc/self/status').read_text().splitlines() if line.startswith(key))\n"
+        f"peers.quiet()\n{before}\nheld = status('VmRSS')\n"
+        # Writing 5 sets the high-water mark back to what is resident now.
+        f"Path('/proc/self/clear_refs').write_text('5')\n{call}\nprint(status('VmHWM'), held)"
     )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True,
+        cwd=Path(__file__).parents[2],
+    )  # fmt: skip
+    high, held = map(float, done.stdout.split()[-2:])
+    return high, held
 
 
-def random_llama(device: torch.device, **sizes: int) -> wb.Model:
-    """A random Llama of the given sizes with the embedded tokenizer."""
-    tokenizer = wb.load("tiny", device="cpu").tokenizer
-    dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
-    torch.manual_seed(0)
-    with device:
-        hf = LlamaForCausalLM(LlamaConfig(vocab_size=len(tokenizer), **sizes)).to(dtype).eval()
-    return wb.load(hf, tokenizer)
+def memory(left_out: dict[str, str]) -> dict[str, float]:
+    """Peak MB above what a process with the model ready holds, by method, at 100 M parameters."""
+    makers = {
+        "workbench": peers.workbench_resid,
+        "official, 1": peers.official_heads,
+        **peers.PEERS,
+    }
+    out = {}
+    for peer, maker in makers.items():
+        if peer not in left_out:
+            given = "timing.make('100m'), timing.tokenizer(), timing.prompts(48)"
+            high, held = peak("call()", f"call = peers.{maker.__name__}({given})")
+            out[peer] = high - held
+    print("\npeak memory above the model, 100m, MB (a fresh process each)")
+    for peer, value in out.items():
+        print(f"  {peer:<34}{value:>15.0f}")
+    return out
 
 
-@torch.inference_mode()
-def lock_over_forward(model: wb.Model, lock: wb.HeadDirections) -> tuple[float, float]:
-    """(median fold seconds / median seconds of one 512-token forward, median fold seconds)."""
-    ids = torch.randint(0, 700, (1, 512), device=model.hf.device)
-    model.hf(ids, use_cache=False)
-    forwards, folds = [], []
-    for _ in range(5):
-        start = clock(model.hf.device)
-        model.hf(ids, use_cache=False)
-        forwards.append(clock(model.hf.device) - start)
-        folds += lock_seconds(model, lock, 6.0, repeats=3)
-    return statistics.median(folds) / statistics.median(forwards), statistics.median(folds)
+def stream(cap_mb: int = 1024) -> dict[str, float]:
+    """Capture four times the cap to disk; the process must stay inside it."""
+    with tempfile.TemporaryDirectory() as folder:
+        # 2 kB per layer and token at 128 × float32 × 4 layers: 2.1 M tokens make 4 GB.
+        call = f"fit.stream({folder!r}, {4 * cap_mb})"
+        used, _ = peak(call)
+        written = sum(p.stat().st_size for p in Path(folder).rglob("shard-*")) / 2**20
+    print(f"\nstream: {written:.0f} MB of activations, peak resident {used:.0f} MB")
+    return {"stream_mb": written, "stream_peak_mb": used, "stream_peak_over_cap": used / cap_mb}
+
+
+def imports() -> float:
+    """CPU seconds of `import workbench` over those of `import torch`, medians of five."""
+
+    def cost(module: str) -> float:
+        code = f"import time; s=time.process_time(); import {module}; print(time.process_time()-s)"
+        runs = [
+            subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+            for _ in range(5)
+        ]
+        return statistics.median(float(r.stdout) for r in runs)
+
+    return cost("workbench") / cost("torch")
+
+
+def figure(tables: dict[str, dict[str, float]], path: str) -> None:
+    """Bars of time over ours, one panel per model."""
+    from plotly.subplots import make_subplots
+
+    fig = make_subplots(1, len(tables), subplot_titles=list(tables), horizontal_spacing=0.25)
+    for i, ratios in enumerate(tables.values(), 1):
+        items = sorted(ratios.items(), key=lambda item: -item[1])
+        fig.add_bar(
+            x=[v for _, v in items], y=[k for k, _ in items], orientation="h", row=1, col=i,
+            text=[f"{v:.2f}" for _, v in items], showlegend=False, marker_color="#0072B2",
+        )  # fmt: skip
+        fig.add_vline(1, line_dash="dot", row=1, col=i)
+        fig.update_xaxes(title="time over workbench (1 = as fast)", row=1, col=i)
+    fig.update_layout(title="Last-token activations of every layer", height=460, width=1100)
+    fig.write_html(path, include_plotlyjs="cdn")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", help="write {name: number} here")
+    parser.add_argument("--figure", help="write one Plotly figure here (HTML)")
     args = parser.parse_args()
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    out = {}
-
-    tiny = wb.load("tiny", device=device)
-    lock = full_lock(tiny, 16)
-    out["decode_folded_tiny"] = statistics.median(decode_ratios(tiny, lock, 1.0, 64, 15))
-    middle = random_llama(
-        device,
-        hidden_size=768,
-        intermediate_size=2048,
-        num_hidden_layers=12,
-        num_attention_heads=12,
-        num_key_value_heads=4,
-    )
-    lock = full_lock(middle, 24)
-    out["decode_folded_80m"] = statistics.median(decode_ratios(middle, lock, 1.0, 32, 9))
-    # The 8B shape, every layer locked; all 32 layers where the device holds them, else 2.
-    big = random_llama(
-        device,
-        hidden_size=4096,
-        intermediate_size=14336,
-        num_hidden_layers=32 if device.type == "cuda" else 2,
-        num_attention_heads=32,
-        num_key_value_heads=8,
-    )
-    lock = full_lock(big, 24 if device.type == "cuda" else 4)
-    out["lock_over_512_token_forward_8b_shape"], seconds = lock_over_forward(big, lock)
-    if device.type == "cuda":
-        out["lock_seconds_8b_shape"] = seconds
-
+    peers.quiet()
+    names = ["tiny", "100m"] if timing.device().type == "cpu" else ["tiny", "100m", "8b"]
+    out: dict[str, float] = {}
+    tables, left_out = {}, {}
+    for name in names:
+        tables[name], missing = capture(name)
+        left_out |= missing
+        best = min(v for k, v in tables[name].items() if k in peers.PEERS)
+        suffix = "" if name == names[-1] else f"_{name}"
+        out[f"capture_vs_bare{suffix}"] = tables[name]["bare forward"]
+        out[f"capture_vs_best_peer{suffix}"] = best
+        out[f"capture_vs_official{suffix}"] = official_pairs(name)
+        out[f"capture_vs_official_mixed_lengths{suffix}"] = tables[name]["official, 1"]
+    for peer, why in left_out.items():
+        print(f"  left out: {peer}: {why}")
+    if timing.device().type == "cpu":
+        out |= {f"memory_mb {k}": v for k, v in memory(left_out).items()}
+    out |= fit.probes()
+    out |= steering.decode()
+    out |= steering.lock()
+    out |= stream()
+    out["import_vs_torch"] = imports()
+    print()
     for name, value in out.items():
-        print(f"{name:<40} {value:.5f}")
+        print(f"{name:<44} {value:>10.4f}")
     if args.json:
-        with open(args.json, "w", encoding="utf-8") as file:
-            json.dump(out, file, indent=1)
+        Path(args.json).write_text(json.dumps(out, indent=1), encoding="utf-8")
+    if args.figure:
+        figure(tables, args.figure)
 
 
 if __name__ == "__main__":

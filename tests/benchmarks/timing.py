@@ -1,0 +1,99 @@
+"""Interleaved timing and the models and prompts every benchmark shares."""
+
+import math
+import random
+import statistics
+import time
+from collections.abc import Callable
+
+import torch
+from transformers import LlamaConfig, LlamaForCausalLM
+
+import workbench as wb
+
+SHAPES = {
+    # 0.1 B parameters, an 8B layer in width, heads and grouping; d_head 64 and 128.
+    "100m": {
+        "vocab_size": 32000, "hidden_size": 768, "intermediate_size": 2048,
+        "num_hidden_layers": 12, "num_attention_heads": 12, "num_key_value_heads": 4,
+    },
+    "8b": {
+        "vocab_size": 128256, "hidden_size": 4096, "intermediate_size": 14336,
+        "num_hidden_layers": 32, "num_attention_heads": 32, "num_key_value_heads": 8,
+    },
+}  # fmt: skip
+
+
+def device() -> torch.device:
+    """The GPU where there is one."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def make(name: str) -> LlamaForCausalLM:
+    """A plain transformers model: the embedded one, or a random Llama of a shape; seeded."""
+    if name == "tiny":
+        return LlamaForCausalLM.from_pretrained(wb.paths.data_folder() / "tiny").eval().to(device())
+    torch.manual_seed(0)
+    config = LlamaConfig(**SHAPES[name], max_position_embeddings=1024, pad_token_id=0)
+    with device():
+        hf = LlamaForCausalLM(config).eval()
+    return hf.to(torch.bfloat16) if device().type == "cuda" else hf
+
+
+def tokenizer():
+    """The embedded model's."""
+    return wb.load("tiny", device="cpu").tokenizer
+
+
+def prompts(count: int, seed: int = 0) -> list[str]:
+    """Plain sentences of the embedded town, of log-uniform length in 8 to 128 tokens."""
+    rng = random.Random(seed)
+    words = "mend the gate with a hammer and look at old Mara by her bone".split()
+    low, high = math.log(8), math.log(128)
+    lengths = [round(math.exp(rng.uniform(low, high))) - 2 for _ in range(count)]
+    return [" ".join(rng.choice(words) for _ in range(n)) for n in lengths]
+
+
+def pairs(count: int, seed: int = 0) -> list[str]:
+    """What SafetyLock extracts from: one long system prompt, a question, a safe or unsafe reply.
+
+    Its default style puts Llama 2's safety prompt (about 140 tokens) in front of every sequence;
+    the replies are 4 to 35 words long.
+    """
+    rng = random.Random(seed)
+    words = "mend the gate with a hammer and look at old Mara by her bone".split()
+
+    def text(low: int, high: int) -> str:
+        return " ".join(rng.choice(words) for _ in range(rng.randint(low, high)))
+
+    system = text(138, 138)
+    out = []
+    for _ in range(count // 2):
+        question = text(8, 16)
+        out += [f"{system} {question} {text(4, 35)}" for _ in range(2)]
+    return out
+
+
+def seconds(call: Callable[[], object]) -> float:
+    """Wall seconds of one call, the device's work included."""
+    start = time.perf_counter()
+    call()
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return time.perf_counter() - start
+
+
+def interleaved(calls: dict[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
+    """Seconds of every call in every round, after one round to warm up, in alternating order."""
+    for call in calls.values():
+        call()
+    times: dict[str, list[float]] = {name: [] for name in calls}
+    for i in range(rounds):
+        for name in list(calls)[:: 1 if i % 2 else -1]:
+            times[name].append(seconds(calls[name]))
+    return times
+
+
+def ratio(times: dict[str, list[float]], slow: str, fast: str) -> float:
+    """Median over rounds of (seconds of `slow`) / (seconds of `fast`)."""
+    return statistics.median(a / b for a, b in zip(times[slow], times[fast], strict=True))
