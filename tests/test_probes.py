@@ -18,7 +18,7 @@ def optimum(x, y, C=1.0):
     return fit.coef_[0], fit.intercept_[0]
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(
     n=st.integers(8, 120),
     d=st.integers(1, 12),
