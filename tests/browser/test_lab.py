@@ -39,7 +39,7 @@ def lab(tmp_path_factory):
             "--LabApp.expose_app_in_browser=True", f"--ServerApp.root_dir={root / 'notebooks'}",
             "--KernelManager.transport=ipc",
         ],
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=root,
         env={**os.environ, "JUPYTER_CONFIG_DIR": str(root / "config")},
     )  # fmt: skip
     address = f"http://127.0.0.1:{port}"
