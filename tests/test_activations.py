@@ -67,6 +67,54 @@ def test_a_shared_beginning_is_computed_once_and_changes_nothing(family_model, s
         torch.testing.assert_close(values, expected, atol=2e-5, rtol=2e-5)
 
 
+@pytest.mark.parametrize("family", ["mistral", "gemma3", "gemma2"])
+def test_a_shared_beginning_longer_than_the_attention_window(tokenizer, family):
+    model = build(family, tokenizer, sliding_window=8)
+    prompts = ["Mend the gate with the hammer. " * 4 + w for w in ("Now.", "Look up.", "No.", "Y.")]
+    acts = wb.capture(model, prompts, "resid")
+    for values, prompt in zip(acts.values, prompts, strict=True):
+        expected = reference(model, prompt, "resid")[-1:]
+        torch.testing.assert_close(values, expected, atol=2e-5, rtol=2e-5)
+
+
+def test_frequencies_that_depend_on_length_are_never_mixed(tokenizer):
+    """Phi-3's long variants: rows beyond the original context rotate with other factors."""
+    rope = {
+        "rope_type": "longrope", "rope_theta": 10000.0, "original_max_position_embeddings": 32,
+        "short_factor": [1.0] * 4, "long_factor": [4.0] * 4, "factor": 8.0,
+    }  # fmt: skip
+    model = build("phi3", tokenizer, rope_parameters=rope)
+    before = model.fingerprint()
+    text = "Mend the gate with the hammer. " * 3
+    prompts = [text + "Look at the gate. " * i for i in range(8)]
+    lengths = [len(encode(model, p).ids) for p in prompts]
+    assert min(lengths) < 32 < sorted(lengths)[-3]
+    acts = wb.capture(model, prompts, "resid", token_budget=4000)
+    for values, prompt in zip(acts.values, prompts, strict=True):
+        expected = reference(model, prompt, "resid")[-1:]
+        torch.testing.assert_close(values, expected, atol=2e-5, rtol=2e-5)
+    assert model.fingerprint() == before
+
+
+def test_gradient_checkpointing_switches_caches_off_not_the_beginning(tokenizer):
+    model = build("llama", tokenizer)
+    prompts = ["Mend the gate with the hammer. " * 4 + w for w in ("Now.", "Look.", "No.", "Yes.")]
+    expected = wb.capture(model, prompts, "resid").values
+    model.hf.gradient_checkpointing_enable()
+    model.hf.train()
+    torch.testing.assert_close(
+        wb.capture(model, prompts, "resid").values, expected, atol=2e-5, rtol=2e-5
+    )
+
+
+def test_chats_without_a_reply_have_no_response_to_read(llama):
+    mixed = wb.capture(llama, [CHATS[0], CHATS[0][:1]], "resid", wb.response(), token_budget=1)
+    assert mixed.lengths[1] == 0
+    assert mixed.values[1].isnan().all()
+    with pytest.raises(ValueError, match="no prompt has a token to read"):
+        wb.capture(llama, [CHATS[0][:1]], "resid", wb.response())
+
+
 def test_tokens_of_the_shared_beginning_can_be_read_too(llama):
     prompts = ["Mend the gate with the hammer. " * 4 + w for w in ("Now.", "Look.", "No.", "Yes.")]
     acts = wb.capture(llama, prompts, "resid", wb.all_tokens())

@@ -54,6 +54,14 @@ def test_unmerged_adapters_are_not_exported(lora, tokenizer, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_switching_an_adapter_off_changes_the_fingerprint(lora, tokenizer):
+    model = wb.load(lora[0], tokenizer)
+    on = model.fingerprint()
+    with lora[0].disable_adapter():
+        assert model.fingerprint() != on
+    assert model.fingerprint() == on
+
+
 def test_prompt_tuning_is_refused(tokenizer):
     config = peft.PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=4)
     wrapped = peft.get_peft_model(build("llama", tokenizer).hf, config)

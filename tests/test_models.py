@@ -72,6 +72,13 @@ def test_the_text_part_of_a_multimodal_gemma3(tokenizer):
     ids = torch.tensor([encode(model, "mend the gate").ids])
     states = hf(ids, output_hidden_states=True).hidden_states
     torch.testing.assert_close(acts.values[0, :, 0], states[1][0], atol=1e-5, rtol=1e-5)
+    direction = wb.ResidualDirection.contrast(
+        wb.capture(model, ["mend the gate", "the bone"], "resid"), [0, 1], [1]
+    )
+    plain = wb.generate(model, ["mend the gate"], max_new_tokens=4)
+    with wb.steer(model, direction, 50.0, mode="generated"):
+        assert wb.generate(model, ["mend the gate"], max_new_tokens=4) != plain
+        model.hf.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=2)
 
 
 def test_wrapping_leaves_the_callers_tokenizer_alone(tokenizer):
@@ -94,6 +101,18 @@ def test_clone_is_independent(tokenizer):
         parameter.data.zero_()
     assert torch.equal(model.hf(ids).logits, before)
     assert copied.hf(ids).logits.abs().max() == 0
+
+
+@torch.no_grad()
+def test_a_half_precision_clone_is_the_same_function(tokenizer):
+    model = build("llama", tokenizer, dtype=torch.bfloat16)
+    model.hf.model.rotary_emb.inv_freq = model.hf.model.rotary_emb.inv_freq.float() * 1.01
+    model.hf.generation_config.eos_token_id = [1, 2, 3]
+    copied = model.clone("copy")
+    ids = torch.arange(1, 200)[None]
+    assert torch.equal(copied.hf(ids).logits, model.hf(ids).logits)
+    assert copied.hf.generation_config.eos_token_id == [1, 2, 3]
+    assert copied.fingerprint() == model.fingerprint()
 
 
 def test_fingerprint_sees_one_changed_weight_matrix(tokenizer):

@@ -163,6 +163,17 @@ def test_top_orders_by_accuracy_then_gap_then_place():
         probes.top(1, by="best")
 
 
+def test_a_dead_head_neither_warns_nor_spoils_its_block(caplog):
+    acts, labels, _ = fake(n=80, heads=(1, 4), d=6, seed=0)
+    alone = wb.fit_probes(acts, labels, seed=1)
+    acts.values[:, :, 0, 2] = 0.0
+    probes = wb.fit_probes(acts, labels.to(torch.uint8), seed=1)
+    assert not caplog.records
+    assert probes.weight[0, 2].abs().max() == 0
+    for head in (0, 1, 3):
+        torch.testing.assert_close(probes.weight[0, head], alone.weight[0, head], atol=1e-3, rtol=0)
+
+
 def test_bad_labels():
     acts, labels, _ = fake(n=20, heads=(1, 1), d=2, seed=0)
     with pytest.raises(ValueError, match="one 0 or 1 for each of 20 prompts"):

@@ -113,6 +113,13 @@ def test_a_folder_of_something_else_is_left_alone(llama, tmp_path):
         wb.Activations.load(folder)
 
 
+def test_a_file_in_the_way_and_a_folder_that_cannot_be_made(llama, tmp_path):
+    (tmp_path / "file").write_text("x")
+    for out in (tmp_path / "file", tmp_path / "file" / "below"):
+        with pytest.raises(ShardError, match="cannot be written"):
+            wb.capture(llama, PROMPTS, out=out, **SMALL)
+
+
 def script(body, folder):
     """Python source that captures the embedded model's activations into a folder."""
     return textwrap.dedent(

@@ -213,6 +213,44 @@ def test_per_row_alphas_and_their_misuse(tiny):
             pass
 
 
+@pytest.mark.parametrize("mode", ["generated", "last"])
+def test_modes_do_not_depend_on_the_cache(tokenizer, mode):
+    model = build("llama", tokenizer)
+    lock = some_lock(model, k=18, scale=4.0)
+    chats = [CHATS[0], CHATS[1][:1]]  # the first ends in a reply, which counts as generated
+    with wb.steer(model, lock, 1.0, mode=mode):
+        cached = wb.generate(model, chats, max_new_tokens=6)
+        model.hf.generation_config.use_cache = False
+        assert wb.generate(model, chats, max_new_tokens=6) == cached
+    assert wb.generate(model, chats, max_new_tokens=6) != cached
+
+
+def test_folds_are_undone_in_order(tokenizer):
+    model = build("llama", tokenizer)
+    before = model.fingerprint()
+    first, second = (wb.fold(model, some_lock(model, seed), 1.0) for seed in (0, 1))
+    with pytest.raises(FoldError, match="a later fold is still in place"):
+        first.undo()
+    for handle in (second, second, first, first):
+        handle.undo()
+    assert model.fingerprint() == before
+    assert not model.folds
+
+
+def test_a_fold_that_breaks_in_the_middle_is_rolled_back(tokenizer, monkeypatch):
+    model = build("llama", tokenizer)
+    before = model.fingerprint()
+
+    def broken(*_):
+        raise RuntimeError("out of memory, say")
+
+    monkeypatch.setattr("workbench.steering.check_bias", broken)
+    with pytest.raises(RuntimeError, match="out of memory, say"):
+        wb.fold(model, some_lock(model, k=18), -1.0, allow_negative=True)
+    assert model.fingerprint() == before
+    assert model.not_for_export == model.folds == []
+
+
 def test_same_text_with_padding_and_cache(tiny):
     lock = some_lock(tiny, k=12, scale=1.0)
     prompts = [chat[:1] for chat in CHATS]

@@ -136,7 +136,8 @@ def capture(
     site `"heads"` is the input of `o_proj` split per query head (after attention weighting, before
     the projection); `"resid"` the output of a block, before any final norm; `"mlp"` the output of
     its MLP. Prompts are grouped by length and right-padded, so that under a causal mask no real
-    token ever sees a pad; the LM head is never run, nor any layer after the deepest one asked for.
+    token ever sees a pad; the LM head is never run, nor any layer after the deepest one asked for
+    (save once, for the tokens that all prompts begin with).
     Values do not depend on batches or padding beyond rounding: 2e-5 in float32, 3 % of the largest
     value in bfloat16.
 
@@ -164,6 +165,10 @@ def capture(
     encoded = encode_all(model, prompts)
     picks = [positions.pick(e) for e in encoded]
     lengths = torch.tensor([len(p) for p in picks])
+    if not lengths.any():
+        raise ValueError(
+            "no prompt has a token to read: response() needs chats that end in a reply"
+        )
     short = int((lengths < positions.k).sum())
     if short:
         log.warning(

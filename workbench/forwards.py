@@ -22,6 +22,7 @@ CPU_TOKENS = 512
 GPU_TOKENS = 16384
 # Shorter common beginnings, or fewer prompts, do not pay for the extra forward.
 _PREFIX_TOKENS, _PREFIX_PROMPTS = 16, 4
+_HELD = 32
 
 
 @dataclass
@@ -65,11 +66,17 @@ def read(
     """
     # Longest first: what will not fit fails at once, not after an hour.
     queue = sorted(rows, key=lambda i: -len(encoded[i].ids))
-    shared = 0 if model.hooked else _shared(encoded, picks, queue)
+    limit = _rope_limit(model)
+    shared = 0 if model.hooked or limit else _shared(encoded, picks, queue)
     cache = _prefix(model, encoded[queue[0]].ids[:shared]) if shared else None
+    shared = shared if cache is not None else 0
     ahead: tuple[list[int], torch.Tensor, torch.cuda.Event | None] | None = None
     while queue:
-        n = max(1, budget.tokens // (len(encoded[queue[0]].ids) - shared))
+        length = len(encoded[queue[0]].ids)
+        # Rows that repeat a long beginning are cheap to compute, but not to hold.
+        n = max(1, min(budget.tokens // (length - shared), _HELD * budget.tokens // length))
+        if limit and length > limit:
+            n = min(n, sum(len(encoded[i].ids) == length for i in queue))
         batch = queue[:n]
         try:
             got = _forward(model, encoded, picks, site, layers, batch, shared, cache)
@@ -79,7 +86,8 @@ def read(
             tokens = len(batch) * (len(encoded[batch[0]].ids) - shared)
             if len(batch) == 1:
                 raise MemoryError(
-                    f"prompt {batch[0]} with {tokens} tokens does not fit in memory by itself; "
+                    f"prompt {batch[0]} with {len(encoded[batch[0]].ids)} tokens does not fit in "
+                    "memory by itself; "
                     "shorten it, use a smaller dtype or fewer layers"
                 ) from error
             budget.tokens = tokens // 2
@@ -113,7 +121,8 @@ def _forward(
     pad = model.tokenizer.pad_token_id
     padded = [row + [pad] * (width - len(row)) for row in rest]
     ids = torch.tensor(padded, device=model.input_device)
-    flat = torch.tensor([r * width + t - shared for r, i in enumerate(batch) for t in picks[i]])
+    tokens = [r * width + t - shared for r, i in enumerate(batch) for t in picks[i]]
+    flat = torch.tensor(tokens, dtype=torch.long)
     past = {"use_cache": False}
     if cache is not None:
         repeated = copy.deepcopy(cache)
@@ -160,9 +169,25 @@ def _shared(encoded: list[Encoded], picks: list[range], rows: list[int]) -> int:
 
 
 @torch.inference_mode()
-def _prefix(model: Model, ids: list[int]) -> "Cache":
+def _prefix(model: Model, ids: list[int]) -> "Cache | None":
+    """Keys and values of the shared beginning; None where the model cannot keep them."""
     batch = torch.tensor([ids], device=model.input_device)
-    return model.hf(batch, use_cache=True).past_key_values
+    try:
+        cache = model.hf.base_model(batch, use_cache=True).past_key_values
+    except RuntimeError as error:
+        if not _out_of_memory(error):
+            raise
+        return None
+    # Gradient checkpointing, for one, switches caches off without a word.
+    return cache if cache is not None and cache.get_seq_length() == len(ids) else None
+
+
+def _rope_limit(model: Model) -> int | None:
+    """Length beyond which rotary frequencies depend on the longest row of a batch, if anywhere."""
+    rope = getattr(model.hf.config.get_text_config(), "rope_parameters", None) or {}
+    if rope.get("rope_type") not in ("longrope", "dynamic"):
+        return None
+    return rope.get("original_max_position_embeddings") or model.context_length
 
 
 def _to_host(got: torch.Tensor) -> tuple[torch.Tensor, torch.cuda.Event | None]:

@@ -37,8 +37,10 @@ def generate(
         raise ValueError("n and max_new_tokens must be at least 1, temperature at least 0")
     if n > 1 and temperature == 0:
         raise ValueError("n > 1 completions need temperature > 0; greedy decoding gives one")
-    encoded = [e.ids for e in encode_all(model, prompts)]
-    rows = sorted((i for i in range(len(prompts)) for _ in range(n)), key=lambda i: len(encoded[i]))
+    encoded = encode_all(model, prompts)
+    rows = sorted(
+        (i for i in range(len(prompts)) for _ in range(n)), key=lambda i: len(encoded[i].ids)
+    )
     cap = batch_size or (64 if model.hf.device.type == "cpu" else 256)
     generator_state = torch.random.get_rng_state()
     torch.manual_seed(seed)
@@ -47,8 +49,11 @@ def generate(
         with tqdm(total=len(rows), desc="generate", unit="reply", leave=False) as progress:
             for start in range(0, len(rows), cap):
                 batch = rows[start : start + cap]
-                model.in_flight = InFlight(torch.tensor(batch), len(prompts))
-                texts = _decode(model, [encoded[i] for i in batch], max_new_tokens, temperature)
+                width = len(encoded[batch[-1]].ids)
+                start = [width - len(encoded[i].ids) + encoded[i].start for i in batch]
+                model.in_flight = InFlight(torch.tensor(batch), len(prompts), torch.tensor(start))
+                ids = [encoded[i].ids for i in batch]
+                texts = _decode(model, ids, max_new_tokens, temperature)
                 for i, text in zip(batch, texts, strict=True):
                     out[i].append(text)
                 progress.update(len(batch))

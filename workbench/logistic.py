@@ -17,7 +17,7 @@ def logistic(
 
     x float32 or float64 `[B, n, d]`, y 0/1 `[n]` → weight float64 `[B, d]`, bias float64 `[B]`, on
     the device of x. Stops where every gradient's norm is below 5e-4 of the weights' norm, which
-    bounds the error of the weights by as much (the Hessian is at least I), and below 1e-6 times one
+    bounds their error by about as much (their Hessian is at least I), and below 1e-6 times one
     plus its first norm (in float64 a twentieth of both); or at what rounding lets it reach.
 
     A factorised Hessian costs as much as ten gradients, so each one serves several steps:
@@ -38,7 +38,7 @@ def logistic(
         # The optimum lies in the span of the rows: solve there, with as many features as rows.
         basis, r = torch.linalg.qr(x.transpose(1, 2))
         x = r.transpose(1, 2).contiguous()
-    sign = (2 * y - 1).to(x)
+    sign = 2 * y.to(x) - 1
     # Row vector times matrix is several times faster than matrix times column, both ways.
     xt = x.transpose(1, 2).contiguous()
     w = x.new_zeros(len(x), x.shape[2])
@@ -56,7 +56,7 @@ def logistic(
     gw, gb = before = gradient(w, m)
     value = loss(w, m)
     size = gz_before = _norm(gw, gb)
-    rounding = 2 * torch.finfo(x.dtype).eps * C * spread.to(x)
+    rounding = 2 * torch.finfo(x.dtype).eps * C * (spread**2 + x.shape[1]).sqrt().to(x)
     tight = 1 if x.dtype == torch.float32 else 0.05
     small = tight * 1e-6 * (1 + size)
     for step in range(max_iter):

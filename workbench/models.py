@@ -12,6 +12,7 @@ import torch
 from nnsight import TransformersModel
 from safetensors.torch import load_file
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
+from transformers.utils import cached_file
 
 from workbench import hub
 from workbench.anatomy import Anatomy, anatomy_of, check_anatomy, kv_heads, projection_sizes
@@ -44,7 +45,8 @@ class Model(TransformersModel):
     `o_proj`'s input, not hidden/heads), `d_model` (residual stream), `context_length` (tokens, None
     where the family has no limit). `hf` is the plain transformers model underneath, `tokenizer` a
     left-padding copy of its tokenizer. `in_flight` is the batch now running, `hooked` names
-    what steers through hooks now, `not_for_export` why `save_checkpoint` refuses now.
+    what steers through hooks now, `folds` the folds in place, `not_for_export` why
+    `save_checkpoint` refuses now.
     """
 
     def __init__(self, hf: PreTrainedModel, tokenizer: Any, anatomy: Anatomy, name: str) -> None:
@@ -67,6 +69,7 @@ class Model(TransformersModel):
         self.in_flight: InFlight | None = None
         self.hooked: list[str] = []
         self.not_for_export: list[str] = []
+        self.folds: list[object] = []
 
     @property
     def hf(self) -> PreTrainedModel:
@@ -106,6 +109,11 @@ class Model(TransformersModel):
         # Not deepcopy: nnsight binds each module's forward to the instance it wraps.
         hf = type(self.hf)(copy.deepcopy(self.hf.config)).to(self.hf.device, self.hf.dtype).eval()
         hf.load_state_dict(self.hf.state_dict())
+        # Rotary frequencies are in no state dict, and stay float32 in a half-precision model.
+        for name, buffer in self.hf.named_buffers():
+            owner, _, leaf = name.rpartition(".")
+            setattr(hf.get_submodule(owner), leaf, buffer.clone())
+        hf.generation_config = copy.deepcopy(self.hf.generation_config)
         return Model(hf, self.tokenizer, self.anatomy, name)
 
     def fingerprint(self) -> str:
@@ -118,10 +126,18 @@ class Model(TransformersModel):
         digest = hashlib.sha256("|".join([type(self.hf).__name__, *self.hooked]).encode())
         # Not state_dict(): quantised layers repack their weights when asked for it.
         for name, tensor in chain(self.hf.named_parameters(), self.hf.named_buffers()):
+            if name.endswith("inv_freq"):  # from the config; some families rewrite it as they run
+                continue
+            digest.update(f"{name}{tuple(tensor.shape)}".encode())
+            if tensor.is_meta:
+                continue
             flat = tensor.detach().flatten()
             sample = flat[:: max(1, flat.numel() // 256)].to("cpu", torch.float32)
-            digest.update(f"{name}{tuple(tensor.shape)}".encode())
             digest.update(sample.contiguous().numpy().tobytes())
+        for name, module in self.hf.named_modules():
+            if hasattr(module, "get_base_layer"):
+                state = ("disable_adapters", "active_adapters", "merged_adapters", "scaling")
+                digest.update(repr([name, *(getattr(module, s, None) for s in state)]).encode())
         return digest.hexdigest()[:16]
 
 
@@ -162,7 +178,7 @@ def load(
         hf = AutoModelForCausalLM.from_pretrained(
             source, dtype=dtype, revision=revision, device_map=spread
         )
-        restore_sidecar(hf, Path(source))
+        restore_sidecar(hf, source, revision)
     if device not in (None, "auto"):
         hf = hf.to(device)
     if hf.training:
@@ -190,15 +206,21 @@ def _unwrapped(model: torch.nn.Module) -> PreTrainedModel:
     return model.get_base_model()
 
 
-def restore_sidecar(hf: PreTrainedModel, folder: Path) -> None:
-    """Put back the biases that `save_checkpoint(..., sidecar=True)` wrote beside the weights."""
-    path = folder / SIDECAR
-    if not path.is_file():
+def restore_sidecar(hf: PreTrainedModel, source: str | Path, revision: str | None = None) -> None:
+    """Put back the biases that `save_checkpoint(..., sidecar=True)` wrote beside the weights.
+
+    Raises `ModelError` where the config speaks of such a file and it is not there.
+    """
+    if not getattr(hf.config, "workbench_sidecar", False):
         return
+    try:
+        path = cached_file(str(source), SIDECAR, revision=revision)
+    except OSError as error:
+        raise ModelError(f"{source}: {SIDECAR} is missing; without it the shift is lost") from error
     for name, bias in load_file(path).items():
         module = hf.get_submodule(name)
         module.bias = torch.nn.Parameter(bias.to(module.weight.device), requires_grad=False)
-    log.info("%s: biases restored from %s", folder, SIDECAR)
+    log.info("%s: biases restored from %s", source, SIDECAR)
 
 
 def require_access(source: str) -> None:

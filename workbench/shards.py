@@ -68,12 +68,14 @@ def writing(folder: str | Path, index: dict[str, Any], expected_bytes: int) -> I
     fewer than `expected_bytes` are free for what is still missing.
     """
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
     lock = FileLock(folder / ".lock")
     try:
+        folder.mkdir(parents=True, exist_ok=True)
         lock.acquire(timeout=0)
     except Timeout as error:
         raise ShardError(f"another process is writing to {folder}; choose another") from error
+    except OSError as error:
+        raise ShardError(f"{folder} cannot be written: {error.strerror or error}") from error
     try:
         present = _index(folder) if (folder / INDEX).exists() else None
         if present is not None and present.get("key") != index["key"]:

@@ -22,7 +22,7 @@ Alpha = float | Sequence[float] | torch.Tensor
 MODES = ("all", "generated", "last")
 
 
-@dataclass
+@dataclass(eq=False)
 class Fold:
     """A shift written into biases; `undo()` puts every one back, bit for bit."""
 
@@ -31,7 +31,15 @@ class Fold:
     _reasons: list[str]
 
     def undo(self) -> None:
-        """Restore the biases as they were; a second call does nothing."""
+        """Restore the biases as they were; a second call does nothing.
+
+        Raises `FoldError` where a later fold is still in place: it holds what this one wrote.
+        """
+        if self not in self._model.folds:
+            return
+        if self._model.folds[-1] is not self:
+            raise FoldError("a later fold is still in place; undo that one first")
+        self._model.folds.pop()
         while self._before:
             module, bias = self._before.pop()
             module.bias = bias
@@ -67,6 +75,7 @@ def fold(
     shifts: dict[torch.nn.Module, torch.Tensor] = {}
     handle = Fold(model, [], [f"alpha {a:g} is negative" for _, a in pairs if a < 0])
     model.not_for_export.extend(handle._reasons)
+    model.folds.append(handle)
     try:
         for one, strength in pairs:
             for module, vector in _shifts(model, one).items():
@@ -82,8 +91,10 @@ def fold(
                 vector = vector + owner.bias.detach().to(vector.dtype)
             owner.bias = torch.nn.Parameter(vector.to(dtype), requires_grad=False)
             check_bias(module, model.hf.dtype)
-    except FoldError as error:
+    except BaseException as error:
         handle.undo()
+        if not isinstance(error, FoldError):
+            raise
         raise FoldError(
             f"{model.name}: {error}. The shift cannot be folded exactly; use steer(..., how='hook')"
         ) from error
@@ -239,7 +250,7 @@ class _Where:
         flight, mask = self.model.in_flight, kwargs.get("attention_mask")
         if flight is not None and flight.start is not None:
             self.start = flight.start
-        elif past == 0 and mask is not None and mask.dim() == 2:
+        elif past == 0 and isinstance(mask, torch.Tensor) and mask.dim() == 2:
             columns = torch.arange(width, device=mask.device)
             self.start = (mask.bool() * (columns + 1)).amax(1).cpu()
         elif past == 0 or self.start is None or len(self.start) != rows:
