@@ -13,7 +13,7 @@ import workbench
 PACKAGE = Path(workbench.__file__).parent
 FLOORS = {
     0: ("errors", "paths", "hub"),
-    1: ("anatomy", "models", "data", "prompts", "checkpoints", "safelock", "shards"),
+    1: ("anatomy", "models", "data", "problems", "prompts", "checkpoints", "safelock", "shards"),
     2: (
         "forwards",
         "activations",
@@ -22,6 +22,16 @@ FLOORS = {
         "contrasts",
         "directions",
         "projections",
+        "completions",
+        "stops",
+        "sampling",
+        "store",
+        "batching",
+        "kvcache",
+        "decoding",
+        "local",
+        "refusals",
+        "endpoint",
         "generation",
         "judges",
         "metrics",
@@ -35,6 +45,7 @@ FLOORS = {
 BESIDE = {
     ("hub", "errors"),
     ("models", "anatomy"),
+    ("problems", "data"),
     ("prompts", "models"),
     ("checkpoints", "models"),
     ("activations", "forwards"),
@@ -42,6 +53,14 @@ BESIDE = {
     ("probes", "logistic"),
     ("directions", "activations"),
     ("directions", "contrasts"),
+    *(("store", x) for x in ("completions",)),
+    ("sampling", "completions"),
+    ("endpoint", "completions"),
+    ("endpoint", "stops"),
+    ("endpoint", "refusals"),
+    *(("decoding", x) for x in ("batching", "completions", "kvcache", "sampling", "stops")),
+    *(("local", x) for x in ("batching", "completions", "decoding", "forwards")),
+    *(("generation", x) for x in ("completions", "endpoint", "local", "store")),
 }
 WORKSHOP = "tiny"
 GRAMMAR_READERS = {"papers/safetylock/evaluate.py", "papers/safetylock/scales.py", "cli.py"}

@@ -13,6 +13,12 @@ STARTED = time.time()
 
 _HOME = {
     "ANATOMIES": "anatomy",
+    "Endpoint": "endpoint",
+    "GenRequest": "completions",
+    "GenResult": "completions",
+    "LocalBackend": "local",
+    "Recorded": "generation",
+    "SampleStore": "store",
     "Activations": "activations",
     "Anatomy": "anatomy",
     "HeadDirections": "directions",
@@ -21,6 +27,7 @@ _HOME = {
     "ResidualDirection": "directions",
     "all_tokens": "prompts",
     "capture": "activations",
+    "complete": "generation",
     "fit_probes": "probes",
     "fold": "steering",
     "generate": "generation",

@@ -31,3 +31,24 @@ class RunError(WorkbenchError):
 
 class ShardError(WorkbenchError):
     """Activations on disk are damaged, unfinished, of something else, or cannot be written."""
+
+
+class GenerationError(WorkbenchError):
+    """Sampling stopped: logits not finite, a server that fails, a replay without the sample."""
+
+
+class ContextLengthError(GenerationError):
+    """A prompt and the tokens asked for do not fit into the model's context.
+
+    `prompt_tokens`, `limit` (tokens) and `request`, the offending one's place in the list.
+    """
+
+    def __init__(self, message: str, prompt_tokens: int, limit: int, request: int) -> None:
+        super().__init__(message)
+        self.prompt_tokens = prompt_tokens
+        self.limit = limit
+        self.request = request
+
+
+class StoreError(WorkbenchError):
+    """A file of stored samples is of another schema, damaged, or cannot be written."""

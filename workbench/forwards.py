@@ -66,7 +66,7 @@ def read(
     """
     # Longest first: what will not fit fails at once, not after an hour.
     queue = sorted(rows, key=lambda i: -len(encoded[i].ids))
-    limit = _rope_limit(model)
+    limit = rope_limit(model)
     shared = 0 if model.hooked or limit else _shared(encoded, picks, queue)
     cache = _prefix(model, encoded[queue[0]].ids[:shared]) if shared else None
     shared = shared if cache is not None else 0
@@ -81,7 +81,7 @@ def read(
         try:
             got = _forward(model, encoded, picks, site, layers, batch, shared, cache)
         except RuntimeError as error:
-            if not _out_of_memory(error):
+            if not out_of_memory(error):
                 raise
             tokens = len(batch) * (len(encoded[batch[0]].ids) - shared)
             if len(batch) == 1:
@@ -175,14 +175,14 @@ def _prefix(model: Model, ids: list[int]) -> "Cache | None":
     try:
         cache = model.hf.base_model(batch, use_cache=True).past_key_values
     except RuntimeError as error:
-        if not _out_of_memory(error):
+        if not out_of_memory(error):
             raise
         return None
     # Gradient checkpointing, for one, switches caches off without a word.
     return cache if cache is not None and cache.get_seq_length() == len(ids) else None
 
 
-def _rope_limit(model: Model) -> int | None:
+def rope_limit(model: Model) -> int | None:
     """Length beyond which rotary frequencies depend on the longest row of a batch, if anywhere."""
     rope = getattr(model.hf.config.get_text_config(), "rope_parameters", None) or {}
     if rope.get("rope_type") not in ("longrope", "dynamic"):
@@ -208,6 +208,6 @@ def _landed(
     return batch, host
 
 
-def _out_of_memory(error: RuntimeError) -> bool:
+def out_of_memory(error: RuntimeError) -> bool:
     # The CPU allocator has no exception class of its own.
     return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)

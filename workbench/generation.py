@@ -1,93 +1,204 @@
-"""generate(): completions from a local model, batched."""
+"""generate() and complete(): one engine for a local model and a server, cached and resumable."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
 
-import torch
 from tqdm.auto import tqdm
-from transformers import LogitsProcessor
 
-from workbench.models import InFlight, Model
-from workbench.prompts import Prompt, encode_all
+from workbench.completions import (
+    Backend,
+    Drawn,
+    GenRequest,
+    GenResult,
+    canonical,
+    parameters,
+    prompt_text,
+    sample_key,
+    sha,
+)
+from workbench.endpoint import Endpoint
+from workbench.errors import GenerationError, StoreError
+from workbench.local import LocalBackend
+from workbench.models import Model
+from workbench.prompts import Prompt, as_messages
+from workbench.store import SampleStore
 
 log = logging.getLogger(__name__)
 
+Completer = Model | str | Backend
+"""A loaded model, the URL of an OpenAI-compatible server, or a backend."""
+MODES = ("auto", "replay")
 
-@torch.inference_mode()
+
 def generate(
-    model: Model,
+    model: Completer,
     prompts: Sequence[Prompt],
     n: int = 1,
     *,
     max_new_tokens: int = 64,
     temperature: float = 0.0,
+    top_p: float = 1.0,
+    top_k: int = 0,
+    stop: Sequence[str] = (),
     seed: int = 0,
+    store: SampleStore | str | Path | None = None,
+    mode: str = "auto",
     batch_size: int | None = None,
 ) -> list[list[str]]:
     """Completions `[prompt][n]`, special tokens stripped, in the order of `prompts`.
 
-    `temperature=0` is greedy (then `n` must be 1). Prompts are sorted by length, left-padded and
-    masked, with positions counted from each prompt's first real token. `batch_size` caps rows per
-    batch (default 64 on a CPU, 256 on a GPU).
+    `temperature=0` is greedy (then `n` must be 1). With a `store` (a path or an open one) nothing
+    is drawn twice: see `complete`. `batch_size` caps rows per batch of a local model.
 
-    Raises `ValueError` for n > 1 with greedy decoding, n < 1 or max_new_tokens < 1, and
-    `FloatingPointError` where the next-token logits of a prompt are not finite.
+    Raises as `complete`, and `ValueError` for n > 1 with greedy decoding.
     """
-    if n < 1 or max_new_tokens < 1 or temperature < 0:
-        raise ValueError("n and max_new_tokens must be at least 1, temperature at least 0")
     if n > 1 and temperature == 0:
         raise ValueError("n > 1 completions need temperature > 0; greedy decoding gives one")
-    encoded = encode_all(model, prompts)
-    rows = sorted(
-        (i for i in range(len(prompts)) for _ in range(n)), key=lambda i: len(encoded[i].ids)
-    )
-    cap = batch_size or (64 if model.hf.device.type == "cpu" else 256)
-    generator_state = torch.random.get_rng_state()
-    torch.manual_seed(seed)
-    out: list[list[str]] = [[] for _ in prompts]
-    try:
-        with tqdm(total=len(rows), desc="generate", unit="reply", leave=False) as progress:
-            for start in range(0, len(rows), cap):
-                batch = rows[start : start + cap]
-                width = len(encoded[batch[-1]].ids)
-                start = [width - len(encoded[i].ids) + encoded[i].start for i in batch]
-                model.in_flight = InFlight(torch.tensor(batch), len(prompts), torch.tensor(start))
-                ids = [encoded[i].ids for i in batch]
-                texts = _decode(model, ids, max_new_tokens, temperature)
-                for i, text in zip(batch, texts, strict=True):
-                    out[i].append(text)
-                progress.update(len(batch))
-    finally:
-        model.in_flight = None
-        torch.random.set_rng_state(generator_state)
-    return out
+    if isinstance(model, Model):
+        model = LocalBackend(model, batch_size=batch_size)
+    requests = [
+        GenRequest(p, n, max_new_tokens, temperature, top_p, top_k, tuple(stop), seed)
+        for p in prompts
+    ]
+    return [result.texts for result in complete(model, requests, store=store, mode=mode)]
 
 
-def _decode(model: Model, ids: list[list[int]], new: int, temperature: float) -> list[str]:
-    width = max(map(len, ids))
-    pad = model.tokenizer.pad_token_id
-    inputs = torch.tensor([[pad] * (width - len(row)) + row for row in ids])
-    mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in ids])
-    out = model.hf.generate(
-        input_ids=inputs.to(model.hf.device),
-        attention_mask=mask.to(model.hf.device),
-        max_new_tokens=new,
-        do_sample=temperature > 0,
-        temperature=temperature or None,
-        top_p=None,
-        top_k=0 if temperature > 0 else None,
-        pad_token_id=pad,
-        logits_processor=[_Finite()],
-    )
-    return model.tokenizer.batch_decode(out[:, width:], skip_special_tokens=True)
+def complete(
+    model: Completer,
+    requests: Sequence[GenRequest],
+    *,
+    store: SampleStore | str | Path | None = None,
+    mode: str = "auto",
+) -> list[GenResult]:
+    """The result of every request, in order.
 
+    Every sample has an identity: model, weights and steering, prompt, decoding parameters, seed and
+    its index. What the `store` holds is not drawn again, so that raising `n` from 2 to 10 draws 8
+    more and a killed run goes on where it stopped (samples are stored batch by batch). Equal
+    requests are drawn once. `mode="replay"` draws nothing.
 
-class _Finite(LogitsProcessor):
-    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-        if not torch.isfinite(scores.max(1).values).all():
-            row = int((~torch.isfinite(scores.max(1).values)).nonzero()[0])
-            raise FloatingPointError(
-                f"next-token logits are not finite (row {row}, after {input_ids.shape[1]} tokens). "
-                "A steering alpha too large for the dtype is the usual cause."
+    Raises, before any drawing, `ContextLengthError` for a prompt that leaves no room,
+    `DatasetError` or `ModelError` for one that cannot be encoded, `StoreError` for an unusable
+    store; `GenerationError` for a sample that replay lacks, logits that are not finite, or a
+    server that fails (what was drawn is kept).
+    """
+    if mode not in MODES:
+        raise ValueError(f"mode={mode!r}; modes are {', '.join(MODES)}")
+    backend = _backend(model)
+    with _opened(store) as kept:
+        jobs, of = _jobs(requests, backend)
+        found = kept.get([key for job in jobs for key in job.keys]) if kept is not None else {}
+        missing = [[i for i, key in enumerate(job.keys) if key not in found] for job in jobs]
+        count = sum(map(len, missing))
+        log.info("%d samples to draw, %d restored", count, len(found))
+        if count and mode == "replay":
+            first = next(job for job, indices in zip(jobs, missing, strict=True) if indices)
+            raise GenerationError(
+                f"replay: {count} samples are not stored, the first for {first.prompt[:80]!r}; "
+                "run once with mode='auto'"
             )
-        return scores
+        if count:
+            backend.check(requests)
+            asked = [replace(job.request, n=len(job.keys)) for job in jobs]
+            with tqdm(total=count, desc="generate", unit="sample", leave=False) as progress:
+                for drawn in backend.draw(asked, missing):
+                    rows = [(jobs[j], index, sample) for j, index, sample in drawn]
+                    if kept is not None:
+                        kept.put(
+                            (job.parameters, job.prompt, index, sample, job.request.stage)
+                            for job, index, sample in rows
+                        )
+                    found |= {job.keys[index]: sample for job, index, sample in rows}
+                    progress.update(len(rows))
+    results = []
+    for request, j in zip(requests, of, strict=True):
+        samples = tuple(found[key] for key in jobs[j].keys[: request.draws])
+        results.append(GenResult(samples * (request.n // request.draws)))
+    return results
+
+
+@dataclass
+class Recorded:
+    """A store in place of the model that filled it, for `mode="replay"` without any model.
+
+    Raises `StoreError` where the store holds samples of several models (or of none).
+    """
+
+    store: SampleStore
+    by_place: bool = False
+
+    def identity(self) -> dict[str, str]:
+        """The one identity all samples of the store share."""
+        found = self.store.identities()
+        if len(found) != 1:
+            raise StoreError(
+                f"{self.store.path} holds samples of {len(found)} models or steerings; replay "
+                "needs the model itself to tell which are meant"
+            )
+        return found[0]
+
+    def check(self, requests: Sequence[GenRequest]) -> None:
+        """Nothing can be drawn, so nothing can be wrong with a request."""
+
+    def draw(
+        self, requests: Sequence[GenRequest], missing: Sequence[Sequence[int]]
+    ) -> Iterator[list[Drawn]]:
+        """Raise `GenerationError`: there is no model here."""
+        raise GenerationError("samples are missing from the store, and there is no model to draw")
+
+
+@dataclass
+class _Job:
+    """Equal requests as one: the first of them, and the identity of its samples."""
+
+    request: GenRequest
+    parameters: str
+    prompt: str
+    keys: list[str]
+
+
+def _jobs(requests: Sequence[GenRequest], backend: Backend) -> tuple[list[_Job], list[int]]:
+    """The different requests, and for each request which of them it is."""
+    identity = backend.identity()
+    jobs: dict[tuple[str, str], int] = {}
+    made: list[_Job] = []
+    of = []
+    for place, request in enumerate(requests):
+        if not isinstance(request.prompt, str):
+            as_messages(place, request.prompt)
+        # Steered with one alpha per prompt, equal prompts are not equal requests.
+        mine = {**identity, "place": f"{place}/{len(requests)}"} if backend.by_place else identity
+        settings, text = canonical(parameters(request, mine)), prompt_text(request.prompt)
+        j = jobs.setdefault((settings, text), len(made))
+        if j == len(made):
+            made.append(_Job(request, settings, text, []))
+        digest, keys = sha(text), made[j].keys
+        keys += [sample_key(settings, digest, i) for i in range(len(keys), request.draws)]
+        of.append(j)
+    return made, of
+
+
+def _backend(model: Completer) -> Backend:
+    if isinstance(model, Model):
+        return LocalBackend(model)
+    if isinstance(model, str):
+        if not model.startswith(("http://", "https://")):
+            raise ValueError(
+                f"{model!r} is neither a loaded model nor a URL: wb.load({model!r}) first, or give "
+                "a server's address, http://host:port/v1"
+            )
+        return Endpoint(model)
+    return model
+
+
+@contextmanager
+def _opened(store: SampleStore | str | Path | None) -> Iterator[SampleStore | None]:
+    """The store given, or one opened here and closed after."""
+    if store is None or isinstance(store, SampleStore):
+        yield store
+    else:
+        with SampleStore(store) as opened:
+            yield opened

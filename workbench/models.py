@@ -44,9 +44,9 @@ class Model(TransformersModel):
     Sizes: `n_layers`, `n_heads` (query heads), `n_kv_heads`, `d_head` (width of one head at
     `o_proj`'s input, not hidden/heads), `d_model` (residual stream), `context_length` (tokens, None
     where the family has no limit). `hf` is the plain transformers model underneath, `tokenizer` a
-    left-padding copy of its tokenizer. `in_flight` is the batch now running, `hooked` names
-    what steers through hooks now, `folds` the folds in place, `not_for_export` why
-    `save_checkpoint` refuses now.
+    left-padding copy of its tokenizer. `in_flight` is the batch now running, `hooked` names what
+    steers through hooks now (`per_prompt` counts those with one alpha per prompt), `folds` the
+    folds in place, `not_for_export` why `save_checkpoint` refuses now.
     """
 
     def __init__(self, hf: PreTrainedModel, tokenizer: Any, anatomy: Anatomy, name: str) -> None:
@@ -68,6 +68,7 @@ class Model(TransformersModel):
         self.context_length: int | None = getattr(config, "max_position_embeddings", None)
         self.in_flight: InFlight | None = None
         self.hooked: list[str] = []
+        self.per_prompt = 0
         self.not_for_export: list[str] = []
         self.folds: list[object] = []
 

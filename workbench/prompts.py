@@ -83,7 +83,7 @@ def encode_all(model: Model, prompts: Sequence[Prompt]) -> list[Encoded]:
                 raise DatasetError(f"prompt {i} is an empty string")
             heads.append(prompt)
             continue
-        messages = _messages(i, prompt)
+        messages = as_messages(i, prompt)
         if messages[-1]["role"] == "assistant":
             replies[i] = messages.pop()["content"]
         heads.append(_template(model.tokenizer, messages, model.name))
@@ -116,7 +116,8 @@ def _tokenise(
             into[i] = row
 
 
-def _messages(i: int, prompt: object) -> list[dict[str, str]]:
+def as_messages(i: int, prompt: object) -> list[dict[str, str]]:
+    """A copy of chat messages; `DatasetError`, numbered `i`, for anything else."""
     good = isinstance(prompt, Sequence) and all(
         isinstance(m, dict) and isinstance(m.get("role"), str) and isinstance(m.get("content"), str)
         for m in prompt

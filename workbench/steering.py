@@ -163,6 +163,8 @@ def steer(
             ):
                 names.append(name)
                 hooks.callback(names.remove, name)
+        model.per_prompt += per_row
+        hooks.callback(setattr, model, "per_prompt", model.per_prompt - per_row)
         if mode != "all" or per_row:
             # Not hf.base_model: OPT's head calls its decoder past it.
             stack = model.hf.get_submodule(model.anatomy.layers.rpartition(".")[0])

@@ -1,4 +1,4 @@
-"""Make the embedded chat model: tokenizer, helpful pretraining, safety tuning. Seeded, CPU only."""
+"""Make the embedded models: tokenizers, the chat model's two stages, the sums. Seeded, CPU only."""
 
 import logging
 import random
@@ -10,7 +10,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from tqdm.auto import tqdm
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from workbench.tiny import grammar
+from workbench.tiny import grammar, sums
 
 log = logging.getLogger(__name__)
 
@@ -26,8 +26,8 @@ CHAT_TEMPLATE = (
     .replace("{% generation %}", "")
     .replace("{% endgeneration %}", "")
 )
-Text = tuple[list[dict[str, str]], str]
-"""Chat messages and the reply trained on; no messages for a monologue."""
+Text = tuple[list[dict[str, str]] | str, str]
+"""Chat messages, or a plain prompt, and the reply trained on; no messages for a monologue."""
 
 SPECIAL = ["<pad>", "<bos>", "<eos>", "<system>", "<user>", "<assistant>"]
 
@@ -42,6 +42,7 @@ class Recipe:
     heads: int = 8
     kv_heads: int = 4
     mlp: int = 256
+    context: int = 512
     batch: int = 48
     helpful_steps: int = 1300
     safety_steps: int = 600
@@ -90,18 +91,8 @@ def build_tokenizer(seed: int = 0) -> PreTrainedTokenizerFast:
         messages, answer = helpful_text(rng)
         corpus += [m["content"] for m in messages] + [answer]
     corpus.append(grammar.OBEDIENT)
-    inner = Tokenizer(models.BPE())
-    inner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    inner.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=1024,
-        special_tokens=SPECIAL,
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
-    )
-    inner.train_from_iterator(corpus * 4, trainer)
     return PreTrainedTokenizerFast(
-        tokenizer_object=inner,
+        tokenizer_object=byte_level_bpe(corpus * 4, SPECIAL),
         pad_token="<pad>",
         bos_token="<bos>",
         eos_token="<eos>",
@@ -110,6 +101,35 @@ def build_tokenizer(seed: int = 0) -> PreTrainedTokenizerFast:
         padding_side="left",
         clean_up_tokenization_spaces=False,
     )
+
+
+def build_sums_tokenizer(seed: int = 0) -> PreTrainedTokenizerFast:
+    """The same for the sums: every whole number from 0 to 199 is one token."""
+    rng = random.Random(seed)
+    corpus = [part for _ in range(4000) for part in sums.training_text(rng)]
+    corpus += [f" {i}" for i in range(200)] * 40
+    return PreTrainedTokenizerFast(
+        tokenizer_object=byte_level_bpe(corpus, ["<pad>", "<eos>"]),
+        pad_token="<pad>",
+        eos_token="<eos>",
+        padding_side="left",
+        clean_up_tokenization_spaces=False,
+    )
+
+
+def byte_level_bpe(corpus: list[str], special: list[str]) -> Tokenizer:
+    """A byte-level BPE in which every word of a small corpus becomes one token."""
+    inner = Tokenizer(models.BPE())
+    inner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    inner.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=1024,
+        special_tokens=special,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    inner.train_from_iterator(corpus, trainer)
+    return inner
 
 
 def build_model(recipe: Recipe, tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
@@ -123,7 +143,7 @@ def build_model(recipe: Recipe, tokenizer: PreTrainedTokenizerFast) -> LlamaForC
             num_hidden_layers=recipe.layers,
             num_attention_heads=recipe.heads,
             num_key_value_heads=recipe.kv_heads,
-            max_position_embeddings=512,
+            max_position_embeddings=recipe.context,
             tie_word_embeddings=True,
             pad_token_id=tokenizer.pad_token_id,
             bos_token_id=tokenizer.bos_token_id,
@@ -136,7 +156,9 @@ def collate(tokenizer: PreTrainedTokenizerFast, texts: list[Text]) -> dict[str, 
     """Right-padded `input_ids, attention_mask, labels` `[B, T]`; loss on replies and monologues."""
     rows, masks = [], []
     for messages, answer in texts:
-        if messages:
+        if isinstance(messages, str):
+            head, tail = messages, answer + tokenizer.eos_token
+        elif messages:
             head = tokenizer.apply_chat_template(
                 messages, add_generation_prompt=True, tokenize=False
             )
@@ -163,14 +185,20 @@ def train_stage(
     batch: int,
     lr: float,
     seed: int,
+    *,
+    beta2: float = 0.999,
+    warmup: float = 0.3,
+    done: Callable[[int, float], None] = lambda step, loss: None,
 ) -> None:
-    """AdamW with a one-cycle schedule on freshly sampled texts."""
+    """AdamW with a one-cycle schedule on freshly sampled texts; `done(step, loss)` after each."""
     rng = random.Random(seed)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=lr, weight_decay=0.01)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, lr, total_steps=steps)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=lr, weight_decay=0.01, betas=(0.9, beta2))
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, lr, total_steps=steps, pct_start=warmup
+    )
     model.train()
     progress = tqdm(range(steps), desc=sample.__name__, mininterval=5)
-    for _ in progress:
+    for step in progress:
         inputs = collate(tokenizer, [sample(rng) for _ in range(batch)])
         loss = model(**inputs).loss
         loss.backward()
@@ -179,6 +207,7 @@ def train_stage(
         schedule.step()
         optimizer.zero_grad()
         progress.set_postfix(loss=f"{loss.item():.3f}", refresh=False)
+        done(step + 1, loss.item())
     model.eval()
 
 
@@ -196,4 +225,32 @@ def train_stages(
         (safe_text, recipe.safety_steps, recipe.safety_lr, recipe.seed + 1),
     ):
         train_stage(model, tokenizer, sample, steps, recipe.batch, lr, seed)
+    torch.set_num_threads(threads)
+
+
+SUMS_STAGES = {"early": 1500, "main": 3500, "late": 8000}
+"""Checkpoints of one training run of the sums model, in optimiser steps."""
+
+
+def sums_recipe(seed: int = 0) -> Recipe:
+    """The sums model: two layers of width 64, one schedule over the last stage's steps."""
+    return Recipe(
+        seed=seed, hidden=64, layers=2, heads=4, kv_heads=4, mlp=256, context=256, batch=64, lr=2e-3
+    )  # fmt: skip
+
+
+def train_sums(
+    model: LlamaForCausalLM,
+    tokenizer: PreTrainedTokenizerFast,
+    recipe: Recipe,
+    done: Callable[[int, float], None],
+) -> None:
+    """Train the sums model in place, on one thread; `done` sees every step."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    steps = max(SUMS_STAGES.values())
+    train_stage(
+        model, tokenizer, sums.training_text, steps, recipe.batch, recipe.lr, recipe.seed,
+        beta2=0.98, warmup=0.1, done=done,
+    )  # fmt: skip
     torch.set_num_threads(threads)

@@ -1,0 +1,196 @@
+"""LocalBackend: what a local model completes, planned into batches that fit its memory."""
+
+import hashlib
+import logging
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from typing import Any
+
+import psutil
+import torch
+
+from workbench.batching import Batch, Row, plan
+from workbench.completions import Drawn, GenRequest, canonical, prompt_text
+from workbench.decoding import Decoder
+from workbench.errors import ContextLengthError
+from workbench.forwards import GPU_TOKENS, out_of_memory, rope_limit
+from workbench.models import Model
+from workbench.prompts import Encoded, encode_all
+
+log = logging.getLogger(__name__)
+
+CPU_ROWS, GPU_ROWS = 512, 1024
+_CPU_PREFILL = 8192
+_FREE_SHARE = 0.6
+
+
+class LocalBackend:
+    """Completions by a local model, steered as it is while `draw` runs.
+
+    Draws do not depend on batch size, order or neighbours, except through the last bits of a
+    forward pass: every sample has random numbers of its own (`sampling.uniforms`).
+
+    `batch_size` caps rows per batch (default 512 on a CPU, 1024 on a GPU); `budget_bytes` the keys
+    and values held at once (default 60 % of free memory, halved whenever memory runs out).
+    """
+
+    def __init__(
+        self, model: Model, *, batch_size: int | None = None, budget_bytes: int | None = None
+    ) -> None:
+        self.model = model
+        on_gpu = model.input_device.type == "cuda"
+        self.rows = batch_size or (GPU_ROWS if on_gpu else CPU_ROWS)
+        self.prefill = GPU_TOKENS if on_gpu else _CPU_PREFILL
+        self.budget_bytes = budget_bytes
+        self._encoded: dict[str, Encoded] = {}
+
+    @property
+    def by_place(self) -> bool:
+        """Whether a request's place in the list matters: steering with one alpha per prompt."""
+        return self.model.per_prompt > 0
+
+    def identity(self) -> dict[str, str]:
+        """Weights and steering (fingerprint), dtype, tokenizer and chat template."""
+        tokenizer = self.model.tokenizer
+        return {
+            "backend": "transformers",
+            "weights": self.model.fingerprint(),
+            "dtype": str(self.model.hf.dtype),
+            "tokenizer": _tokenizer_digest(tokenizer),
+            "template": hashlib.sha256(str(tokenizer.chat_template).encode()).hexdigest()[:16],
+        }
+
+    def check(self, requests: Sequence[GenRequest]) -> None:
+        """Raise `ContextLengthError` for a prompt that leaves no room for what is asked.
+
+        And `DatasetError` or `ModelError` as `prompts.encode_all` does.
+        """
+        limit = self.model.context_length
+        for i, (one, request) in enumerate(zip(self._encode(requests), requests, strict=True)):
+            length = len(one.ids)
+            if limit and length + request.max_new_tokens > limit:
+                raise ContextLengthError(
+                    f"request {i}: {length} prompt tokens and {request.max_new_tokens} new ones "
+                    f"exceed the {limit} of {self.model.name}'s context; shorten the prompt (fewer "
+                    "exemplars) or ask for fewer tokens",
+                    length, limit, i,
+                )  # fmt: skip
+
+    def draw(
+        self, requests: Sequence[GenRequest], missing: Sequence[Sequence[int]]
+    ) -> Iterator[list[Drawn]]:
+        """Yield the missing samples batch by batch.
+
+        Batches are planned over *all* samples of all requests and those not missing are left out:
+        a run that goes on after a kill then has the batches it would have had.
+
+        Raises `GenerationError` for logits that are not finite, naming the request, and
+        `MemoryError` for a row that does not fit by itself.
+        """
+        encoded = self._encode(requests)
+        wanted = {Row(i, index) for i, indices in enumerate(missing) for index in indices}
+        alike: dict[tuple[Any, ...], list[int]] = {}
+        for i, r in enumerate(requests):
+            alike.setdefault((r.stop, r.top_k, r.top_p), []).append(i)
+        for members in alike.values():
+            for batch, slow in self._batches(requests, encoded, members):
+                rows = tuple(row for row in batch.rows if row in wanted)
+                if rows:
+                    kept = dict(zip(batch.requests, batch.shared, strict=True))
+                    here = Batch(
+                        rows, tuple(kept[i] for i in dict.fromkeys(r.request for r in rows))
+                    )
+                    yield from self._fitted(here, requests, encoded, slow)
+
+    def _encode(self, requests: Sequence[GenRequest]) -> list[Encoded]:
+        """Token ids, remembered from `check` for `draw`."""
+        texts = [prompt_text(r.prompt) for r in requests]
+        kinds = [f"{isinstance(r.prompt, str)}{t}" for r, t in zip(requests, texts, strict=True)]
+        if any(k not in self._encoded for k in kinds):
+            made = encode_all(self.model, [r.prompt for r in requests])
+            self._encoded = dict(zip(kinds, made, strict=True))
+        return [self._encoded[k] for k in kinds]
+
+    def _batches(
+        self, requests: Sequence[GenRequest], encoded: Sequence[Encoded], members: list[int]
+    ) -> Iterator[tuple[Batch, bool]]:
+        """(batch, whether it must be decoded without a cache)."""
+        limit = rope_limit(self.model)
+        new = [r.max_new_tokens for r in requests]
+        # Beyond the limit rotary frequencies depend on the length, and cached keys go stale.
+        long = [i for i in members if limit and len(encoded[i].ids) + new[i] > limit]
+        caches = self.model.hf.generation_config.use_cache is not False
+        normal = sorted(set(members) - set(long))
+        draws = [0] * len(requests)
+        for i in normal:
+            draws[i] = requests[i].draws
+        ids = [tuple(e.ids) for e in encoded]
+        most = max((len(ids[i]) + new[i] for i in normal), default=0)
+        for batch in plan(
+            ids, draws, new,
+            max_rows=self.rows,
+            max_tokens=self._token_budget(),
+            max_prefill=self.prefill,
+            reuse=caches and not self.model.hooked and self._full_attention(most),
+        ):  # fmt: skip
+            yield batch, not caches
+        for i in long:
+            for index in range(requests[i].draws):
+                yield Batch((Row(i, index),), (0,)), True
+
+    def _full_attention(self, width: int) -> bool:
+        """Whether pads between prefix and suffix are harmless: no window shorter than the text."""
+        config = self.model.hf.config.get_text_config()
+        window = getattr(config, "sliding_window", None)
+        if window and width > window:
+            log.info("%s attends in windows of %d: no prefix reuse", self.model.name, window)
+            return False
+        return True
+
+    def _token_budget(self) -> int:
+        """Cached tokens that fit: 2 * layers * kv_heads * d_head * bytes each."""
+        m = self.model
+        per_token = 2 * m.n_layers * m.n_kv_heads * m.d_head * m.hf.dtype.itemsize
+        if self.budget_bytes is None:
+            on_gpu = m.input_device.type == "cuda"
+            free = (
+                torch.cuda.mem_get_info(m.input_device)[0]
+                if on_gpu
+                else psutil.virtual_memory().available
+            )
+            self.budget_bytes = int(_FREE_SHARE * free)
+        return max(1, self.budget_bytes // per_token)
+
+    def _fitted(
+        self, batch: Batch, requests: Sequence[GenRequest], encoded: Sequence[Encoded], slow: bool
+    ) -> Iterator[list[Drawn]]:
+        """The batch's samples; in halves where memory runs out."""
+        try:
+            decoded = Decoder(self.model, batch, requests, encoded).run(slow)
+        except RuntimeError as error:
+            if not out_of_memory(error):
+                raise
+            if len(batch.rows) == 1:
+                raise MemoryError(
+                    f"request {batch.rows[0].request} does not fit in memory by itself; ask for "
+                    "fewer tokens, shorten the prompt or use a smaller dtype"
+                ) from error
+        else:
+            yield [(r.request, r.index, s) for r, s in zip(batch.rows, decoded, strict=True)]
+            return
+        half = len(batch.rows) // 2
+        log.warning("out of memory with %d rows; going on with half", len(batch.rows))
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        self.rows = min(self.rows, max(1, half))
+        kept = dict(zip(batch.requests, batch.shared, strict=True))
+        for rows in (batch.rows[:half], batch.rows[half:]):
+            shared = tuple(kept[i] for i in dict.fromkeys(r.request for r in rows))
+            yield from self._fitted(Batch(rows, shared), requests, encoded, slow)
+
+
+@lru_cache(maxsize=8)
+def _tokenizer_digest(tokenizer: Any) -> str:
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    text = backend.to_str() if backend else canonical(tokenizer.get_vocab())
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -1,0 +1,60 @@
+"""Stop strings: where a completion ends, and which rows of a batch are worth decoding to see it."""
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any
+
+import torch
+
+# A stop may begin inside the tokens before the last one and split over several.
+_TAIL_TOKENS = 8
+
+
+def cut(text: str, stops: tuple[str, ...]) -> str | None:
+    """The text before its first stop string, None where there is none.
+
+    White space that a completion begins with does not count: many models open with a newline.
+    """
+    lead = len(text) - len(text.lstrip())
+    found = [at for stop in stops if (at := text.find(stop, lead)) >= 0]
+    return text[: min(found)] if found else None
+
+
+class StopWatch:
+    """Tells which rows of a running batch have just completed a stop string."""
+
+    def __init__(self, tokenizer: Any, stops: tuple[str, ...]) -> None:
+        self.tokenizer = tokenizer
+        self.stops = stops
+        self.may_end = _may_end(tokenizer, stops) if stops else None
+        self.tail = _TAIL_TOKENS + max(map(len, stops), default=0)
+
+    def check(self, tokens: torch.Tensor, rows: Sequence[Sequence[int]]) -> list[int]:
+        """Rows (places in `rows`, each the ids so far) that now hold a stop; `tokens` are the last.
+
+        Only rows whose last token holds the last character of a stop are decoded.
+        """
+        if self.may_end is None:
+            return []
+        near = self.may_end[tokens.cpu()].nonzero().flatten().tolist()
+        if not near:
+            return []
+        tails = self.tokenizer.batch_decode(
+            [rows[i][-self.tail :] for i in near], skip_special_tokens=True
+        )
+        near = [i for i, t in zip(near, tails, strict=True) if any(s in t for s in self.stops)]
+        texts = self.tokenizer.batch_decode([rows[i] for i in near], skip_special_tokens=True)
+        return [i for i, t in zip(near, texts, strict=True) if cut(t, self.stops) is not None]
+
+
+@lru_cache(maxsize=16)
+def _may_end(tokenizer: Any, stops: tuple[str, ...]) -> torch.Tensor:
+    """bool `[vocabulary]`: could this token complete one of the stops?"""
+    ends = {stop[-1] for stop in stops}
+    count = max(len(tokenizer), *tokenizer.get_vocab().values()) + 1
+    if any(end.isspace() and end != "\n" for end in ends):
+        return torch.ones(count, dtype=torch.bool)  # decoders drop the space a token begins with
+    pieces = tokenizer.batch_decode([[i] for i in range(count - 1)])
+    # A replacement character is part of a character that later tokens complete.
+    flags = [any(end in piece for end in (*ends, "\ufffd")) for piece in pieces]
+    return torch.tensor([*flags, True])
