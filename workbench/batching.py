@@ -4,9 +4,13 @@ import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 # A shorter common beginning, or one shared by too few, does not pay for a forward of its own.
-_SHORTEST = 16
+_STEP = 16
 _WORTH = 256
+# More prompts than a batch has rows, and than there are groups.
+_LARGEST, _FEWER = 4096, 2**24
 
 Ids = Sequence[int]
 
@@ -47,49 +51,59 @@ def shared_length(a: Ids, b: Ids, limit: int) -> int:
 
 
 def group_by_prefix(ids: Sequence[Ids], rows: Sequence[int]) -> list[tuple[int, list[int]]]:
-    """Groups of (shared first tokens, prompts), chosen so that little is computed twice.
+    """Groups of (shared first tokens, prompts), chosen so that least is computed twice.
 
-    A group saves (size - 1) * shared tokens of prefill; sorted prompts are split where neighbours
-    share least, for as long as that saves more. At least one token of every prompt is left over,
-    since the last one must be computed to be continued. Groups not worth it have shared = 0.
+    A group saves (size - 1) * shared tokens of prefill; of all ways to cut the sorted prompts into
+    groups this is the one that saves most (shared counted in steps of 16). At least one token of
+    every prompt is left over, since the last one must be computed to be continued. Groups not worth
+    it have shared = 0.
     """
     order = sorted(rows, key=lambda i: (ids[i], i))
-    # In steps of the shortest worthwhile length, so that the recursion stays shallow.
     common = [
-        shared_length(ids[a], ids[b], min(len(ids[a]), len(ids[b])) - 1) // _SHORTEST
+        shared_length(ids[a], ids[b], min(len(ids[a]), len(ids[b])) - 1) // _STEP
         for a, b in itertools.pairwise(order)
     ]
-
-    def best(start: int, stop: int) -> tuple[int, list[tuple[int, int, int]]]:
-        """(tokens saved, [(start, stop, shared)]) for the sorted prompts [start, stop)."""
-        least = min(common[start : stop - 1], default=0)
-        whole = (stop - start - 1) * least * _SHORTEST
-        if whole < _WORTH:
-            whole, least = 0, 0
-        one = [(start, stop, least)]
-        if stop - start < 3:
-            return whole, one
-        cuts = [i + 1 for i in range(start, stop - 1) if common[i] == min(common[start : stop - 1])]
-        if len(cuts) == stop - start - 1:
-            return whole, one
-        edges = [start, *cuts, stop]
-        parts = [best(a, b) for a, b in itertools.pairwise(edges)]
-        saved = sum(p[0] for p in parts)
-        # Equal savings: the larger group, which costs one forward less.
-        return (saved, [g for p in parts for g in p[1]]) if saved > whole else (whole, one)
-
-    if not order:
-        return []
     groups, alone = [], []
-    for start, stop, blocks in best(0, len(order))[1]:
-        if blocks:
-            members = order[start:stop]
+    for start, stop in _best_cuts(common):
+        members = order[start:stop]
+        if len(members) > 1:
             limit = min(len(ids[i]) for i in members) - 1
             # Of sorted prompts the first and the last differ earliest.
             groups.append((shared_length(ids[members[0]], ids[members[-1]], limit), members))
         else:
-            alone += order[start:stop]
+            alone += members
     return groups + ([(0, alone)] if alone else [])
+
+
+def _best_cuts(common: Sequence[int]) -> list[tuple[int, int]]:
+    """(start, stop) of the groups that save most, given what neighbours share in steps.
+
+    Dynamic programming over where the last group starts. Among equal savings the fewest groups:
+    each costs a forward of its own.
+    """
+    count = len(common) + 1
+    score = np.zeros(count + 1, dtype=np.int64)
+    starts = [0] * (count + 1)
+    least = np.zeros(count, dtype=np.int64)
+    first = 0
+    for stop in range(1, count + 1):
+        score[stop], starts[stop] = score[stop - 1], stop - 1
+        if stop == 1 or not common[stop - 2]:
+            first = stop - 1
+            continue
+        low = max(first, stop - _LARGEST)
+        least[stop - 2] = common[stop - 2]
+        np.minimum(least[low : stop - 1], common[stop - 2], out=least[low : stop - 1])
+        tokens = np.arange(stop - low - 1, 0, -1) * least[low : stop - 1] * _STEP
+        total = score[low : stop - 1] + np.where(tokens < _WORTH, 0, tokens * _FEWER - 1)
+        start = int(total.argmax())
+        if total[start] > score[stop]:
+            score[stop], starts[stop] = total[start], low + start
+    cuts, stop = [], count
+    while stop:
+        cuts.append((starts[stop], stop))
+        stop = starts[stop]
+    return cuts[::-1]
 
 
 def plan(
@@ -106,17 +120,18 @@ def plan(
 
     `new`: tokens to decode per request. `max_rows` rows and `max_tokens` cached tokens (padded
     width times rows) a batch, `max_prefill` padded prompt tokens computed at once; a single row
-    may exceed the last two. Similar lengths lie together.
+    may exceed `max_tokens`, a single prompt `max_prefill`. Similar lengths lie together.
     """
     every = [i for i in range(len(ids)) if draws[i]]
     groups = group_by_prefix(ids, every) if reuse else [(0, every)]
     batches: list[Batch] = []
     for grouped in (True, False):
         entries = [
-            (shared, max(len(ids[i]) for i in members), g, i)
+            (shared, longest, g, i)
             for g, (shared, members) in enumerate(groups)
-            for i in members
             if bool(shared) == grouped
+            for longest in [max((len(ids[i]) for i in members), default=0)]
+            for i in members
         ]
         # Longest first: what does not fit fails at once. Whole groups stay together.
         entries.sort(
@@ -142,14 +157,15 @@ def _fill(
     batches: list[Batch] = []
     rows: list[Row] = []
     shared: dict[int, int] = {}
+    beginnings: set[int] = set()
     prefix = suffix = longest = 0
     last = -1
 
     def close() -> None:
-        nonlocal rows, shared, prefix, suffix, longest
+        nonlocal rows, shared, beginnings, prefix, suffix, longest
         if rows:
             batches.append(Batch(tuple(rows), tuple(shared.values())))
-        rows, shared, prefix, suffix, longest = [], {}, 0, 0, 0
+        rows, shared, beginnings, prefix, suffix, longest = [], {}, set(), 0, 0, 0
 
     for length, _, group, i in entries:
         # Rows of one group alone are attended to faster; but small batches are slow, too.
@@ -161,10 +177,12 @@ def _fill(
                 max(prefix, length), max(suffix, len(ids[i]) - length), max(longest, new[i])
             )  # fmt: skip
             prompts = len(shared) + (i not in shared)
+            heads = len(beginnings) + (group not in beginnings)
             full = (
                 len(rows) >= max_rows
                 or (len(rows) + 1) * sum(wider) > max_tokens
-                or prompts * wider[1] > max_prefill
+                or (prompts > 1 and prompts * wider[1] > max_prefill)
+                or (heads > 1 and heads * wider[0] > max_prefill)
             )
             if rows and full:
                 close()
@@ -172,5 +190,6 @@ def _fill(
             prefix, suffix, longest = wider
             rows.append(Row(i, index))
             shared[i] = length
+            beginnings.add(group)
     close()
     return batches

@@ -1,4 +1,4 @@
-"""`workbench list | run | lab | data | doctor`."""
+"""`workbench list | run | lab | data | samples | doctor`."""
 
 import argparse
 import importlib.util
@@ -48,10 +48,17 @@ def _parser() -> argparse.ArgumentParser:
 
     verb = verbs.add_parser("data", help="rebuild the embedded model and samples")
     verb.add_argument("what", choices=["rebuild"])
-    verb.add_argument("name", choices=["tiny"])
+    verb.add_argument("name", choices=["tiny", "sums"])
     verb.add_argument("--out", help="folder to write to (default: the shipped data folder)")
     verb.add_argument("--seed", type=int, default=0)
     verb.set_defaults(action=_data)
+
+    verb = verbs.add_parser("samples", help="what a store of samples holds; repair, export, import")
+    verb.add_argument("file", help="the store, e.g. runs/…/samples.sqlite")
+    verb.add_argument("--repair", action="store_true", help="drop damaged samples")
+    verb.add_argument("--import", dest="import_from", metavar="JSONL")
+    verb.add_argument("--export", dest="export_to", metavar="JSONL")
+    verb.set_defaults(action=_samples)
 
     verb = verbs.add_parser("doctor", help="versions, device, what is reachable, what will work")
     verb.set_defaults(action=_doctor)
@@ -122,9 +129,29 @@ def _lab(args: argparse.Namespace) -> int:
 
 def _data(args: argparse.Namespace) -> int:
     from workbench.tiny.rebuild import rebuild
+    from workbench.tiny.rebuild_sums import rebuild_sums
 
     logging.getLogger("workbench").setLevel(logging.INFO)
-    print(rebuild(Path(args.out) if args.out else None, seed=args.seed))
+    make = {"tiny": rebuild, "sums": rebuild_sums}[args.name]
+    print(make(Path(args.out) if args.out else None, seed=args.seed))
+    return 0
+
+
+def _samples(args: argparse.Namespace) -> int:
+    from workbench.store import SampleStore
+
+    if not Path(args.file).is_file():
+        raise WorkbenchError(f"{args.file} is no file")
+    with SampleStore(args.file) as store:
+        if args.repair:
+            print(f"{store.repair()} damaged samples dropped")
+        if args.import_from:
+            print(f"{store.import_jsonl(args.import_from)} samples added")
+        if args.export_to:
+            print(f"{store.export_jsonl(args.export_to)} samples exported")
+        print(f"{len(store)} samples, {store.written} ever written")
+        for stage, (count, tokens) in store.stages().items():
+            print(f"  {stage or '-':<16}{count:>9} samples{tokens:>12} tokens")
     return 0
 
 

@@ -140,7 +140,7 @@ def parameters(request: GenRequest, identity: dict[str, str]) -> dict[str, Any]:
         "chat": not isinstance(request.prompt, str),
         **identity,
         "max_new_tokens": request.max_new_tokens,
-        "temperature": float(request.temperature),
+        "temperature": 0.0 if greedy else float(request.temperature),
         "top_p": 1.0 if greedy else float(request.top_p),
         "top_k": 0 if greedy else request.top_k,
         "stop": list(request.stop),

@@ -47,7 +47,7 @@ class Decoder:
         draws = draws.to(self.device)
         temperature = torch.tensor([r.temperature for r in requests], device=self.device)
         watch = StopWatch(self.model.tokenizer, requests[0].stop)
-        ends = _end_tokens(self.model)
+        ends = end_tokens(self.model)
         live = torch.arange(len(rows))
         with ExitStack() as context:
             context.callback(setattr, self.model, "in_flight", None)
@@ -132,6 +132,8 @@ class Decoder:
         self.mask = torch.cat([mask[repeat], room], 1)
         self.width = mask.shape[1]
         self.position = mask.sum(1)[repeat]
+        new = torch.tensor([r.max_new_tokens for r in self.requests], device=self.device)
+        self.farthest = self.position + (new - 2).clamp(min=0)
         return logits[repeat]
 
     def _step(self, chosen: torch.Tensor, live: torch.Tensor) -> torch.Tensor:
@@ -140,16 +142,16 @@ class Decoder:
         prompts = torch.tensor([self.batch.rows[i].request for i in live.tolist()])
         self.model.in_flight = InFlight(prompts, self.total, self.starts[live])
         logits = self._forward(chosen[:, None], self.mask[:, : self.width], self.position[:, None])
-        self.position = self.position + 1
+        # Rows that are done wait at their end: the context, or short frequencies, may end there.
+        self.position = torch.minimum(self.position + 1, self.farthest)
         return logits
 
     def _forward(
         self, ids: torch.Tensor, mask: torch.Tensor, positions: torch.Tensor
     ) -> torch.Tensor:
-        only_last = {"logits_to_keep": 1} if _keeps_logits(type(self.model.hf)) else {}
         out = self.model.hf(
             ids, attention_mask=mask, position_ids=positions,
-            past_key_values=self.cache, use_cache=True, **only_last,
+            past_key_values=self.cache, use_cache=True, **_only_last(type(self.model.hf)),
         )  # fmt: skip
         return out.logits[:, -1].float()
 
@@ -157,6 +159,7 @@ class Decoder:
         kept = keep.nonzero().flatten().to(self.device)
         self.cache.batch_select_indices(kept)
         self.mask, self.position = self.mask[kept], self.position[kept]
+        self.farthest = self.farthest[kept]
 
     def _whole(self, live: torch.Tensor) -> torch.Tensor:
         """Logits from full texts, no cache; a row at a time where lengths change frequencies."""
@@ -168,8 +171,9 @@ class Decoder:
                   for t, r in zip(texts, rows, strict=True)]  # fmt: skip
         self.model.in_flight = InFlight(torch.tensor(rows), self.total, torch.tensor(starts))
         out = self.model.hf(
-            ids, attention_mask=mask, position_ids=_positions(mask), use_cache=False
-        )
+            ids, attention_mask=mask, position_ids=_positions(mask),
+            use_cache=False, **_only_last(type(self.model.hf)),
+        )  # fmt: skip
         return out.logits[:, -1].float()
 
     def _padded(self, rows: Sequence[list[int]]) -> tuple[torch.Tensor, torch.Tensor]:
@@ -192,7 +196,7 @@ class Decoder:
             )
 
     def _samples(self) -> list[Sample]:
-        ends = _end_tokens(self.model)
+        ends = end_tokens(self.model)
         texts = self.model.tokenizer.batch_decode(
             [[t for t in ids if t not in ends] for ids in self.tokens], skip_special_tokens=True
         )
@@ -209,7 +213,8 @@ def _positions(mask: torch.Tensor) -> torch.Tensor:
     return (mask.cumsum(1) - 1).clamp(min=0)
 
 
-def _end_tokens(model: Model) -> frozenset[int]:
+def end_tokens(model: Model) -> frozenset[int]:
+    """Tokens that end a completion: the generation config's, else the tokenizer's."""
     ends = model.hf.generation_config.eos_token_id
     ends = model.tokenizer.eos_token_id if ends is None else ends
     if ends is None:
@@ -218,5 +223,6 @@ def _end_tokens(model: Model) -> frozenset[int]:
 
 
 @lru_cache(maxsize=32)
-def _keeps_logits(kind: type) -> bool:
-    return "logits_to_keep" in inspect.signature(kind.forward).parameters
+def _only_last(kind: type) -> dict[str, int]:
+    kept = "logits_to_keep" in inspect.signature(kind.forward).parameters
+    return {"logits_to_keep": 1} if kept else {}

@@ -53,8 +53,11 @@ def generate(
     `temperature=0` is greedy (then `n` must be 1). With a `store` (a path or an open one) nothing
     is drawn twice: see `complete`. `batch_size` caps rows per batch of a local model.
 
-    Raises as `complete`, and `ValueError` for n > 1 with greedy decoding.
+    Raises as `complete`, and `ValueError` for n > 1 with greedy decoding, or one string in place of
+    a list of prompts or stops.
     """
+    if isinstance(prompts, str) or isinstance(stop, str):
+        raise ValueError("prompts and stop must be lists, not one string")
     if n > 1 and temperature == 0:
         raise ValueError("n > 1 completions need temperature > 0; greedy decoding gives one")
     if isinstance(model, Model):

@@ -26,6 +26,7 @@ class RoomyLayer(DynamicLayer):
     def __init__(self) -> None:
         super().__init__()
         self._room: tuple[torch.Tensor, torch.Tensor] | None = None
+        self._seen: torch.Tensor | None = None
 
     def update(
         self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any
@@ -36,14 +37,20 @@ class RoomyLayer(DynamicLayer):
         before = self.keys.shape[-2] if self.keys.numel() else 0
         after = before + key_states.shape[-2]
         # Whoever selects rows replaces keys and values by copies that have no room.
-        if self._room is None or self.keys._base is not self._room[0]:
+        if self._room is None or self.keys is not self._seen:
             self._grow(key_states, value_states, after + _ROOM, before)
         elif after > self._room[0].shape[-2]:
             self._grow(key_states, value_states, 2 * after, before)
         for room, states in zip(self._room, (key_states, value_states), strict=True):
             room[:, :, before:after] = states
         self.keys, self.values = (room[:, :, :after] for room in self._room)
+        self._seen = self.keys
         return self.keys, self.values
+
+    def batch_select_indices(self, indices: torch.Tensor) -> None:
+        """Keep these rows; the room of all of them is given back."""
+        super().batch_select_indices(indices)
+        self._room = self._seen = None
 
     def _grow(self, keys: torch.Tensor, values: torch.Tensor, size: int, used: int) -> None:
         rooms = []
@@ -89,13 +96,16 @@ def shared_prefix(hf: PreTrainedModel, prefix: Cache) -> Iterator[DynamicCache]:
     """
     cache = roomy_cache(hf)
     cache.layers = [PrefixLayer(layer.keys, layer.values) for layer in prefix.layers]
-    before = hf.config.get_text_config()._attn_implementation
+    config = hf.config.get_text_config()
+    # Not the whole of a multimodal model: its parts may attend each in a way of their own.
+    part = next(m for m in hf.modules() if isinstance(m, PreTrainedModel) and m.config is config)
+    before = config._attn_implementation
     token = _LAYERS.set(cache.layers)
-    hf.set_attn_implementation(NAME)
     try:
+        part.set_attn_implementation(NAME)
         yield cache
     finally:
-        hf.set_attn_implementation(before)
+        part.set_attn_implementation(before)
         _LAYERS.reset(token)
 
 
@@ -143,10 +153,12 @@ def _attend(
         rest = rest.masked_fill(hidden.reshape(n, 1, -1, own), -torch.inf)
         top = torch.maximum(first.amax(-1, keepdim=True), rest.amax(-1, keepdim=True))
         first, rest = (first - top).exp(), (rest - top).exp()
+        # Before the products: unscaled sums over a long beginning overflow float16.
         total = first.sum(-1, keepdim=True) + rest.sum(-1, keepdim=True)
+        first, rest = first / total, rest / total
         flat = first.to(value.dtype).transpose(0, 1).reshape(kv_heads, -1, first.shape[-1])
         mixed = (flat @ shared_values[0]).view(kv_heads, n, -1, value.shape[-1]).transpose(0, 1)
-        mixed = (mixed + rest.to(value.dtype) @ value[at : at + step]) / total.to(value.dtype)
+        mixed = mixed + rest.to(value.dtype) @ value[at : at + step]
         out.append(mixed.reshape(n, heads, q, -1).transpose(1, 2))
     return torch.cat(out).contiguous(), None
 

@@ -3,7 +3,7 @@
 import hashlib
 import logging
 from collections.abc import Iterator, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import psutil
@@ -11,7 +11,7 @@ import torch
 
 from workbench.batching import Batch, Row, plan
 from workbench.completions import Drawn, GenRequest, canonical, prompt_text
-from workbench.decoding import Decoder
+from workbench.decoding import Decoder, end_tokens
 from workbench.errors import ContextLengthError
 from workbench.forwards import GPU_TOKENS, out_of_memory, rope_limit
 from workbench.models import Model
@@ -32,11 +32,16 @@ class LocalBackend:
 
     `batch_size` caps rows per batch (default 512 on a CPU, 1024 on a GPU); `budget_bytes` the keys
     and values held at once (default 60 % of free memory, halved whenever memory runs out).
+
+    Raises `ValueError` for either below 1.
     """
 
     def __init__(
         self, model: Model, *, batch_size: int | None = None, budget_bytes: int | None = None
     ) -> None:
+        for name, value in (("batch_size", batch_size), ("budget_bytes", budget_bytes)):
+            if value is not None and value < 1:
+                raise ValueError(f"{name}={value}: it must be at least 1")
         self.model = model
         on_gpu = model.input_device.type == "cuda"
         self.rows = batch_size or (GPU_ROWS if on_gpu else CPU_ROWS)
@@ -50,13 +55,14 @@ class LocalBackend:
         return self.model.per_prompt > 0
 
     def identity(self) -> dict[str, str]:
-        """Weights and steering (fingerprint), dtype, tokenizer and chat template."""
+        """Weights and steering (fingerprint), dtype, tokenizer, chat template and end tokens."""
         tokenizer = self.model.tokenizer
         return {
             "backend": "transformers",
             "weights": self.model.fingerprint(),
             "dtype": str(self.model.hf.dtype),
             "tokenizer": _tokenizer_digest(tokenizer),
+            "ends": canonical(sorted(end_tokens(self.model))),
             "template": hashlib.sha256(str(tokenizer.chat_template).encode()).hexdigest()[:16],
         }
 
@@ -119,27 +125,29 @@ class LocalBackend:
         new = [r.max_new_tokens for r in requests]
         # Beyond the limit rotary frequencies depend on the length, and cached keys go stale.
         long = [i for i in members if limit and len(encoded[i].ids) + new[i] > limit]
-        caches = self.model.hf.generation_config.use_cache is not False
+        caches = _keeps_cache(self.model)
         normal = sorted(set(members) - set(long))
         draws = [0] * len(requests)
         for i in normal:
             draws[i] = requests[i].draws
-        ids = [tuple(e.ids) for e in encoded]
-        most = max((len(ids[i]) + new[i] for i in normal), default=0)
-        for batch in plan(
-            ids, draws, new,
-            max_rows=self.rows,
-            max_tokens=self._token_budget(),
-            max_prefill=self.prefill,
-            reuse=caches and not self.model.hooked and self._full_attention(most),
-        ):  # fmt: skip
+        planned = partial(
+            plan, [tuple(e.ids) for e in encoded], draws, new,
+            max_rows=self.rows, max_tokens=self._token_budget(), max_prefill=self.prefill,
+        )  # fmt: skip
+        reuse = caches and not self.model.hooked
+        batches = planned(reuse=reuse)
+        if reuse and not self._full_attention(
+            max((_width(b, requests, encoded) for b in batches if any(b.shared)), default=0)
+        ):
+            batches = planned(reuse=False)
+        for batch in batches:
             yield batch, not caches
         for i in long:
             for index in range(requests[i].draws):
                 yield Batch((Row(i, index),), (0,)), True
 
     def _full_attention(self, width: int) -> bool:
-        """Whether pads between prefix and suffix are harmless: no window shorter than the text."""
+        """Whether pads between prefix and suffix are harmless: no window shorter than a row."""
         config = self.model.hf.config.get_text_config()
         window = getattr(config, "sliding_window", None)
         if window and width > window:
@@ -147,46 +155,63 @@ class LocalBackend:
             return False
         return True
 
-    def _token_budget(self) -> int:
-        """Cached tokens that fit: 2 * layers * kv_heads * d_head * bytes each."""
+    def _per_token(self) -> int:
+        """Bytes of one cached token: 2 * layers * kv_heads * d_head * bytes each."""
         m = self.model
-        per_token = 2 * m.n_layers * m.n_kv_heads * m.d_head * m.hf.dtype.itemsize
+        return 2 * m.n_layers * m.n_kv_heads * m.d_head * m.hf.dtype.itemsize
+
+    def _token_budget(self) -> int:
+        """Cached tokens that fit."""
         if self.budget_bytes is None:
-            on_gpu = m.input_device.type == "cuda"
+            device = self.model.input_device
             free = (
-                torch.cuda.mem_get_info(m.input_device)[0]
-                if on_gpu
+                torch.cuda.mem_get_info(device)[0]
+                if device.type == "cuda"
                 else psutil.virtual_memory().available
             )
             self.budget_bytes = int(_FREE_SHARE * free)
-        return max(1, self.budget_bytes // per_token)
+        return max(1, self.budget_bytes // self._per_token())
 
     def _fitted(
         self, batch: Batch, requests: Sequence[GenRequest], encoded: Sequence[Encoded], slow: bool
     ) -> Iterator[list[Drawn]]:
-        """The batch's samples; in halves where memory runs out."""
-        try:
-            decoded = Decoder(self.model, batch, requests, encoded).run(slow)
-        except RuntimeError as error:
-            if not out_of_memory(error):
-                raise
-            if len(batch.rows) == 1:
-                raise MemoryError(
-                    f"request {batch.rows[0].request} does not fit in memory by itself; ask for "
-                    "fewer tokens, shorten the prompt or use a smaller dtype"
-                ) from error
-        else:
-            yield [(r.request, r.index, s) for r, s in zip(batch.rows, decoded, strict=True)]
-            return
-        half = len(batch.rows) // 2
-        log.warning("out of memory with %d rows; going on with half", len(batch.rows))
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
-        self.rows = min(self.rows, max(1, half))
+        """The batch's samples; in halves where memory runs out, or did for as many tokens."""
+        count = len(batch.rows)
+        tokens = count * _width(batch, requests, encoded)
+        if count == 1 or tokens <= self._token_budget():
+            try:
+                decoded = Decoder(self.model, batch, requests, encoded).run(slow)
+            except RuntimeError as error:
+                if not out_of_memory(error):
+                    raise
+                if count == 1:
+                    raise MemoryError(
+                        f"request {batch.rows[0].request} does not fit in memory by itself; ask "
+                        "for fewer tokens, shorten the prompt or use a smaller dtype"
+                    ) from error
+            else:
+                yield [(r.request, r.index, s) for r, s in zip(batch.rows, decoded, strict=True)]
+                return
+            log.warning("out of memory with %d rows; going on with half", count)
+            self.budget_bytes = tokens // 2 * self._per_token()
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
         kept = dict(zip(batch.requests, batch.shared, strict=True))
-        for rows in (batch.rows[:half], batch.rows[half:]):
+        for rows in (batch.rows[: count // 2], batch.rows[count // 2 :]):
             shared = tuple(kept[i] for i in dict.fromkeys(r.request for r in rows))
             yield from self._fitted(Batch(rows, shared), requests, encoded, slow)
+
+
+def _width(batch: Batch, requests: Sequence[GenRequest], encoded: Sequence[Encoded]) -> int:
+    """Tokens of a row when all are decoded, pads included."""
+    rests = [len(encoded[i].ids) - s for i, s in zip(batch.requests, batch.shared, strict=True)]
+    return max(batch.shared) + max(rests) + max(requests[i].max_new_tokens for i in batch.requests)
+
+
+def _keeps_cache(model: Model) -> bool:
+    # Gradient checkpointing drops caches without a word.
+    lost = model.hf.training and model.hf.is_gradient_checkpointing
+    return model.hf.generation_config.use_cache is not False and not lost
 
 
 @lru_cache(maxsize=8)

@@ -49,3 +49,20 @@ def bootstrap_ci(
         draws.append(statistic(np.concatenate([rng.choice(g, len(g)) for g in chosen])))
     low, high = np.percentile(draws, [2.5, 97.5])
     return float(low), float(high)
+
+
+def wilson_ci(successes: int, n: int) -> tuple[float, float]:
+    """95 % Wilson score interval of a share. Raises `ValueError` unless 0 <= successes <= n > 0."""
+    from scipy.stats import binomtest
+
+    interval = binomtest(successes, n).proportion_ci(0.95, method="wilson")
+    return float(interval.low), float(interval.high)
+
+
+def mcnemar_p(ours: Sequence[bool], theirs: Sequence[bool]) -> float:
+    """Exact two-sided McNemar p-value of two methods on the same questions (1 if they agree)."""
+    from scipy.stats import binomtest
+
+    pairs = list(zip(ours, theirs, strict=True))
+    gained, lost = (sum(bool(a) == g and bool(b) != g for a, b in pairs) for g in (True, False))
+    return float(binomtest(gained, gained + lost, 0.5).pvalue) if gained + lost else 1.0

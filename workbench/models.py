@@ -17,7 +17,7 @@ from transformers.utils import cached_file
 from workbench import hub
 from workbench.anatomy import Anatomy, anatomy_of, check_anatomy, kv_heads, projection_sizes
 from workbench.errors import ModelError
-from workbench.paths import data_folder
+from workbench.paths import EMBEDDED, data_folder
 
 log = logging.getLogger(__name__)
 
@@ -151,11 +151,12 @@ def load(
     anatomy: Anatomy | None = None,
     revision: str | None = None,
 ) -> Model:
-    """Load a hub id, a folder, `"tiny"` (embedded), or wrap a live model and its tokenizer.
+    """Load a hub id, a folder, or an embedded model (`"tiny"`, `"sums"`); or wrap a live model.
 
-    A live model may be quantised, or wrapped by PEFT with adapters that live in its layers (LoRA
-    and its relatives). `device=None` keeps a live model where it is and puts a loaded one on the
-    GPU where there is one; `"auto"` spreads a loaded one over all GPUs. Dropout is switched off.
+    A live model comes with its tokenizer; it may be quantised, or wrapped by PEFT with adapters
+    that live in its layers (LoRA and its relatives). `device=None` keeps a live model where it is
+    and puts a loaded one on the GPU where there is one; `"auto"` spreads a loaded one over all
+    GPUs. Dropout is switched off.
     Remote code in model repositories is never executed.
 
     Raises `ModelError` before any weight is read when the repository cannot be reached, the
@@ -169,7 +170,7 @@ def load(
         name = hf.config.name_or_path or type(hf).__name__
         anatomy = anatomy or anatomy_of(hf.config, name)
     else:
-        source = str(data_folder() / "tiny") if str(model) == "tiny" else str(model)
+        source = str(data_folder() / str(model)) if str(model) in EMBEDDED else str(model)
         name = str(model)
         config = _read(AutoConfig, source, revision)
         anatomy = anatomy or anatomy_of(config, name)
@@ -226,7 +227,7 @@ def restore_sidecar(hf: PreTrainedModel, source: str | Path, revision: str | Non
 
 def require_access(source: str) -> None:
     """Raise `ModelError` now where `load(source)` would fail for access, tokenizer or family."""
-    if source != "tiny":
+    if source not in EMBEDDED:
         anatomy_of(_read(AutoConfig, source, None), source)
         _read_tokenizer(source, None)
 

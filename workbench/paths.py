@@ -2,6 +2,9 @@
 
 from pathlib import Path
 
+EMBEDDED = ("tiny", "sums", "sums-early", "sums-late")
+"""Models that ship: the chat model, and the sums model at three stages of its training."""
+
 _PACKAGE = Path(__file__).parent
 
 

@@ -123,11 +123,25 @@ def grid_map(
     rows = list(dict.fromkeys(key for key, _ in values))
     columns = sorted({alpha for _, alpha in values})
     z = [[values.get((r, a)) for a in columns] for r in rows]
+    labels = ([str(r) for r in rows], [f"{a:g}" for a in columns])
+    return cell_map(z, *labels, title, axes=(y_name, "alpha"), name=name)
+
+
+def cell_map(
+    z: Sequence[Sequence[float | None]],
+    rows: Sequence[str],
+    columns: Sequence[str],
+    title: str,
+    *,
+    axes: tuple[str, str],
+    name: str,
+) -> go.Figure:
+    """Heat map of shares `z[row][column]` (0 to 1), the number written in each cell."""
     figure = go.Figure(
         go.Heatmap(
-            z=z,
-            x=[f"{a:g}" for a in columns],
-            y=[str(r) for r in rows],
+            z=[list(line) for line in z],
+            x=list(columns),
+            y=list(rows),
             zmin=0,
             zmax=1,
             colorscale="Blues",
@@ -135,9 +149,53 @@ def grid_map(
             colorbar={"title": name},
         )
     )
-    figure.update_xaxes(title="alpha", type="category", showgrid=False)
-    figure.update_yaxes(title=y_name, type="category", showgrid=False)
+    figure.update_xaxes(title=axes[1], type="category", showgrid=False)
+    figure.update_yaxes(title=axes[0], type="category", showgrid=False, autorange="reversed")
     return _layout(figure, title, height=170 + 34 * len(rows))
+
+
+def cost_curves(
+    curves: Mapping[str, Sequence[Sequence[tuple[float, float]]]],
+    title: str,
+    *,
+    points: Mapping[str, tuple[float, float]],
+) -> go.Figure:
+    """Accuracy against generated tokens a question (log axis).
+
+    `curves`: name → seed → [(tokens, accuracy)], equally many points a seed; line: mean over seeds,
+    bars: their range. `points`: name → (tokens, accuracy) of methods without a curve.
+    """
+    figure = go.Figure()
+    for (name, seeds), colour in zip(curves.items(), (BLUE, RED, GREEN) * 3, strict=False):
+        n = min(map(len, seeds))
+        xs = [sum(s[i][0] for s in seeds) / len(seeds) for i in range(n)]
+        ys = [[s[i][1] for s in seeds] for i in range(n)]
+        mean = [sum(y) / len(y) for y in ys]
+        figure.add_scatter(
+            x=xs,
+            y=mean,
+            name=name,
+            mode="lines+markers",
+            line={"color": colour, "width": 2},
+            error_y={
+                "type": "data",
+                "symmetric": False,
+                "array": [max(y) - m for y, m in zip(ys, mean, strict=True)],
+                "arrayminus": [m - min(y) for y, m in zip(ys, mean, strict=True)],
+                "thickness": 1,
+            },
+        )
+    for name, (x, y) in points.items():
+        figure.add_scatter(
+            x=[x],
+            y=[y],
+            name=name,
+            mode="markers",
+            marker={"color": GREY, "size": 11, "symbol": "diamond"},
+        )
+    figure.update_xaxes(title="generated tokens a question (log)", type="log")
+    figure.update_yaxes(title="accuracy", tickformat=".0%")
+    return _layout(figure, title, height=420, legend={"orientation": "h", "y": -0.22})
 
 
 def table(rows: Sequence[Mapping[str, Any]], title: str) -> go.Figure:

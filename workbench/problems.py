@@ -1,7 +1,7 @@
 """read_problems(): the question sets of Self-Verification in one shape: context, question, gold.
 
-Files are read in the form in which they were published, public hub sets through `datasets`. None of
-them is shipped: the BIG-bench ones carry a canary, others have no stated licence.
+Files are read as they were published, hub sets through `datasets`. None of these is shipped (the
+BIG-bench ones carry a canary, others have no stated licence); the embedded sums are our own.
 """
 
 import difflib
@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from workbench.errors import DatasetError
+from workbench.paths import data_folder
 
 log = logging.getLogger(__name__)
 
@@ -106,14 +107,15 @@ def _ends_sentence(text: str, mark: re.Match[str]) -> bool:
 
 
 def read_problems(
-    name: str, source: str | Path = "hub", split: str = "test", *, skip_bad: bool = False
+    name: str, source: str | Path = "auto", split: str = "test", *, skip_bad: bool = False
 ) -> list[Problem]:
     """The problems of one of `DATASETS`, in their published order.
 
-    source: `"hub"` or a local file as published: JSON lines, a JSON list, or an object with
-    `examples` (told apart by content). split concerns the hub only: `"test"` is the set that the
-    paper scores, anything else a split of that repository. skip_bad leaves unreadable records out
-    and logs how many. A record without an id of its own is called by its place, from 0.
+    source: `"auto"` (the embedded sums; every other set from the hub), `"hub"`, or a local file as
+    published: JSON lines, a JSON list, or an object with `examples` (told apart by content). split
+    concerns the hub only: `"test"` is the set that the paper scores, anything else a split of that
+    repository. skip_bad leaves unreadable records out and logs how many. A record without an id of
+    its own is called by its place, from 0.
 
     Raises `ValueError` for an unknown name, `FileNotFoundError` for a missing file, `DatasetError`
     for a bad line (`file:line: reason`), for a bad record (its id and the field), for a set that
@@ -122,6 +124,8 @@ def read_problems(
     if name not in DATASETS:
         near = difflib.get_close_matches(name, DATASETS, n=1, cutoff=0)[0]
         raise ValueError(f"no dataset {name!r} (nearest: {near!r}); known: {', '.join(DATASETS)}")
+    if str(source) == "auto":
+        source = data_folder() / "sums.jsonl" if name == "sums" else "hub"
     dataset, hub = DATASETS[name], str(source) == "hub"
     records = _hub_rows(name, dataset, split) if hub else _file_records(Path(source))
     parse = dataset.hub_parse if hub and dataset.hub_parse else dataset.parse
@@ -279,6 +283,7 @@ _boolean = _free("question", "answer", bool, lambda answer: "yes" if answer else
 _words = _free("question", "answer", str, str)
 _DEV = ("tau/commonsense_qa", None, "validation")
 DATASETS: dict[str, Dataset] = {
+    "sums": Dataset("number", _free("question", "answer", str, _number), "id"),
     "gsm8k": Dataset("number", _hashes, hub=("openai/gsm8k", "main", "test")),
     "svamp": Dataset("number", _svamp, "ID", ("ChilleD/SVAMP", None, "train+test")),
     "aqua": Dataset("choice", _aqua, hub=("deepmind/aqua_rat", "raw", "test")),

@@ -42,13 +42,16 @@ def pick(
     best = logits.argmax(1)
     if greedy.all():
         return best
-    scaled = logits / torch.where(greedy, 1.0, temperature)[:, None]
+    # Less the largest, or a tiny temperature makes infinities of them.
+    scaled = (logits - logits.amax(1, keepdim=True)) / torch.where(greedy, 1.0, temperature)[
+        :, None
+    ]
     if top_k and top_k < scaled.shape[1]:
         floor = scaled.topk(top_k, 1).values[:, -1:]
         scaled = scaled.masked_fill(scaled < floor, -torch.inf)
     probabilities = scaled.softmax(1)
     if top_p < 1:
-        ordered, order = probabilities.sort(1, descending=True, stable=True)
+        ordered, order = probabilities.sort(dim=1, descending=True, stable=True)
         # A token stays while those before it have not reached top_p; the first always does.
         drop = ordered.cumsum(1) - ordered >= top_p
         probabilities = probabilities.masked_fill(drop.gather(1, order.argsort(1)), 0.0)

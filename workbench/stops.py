@@ -27,7 +27,8 @@ class StopWatch:
         self.tokenizer = tokenizer
         self.stops = stops
         self.may_end = _may_end(tokenizer, stops) if stops else None
-        self.tail = _TAIL_TOKENS + max(map(len, stops), default=0)
+        # A character may take as many tokens as it has bytes.
+        self.tail = _TAIL_TOKENS + max((len(s.encode()) for s in stops), default=0)
 
     def check(self, tokens: torch.Tensor, rows: Sequence[Sequence[int]]) -> list[int]:
         """Rows (places in `rows`, each the ids so far) that now hold a stop; `tokens` are the last.
@@ -36,15 +37,17 @@ class StopWatch:
         """
         if self.may_end is None:
             return []
-        near = self.may_end[tokens.cpu()].nonzero().flatten().tolist()
-        if not near:
-            return []
-        tails = self.tokenizer.batch_decode(
-            [rows[i][-self.tail :] for i in near], skip_special_tokens=True
-        )
+        # Models have more tokens than their tokenizers know.
+        last = tokens.cpu().clamp(max=len(self.may_end) - 1)
+        near = self.may_end[last].nonzero().flatten().tolist()
+        tails = self._texts([rows[i][-self.tail :] for i in near])
         near = [i for i, t in zip(near, tails, strict=True) if any(s in t for s in self.stops)]
-        texts = self.tokenizer.batch_decode([rows[i] for i in near], skip_special_tokens=True)
+        texts = self._texts([rows[i] for i in near])
         return [i for i, t in zip(near, texts, strict=True) if cut(t, self.stops) is not None]
+
+    def _texts(self, rows: list[Sequence[int]]) -> list[str]:
+        # Of an empty list transformers makes one empty text.
+        return self.tokenizer.batch_decode(rows, skip_special_tokens=True) if rows else []
 
 
 @lru_cache(maxsize=16)

@@ -13,7 +13,9 @@ from workbench.errors import StoreError
 
 log = logging.getLogger(__name__)
 
+# One transaction: another process sees all tables or none, also after a kill.
 _TABLES = f"""
+BEGIN IMMEDIATE;
 CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
 INSERT OR IGNORE INTO meta VALUES ('schema', {SCHEMA}), ('written', 0);
 CREATE TABLE IF NOT EXISTS prompts (sha TEXT PRIMARY KEY, text TEXT NOT NULL) WITHOUT ROWID;
@@ -24,6 +26,7 @@ CREATE TABLE IF NOT EXISTS samples (
     n_tokens INTEGER NOT NULL, prompt_tokens INTEGER NOT NULL, stage TEXT NOT NULL,
     created REAL NOT NULL, digest TEXT NOT NULL
 ) WITHOUT ROWID;
+COMMIT;
 """
 _COLUMNS = (
     "key prompt_sha parameters_sha sample_index text finish_reason n_tokens prompt_tokens stage "
@@ -48,6 +51,8 @@ class SampleStore:
             if self.path:
                 self.path.parent.mkdir(parents=True, exist_ok=True)
             self._db = sqlite3.connect(self.path or ":memory:", timeout=60)
+            # Damaged bytes must be readable to be found and dropped.
+            self._db.text_factory = lambda text: text.decode("utf-8", "surrogateescape")
             schema = self._schema()
             if schema not in (None, SCHEMA):
                 raise StoreError(
@@ -64,18 +69,22 @@ class SampleStore:
 
     def _schema(self) -> int | None:
         """Schema of the file, None where it is new; `StoreError` for another program's file."""
-        tables = {r[0] for r in self._db.execute("SELECT name FROM sqlite_master")}
+        tables = {name for (name,) in self._db.execute("SELECT name FROM sqlite_master")}
         if not tables:
             return None
-        if "meta" not in tables or "samples" not in tables:
+        schema = "SELECT value FROM meta WHERE name = 'schema'"
+        found = list(self._db.execute(schema)) if {"meta", "samples"} <= tables else []
+        if not found:
             raise StoreError(
                 f"{self.path} is a database, but not one of samples; give another path"
             )
-        return self._meta("schema")
+        return found[0][0]
 
-    def _meta(self, name: str) -> int:
-        found = self._db.execute("SELECT value FROM meta WHERE name = ?", (name,)).fetchone()
-        return found[0]
+    def _rows(self, query: str, values: Sequence[str] = ()) -> Iterator[Row]:
+        try:
+            yield from self._db.execute(query, values)
+        except sqlite3.Error as error:
+            raise StoreError(f"{self.path} cannot be read: {error}") from error
 
     def __enter__(self) -> "SampleStore":
         return self
@@ -88,12 +97,12 @@ class SampleStore:
         self._db.close()
 
     def __len__(self) -> int:
-        return self._db.execute("SELECT COUNT(*) FROM samples").fetchone()[0]
+        return next(self._rows("SELECT COUNT(*) FROM samples"))[0]
 
     @property
     def written(self) -> int:
         """Samples ever written; more than `len(store)` only where one was drawn twice."""
-        return self._meta("written")
+        return next(self._rows("SELECT value FROM meta WHERE name = 'written'"))[0]
 
     def get(self, keys: Sequence[str]) -> dict[str, Sample]:
         """The stored samples among `keys`.
@@ -105,12 +114,9 @@ class SampleStore:
             some = keys[start : start + _AT_ONCE]
             marks = ",".join("?" * len(some))
             query = f"SELECT {','.join(_COLUMNS)} FROM samples WHERE key IN ({marks})"
-            try:
-                rows = self._db.execute(query, some).fetchall()
-            except sqlite3.Error as error:
-                raise StoreError(f"{self.path} cannot be read: {error}") from error
-            for row in rows:
-                self._verify(row)
+            for row in self._rows(query, some):
+                if not _intact(row):
+                    raise self._damaged(f"the sample {row[0][:12]}… is not what was written")
                 found[row[0]] = Sample(*row[4:8], cached=True)
         return found
 
@@ -146,41 +152,63 @@ class SampleStore:
         except sqlite3.Error as error:
             raise StoreError(f"{self.path}: samples cannot be written: {error}") from error
 
-    def _verify(self, row: Row) -> None:
-        if row[-1] != _digest(row[0], row[4:8]):
-            raise StoreError(
-                f"{self.path}: the sample {row[0][:12]}… is not what was written. Drop damaged "
-                f"rows with: workbench samples {self.path} --repair"
-            )
+    def _damaged(self, what: str) -> StoreError:
+        return StoreError(
+            f"{self.path}: {what}. Drop damaged rows with: workbench samples {self.path} --repair"
+        )
 
     def repair(self) -> int:
-        """Drop rows whose digest, key, prompt or parameters do not match; returns how many."""
-        bad = [row[0] for row, parameters, _ in self._joined() if not _sound(row, parameters)]
-        with self._db:
-            self._db.executemany("DELETE FROM samples WHERE key = ?", [(key,) for key in bad])
+        """Drop samples whose digest, key, prompt or parameters do not match; returns how many.
+
+        Raises `StoreError` where whole pages of the file cannot be read.
+        """
+        bad = [row[0] for row, parameters, prompt in self._joined()
+               if not _sound(row, parameters, prompt)]  # fmt: skip
+        wrong = [
+            (table, name)
+            for table, column in (("prompts", "text"), ("parameters", "json"))
+            for name, text in self._rows(f"SELECT sha, {column} FROM {table}")
+            if not _is_sha(name, text)
+        ]
+        try:
+            with self._db:
+                for table, column, name in [
+                    *(("samples", "key", name) for name in bad),
+                    *((table, "sha", name) for table, name in wrong),
+                ]:
+                    raw = name.encode("utf-8", "surrogateescape") if isinstance(name, str) else name
+                    where = f"CAST({column} AS BLOB) = CAST(? AS BLOB)"
+                    self._db.execute(f"DELETE FROM {table} WHERE {where}", (raw,))
+        except sqlite3.Error as error:
+            raise StoreError(f"{self.path} cannot be repaired: {error}") from error
         if bad:
             log.warning("%s: %d damaged samples dropped", self.path, len(bad))
         return len(bad)
 
     def _joined(self) -> Iterator[tuple[Row, str | None, str | None]]:
+        """(row, its parameters, its prompt) of every sample, None for what is missing."""
         columns = ",".join(f"s.{c}" for c in _COLUMNS)
         query = (
             f"SELECT {columns}, q.json, p.text FROM samples s "
             "LEFT JOIN parameters q ON q.sha = s.parameters_sha "
             "LEFT JOIN prompts p ON p.sha = s.prompt_sha ORDER BY s.key"
         )
-        for *row, parameters, prompt in self._db.execute(query).fetchall():
-            yield tuple(row), parameters if prompt is not None else None, prompt
+        for *row, parameters, prompt in self._rows(query):
+            yield tuple(row), parameters, prompt
 
     def stages(self) -> dict[str, tuple[int, int]]:
         """stage → (samples, decoded tokens)."""
         query = "SELECT stage, COUNT(*), SUM(n_tokens) FROM samples GROUP BY stage ORDER BY stage"
-        return {stage: (count, tokens) for stage, count, tokens in self._db.execute(query)}
+        return {stage: (count, tokens) for stage, count, tokens in self._rows(query)}
 
     def identities(self) -> list[dict[str, str]]:
         """What the stored samples depend on besides their requests, each once."""
         found = {}
-        for (text,) in self._db.execute("SELECT json FROM parameters ORDER BY sha"):
+        used = "SELECT parameters_sha FROM samples"
+        query = f"SELECT sha, json FROM parameters WHERE sha IN ({used}) ORDER BY sha"
+        for name, text in self._rows(query):
+            if not _is_sha(name, text):
+                raise self._damaged("decoding parameters are not what was written")
             one = {k: v for k, v in json.loads(text).items() if k not in REQUEST_FIELDS}
             found[canonical(one)] = one
         return list(found.values())
@@ -190,8 +218,8 @@ class SampleStore:
         count = 0
         with Path(path).open("w", encoding="utf-8") as file:
             for row, parameters, prompt in self._joined():
-                if not _sound(row, parameters):
-                    raise StoreError(f"{self.path}: damaged rows; run --repair first")
+                if not _sound(row, parameters, prompt):
+                    raise self._damaged("some samples are not what was written")
                 line = dict(zip(_COLUMNS, row, strict=True))
                 line |= {"parameters": json.loads(parameters or ""), "prompt": prompt}
                 file.write(canonical(line) + "\n")
@@ -205,7 +233,7 @@ class SampleStore:
         nothing is then added.
         """
         prompts, settings, samples = {}, {}, {}
-        with Path(path).open(encoding="utf-8") as file:
+        with Path(path).open("rb") as file:
             for number, text in enumerate(file, 1):
                 try:
                     line = json.loads(text)
@@ -215,7 +243,7 @@ class SampleStore:
                     raise StoreError(
                         f"{path}:{number}: not an exported sample ({error})"
                     ) from error
-                if not _sound(row, parameters) or sha(prompt) != row[1]:
+                if not _sound(row, parameters, prompt):
                     raise StoreError(f"{path}:{number}: the sample does not match its key")
                 prompts[row[1]], settings[row[2]], samples[row[0]] = prompt, parameters, row
         for key in self.get(list(samples)):
@@ -228,10 +256,21 @@ def _digest(key: str, content: Sequence[Any]) -> str:
     return sha(canonical([key, *content]))[:16]
 
 
-def _sound(row: Row, parameters: str | None) -> bool:
+def _intact(row: Row) -> bool:
+    try:
+        return row[-1] == _digest(row[0], row[4:8])
+    except (TypeError, ValueError):  # bytes, say, where a text was
+        return False
+
+
+def _is_sha(name: Any, text: Any) -> bool:
+    return isinstance(text, str) and name == sha(text)
+
+
+def _sound(row: Row, parameters: Any, prompt: Any) -> bool:
     return (
-        parameters is not None
-        and row[2] == sha(parameters)
+        _is_sha(row[1], prompt)
+        and _is_sha(row[2], parameters)
         and row[0] == sample_key(parameters, row[1], row[3])
-        and row[-1] == _digest(row[0], row[4:8])
+        and _intact(row)
     )

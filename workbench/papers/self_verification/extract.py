@@ -7,6 +7,7 @@ its last digit where no full stop follows). `robust` also reads what chat models
 import re
 from collections.abc import Callable
 from fractions import Fraction
+from functools import lru_cache
 
 PHRASE = "The answer is"
 KINDS = ("number", "choice", "date", "yesno", "truefalse", "text")
@@ -17,6 +18,7 @@ _MONTHS = "jan feb mar apr may jun jul aug sep oct nov dec".split()
 _CURRENCY = "[$€£¥₹]"
 
 
+@lru_cache(maxsize=65536)
 def extract(text: str, kind: str, *, style: str = "robust") -> str:
     """The answer in `text`, `""` where there is none.
 
@@ -35,9 +37,9 @@ def extract(text: str, kind: str, *, style: str = "robust") -> str:
 def same(a: str, b: str) -> bool:
     """Whether two extracted answers agree.
 
-    Numbers: equal as exact rationals or within a relative 1e-6 (some golds are printed floats, such
-    as 0.8333333333333333). Anything else: equal text, ignoring case. An empty answer equals
-    nothing, not even another empty one.
+    Numbers: equal as exact rationals or, unless both are whole, within a relative 1e-6 (some golds
+    are printed floats, such as 0.8333333333333333). Anything else: equal text, ignoring case. An
+    empty answer equals nothing, not even another empty one.
     """
     left, right = a.strip(), b.strip()
     if not left or not right:
@@ -45,9 +47,12 @@ def same(a: str, b: str) -> bool:
     x, y = _rational(left), _rational(right)
     if x is None or y is None:
         return left.casefold() == right.casefold()
+    if x.denominator == y.denominator == 1:
+        return x == y
     return abs(x - y) <= TOLERANCE * max(abs(x), abs(y))
 
 
+@lru_cache(maxsize=65536)
 def _rational(text: str) -> Fraction | None:
     # No exponents: Fraction("1e999999999") would fill the memory.
     match = re.fullmatch(

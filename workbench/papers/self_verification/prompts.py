@@ -1,0 +1,120 @@
+"""The words of every stage (§2.1 to §2.3, §2.6): text for a base model, turns for a chat model."""
+
+import random
+from functools import lru_cache
+from pathlib import Path
+
+import yaml
+
+from workbench.errors import DatasetError
+from workbench.papers.self_verification.conditions import MASK
+from workbench.problems import Problem
+from workbench.prompts import Prompt
+
+FOLDER = Path(__file__).parent / "exemplars"
+PHRASE = "The answer is"
+ASKS = {
+    "cmv": f"What is the answer of {MASK}?",
+    "tfv": "Do it is correct (True or False)?",
+    "yesno": "Judge whether this statement is normal (yes or no)?",
+}
+"""What is asked of a masked or concluded statement, by kind of verification."""
+REPLIES = {"cmv": "number", "tfv": "truefalse", "yesno": "yesno"}
+"""How the reply is read (`extract`'s kinds)."""
+AFFIRMED = {"tfv": "true", "yesno": "yes"}
+_EXEMPLARS = {"cmv": "backward", "tfv": "truefalse", "yesno": "yesno"}
+_REWRITE = "Please change the questions and answers into a complete declarative sentences"
+
+TASKS = {
+    "gsm8k": "math", "svamp": "math", "addsub": "math", "singleeq": "math", "multiarith": "math",
+    "aqua": "aqua", "commonsensqa": "commonsense", "bigbench_date": "date", "strategyqa": "yesno",
+    "coin_flip": "coin", "last_letters": "letters", "object_tracking": "tracking",
+}  # fmt: skip
+"""dataset → task of its exemplars; a dataset without one (the sums) is asked without any."""
+
+Exemplar = tuple[str, str]
+"""(question, worked answer)."""
+
+
+def verification_of(dataset: str) -> str:
+    """The paper's kind for a dataset: condition masking where there are numbers (§2.7)."""
+    task = TASKS.get(dataset, "math")
+    return {"commonsense": "yesno"}.get(task, "cmv" if task in ("math", "aqua", "date") else "tfv")
+
+
+def exemplars(
+    dataset: str, direction: str, *, shots: int = 0, seed: int = 0, equations: str = "paper"
+) -> list[Exemplar]:
+    """Few-shot examples of `"forward"`, `"cmv"`, `"tfv"` or `"yesno"`, in one order per seed.
+
+    `shots` 0 is all there are. `equations="code"` sets a rationale's equations, one a line, between
+    `<code>` tags as the released code does; the paper has them in a row.
+    """
+    if dataset not in TASKS:
+        return []
+    task = TASKS[dataset]
+    name = f"{task}_{_EXEMPLARS.get(direction, direction)}.yaml"
+    if not (FOLDER / name).exists():
+        # A kind of verification the paper does not use for this task: another task's exemplars.
+        task = "commonsense" if direction == "yesno" else "math"
+        name = f"{task}_{_EXEMPLARS.get(direction, direction)}.yaml"
+    items = [
+        (
+            item["q"],
+            f"{_worked(item['rationale'], direction, equations)} {PHRASE} {item['answer']}.",
+        )
+        for item in _read(FOLDER / name)
+    ]
+    random.Random(f"{seed}/{direction}").shuffle(items)
+    return items[: shots or None]
+
+
+def ask(question: str, examples: list[Exemplar], chat: bool) -> Prompt:
+    """One question behind its exemplars; in a chat they are turns, and nothing stops at a newline.
+
+    A blank line parts text exemplars, also the last one from the question, and no space ends it.
+    """
+    if chat:
+        turns = [*examples, (question, "")]
+        out = []
+        for q, a in turns:
+            out += [{"role": "user", "content": q}, {"role": "assistant", "content": a}]
+        return out[:-1]
+    shown = [f"Q: {q}\nA: {a}" for q, a in examples]
+    return "\n\n".join([*shown, f"Q: {question}\nA:"])
+
+
+def rewriting(question: str, answer: str, chat: bool) -> Prompt:
+    """Ask for question and answer as one declarative sentence (§2.2)."""
+    return ask(f"{_REWRITE}. {question} {PHRASE} {answer}.", [], chat)
+
+
+def statement_of(context: str, conclusion: str, kind: str) -> str:
+    """The question put to the verifier: the statement in quotes, then what is asked of it."""
+    return f'"{f"{context} {conclusion}".strip()}" {ASKS[kind]}'
+
+
+def answer_text(problem: Problem, candidate: str) -> str:
+    """A candidate as a conclusion states it: an option's text instead of its letter."""
+    if candidate in problem.labels:
+        return problem.options[problem.labels.index(candidate)]
+    return candidate
+
+
+def _worked(rationale: str, direction: str, equations: str) -> str:
+    if equations == "paper" or direction != "cmv" or ". " not in rationale:
+        return rationale
+    words, _, chain = rationale.rpartition(". ")
+    lines = "\n".join(chain.rstrip(".").split(", "))
+    return f"{words}.\n<code>\n{lines}\n</code>\n"
+
+
+@lru_cache(maxsize=32)
+def _read(path: Path) -> list[dict[str, str]]:
+    """The items of one exemplar file; `DatasetError` naming one that lacks a part."""
+    items = yaml.safe_load(path.read_text(encoding="utf-8"))["items"]
+    for i, item in enumerate(items):
+        missing = [k for k in ("q", "rationale", "answer") if not isinstance(item.get(k), str)]
+        if missing:
+            raise DatasetError(f"{path}: item {i} lacks {', '.join(missing)} (as text)")
+    return items

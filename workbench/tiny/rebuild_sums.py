@@ -1,0 +1,147 @@
+"""rebuild_sums(): make the sums model's three stages and its problems again; write their card."""
+
+import hashlib
+import json
+import random
+import re
+import shutil
+from dataclasses import asdict
+from pathlib import Path
+
+from workbench.generation import generate
+from workbench.models import Model, load
+from workbench.paths import data_folder
+from workbench.tiny import sums, train
+
+SAMPLES = {"families": 450, "ambiguous": 180}
+_LOGGED = 100
+_ANSWER = re.compile(r"The answer is (\w+)\.")
+
+
+def rebuild_sums(folder: Path | None = None, seed: int = 0) -> str:
+    """Train once, save every stage to `folder/sums…`, write `folder/sums.jsonl`; returns the card.
+
+    All is first built beside its place and moved there at the end. Same seed and machine, same
+    files.
+    """
+    folder = folder or data_folder()
+    work = folder / "sums.partial"
+    shutil.rmtree(work, ignore_errors=True)
+    recipe, tokenizer = train.sums_recipe(seed), train.build_sums_tokenizer()
+    hf = train.build_model(recipe, tokenizer)
+    names = {step: "sums" if stage == "main" else f"sums-{stage}"
+             for stage, step in train.SUMS_STAGES.items()}  # fmt: skip
+    losses: dict[int, float] = {}
+
+    def done(step: int, loss: float) -> None:
+        if step % _LOGGED == 0:
+            losses[step] = round(loss, 4)
+        if step in names:
+            hf.save_pretrained(work / names[step])
+            tokenizer.save_pretrained(work / names[step])
+
+    train.train_sums(hf, tokenizer, recipe, done)
+    rows = problems()
+    lines = "".join(json.dumps(row) + "\n" for row in rows)
+    (work / "sums.jsonl").write_text(lines, encoding="utf-8")
+    hashes = {
+        name: hashlib.sha256((work / name / "model.safetensors").read_bytes()).hexdigest()
+        for name in names.values()
+    }
+    log = {"recipe": asdict(recipe), "loss": losses, "sha256": hashes}
+    (work / "sums" / "training.json").write_text(json.dumps(log, indent=1), encoding="utf-8")
+    card = _card(hf.num_parameters(), recipe, {n: measure(load(work / n)) for n in names.values()})
+    (work / "sums" / "README.md").write_text(card, encoding="utf-8")
+    for made in sorted(work.iterdir()):
+        target = folder / made.name
+        shutil.rmtree(target, ignore_errors=True)
+        made.replace(target)
+    work.rmdir()
+    return card
+
+
+def problems() -> list[dict[str, str]]:
+    """The sample: held-out numbers, no question twice; ids begin with the family."""
+    rng = random.Random(0)
+    rows: dict[str, dict[str, str]] = {}
+    for kind, count in SAMPLES.items():
+        upto = len(rows) + count
+        while len(rows) < upto:
+            family = sums.AMBIGUOUS if kind == "ambiguous" else rng.choice(sums.FAMILIES)
+            one = sums.held_out(rng, family)
+            row = {"id": f"{family}-{len(rows):04d}", "question": one.text}
+            rows.setdefault(one.text, {**row, "answer": str(one.answer)})
+    return list(rows.values())
+
+
+def measure(model: Model, count: int = 200) -> dict[str, float]:
+    """Greedy abilities on held-out numbers, families 1 to 4: shares from 0 to 1."""
+    rng = random.Random(1)
+    drawn = [sums.held_out(rng, rng.choice(sums.FAMILIES)) for _ in range(count)]
+    asked: dict[str, list[tuple[str, str]]] = {}
+    for one in drawn:
+        i = rng.choice([i for i, steps in enumerate(one.inverse) if steps])
+        forms = {
+            "solves": (sums.FORWARD.format(text=one.text), str(one.answer)),
+            "recovers a number from the right answer": (
+                sums.BACKWARD.format(context=one.masked(i), conclusion=one.conclusion),
+                str(one.numbers[i]),
+            ),
+            "affirms the right answer": (
+                sums.TRUE_FALSE.format(context=one.context, conclusion=one.conclusion), "True",
+            ),
+            "rewrites question and answer": (
+                sums.REWRITE.format(question=one.question, answer=one.answer), one.conclusion,
+            ),
+        }  # fmt: skip
+        for name, form in forms.items():
+            asked.setdefault(name, []).append(form)
+    out = {}
+    for name, forms in asked.items():
+        replies = generate(model, [prompt for prompt, _ in forms], max_new_tokens=40)
+        good = 0
+        for (reply,), (_, want) in zip(replies, forms, strict=True):
+            found = _ANSWER.findall(reply)
+            good += (found[-1] if found else reply.strip()) == want
+        out[name] = good / len(forms)
+    return out
+
+
+def _card(size: int, recipe: train.Recipe, stages: dict[str, dict[str, float]]) -> str:
+    abilities = list(next(iter(stages.values())))
+    rows = [
+        f"| {name} | " + " | ".join(f"{stages[s][name]:.1%}" for s in stages) + " |"
+        for name in abilities
+    ]
+    steps = ", ".join(f"{stage} {step}" for stage, step in train.SUMS_STAGES.items())
+    return f"""---
+license: mit
+library_name: transformers
+---
+# Sums of Brindle
+
+A {size / 1e6:.2f} M-parameter Llama-architecture model of small arithmetic word problems, kept at
+three stages of one training run (optimiser steps: {steps}). It is the embedded model of the
+Self-Verification notebook: `wb.load("sums")`, `"sums-early"`, `"sums-late"`.
+
+**How made.** `workbench data rebuild sums` (seeded, CPU): a byte-level BPE in which every whole
+number to 199 is one token, then one run over the grammar in `workbench/tiny/sums.py`: solving
+(35 %), recovering a masked number from a *right* conclusion (35 %), true or false (10 %),
+rewriting question and answer as a sentence (20 %). Loss on answers only. One in {sums.HELD_OUT}
+number triples is never trained on; `sums.jsonl` holds only those. Losses and checksums:
+`training.json`. Recipe: `{json.dumps(asdict(recipe))}`.
+
+**Measured**, greedy, 200 problems of families 1 to 4 with held-out numbers:
+
+| ability | {" | ".join(stages)} |
+|---|{"---|" * len(stages)}
+{chr(10).join(rows)}
+
+**Can show**: how verification by re-deriving conditions tells answers apart, what it costs, and
+where it does not help: an undertrained model, a number nothing depends on (family 4), and wording
+whose two readings were trained alike in both directions (family 5).
+
+**Cannot show**: that self-verification emerges (the model was trained to invert), that exemplars
+cause it (there are none), anything about natural language or the published numbers, or that it
+beats voting at equal cost in general: here the inverse is unique and as easy as the problem.
+"""
