@@ -10,6 +10,7 @@ from math import comb
 import pytest
 
 from workbench.completions import Sample
+from workbench.errors import ContextLengthError
 from workbench.papers.self_verification import Settings
 from workbench.papers.self_verification import prompts as words
 from workbench.papers.self_verification.decision import (
@@ -485,7 +486,7 @@ def test_temperature_0_draws_once_and_says_so(world, caplog):
 
 @pytest.mark.parametrize(
     "bad",
-    [{"k": 0}, {"p": -1}, {"sc": 0}, {"t_forward": -0.1}, {"t_backward": -1.0}, {"shots": -1},
+    [{"k": 0}, {"p": -1}, {"sc": 0}, {"t_forward": -0.1}, {"t_backward": -1.0}, {"shots": -2},
      {"max_new_tokens": 0}, {"max_conditions": -1}, {"votes": -0.5}, {"verification": "rtv"},
      {"conditions": "last"}, {"masking": "tokens"}, {"extraction": "strict"},
      {"equation_style": "latex"}, {"early_stop": True, "votes": 0.1}],
@@ -725,3 +726,11 @@ def test_every_published_question_can_be_asked(shared):
         for prompt in solver.prompts("backward"):
             asks = last_question(prompt)
             assert asks.count("'X'") == (2 if "answer of 'X'" in asks else 0)
+
+
+def test_a_prompt_too_long_says_how_many_exemplars_would_fit(tiny):
+    """The embedded chat model's context holds 512 tokens, eight exemplars take more."""
+    with pytest.raises(ContextLengthError, match=r"the 512 .* Of 8 exemplars about \d") as info:
+        self_verify(tiny, [PENS], Settings())
+    fit = int(re.search(r"about (\d) would fit", str(info.value))[1])
+    assert len(self_verify(tiny, [PENS], Settings(shots=fit, k=1, max_new_tokens=8))) == 1

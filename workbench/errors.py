@@ -37,7 +37,7 @@ class GenerationError(WorkbenchError):
     """Sampling stopped: logits not finite, a server that fails, a replay without the sample."""
 
 
-class ContextLengthError(GenerationError):
+class ContextLengthError(GenerationError, DatasetError):
     """A prompt and the tokens asked for do not fit into the model's context.
 
     `prompt_tokens`, `limit` (tokens) and `request`, the offending one's place in the list.

@@ -6,7 +6,7 @@ from typing import Any
 
 from jinja2 import TemplateError
 
-from workbench.errors import DatasetError, ModelError
+from workbench.errors import ContextLengthError, DatasetError, ModelError
 from workbench.models import Model
 
 Prompt = str | Sequence[dict[str, str]]
@@ -73,7 +73,7 @@ def encode_all(model: Model, prompts: Sequence[Prompt]) -> list[Encoded]:
 
     Raises `ModelError` where the tokenizer has no chat template or the template rejects a role;
     `DatasetError`, with the prompt's number, for an empty string, anything that is neither a string
-    nor messages, and a prompt longer than the model's context.
+    nor messages; `ContextLengthError`, which is one, for a prompt longer than the model's context.
     """
     heads: list[str] = []
     replies: dict[int, str] = {}
@@ -100,10 +100,11 @@ def encode_all(model: Model, prompts: Sequence[Prompt]) -> list[Encoded]:
         if not one.ids:
             raise DatasetError(f"prompt {i} has no tokens")
         if model.context_length and len(one.ids) > model.context_length:
-            raise DatasetError(
+            raise ContextLengthError(
                 f"prompt {i} has {len(one.ids)} tokens, more than the {model.context_length} of "
-                f"{model.name}'s context; shorten or drop it"
-            )
+                f"{model.name}'s context; shorten or drop it",
+                len(one.ids), model.context_length, i,
+            )  # fmt: skip
     return encoded
 
 

@@ -4,6 +4,7 @@
 reads answers, `study` sets the method beside voting at equal cost.
 """
 
+import math
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -96,9 +97,10 @@ class Settings:
     `k` candidates sampled at `t_forward`, `p` verification samples a prompt at `t_backward` (the
     temperatures are the released code's; the paper gives none). `sc`: samples of self-consistency.
     `verification`: `"auto"` (by dataset), `"cmv"`, `"tfv"` or `"yesno"`. `conditions`: `"all"`,
-    `"first"` or `"random"`; `max_conditions` 0 is no limit. `masking`: `"spans"`, or `"released"`
-    for the released code's text routine. `shots` 0 is all exemplars. `votes`: weight of a
-    candidate's share of the k samples beside its verification score (0: the paper; ours).
+    `"first"` or `"random"`; `max_conditions` 0 is no limit (3 for released masks). `masking`:
+    `"spans"`, or `"released"` for the released code's text routine. `shots` exemplars (-1: all,
+    0: none). `votes` (ours; 0 is the paper): weight of a candidate's share of the k samples beside
+    its verification score.
 
     Raises `ValueError` for a number out of range or an unknown choice.
     """
@@ -109,7 +111,7 @@ class Settings:
     t_backward: float = 0.2
     sc: int = 40
     max_new_tokens: int = 168
-    shots: int = 0
+    shots: int = -1
     verification: str = "auto"
     conditions: str = "all"
     max_conditions: int = 0
@@ -122,13 +124,14 @@ class Settings:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.k < 1 or self.p < 0 or self.sc < 1 or self.max_new_tokens < 1 or self.shots < 0:
+        if self.k < 1 or self.p < 0 or self.sc < 1 or self.max_new_tokens < 1 or self.shots < -1:
             raise ValueError(
                 f"k={self.k}, sc={self.sc}, max_new_tokens={self.max_new_tokens} must be at least "
-                f"1, p={self.p} and shots={self.shots} at least 0"
+                f"1, p={self.p} at least 0, shots={self.shots} at least -1"
             )
-        if min(self.t_forward, self.t_backward, self.max_conditions, self.votes) < 0:
-            raise ValueError("temperatures, max_conditions and votes must be at least 0")
+        for name in ("t_forward", "t_backward", "max_conditions", "votes"):
+            if not (math.isfinite(getattr(self, name)) and getattr(self, name) >= 0):
+                raise ValueError(f"{name}={getattr(self, name)}: it must be finite and at least 0")
         if self.early_stop and self.votes:
             raise ValueError("early_stop is exact for verification scores alone: set votes=0")
         for name, known in CHOICES.items():

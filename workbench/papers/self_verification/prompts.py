@@ -6,7 +6,8 @@ from pathlib import Path
 
 import yaml
 
-from workbench.errors import DatasetError
+from workbench.completions import prompt_text
+from workbench.errors import ContextLengthError, DatasetError
 from workbench.papers.self_verification.conditions import MASK
 from workbench.problems import Problem
 from workbench.prompts import Prompt
@@ -43,12 +44,12 @@ def verification_of(dataset: str) -> str:
 
 
 def exemplars(
-    dataset: str, direction: str, *, shots: int = 0, seed: int = 0, equations: str = "paper"
+    dataset: str, direction: str, *, shots: int = -1, seed: int = 0, equations: str = "paper"
 ) -> list[Exemplar]:
     """Few-shot examples of `"forward"`, `"cmv"`, `"tfv"` or `"yesno"`, in one order per seed.
 
-    `shots` 0 is all there are. `equations="code"` sets a rationale's equations, one a line, between
-    `<code>` tags as the released code does; the paper has them in a row.
+    `shots` -1 is all there are. `equations="code"` sets a rationale's equations, one a line,
+    between `<code>` tags as the released code does; the paper has them in a row.
     """
     if dataset not in TASKS:
         return []
@@ -66,7 +67,7 @@ def exemplars(
         for item in _read(FOLDER / name)
     ]
     random.Random(f"{seed}/{direction}").shuffle(items)
-    return items[: shots or None]
+    return items if shots < 0 else items[:shots]
 
 
 def ask(question: str, examples: list[Exemplar], chat: bool) -> Prompt:
@@ -82,6 +83,22 @@ def ask(question: str, examples: list[Exemplar], chat: bool) -> Prompt:
         return out[:-1]
     shown = [f"Q: {q}\nA: {a}" for q, a in examples]
     return "\n\n".join([*shown, f"Q: {question}\nA:"])
+
+
+def too_long(
+    error: ContextLengthError, prompt: Prompt, examples: list[Exemplar]
+) -> ContextLengthError:
+    """The same error, with how many exemplars would about fit."""
+    spare = error.limit * len(prompt_text(prompt)) / max(1, error.prompt_tokens)
+    spare -= len(prompt_text(prompt))
+    fit = len(examples)
+    while fit and spare < 0:
+        fit -= 1
+        spare += sum(map(len, examples[fit]))
+    return ContextLengthError(
+        f"{error}. Of {len(examples)} exemplars about {max(0, fit - 1)} would fit: set shots",
+        error.prompt_tokens, error.limit, error.request,
+    )  # fmt: skip
 
 
 def rewriting(question: str, answer: str, chat: bool) -> Prompt:

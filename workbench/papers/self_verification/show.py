@@ -48,7 +48,8 @@ def backward_rows(one: Verified) -> list[dict[str, Any]]:
     ):
         for r, samples in enumerate(hits):
             masked = one.conditions and one.mode == "cmv"
-            stated = mask(one.stated, one.conditions[r]) if masked else one.stated
+            seen = masked and one.conditions[r].visible
+            stated = mask(one.stated, one.conditions[r]) if seen else one.stated
             out.append(
                 {
                     "candidate": candidate,

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from workbench.completions import GenRequest
+from workbench.errors import ContextLengthError
 from workbench.generation import Completer, complete
 from workbench.papers.self_verification import Settings
 from workbench.papers.self_verification import conditions as cond
@@ -71,7 +72,7 @@ def solve(
     if t == 0 and n > 1:
         log.warning("at temperature 0 all %d samples are one; drawing it once", n)
         n = 1
-    requests = []
+    requests, shown = [], []
     for problem in problems:
         shown = words.exemplars(
             problem.dataset, "forward", shots=settings.shots, seed=settings.seed
@@ -88,8 +89,12 @@ def solve(
                 stop=() if settings.chat else ("\n",),
             )
         )
+    try:
+        results = complete(model, requests, store=store)
+    except ContextLengthError as error:
+        raise words.too_long(error, requests[error.request].prompt, shown) from error
     out = []
-    for problem, result in zip(problems, complete(model, requests, store=store), strict=True):
+    for problem, result in zip(problems, results, strict=True):
         answers = [extract(t, problem.kind, style=settings.extraction) for t in result.texts]
         one = Verified(problem, answers, result.texts, distinct(answers))
         one.sample_tokens = [s.n_tokens for s in result.samples]
