@@ -210,7 +210,7 @@ def _width(batch: Batch, requests: Sequence[GenRequest], encoded: Sequence[Encod
 
 def _keeps_cache(model: Model) -> bool:
     # Gradient checkpointing drops caches without a word.
-    lost = model.hf.training and model.hf.is_gradient_checkpointing
+    lost = model.hf.training and model.hf.is_activation_checkpointing
     return model.hf.generation_config.use_cache is not False and not lost
 
 

@@ -228,7 +228,7 @@ def train_stages(
     torch.set_num_threads(threads)
 
 
-SUMS_STAGES = {"early": 1500, "main": 3000, "late": 6500}
+SUMS_STAGES = {"early": 1000, "main": 2500, "late": 6500}
 """Checkpoints of one training run of the sums model, in optimiser steps."""
 
 
