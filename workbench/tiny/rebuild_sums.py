@@ -121,8 +121,9 @@ library_name: transformers
 # Sums of Brindle
 
 A {size / 1e6:.2f} M-parameter Llama-architecture model of small arithmetic word problems, kept at
-three stages of one training run (optimiser steps: {steps}). It is the embedded model of the
-Self-Verification notebook: `wb.load("sums")`, `"sums-early"`, `"sums-late"`.
+three stages of one training run (optimiser steps: {steps}).
+It is the embedded model of the Self-Verification notebook: `wb.load("sums")`, `"sums-early"`,
+`"sums-late"`.
 
 **How made.** `workbench data rebuild sums` (seeded, CPU): a byte-level BPE in which every whole
 number to 199 is one token, then one run over the grammar in `workbench/tiny/sums.py`: solving
@@ -138,8 +139,9 @@ number triples is never trained on; `sums.jsonl` holds only those. Losses and ch
 {chr(10).join(rows)}
 
 **Can show**: how verification by re-deriving conditions tells answers apart, what it costs, and
-where it does not help: an undertrained model, a number nothing depends on (family 4), and wording
-whose two readings were trained alike in both directions (family 5).
+where it does not help: an undertrained and a saturated model, a number nothing depends on (family
+4), and wording whose two readings were trained alike in both directions (family 5), between which
+it cannot choose.
 
 **Cannot show**: that self-verification emerges (the model was trained to invert), that exemplars
 cause it (there are none), anything about natural language or the published numbers, or that it

@@ -5,10 +5,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from workbench.endpoint import Endpoint
 from workbench.generation import Completer
 from workbench.models import load
 from workbench.papers.self_verification import Settings, preflight
+from workbench.papers.self_verification.decision import Verified
+from workbench.papers.self_verification.extract import same
 from workbench.problems import Problem, read_problems
 
 TINY_PROBLEMS = 120
@@ -39,6 +43,9 @@ def model(preset: str, model_id: str, served_model: str = "") -> Completer:
         server = Endpoint(model_id, served_model)
         server.check([])
         return server
+    if preset == "tiny":
+        # So small a model gains nothing from a second thread, and loses much on a busy machine.
+        torch.set_num_threads(1)
     return load(model_id or "sums")
 
 
@@ -71,6 +78,22 @@ def ambiguous(seeds: Sequence[int], limit: int = 60) -> dict[int, list[Problem]]
     """seed → problems of the negative control."""
     found = [p for p in read_problems("sums") if p.id.startswith(f"{AMBIGUOUS}-")]
     return _shared_out(found, seeds, limit)
+
+
+def right_readings(found: Sequence[Verified]) -> list[float]:
+    """0/1 for every ambiguous question that had both readings' answers among its candidates.
+
+    "A has 12. B has 30. C has 5 more." counts as right with 30 + 5; the other reading is 12 + 5.
+    """
+    out = []
+    for one in found:
+        if not one.hits or len(one.conditions) != 3:
+            continue
+        first, second, more = (int(c.value) for c in one.conditions)
+        answers = [str(second + more), str(first + more)]
+        if all(any(same(c, a) for c in one.candidates) for a in answers):
+            out.append(float(one.correct))
+    return out
 
 
 def _shared_out(
