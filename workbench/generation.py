@@ -106,7 +106,9 @@ def complete(
         if count:
             backend.check(requests)
             asked = [replace(job.request, n=len(job.keys)) for job in jobs]
-            with tqdm(total=count, desc="generate", unit="sample", leave=False) as progress:
+            # Many short calls would litter a notebook with bars.
+            bar = {"desc": "generate", "unit": "sample", "leave": False, "delay": 5}
+            with tqdm(total=count, **bar) as progress:
                 for drawn in backend.draw(asked, missing):
                     rows = [(jobs[j], index, sample) for j, index, sample in drawn]
                     if kept is not None:

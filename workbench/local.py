@@ -55,11 +55,12 @@ class LocalBackend:
         return self.model.per_prompt > 0
 
     def identity(self) -> dict[str, str]:
-        """Weights and steering (fingerprint), dtype, tokenizer, chat template and end tokens."""
+        """Weights and steering (fingerprint), config, dtype, tokenizer, template, end tokens."""
         tokenizer = self.model.tokenizer
         return {
             "backend": "transformers",
             "weights": self.model.fingerprint(),
+            "config": _config_digest(self.model),
             "dtype": str(self.model.hf.dtype),
             "tokenizer": _tokenizer_digest(tokenizer),
             "ends": canonical(sorted(end_tokens(self.model))),
@@ -212,6 +213,14 @@ def _keeps_cache(model: Model) -> bool:
     # Gradient checkpointing drops caches without a word.
     lost = model.hf.training and model.hf.is_activation_checkpointing
     return model.hf.generation_config.use_cache is not False and not lost
+
+
+def _config_digest(model: Model) -> str:
+    """What changes the forward pass without changing a weight: rope scaling, windows, caps."""
+    config = model.hf.config.to_dict()
+    for name in ("_name_or_path", "transformers_version", "dtype", "architectures"):
+        config.pop(name, None)
+    return hashlib.sha256(repr(sorted(config.items(), key=str)).encode()).hexdigest()[:16]
 
 
 @lru_cache(maxsize=8)

@@ -215,7 +215,8 @@ def table(rows: Sequence[Mapping[str, Any]], title: str) -> go.Figure:
         )
     )
     long = sum(max(1, -(-max(len(c[i]) for c in text) // 46)) for i in range(len(rows)))
-    return _layout(figure, title, height=130 + 28 * long)
+    wrapped = any(len(c) > 46 or " " in c for c in columns)
+    return _layout(figure, title, height=(176 if wrapped else 160) + 28 * long)
 
 
 def _text(value: Any) -> str:

@@ -298,4 +298,5 @@ def _adder(vector: torch.Tensor, alpha: float | torch.Tensor, where: _Where) -> 
 
 
 def _spelled(alpha: float | torch.Tensor) -> str:
-    return ",".join(f"{a:g}" for a in torch.as_tensor(alpha).flatten().tolist())
+    # Nine digits tell any two float32 apart; the fingerprint must.
+    return ",".join(f"{a:.9g}" for a in torch.as_tensor(alpha).flatten().tolist())
