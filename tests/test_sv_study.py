@@ -16,8 +16,8 @@ from workbench.store import SampleStore
 PROBLEM = Problem("1-0001", "sums", "Tom has 3 pens.", "How many?", "7")
 
 
-def verified(answers, hits, gold="7", tokens=(10, 20)):
-    problem = replace(PROBLEM, answer=gold)
+def verified(answers, hits, gold="7", tokens=(10, 20), name="1-0001"):
+    problem = replace(PROBLEM, answer=gold, id=name)
     candidates = list(dict.fromkeys(a for a in answers if a))
     one = Verified(problem, list(answers), ["t"] * len(answers), candidates, mode="cmv")
     one.conditions = [Condition(8, 9, "3")] * (len(hits[0]) if hits else 0)
@@ -37,6 +37,7 @@ def study(*found):
     right = {name: [1.0, 0.0, 1.0, 0.0][: len(found)] for name in (*tables.METHODS, "pass")}
     right["sv"] = [float(v.correct) for v in found]
     tokens = {"greedy": 2.0, "sc": 6.0, "sc_matched": 30.0, "sv": 30.0, "sc_sv": 36.0}
+    tokens = {name: [value] * len(found) for name, value in tokens.items()}
     settings = Settings(k=3, p=2, sc=3)
     return Study(settings, list(found), list(found), list(found), 3, right, tokens)
 
@@ -59,7 +60,7 @@ def test_no_contested_question_leaves_counts_only():
 
 def test_recovery_splits_conditions_by_conclusion():
     first, second = tables.recovery([study(RIGHT, WRONG)])
-    assert (first["group"], first["condition"], first["n right"], first["n wrong"]) == (
+    assert (first["family"], first["condition"], first["n right"], first["n wrong"]) == (
         "1",
         1,
         2,
@@ -85,13 +86,38 @@ def test_votes_and_shares_by_hand():
 
 
 def test_metrics_are_means_with_their_published_figures():
-    made = {m["name"]: m for m in tables.results([study(RIGHT, WRONG)] * 2, {}, "gsm8k")}
+    both = [study(RIGHT), study(replace(WRONG, problem=replace(PROBLEM, id="1-0002")))]
+    made = {m["name"]: m for m in tables.results(both, {}, "gsm8k")}
     assert made["acc_sv"]["value"] == 0.5
-    assert made["acc_sv"]["n"] == 4
+    assert made["acc_sv"]["n"] == 2
     assert made["acc_sv"]["published"] == pytest.approx(0.6514)
     assert made["acc_greedy"]["published"] == pytest.approx(0.6081)
-    assert made["sv_minus_greedy"]["value"] == 0.0
+    assert made["sv_minus_greedy"]["value"] == -0.5
+    assert made["share_contested"]["value"] == 1.0
     assert made["tokens_sv"]["n"] == 2
+
+
+def test_the_same_question_under_another_seed_is_no_new_evidence():
+    other = replace(WRONG, problem=replace(PROBLEM, id="1-0002"))
+    apart, repeated = [study(RIGHT), study(other)], [study(RIGHT, other), study(RIGHT, other)]
+    assert tables.blocks(apart, [[1.0], [0.0]]) == [[1.0], [0.0]]
+    assert tables.blocks(repeated, [[1.0, 0.0], [0.0, 0.0]]) == [[0.5, 0.0]]
+    assert tables.comparisons(repeated)[0]["questions"] == 2
+    assert {m["n"] for m in tables.results(repeated, {}, "gsm8k")} == {2}
+    once, twice = (tables.comparisons([study(RIGHT, other)] * k)[0] for k in (1, 2))
+    assert once == twice
+
+
+def test_modes_count_every_question_once():
+    fallback = replace(RIGHT, mode="tfv_fallback")
+    none = verified(["", "", ""], [])
+    rows = tables.modes([study(RIGHT, fallback, replace(AGREED, mode="none"))])
+    rows += tables.modes([study(replace(none, mode="none"))])
+    counts = {row["verified by"]: row["questions"] for row in rows}
+    assert sum(counts.values()) == 4
+    assert counts["masked conditions"] == 1
+    assert counts["true or false, as nothing could be masked"] == 1
+    assert counts["no readable answer"] == 1
 
 
 def test_published_tables_hold_the_papers_own_arithmetic():
@@ -120,10 +146,15 @@ def test_a_study_spends_on_voting_what_verification_cost_and_no_sample_more():
         again = run(wb.load("sums", device="cpu"), problems, settings, store)
         assert store.written == len(store)
     assert again.right == made.right
-    reach = np.asarray([v.sample_tokens for v in made.pool]).sum(0).cumsum()
     spent = sum(sum(v.tokens.values()) for v in made.verified)
-    assert reach[made.matched - 1] >= spent or made.matched == len(reach)
-    assert made.matched == settings.k or reach[made.matched - 2] < spent
+    cost = [sum(sum(v.sample_tokens[:k]) for v in made.pool) for k in range(made.matched + 1)]
+    assert cost[made.matched] >= spent
+    assert made.matched == settings.k or cost[made.matched - 1] < spent
+    assert sum(made.tokens["sv"]) == spent
+    assert sum(made.tokens["sc_matched"]) == cost[made.matched]
+    curve = tables.curves(made)
+    assert curve["SV"][-1] == pytest.approx((spent / 10, np.mean(made.right["sv"])))
+    assert curve["SC"][-1][0] == pytest.approx(np.mean(made.tokens["sc"]))
     for name in ("first", "sc"):
         n = {"first": 1, "sc": 5}[name]
         for v, right in zip(made.pool, made.right[name], strict=True):

@@ -33,6 +33,7 @@ class Endpoint:
     `url` ends in /v1. `model` is its name there (empty: the only one listed), and stands for the
     weights in a sample's identity. The API key comes from the environment (OPENAI_API_KEY) and is
     kept nowhere. Lost connections, 429 and 5xx are retried with growing pauses, or as told.
+    Tokens of several samples in one call are its count shared out by length of text.
     Server seeds are best effort: the samples of a prompt share one call and one seed; with
     `strict_seeds` each has its own. `transformers serve` has one random state for all calls: its
     samples repeat only with `concurrency=1`. Raises `ValueError` for settings that make no sense.
@@ -260,8 +261,12 @@ def _read(answer: dict[str, Any], most: int) -> Choices:
     if not texts or not all(isinstance(text, str) for text in texts):
         raise TypeError("no texts")
     usage = answer.get("usage") or {}
+    sizes = [len(text) + 1 for text in texts]
+    total = int(usage.get("completion_tokens") or 0)
+    if not total:
+        log.warning("the server counts no tokens; taking four characters for one")
+        total = max(len(texts), sum(sizes) // 4)
     # By length of text; each share is a difference of rounded sums, so that they add up.
-    total, sizes = int(usage.get("completion_tokens") or 0), [len(text) + 1 for text in texts]
     ends = [round(total * sum(sizes[:i]) / sum(sizes)) for i in range(len(sizes) + 1)]
     read = []
     for i, (choice, text) in enumerate(zip(choices, texts, strict=True)):

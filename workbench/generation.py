@@ -20,7 +20,7 @@ from workbench.completions import (
     sha,
 )
 from workbench.endpoint import Endpoint
-from workbench.errors import GenerationError, StoreError
+from workbench.errors import ContextLengthError, GenerationError, StoreError
 from workbench.local import LocalBackend
 from workbench.models import Model
 from workbench.prompts import Prompt, as_messages
@@ -109,7 +109,7 @@ def complete(
             # Many short calls would litter a notebook with bars.
             bar = {"desc": "generate", "unit": "sample", "leave": False, "delay": 5}
             with tqdm(total=count, **bar) as progress:
-                for drawn in backend.draw(asked, missing):
+                for drawn in _drawn(backend, asked, missing, of):
                     rows = [(jobs[j], index, sample) for j, index, sample in drawn]
                     if kept is not None:
                         kept.put(
@@ -123,6 +123,17 @@ def complete(
         samples = tuple(found[key] for key in jobs[j].keys[: request.draws])
         results.append(GenResult(samples * (request.n // request.draws)))
     return results
+
+
+def _drawn(
+    backend: Backend, asked: list[GenRequest], missing: list[list[int]], of: list[int]
+) -> Iterator[list[Drawn]]:
+    """What the backend draws; a prompt too long is named by its place in the caller's list."""
+    try:
+        yield from backend.draw(asked, missing)
+    except ContextLengthError as error:
+        error.request = of.index(error.request)
+        raise
 
 
 @dataclass

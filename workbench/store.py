@@ -101,7 +101,7 @@ class SampleStore:
 
     @property
     def written(self) -> int:
-        """Samples ever written; more than `len(store)` only where one was drawn twice."""
+        """Samples ever written: more than `len(store)` where one was drawn twice, or dropped."""
         return next(self._rows("SELECT value FROM meta WHERE name = 'written'"))[0]
 
     def get(self, keys: Sequence[str]) -> dict[str, Sample]:

@@ -39,15 +39,15 @@ class _Drawn(LogitsProcessor):
 
 
 class Plain(LocalBackend):
-    """What a user writes: `hf.generate` on padded batches, prompts repeated for their samples."""
+    """What a user writes: `hf.generate` on padded batches of as many rows as ours have."""
 
     def draw(
         self, requests: Sequence[GenRequest], missing: Sequence[Sequence[int]]
     ) -> Iterator[list[Drawn]]:
         rows = [(i, k) for i, indices in enumerate(missing) for k in indices]
         tokenizer, hf = self.model.tokenizer, self.model.hf
-        for at in range(0, len(rows), 64):
-            some = rows[at : at + 64]
+        for at in range(0, len(rows), self.rows):
+            some = rows[at : at + self.rows]
             asked = [requests[i] for i, _ in some]
             inputs = tokenizer([r.prompt for r in asked], return_tensors="pt", padding=True)
             inputs = inputs.to(hf.device)

@@ -44,7 +44,10 @@ def test_verification_beats_greedy_and_equal_cost_voting_on_the_sums(full):
     assert value["acc_sv"] >= value["acc_greedy"] + 0.03
     assert value["acc_sv"] >= value["acc_sc_matched"]
     assert value["tokens_sc_matched"] >= value["tokens_sv"] * (1 - 1e-9)
-    assert value["pass_at_k"] >= max(value["acc_sv"], value["acc_sc"] - 1)
+    assert value["pass_at_k"] >= value["acc_sv"]
+    # Both readings are learned alike: choosing between them is a coin's toss.
+    low, high = next(m["ci95"] for m in results["metrics"] if m["name"] == "sv_picks_right_reading")
+    assert low <= 0.5 <= high
     assert value["tokens_sv_early_stop"] <= value["tokens_sv"]
 
 
@@ -79,6 +82,8 @@ def test_killed_in_mid_run_it_goes_on_to_the_same_results(tmp_path):
                 with SampleStore(out / "samples.sqlite") as store:
                     if len(store) > 300:
                         break
+        else:
+            pytest.fail("no 300 samples within a minute")
     finally:
         family = [
             *psutil.Process(started.pid).children(recursive=True),
@@ -90,7 +95,7 @@ def test_killed_in_mid_run_it_goes_on_to_the_same_results(tmp_path):
         psutil.wait_procs(family, timeout=20)
     with SampleStore(out / "samples.sqlite") as store:
         before = len(store)
-        assert before == store.written
+        assert before == store.written > 300
     assert not (out / "results.json").exists()
     resumed = run(out, *SMALL)
     with SampleStore(out / "samples.sqlite") as store:

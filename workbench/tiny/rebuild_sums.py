@@ -48,16 +48,25 @@ def rebuild_sums(folder: Path | None = None, seed: int = 0) -> str:
         name: hashlib.sha256((work / name / "model.safetensors").read_bytes()).hexdigest()
         for name in names.values()
     }
-    log = {"recipe": asdict(recipe), "loss": losses, "sha256": hashes}
+    log = {"recipe": _stated(recipe), "loss": losses, "sha256": hashes}
     (work / "sums" / "training.json").write_text(json.dumps(log, indent=1), encoding="utf-8")
     card = _card(hf.num_parameters(), recipe, {n: measure(load(work / n)) for n in names.values()})
     (work / "sums" / "README.md").write_text(card, encoding="utf-8")
     for made in sorted(work.iterdir()):
-        target = folder / made.name
-        shutil.rmtree(target, ignore_errors=True)
+        target, old = folder / made.name, folder / f"{made.name}.old"
+        if target.is_dir():
+            target.rename(old)
         made.replace(target)
+        shutil.rmtree(old, ignore_errors=True)
     work.rmdir()
     return card
+
+
+def _stated(recipe: train.Recipe) -> dict[str, float]:
+    """What the checkpoints depend on; the chat model's own entries left out."""
+    unused = ("helpful_steps", "safety_steps", "safety_lr")
+    used = {k: v for k, v in asdict(recipe).items() if k not in unused}
+    return used | {"steps": max(train.SUMS_STAGES.values()), **train.SUMS_OPTIMISER}
 
 
 def problems() -> list[dict[str, str]]:
@@ -130,7 +139,7 @@ number to 199 is one token, then one run over the grammar in `workbench/tiny/sum
 (35 %), recovering a masked number from a *right* conclusion (35 %), true or false (10 %),
 rewriting question and answer as a sentence (20 %). Loss on answers only. One in {sums.HELD_OUT}
 number triples is never trained on; `sums.jsonl` holds only those. Losses and checksums:
-`training.json`. Recipe: `{json.dumps(asdict(recipe))}`.
+`training.json`. Recipe: `{json.dumps(_stated(recipe))}`.
 
 **Measured**, greedy, 200 problems of families 1 to 4 with held-out numbers:
 

@@ -232,6 +232,10 @@ SUMS_STAGES = {"early": 1000, "main": 2500, "late": 6500}
 """Checkpoints of one training run of the sums model, in optimiser steps."""
 
 
+SUMS_OPTIMISER = {"beta2": 0.98, "warmup": 0.1}
+"""What differs from `train_stage`'s defaults."""
+
+
 def sums_recipe(seed: int = 0) -> Recipe:
     """The sums model: two layers of width 64, one schedule over the last stage's steps."""
     return Recipe(
@@ -251,6 +255,6 @@ def train_sums(
     steps = max(SUMS_STAGES.values())
     train_stage(
         model, tokenizer, sums.training_text, steps, recipe.batch, recipe.lr, recipe.seed,
-        beta2=0.98, warmup=0.1, done=done,
+        done=done, **SUMS_OPTIMISER,
     )  # fmt: skip
     torch.set_num_threads(threads)

@@ -16,10 +16,10 @@ class Verified:
 
     `answers`: one a forward sample, "" where none was found; `candidates`: the different ones in
     order of appearance. `mode`: `"cmv"`, `"tfv"`, `"yesno"`, `"tfv_fallback"` (nothing to mask) or
-    `"none"` (fewer than two candidates, or p = 0). `hits[candidate][condition][sample]` is 1 where
-    the reply recovers the masked value (or affirms); `replies` the texts, alike. `answer` is None,
-    with the reason, where no candidate was found. `tokens`: generated, by stage;
-    `sample_tokens`: by forward sample.
+    `"none"` (fewer than two candidates, or p = 0). `asked[candidate][condition]` is what was put to
+    the model; `hits[candidate][condition][sample]` is 1 where the reply recovers the masked value
+    (or affirms), `replies` and `reply_tokens` alike. `answer` is None, with the reason, where no
+    candidate was found. `tokens`: generated, by stage; `sample_tokens`: by forward sample.
     """
 
     problem: Problem
@@ -31,7 +31,9 @@ class Verified:
     conditions: list[Condition] = field(default_factory=list)
     conclusions: list[str] = field(default_factory=list)
     hits: list[list[list[int]]] = field(default_factory=list)
+    asked: list[list[str]] = field(default_factory=list)
     replies: list[list[list[str]]] = field(default_factory=list)
+    reply_tokens: list[list[list[int]]] = field(default_factory=list)
     scores: list[float] = field(default_factory=list)
     answer: str | None = None
     reason: str = ""

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import yaml
 
-from workbench.completions import prompt_text
+from workbench.completions import GenRequest, prompt_text
 from workbench.errors import ContextLengthError, DatasetError
 from workbench.papers.self_verification.conditions import MASK
+from workbench.papers.self_verification.extract import PHRASE
 from workbench.problems import Problem
 from workbench.prompts import Prompt
 
 FOLDER = Path(__file__).parent / "exemplars"
-PHRASE = "The answer is"
 ASKS = {
     "cmv": f"What is the answer of {MASK}?",
     "tfv": "Do it is correct (True or False)?",
@@ -85,18 +85,25 @@ def ask(question: str, examples: list[Exemplar], chat: bool) -> Prompt:
     return "\n\n".join([*shown, f"Q: {question}\nA:"])
 
 
+def asks(mode: str) -> str:
+    """How a question of this mode is asked: `"cmv"`, `"tfv"` or `"yesno"`."""
+    return "tfv" if mode == "tfv_fallback" else mode
+
+
 def too_long(
-    error: ContextLengthError, prompt: Prompt, examples: list[Exemplar]
+    error: ContextLengthError, request: GenRequest, examples: list[Exemplar]
 ) -> ContextLengthError:
-    """The same error, with how many exemplars would about fit."""
-    spare = error.limit * len(prompt_text(prompt)) / max(1, error.prompt_tokens)
-    spare -= len(prompt_text(prompt))
+    """The same error, with about how many exemplars would fit, where its sizes are known."""
+    if not (error.limit and error.prompt_tokens and examples):
+        return error
+    per_token = len(prompt_text(request.prompt)) / error.prompt_tokens
+    spare = (error.limit - request.max_new_tokens - error.prompt_tokens) * per_token
     fit = len(examples)
     while fit and spare < 0:
         fit -= 1
-        spare += sum(map(len, examples[fit]))
+        spare += sum(map(len, examples[fit])) + len("Q: \nA: \n\n")
     return ContextLengthError(
-        f"{error}. Of {len(examples)} exemplars about {max(0, fit - 1)} would fit: set shots",
+        f"{error}. Of {len(examples)} exemplars about {fit} would fit: set shots",
         error.prompt_tokens, error.limit, error.request,
     )  # fmt: skip
 

@@ -13,6 +13,7 @@ from workbench.models import load
 from workbench.papers.self_verification import Settings, preflight
 from workbench.papers.self_verification.decision import Verified
 from workbench.papers.self_verification.extract import same
+from workbench.paths import EMBEDDED
 from workbench.problems import Problem, read_problems
 
 TINY_PROBLEMS = 120
@@ -43,7 +44,7 @@ def model(preset: str, model_id: str, served_model: str = "") -> Completer:
         server = Endpoint(model_id, served_model)
         server.check([])
         return server
-    if preset == "tiny":
+    if model_id in ("", *EMBEDDED):
         # So small a model gains nothing from a second thread, and loses much on a busy machine.
         torch.set_num_threads(1)
     return load(model_id or "sums")

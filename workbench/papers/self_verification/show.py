@@ -4,7 +4,6 @@ import html
 from collections.abc import Sequence
 from typing import Any
 
-from workbench.papers.self_verification.conditions import mask
 from workbench.papers.self_verification.decision import Verified
 from workbench.papers.self_verification.extract import same
 
@@ -43,17 +42,15 @@ def forward_rows(one: Verified) -> list[dict[str, Any]]:
 def backward_rows(one: Verified) -> list[dict[str, Any]]:
     """Stages 2 to 4: each candidate's conclusion, each masked statement, a reply, its hits."""
     out = []
-    for candidate, sentence, hits, replies in zip(
-        one.candidates, one.conclusions, one.hits, one.replies, strict=True
+    for c, (candidate, hits, replies) in enumerate(
+        zip(one.candidates, one.hits, one.replies, strict=True)
     ):
         for r, samples in enumerate(hits):
             masked = one.conditions and one.mode == "cmv"
-            seen = masked and one.conditions[r].visible
-            stated = mask(one.stated, one.conditions[r]) if seen else one.stated
             out.append(
                 {
                     "candidate": candidate,
-                    "statement put to the model": f"{stated} {sentence}",
+                    "question put to the model": one.asked[c][r],
                     "masked value": one.conditions[r].value if masked else "–",
                     "first reply": replies[r][0].strip(),
                     "hits": f"{sum(samples)} of {len(samples)}",
@@ -74,12 +71,8 @@ def hit_rates(one: Verified) -> tuple[list[list[float]], list[str], list[str]]:
 
 
 def telling(found: Sequence[Verified]) -> Verified:
-    """A question worth showing: contested, first answer wrong, chosen right; else any contested.
-
-    Raises `ValueError` where no question was contested.
-    """
-    contested = [v for v in found if v.hits]
-    if not contested:
-        raise ValueError("every question's samples agree; nothing was verified (raise temperature)")
-    good = [v for v in contested if v.correct and not same(v.answers[0], v.problem.answer)]
-    return max(good or contested, key=lambda v: (len(v.conditions), len(v.candidates)))
+    """A question worth showing: verified, first answer wrong, chosen right; else any verified; else
+    any."""
+    checked = [v for v in found if v.hits]
+    good = [v for v in checked if v.correct and not same(v.answers[0], v.problem.answer)]
+    return max(good or checked or found, key=lambda v: (len(v.conditions), len(v.candidates)))

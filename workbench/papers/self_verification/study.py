@@ -4,8 +4,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
-
 from workbench.generation import Completer
 from workbench.papers.self_verification import Settings
 from workbench.papers.self_verification.decision import Verified, decide, majority
@@ -19,10 +17,10 @@ from workbench.store import SampleStore
 class Study:
     """One seed's problems solved every way. `right[method]`: 0/1 a problem (`random`: a share).
 
-    `tokens[method]`: generated tokens a problem, mean; prompts are not counted. `pool`: forward
-    samples, as many as the costliest method needs; `verified`: SV on the first k of them;
-    `reranked`: SV on the two most frequent answers of the first `sc`. `matched`: samples of
-    self-consistency that cost at least what SV did.
+    `tokens[method]`: generated tokens a problem; prompts are not counted. `pool`: forward samples,
+    as many as the costliest method needs; `verified`: SV on the first k of them; `reranked`: SV on
+    the two most frequent answers of the first `sc`. `matched`: samples of self-consistency that
+    cost at least what SV did, over all problems.
     """
 
     settings: Settings
@@ -31,7 +29,7 @@ class Study:
     reranked: list[Verified]
     matched: int
     right: dict[str, list[float]]
-    tokens: dict[str, float]
+    tokens: dict[str, list[float]]
 
 
 def run(
@@ -45,14 +43,16 @@ def run(
         raise ValueError("no problems to solve")
     greedy = solve(model, problems, settings, store, n=1, temperature=0.0)
     verified = self_verify(model, problems, settings, store=store)
-    spent = sum(sum(v.tokens.values()) for v in verified)
+    spent = [float(sum(v.tokens.values())) for v in verified]
     forward = sum(v.tokens["forward"] for v in verified)
-    n = max(settings.k, settings.sc, round(settings.k * spent / max(1, forward)))
-    pool, reach = _pool(model, problems, settings, store, n)
-    while reach[-1] < spent and settings.t_forward > 0:
+    n = max(settings.k, settings.sc, round(settings.k * sum(spent) / max(1, forward)))
+    pool = solve(model, problems, settings, store, n=n)
+    while sum(reach(pool, n)) < sum(spent) and settings.t_forward > 0:
         n += max(1, n // 10)
-        pool, reach = _pool(model, problems, settings, store, n)
-    matched = min(len(reach), max(settings.k, int(np.searchsorted(reach, spent)) + 1))
+        pool = solve(model, problems, settings, store, n=n)
+    drawn = len(pool[0].sample_tokens)
+    sizes = range(min(settings.k, drawn), drawn + 1)
+    matched = next((k for k in sizes if sum(reach(pool, k)) >= sum(spent)), drawn)
     two = [majority(v.answers[: settings.sc], 2) for v in pool]
     plain = replace(settings, early_stop=False)
     reranked = self_verify(model, problems, plain, candidates=two, store=store)
@@ -66,24 +66,21 @@ def run(
         "sc_sv": [float(v.correct) for v in reranked],
         "pass": [float(share_right(v) > 0) for v in verified],
     }
-    sc = reach[min(settings.sc, len(reach)) - 1]
+    sc = reach(pool, settings.sc)
+    again = [float(sum(v.tokens.values())) for v in reranked]
     tokens = {
-        "greedy": sum(v.tokens["forward"] for v in greedy),
+        "greedy": reach(greedy, 1),
         "sc": sc,
-        "sc_matched": reach[matched - 1],
+        "sc_matched": reach(pool, matched),
         "sv": spent,
-        "sc_sv": sc + sum(sum(v.tokens.values()) for v in reranked),
+        "sc_sv": [a + b for a, b in zip(sc, again, strict=True)],
     }
-    tokens = {name: float(count) / len(problems) for name, count in tokens.items()}
     return Study(settings, pool, verified, reranked, matched, right, tokens)
 
 
-def _pool(
-    model: Completer, problems: Sequence[Problem], settings: Settings, store: SampleStore, n: int
-) -> tuple[list[Verified], np.ndarray]:
-    """`n` forward samples a problem, and the tokens that the first 1, 2, … of each add up to."""
-    pool = solve(model, problems, settings, store, n=n)
-    return pool, np.asarray([v.sample_tokens for v in pool]).sum(0).cumsum()
+def reach(pool: Sequence[Verified], n: int) -> list[float]:
+    """Tokens of the first `n` forward samples of every problem."""
+    return [float(sum(v.sample_tokens[:n])) for v in pool]
 
 
 def voted(pool: Sequence[Verified], n: int) -> list[float]:

@@ -92,7 +92,7 @@ def solve(
     try:
         results = complete(model, requests, store=store)
     except ContextLengthError as error:
-        raise words.too_long(error, requests[error.request].prompt, shown) from error
+        raise words.too_long(error, requests[error.request], shown) from error
     out = []
     for problem, result in zip(problems, results, strict=True):
         answers = [extract(t, problem.kind, style=settings.extraction) for t in result.texts]
@@ -106,7 +106,7 @@ def solve(
 def conclude(
     model: Completer, found: Sequence[Verified], settings: Settings, store: SampleStore | None
 ) -> None:
-    """Fill in `stated`, `mode` and each candidate's declarative sentence (§2.2).
+    """Fill in `stated` and each candidate's declarative sentence (§2.2).
 
     The model rewrites the first candidate; the others take its place in that sentence. Where it
     does not occur there, each is rewritten; where that fails, too, question and answer stand
@@ -179,14 +179,15 @@ def swap(sentence: str, old: str, new: str) -> str | None:
 def check(
     model: Completer, found: Sequence[Verified], settings: Settings, store: SampleStore | None
 ) -> None:
-    """Backward verification (§2.3): fill in `mode`, `conditions`, `hits` and `replies`."""
+    """Backward verification (§2.3): fill in `mode`, `conditions`, `asked`, `hits`, `replies`."""
     asked: list[tuple[Verified, int, int, GenRequest]] = []
     for one in found:
         for c, r, request in _questions(one, settings):
             asked.append((one, c, r, request))
         width = max(1, len(one.conditions))
-        one.hits = [[[] for _ in range(width)] for _ in one.candidates]
-        one.replies = [[[] for _ in range(width)] for _ in one.candidates]
+        one.hits, one.replies, one.reply_tokens = (
+            [[[] for _ in range(width)] for _ in one.candidates] for _ in range(3)
+        )
         one.tokens["backward"] = 0
     total = 1 if settings.t_backward == 0 else settings.p
     if total < settings.p:
@@ -195,11 +196,17 @@ def check(
     for done in range(0, total, step):
         upto = min(total, done + step)
         open_ = [x for x in asked if not (settings.early_stop and settled(x[0].hits, total))]
-        results = complete(model, [replace(x[3], n=upto) for x in open_], store=store)
+        requests = [replace(x[3], n=upto) for x in open_]
+        try:
+            results = complete(model, requests, store=store)
+        except ContextLengthError as error:
+            shown = _shown(open_[error.request][0], settings)
+            raise words.too_long(error, requests[error.request], shown) from error
         for (one, c, r, _), result in zip(open_, results, strict=True):
             for sample in result.samples[done:]:
                 one.hits[c][r].append(_hit(one, r, sample.text, settings))
                 one.replies[c][r].append(sample.text)
+                one.reply_tokens[c][r].append(sample.n_tokens)
                 one.tokens["backward"] += sample.n_tokens
 
 
@@ -222,17 +229,17 @@ def _questions(one: Verified, settings: Settings) -> list[tuple[int, int, GenReq
         elif settings.conditions == "random" and masked:
             masked = [random.Random(f"{settings.seed}/{problem.id}").choice(masked)]
     one.mode = kind if masked or kind != "cmv" else "tfv_fallback"
-    asks = "tfv" if one.mode == "tfv_fallback" else kind
     one.conditions = [c for c, _ in masked]
     contexts = [text for _, text in masked] or [one.stated or problem.question]
-    shown = words.exemplars(
-        problem.dataset, asks, shots=settings.shots, seed=settings.seed,
-        equations=settings.equation_style,
-    )  # fmt: skip
+    asks = words.asks(one.mode)
+    one.asked = [
+        [words.statement_of(context, conclusion, asks) for context in contexts]
+        for conclusion in one.conclusions
+    ]
+    shown = _shown(one, settings)
     out = []
-    for c, conclusion in enumerate(one.conclusions):
-        for r, context in enumerate(contexts):
-            text = words.statement_of(context, conclusion, asks)
+    for c, texts in enumerate(one.asked):
+        for r, text in enumerate(texts):
             request = GenRequest(
                 words.ask(text, shown, settings.chat), settings.p or 1, settings.max_new_tokens,
                 settings.t_backward, stop=() if settings.chat else ("\n\n",),
@@ -242,8 +249,15 @@ def _questions(one: Verified, settings: Settings) -> list[tuple[int, int, GenReq
     return out
 
 
+def _shown(one: Verified, settings: Settings) -> list[words.Exemplar]:
+    return words.exemplars(
+        one.problem.dataset, words.asks(one.mode), shots=settings.shots, seed=settings.seed,
+        equations=settings.equation_style,
+    )  # fmt: skip
+
+
 def _hit(one: Verified, condition: int, text: str, settings: Settings) -> int:
-    kind = "tfv" if one.mode == "tfv_fallback" else one.mode
+    kind = words.asks(one.mode)
     reply = extract(text, words.REPLIES[kind], style=settings.extraction)
     if kind == "cmv":
         return int(same(reply, one.conditions[condition].value))
