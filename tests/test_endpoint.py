@@ -260,6 +260,17 @@ def test_tokens_of_several_samples_add_up(script, tokens):
     assert counts == sorted(counts)
 
 
+def test_a_server_that_counts_no_tokens_is_taken_at_four_characters_each(script, caplog):
+    """Equal cost would otherwise be zero cost."""
+
+    def answer(call):
+        return 200, {"choices": [{"index": 0, "text": "x" * 79, "finish_reason": "stop"}]}, {}
+
+    (sample,) = drawn(Endpoint(script(answer).url), [GenRequest("Hello")]).values()
+    assert sample.n_tokens == 20
+    assert any("counts no tokens" in warning for warning in warnings(caplog))
+
+
 @pytest.mark.parametrize("kept", [False, True], ids=["stop excluded", "stop included"])
 def test_a_stop_in_opening_white_space_does_not_count(script, kept):
     """The server stops at the newline that the completion opens with; it is asked once more."""

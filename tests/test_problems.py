@@ -291,8 +291,8 @@ MINIATURES = {
 }  # fmt: skip
 
 
-def test_the_sets_are_those_of_the_paper():
-    assert list(DATASETS) == NAMES
+def test_the_sets_are_those_of_the_paper_and_the_embedded_sums():
+    assert list(DATASETS) == ["sums", *NAMES]
     assert set(MINIATURES) == set(NAMES)
 
 
@@ -655,3 +655,12 @@ def test_an_unreachable_hub_says_what_to_do(monkeypatch, failure):
 def test_the_real_client_offline():
     with pytest.raises(DatasetError, match="tau/commonsense_qa cannot be read from the hub"):
         read_problems("commonsensqa")
+
+
+def test_the_embedded_sums_are_read_by_default():
+    found = read_problems("sums")
+    assert len(found) == 630
+    assert len({p.text for p in found}) == 630
+    for problem in found[:20]:
+        assert problem.question.startswith("How many")
+        assert problem.answer.isdigit()

@@ -262,10 +262,11 @@ def _read(answer: dict[str, Any], most: int) -> Choices:
         raise TypeError("no texts")
     usage = answer.get("usage") or {}
     sizes = [len(text) + 1 for text in texts]
-    total = int(usage.get("completion_tokens") or 0)
-    if not total:
+    if usage.get("completion_tokens") is None:
         log.warning("the server counts no tokens; taking four characters for one")
         total = max(len(texts), sum(sizes) // 4)
+    else:
+        total = int(usage["completion_tokens"])
     # By length of text; each share is a difference of rounded sums, so that they add up.
     ends = [round(total * sum(sizes[:i]) / sum(sizes)) for i in range(len(sizes) + 1)]
     read = []
