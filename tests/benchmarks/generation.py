@@ -73,8 +73,8 @@ def prefix_reuse(name: str) -> dict[str, float]:
     prompts, n, new = SIZES[name]
     hf = timing.make(name)
     hf.config.max_position_embeddings = 2048
-    hf.generation_config.eos_token_id = None
     model = wb.load(hf, timing.tokenizer())
+    hf.generation_config.eos_token_id = model.tokenizer.eos_token_id
     words = timing.prompts(1, 1)[0].split()
     text = " ".join(words[i % len(words)] for i in range(PREFIX))
     tails = timing.prompts(prompts, seed=2)
