@@ -5,8 +5,11 @@ import logging
 import sqlite3
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock
 
 from workbench.completions import REQUEST_FIELDS, SCHEMA, Sample, canonical, sample_key, sha
 from workbench.errors import StoreError
@@ -50,22 +53,27 @@ class SampleStore:
         try:
             if self.path:
                 self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._db = sqlite3.connect(self.path or ":memory:", timeout=60)
-            # Damaged bytes must be readable to be found and dropped.
-            self._db.text_factory = lambda text: text.decode("utf-8", "surrogateescape")
-            schema = self._schema()
-            if schema not in (None, SCHEMA):
-                raise StoreError(
-                    f"{self.path} holds samples of schema {schema}, this version writes {SCHEMA}: "
-                    "start a new file, or export and import it with the version that wrote it"
-                )
-            self._db.execute("PRAGMA journal_mode=WAL")
-            self._db.execute("PRAGMA synchronous=NORMAL")
-            self._db.executescript(_TABLES)
+            # Making a file WAL takes it whole, and SQLite does not wait for that.
+            with FileLock(f"{self.path}.lock", timeout=60) if self.path else nullcontext():
+                self._open()
         except (sqlite3.Error, OSError) as error:
             raise StoreError(
                 f"{self.path} cannot be used as a store of samples: {error}"
             ) from error
+
+    def _open(self) -> None:
+        self._db = sqlite3.connect(self.path or ":memory:", timeout=60)
+        # Damaged bytes must be readable to be found and dropped.
+        self._db.text_factory = lambda text: text.decode("utf-8", "surrogateescape")
+        schema = self._schema()
+        if schema not in (None, SCHEMA):
+            raise StoreError(
+                f"{self.path} holds samples of schema {schema}, this version writes {SCHEMA}: "
+                "start a new file, or export and import it with the version that wrote it"
+            )
+        self._db.execute("PRAGMA journal_mode=WAL")
+        self._db.execute("PRAGMA synchronous=NORMAL")
+        self._db.executescript(_TABLES)
 
     def _schema(self) -> int | None:
         """Schema of the file, None where it is new; `StoreError` for another program's file."""
