@@ -34,6 +34,7 @@ _HOME = {
     "last": "prompts",
     "load": "models",
     "load_data": "data",
+    "option_logprobs": "choices",
     "record": "runs.results",
     "response": "prompts",
     "save_checkpoint": "checkpoints",

@@ -73,6 +73,18 @@ class Decoder:
                 logits = self._whole(live) if slow else self._step(chosen, live)
         return self._samples()
 
+    @torch.inference_mode()
+    def next_logits(self, slow: bool = False) -> torch.Tensor:
+        """float32 `[row, vocab]` after each prompt, one row a request; nothing is decoded."""
+        live = torch.arange(len(self.batch.rows))
+        # What is not continued needs a cache only to share a beginning.
+        whole = slow or not any(self.batch.shared)
+        with ExitStack() as context:
+            context.callback(setattr, self.model, "in_flight", None)
+            logits = self._whole(live) if whole else self._prompts(context)[0]
+            self._finite(logits, live)
+        return logits
+
     def _took(
         self, chosen: torch.Tensor, live: torch.Tensor, watch: StopWatch, ends: frozenset[int]
     ) -> torch.Tensor:
@@ -92,10 +104,11 @@ class Decoder:
                 self.reason[row] = self.reason[row] or "length"
         return torch.tensor([not self.reason[row] for row in live.tolist()])
 
-    def _prefill(self, context: ExitStack) -> torch.Tensor:
-        """Shared beginnings once each, then the rest of every prompt once, then one row a sample.
+    def _prompts(self, context: ExitStack) -> tuple[torch.Tensor, torch.Tensor, list[int]]:
+        """Shared beginnings once each, then the rest of every prompt once.
 
-        Layout of a row: pad, beginning, pad, rest, decoded tokens; positions count real tokens.
+        Layout of a row: pad, beginning, pad, rest; positions count real tokens. Returns logits
+        float32 `[prompt, vocab]`, the mask int64 `[prompt, width]`, first response columns.
         """
         which = self.batch.requests
         beginnings: dict[tuple[int, ...], int] = {}
@@ -122,7 +135,12 @@ class Decoder:
         # Column of the first response token; only steering through hooks asks for it.
         ends = [mask.shape[1] - len(self.encoded[i].ids) + self.encoded[i].start for i in which]
         self.model.in_flight = InFlight(torch.tensor(which), self.total, torch.tensor(ends))
-        logits = self._forward(tail, mask, _positions(mask)[:, -tail.shape[1] :])
+        return self._forward(tail, mask, _positions(mask)[:, -tail.shape[1] :]), mask, ends
+
+    def _prefill(self, context: ExitStack) -> torch.Tensor:
+        """All prompts, then one row a sample, with room for the decoded tokens."""
+        logits, mask, ends = self._prompts(context)
+        which = self.batch.requests
         place = {i: k for k, i in enumerate(which)}
         repeat = torch.tensor([place[row.request] for row in self.batch.rows])
         self.starts = torch.tensor(ends)[repeat]

@@ -1,10 +1,10 @@
-"""LocalBackend: what a local model completes, planned into batches that fit its memory."""
+"""LocalBackend: what a local model completes or scores, in batches that fit its memory."""
 
 import hashlib
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache, partial
-from typing import Any
+from typing import Any, TypeVar
 
 import psutil
 import torch
@@ -15,13 +15,14 @@ from workbench.decoding import Decoder, end_tokens
 from workbench.errors import ContextLengthError
 from workbench.forwards import GPU_TOKENS, out_of_memory, rope_limit
 from workbench.models import Model
-from workbench.prompts import Encoded, encode_all
+from workbench.prompts import Encoded, Prompt, encode_all
 
 log = logging.getLogger(__name__)
 
 CPU_ROWS, GPU_ROWS = 512, 1024
 _CPU_PREFILL = 8192
 _FREE_SHARE = 0.6
+T = TypeVar("T")
 
 
 class LocalBackend:
@@ -107,7 +108,31 @@ class LocalBackend:
                     here = Batch(
                         rows, tuple(kept[i] for i in dict.fromkeys(r.request for r in rows))
                     )
-                    yield from self._fitted(here, requests, encoded, slow)
+                    run = partial(Decoder.run, slow=slow)
+                    for drawn in self._fitted(here, requests, encoded, run):
+                        yield [(row.request, row.index, sample) for row, sample in drawn]
+
+    def score(
+        self, prompts: Sequence[Prompt], encoded: Sequence[Encoded], ids: torch.Tensor
+    ) -> Iterator[tuple[list[int], torch.Tensor]]:
+        """Yield (prompts' places, log-probabilities float32 `[place, id]`) batch by batch.
+
+        `ids`: int64 `[prompt, id]`, next tokens to score after each prompt; the log-probabilities
+        are over the whole vocabulary. Every prompt is computed once and nothing is decoded.
+
+        Raises as `draw`.
+        """
+        requests = [GenRequest(p, max_new_tokens=1) for p in prompts]
+
+        def gathered(decoder: Decoder, slow: bool) -> torch.Tensor:
+            logits = decoder.next_logits(slow)
+            mine = ids[[row.request for row in decoder.batch.rows]].to(logits.device)
+            return (logits.gather(1, mine) - logits.logsumexp(1, keepdim=True)).cpu()
+
+        for batch, slow in self._batches(requests, encoded, list(range(len(requests)))):
+            work = partial(gathered, slow=slow)
+            for scored in self._fitted(batch, requests, encoded, work):
+                yield [row.request for row, _ in scored], torch.stack([x for _, x in scored])
 
     def _encode(self, requests: Sequence[GenRequest]) -> list[Encoded]:
         """Token ids, remembered from `check` for `draw`."""
@@ -174,14 +199,21 @@ class LocalBackend:
         return max(1, self.budget_bytes // self._per_token())
 
     def _fitted(
-        self, batch: Batch, requests: Sequence[GenRequest], encoded: Sequence[Encoded], slow: bool
-    ) -> Iterator[list[Drawn]]:
-        """The batch's samples; in halves where memory runs out, or did for as many tokens."""
+        self,
+        batch: Batch,
+        requests: Sequence[GenRequest],
+        encoded: Sequence[Encoded],
+        work: Callable[[Decoder], Sequence[T] | torch.Tensor],
+    ) -> Iterator[list[tuple[Row, T]]]:
+        """Each row with what `work` makes of it.
+
+        In halves where memory runs out, or did for as many tokens.
+        """
         count = len(batch.rows)
         tokens = count * _width(batch, requests, encoded)
         if count == 1 or tokens <= self._token_budget():
             try:
-                decoded = Decoder(self.model, batch, requests, encoded).run(slow)
+                done = work(Decoder(self.model, batch, requests, encoded))
             except RuntimeError as error:
                 if not out_of_memory(error):
                     raise
@@ -191,7 +223,7 @@ class LocalBackend:
                         "for fewer tokens, shorten the prompt or use a smaller dtype"
                     ) from error
             else:
-                yield [(r.request, r.index, s) for r, s in zip(batch.rows, decoded, strict=True)]
+                yield list(zip(batch.rows, done, strict=True))
                 return
             log.warning("out of memory with %d rows; going on with half", count)
             self.budget_bytes = tokens // 2 * self._per_token()
@@ -200,7 +232,7 @@ class LocalBackend:
         kept = dict(zip(batch.requests, batch.shared, strict=True))
         for rows in (batch.rows[: count // 2], batch.rows[count // 2 :]):
             shared = tuple(kept[i] for i in dict.fromkeys(r.request for r in rows))
-            yield from self._fitted(Batch(rows, shared), requests, encoded, slow)
+            yield from self._fitted(Batch(rows, shared), requests, encoded, work)
 
 
 def _width(batch: Batch, requests: Sequence[GenRequest], encoded: Sequence[Encoded]) -> int:
