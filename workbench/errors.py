@@ -13,6 +13,10 @@ class DatasetError(WorkbenchError):
     """A dataset row is unusable; the message carries the row number."""
 
 
+class ItemKeyError(DatasetError):
+    """A questionnaire's key is unusable; the rows are named."""
+
+
 class DirectionError(WorkbenchError):
     """A direction is malformed or does not fit the model; both sizes are named."""
 

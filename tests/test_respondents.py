@@ -1,0 +1,258 @@
+"""Answers: which way they are scored, what is kept of people, who is left out, what is refused."""
+
+import csv
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from datasets import Dataset
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from workbench.errors import DatasetError
+from workbench.inventories import Inventory, Item, read_inventory
+from workbench.respondents import detect_keying, read_respondents, reverse
+
+ROOT = Path(__file__).resolve().parents[2]
+PAPI = Path(os.environ.get("WORKBENCH_SHARED", ROOT / "shared")) / "data" / "papi"
+released = pytest.mark.skipif(not PAPI.is_dir(), reason=f"no released answers at {PAPI}")
+SURVEY = read_inventory()
+IDS = [i.id for i in SURVEY.items]
+
+
+def people(count=40, seed=0):
+    """Raw answers of a one-factor-per-trait population, independent of the embedded one."""
+    rng = np.random.default_rng(seed)
+    trait = rng.normal(size=(count, 5))[:, SURVEY.trait_of(range(80))]
+    return (
+        np.rint(3 + SURVEY.sign * trait + 0.5 * rng.normal(size=trait.shape)).clip(1, 5).astype(int)
+    )
+
+
+def rows_of(values, **more):
+    return [{"case": n, **more, **dict(zip(IDS, v, strict=True))}
+            for n, v in enumerate(values.tolist())]  # fmt: skip
+
+
+def stored(tmp_path, rows, name="answers.json"):
+    path = tmp_path / name
+    path.write_text(json.dumps(rows), encoding="utf-8")
+    return path
+
+
+@released
+def test_the_released_answers_are_reverse_scored_and_turned():
+    inventory = read_inventory(PAPI)
+    file = PAPI / "subjects_50.json"
+    raw, kept = (read_respondents(file, inventory, targets=t) for t in ("raw", "released"))
+    assert raw.keying.verdict == "reverse-scored"
+    assert raw.keying.correlation == pytest.approx(0.42, abs=0.02)
+    assert raw.keying.positive > 0.97
+    assert detect_keying(raw.values, inventory).correlation < -0.3
+    stored_values = [[r[i.id] for i in inventory.items] for r in json.loads(file.read_text())]
+    assert kept.values.tolist() == stored_values
+    for item, a, b in zip(inventory.items, raw.values.T, kept.values.T, strict=True):
+        assert np.array_equal(a, b if item.sign > 0 else np.where(b > 0, 6 - b, 0))
+
+
+@released
+def test_alpha_of_every_domain_tells_the_same():
+    """Cronbach's alpha is high as stored and collapses when reversed once more (§5, trap 1)."""
+    inventory = read_inventory(PAPI)
+    kept = read_respondents(PAPI / "subjects_50.json", inventory, targets="released").values
+    turned = reverse(kept, inventory)
+    trait = inventory.trait_of(range(300))
+    for t in range(5):
+        alphas = []
+        for values in (kept, turned):
+            x = values[:, trait == t].astype(float)
+            n = x.shape[1]
+            alphas.append(n / (n - 1) * (1 - x.var(0, ddof=1).sum() / x.sum(1).var(ddof=1)))
+        assert alphas[0] > 0.92
+        assert alphas[1] < 0.8
+
+
+@given(arrays(np.int8, (7, 80), elements=st.integers(0, 5)))
+def test_reversing_twice_is_nothing_and_missing_stays(values):
+    once = reverse(values, SURVEY)
+    assert np.array_equal(reverse(once, SURVEY), values)
+    assert np.array_equal(once == 0, values == 0)
+    assert np.array_equal(once[:, SURVEY.sign > 0], values[:, SURVEY.sign > 0])
+
+
+def test_both_conventions_are_detected_and_end_in_the_same_matrix(tmp_path):
+    raw = people()
+    turned = reverse(raw, SURVEY)
+    found = [read_respondents(stored(tmp_path, rows_of(v)), SURVEY) for v in (raw, turned)]
+    assert [r.keying.verdict for r in found] == ["raw", "reverse-scored"]
+    assert np.array_equal(found[0].values, raw)
+    assert np.array_equal(found[1].values, raw)
+    assert found[0].keying.correlation == pytest.approx(-found[1].keying.correlation)
+    # By hand, from the definition: every facet has four pairs of opposite statements.
+    pairs = [np.corrcoef(raw[:, a], raw[:, b])[0, 1] for a in range(80) for b in range(a)
+             if SURVEY.items[a].facet == SURVEY.items[b].facet
+             and SURVEY.items[a].sign != SURVEY.items[b].sign]  # fmt: skip
+    assert found[0].keying.pairs == len(pairs) == 80
+    assert found[0].keying.correlation == pytest.approx(np.mean(pairs))
+
+
+def test_what_cannot_be_decided_has_to_be_stated(tmp_path):
+    noise = np.random.default_rng(0).integers(1, 6, (60, 80))
+    for values in (people(10), noise):
+        path = stored(tmp_path, rows_of(values))
+        with pytest.raises(DatasetError, match=r"80 pairs.*keyed='raw' or keyed='reverse-scored'"):
+            read_respondents(path, SURVEY)
+        assert read_respondents(path, SURVEY, keyed="raw").values.tolist() == values.tolist()
+        turned = read_respondents(path, SURVEY, keyed="reverse-scored")
+        assert np.array_equal(turned.values, reverse(values, SURVEY))
+        assert turned.keying.stated
+    one_sign = Inventory("x", tuple(Item(f"q{n}", f"t{n}", "A", "f", 1, "train") for n in range(9)))
+    with pytest.raises(DatasetError, match="0 pairs"):
+        detect_keying(people()[:, :9], one_sign)
+
+
+def test_a_statement_that_the_data_contradict(tmp_path):
+    path = stored(tmp_path, rows_of(people()))
+    with pytest.raises(DatasetError, match=r"contradicts the data.*correlate -0\.\d\d"):
+        read_respondents(path, SURVEY, keyed="reverse-scored")
+    insisted = read_respondents(path, SURVEY, keyed="reverse-scored", trust_keyed=True)
+    assert np.array_equal(insisted.values, reverse(people(), SURVEY))
+
+
+@pytest.mark.parametrize("value", [6, -1, 3.5, "often", True, [3], "nan"])
+def test_a_value_that_is_no_answer_names_subject_and_item(tmp_path, value):
+    rows = rows_of(people())
+    rows[3][IDS[5]] = value
+    with pytest.raises(DatasetError, match=f"subject 3, item {IDS[5]}: .* from 0 .missing. to 5"):
+        read_respondents(stored(tmp_path, rows), SURVEY)
+
+
+@pytest.mark.parametrize("blank", [None, "", "  ", 0, "0", 0.0])
+def test_blanks_are_missing(tmp_path, blank):
+    rows = rows_of(people())
+    rows[3][IDS[5]] = blank
+    found = read_respondents(stored(tmp_path, rows), SURVEY)
+    assert found.values[3, 5] == 0
+    assert (found.values == 0).sum() == 1
+
+
+def test_items_that_are_unknown_or_absent(tmp_path):
+    rows = rows_of(people())
+    rows[2]["A99"] = 3
+    with pytest.raises(DatasetError, match="subject 2: unknown items A99"):
+        read_respondents(stored(tmp_path, rows), SURVEY)
+    rows = rows_of(people())
+    del rows[1]["C3"], rows[1]["O16"]
+    with pytest.raises(DatasetError, match="subject 1 has 78 of 80 items; absent: C3, O16"):
+        read_respondents(stored(tmp_path, rows), SURVEY)
+
+
+def test_nothing_personal_is_kept(tmp_path):
+    rows = rows_of(people(), sex=2, age=14, country="Atlantis", date=12, minute=59)
+    found = read_respondents(stored(tmp_path, rows), SURVEY)
+    assert "Atlantis" not in repr(found)
+    assert found.values.shape == (40, 80)
+    assert set(vars(found)) == {
+        "inventory", "values", "ids", "targets", "keying", "traits", "dropped",
+    }  # fmt: skip
+
+
+def test_who_is_left_out_and_why(tmp_path, caplog):
+    values = people(30)
+    train = SURVEY.split("train")
+    values[4, :17] = 0  # 21 %
+    values[7] = 4
+    values[9, train] = 3
+    values[9, train[:9]] = 5
+    values[11, :16] = 0  # 20 %: still in
+    found = read_respondents(stored(tmp_path, rows_of(values)), SURVEY)
+    reasons = dict(found.dropped)
+    assert set(reasons) == {"4", "7", "9"}
+    assert "21%" in reasons["4"]
+    assert reasons["7"] == "all answers are equal"
+    assert reasons["9"].startswith("9 train answers off the middle, 10 needed")
+    assert found.ids == tuple(str(n) for n in range(30) if n not in (4, 7, 9))
+    assert np.array_equal(found.values[found.ids.index("11")], values[11])
+    assert "3 of 30 subjects left out" in caplog.text
+    with pytest.raises(DatasetError, match="no usable subject; the first: all answers are equal"):
+        read_respondents(stored(tmp_path, rows_of(values[7:8])), SURVEY, keyed="raw")
+
+
+def test_every_format_gives_the_same_matrix(tmp_path):
+    rows = rows_of(people())
+    paths = [stored(tmp_path, rows)]
+    paths.append(tmp_path / "a.jsonl")
+    paths[-1].write_text("".join(json.dumps(r) + "\n\n" for r in rows), encoding="utf-8")
+    paths.append(tmp_path / "a.csv")
+    with paths[-1].open("w", newline="") as file:
+        lines = csv.DictWriter(file, list(rows[0]))
+        lines.writeheader()
+        lines.writerows(rows)
+    paths.append(tmp_path / "a.parquet")
+    Dataset.from_list(rows).to_parquet(str(paths[-1]))
+    (tmp_path / "folder").mkdir()
+    stored(tmp_path / "folder", rows, "Test-set.json")
+    paths.append(tmp_path / "folder")
+    for path in paths:
+        found = read_respondents(path, SURVEY)
+        assert np.array_equal(found.values, people()), path
+        assert found.values.dtype == np.int8
+        assert found.ids[:2] == ("0", "1")
+        assert len(read_respondents(path, SURVEY, limit=25)) == 25
+
+
+def test_the_embedded_people_and_their_traits():
+    found = read_respondents("auto", SURVEY)
+    assert len(found) == 128
+    assert found.keying.verdict == "raw"
+    assert not found.dropped
+    keyed = reverse(found.values, SURVEY).astype(float)
+    trait = SURVEY.trait_of(range(80))
+    for t in range(5):
+        assert np.corrcoef(keyed[:, trait == t].mean(1), found.traits[:, t])[0, 1] > 0.9
+    some = found.take([5, 2])
+    assert some.ids == (found.ids[5], found.ids[2])
+    assert np.array_equal(some.values, found.values[[5, 2]])
+    assert np.array_equal(some.traits, found.traits[[5, 2]])
+
+
+def test_files_and_hubs_that_are_not_there(tmp_path, monkeypatch):
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        read_respondents(tmp_path / "nowhere.json", SURVEY)
+    for text in ("{", '{"a": 1}', "[1, 2]"):
+        path = tmp_path / "bad.json"
+        path.write_text(text)
+        with pytest.raises(DatasetError, match=r"bad\.json"):
+            read_respondents(path, SURVEY)
+    path.write_text("[]")
+    with pytest.raises(DatasetError, match="no subjects"):
+        read_respondents(path, SURVEY)
+
+    def offline(*_, **__):
+        raise OSError("no route")
+
+    monkeypatch.setattr("datasets.load_dataset", offline)
+    with pytest.raises(DatasetError, match="cannot be read from the hub"):
+        read_respondents("WestlakeNLP/PAPI-300K", SURVEY)
+
+
+def test_hub_sets_are_read_by_item_names(monkeypatch):
+    asked = []
+
+    def hub(name, split):
+        asked.append((name, split))
+        return Dataset.from_list(rows_of(people(), age=30))
+
+    monkeypatch.setattr("datasets.load_dataset", hub)
+    found = read_respondents("WestlakeNLP/PAPI-300K", SURVEY, limit=40)
+    assert asked == [("WestlakeNLP/PAPI-300K", "train[:40]")]
+    assert np.array_equal(found.values, people())
+
+
+@pytest.mark.parametrize("wrong", [{"targets": "keyed"}, {"keyed": "yes"}])
+def test_unknown_conventions(wrong):
+    with pytest.raises(DatasetError, match="use "):
+        read_respondents("auto", SURVEY, **wrong)

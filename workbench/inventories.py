@@ -1,0 +1,224 @@
+"""Questionnaires: statements to be rated 1 to 5, each with its trait, facet and sign."""
+
+import csv
+import json
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from workbench.errors import DatasetError, ItemKeyError
+from workbench.paths import data_folder
+
+TRAITS = ("A", "C", "E", "N", "O")
+"""The big five, in the order of the paper's tables."""
+COLUMNS = ("id", "text", "trait", "facet", "sign", "split")
+_EMBEDDED = "survey.csv"
+_RELEASED = ("mpi_300.csv", "mpi_300_split.json", "mpi_120.csv")
+_SHOWN = 8
+
+
+@dataclass(frozen=True)
+class Item:
+    """One statement. `sign`: +1, or -1 where agreement means less of the trait. `split`: train
+    (what is known of a person) or test (what is to be predicted). `second`: the published wording
+    in the second person, where there is one."""
+
+    id: str
+    text: str
+    trait: str
+    facet: str
+    sign: int
+    split: str
+    second: str = ""
+
+
+@dataclass(frozen=True)
+class Inventory:
+    """Items in file order."""
+
+    name: str
+    items: tuple[Item, ...]
+
+    @cached_property
+    def traits(self) -> tuple[str, ...]:
+        """The traits, the big five first and in the paper's order."""
+        found = dict.fromkeys(i.trait for i in self.items)
+        return (*(t for t in TRAITS if t in found), *(t for t in found if t not in TRAITS))
+
+    def split(self, name: str) -> list[int]:
+        """Places of the train or test items, grouped by trait, then in file order (§2)."""
+        return [
+            place
+            for trait in self.traits
+            for place, item in enumerate(self.items)
+            if item.trait == trait and item.split == name
+        ]
+
+    @cached_property
+    def sign(self) -> np.ndarray:
+        """int8 `[item]`."""
+        return np.array([i.sign for i in self.items], np.int8)
+
+    def trait_of(self, places: Iterable[int]) -> np.ndarray:
+        """int `[place]`: each item's trait as an index into `traits`."""
+        return np.array([self.traits.index(self.items[p].trait) for p in places])
+
+
+def read_inventory(source: str | Path = "auto") -> Inventory:
+    """The embedded questionnaire (`"auto"`), or a file or folder.
+
+    A .csv with the columns id, text, trait, facet, sign (1 or -1), split (train or test) may hold
+    any inventory. A folder, or `mpi_300.csv`, is read as released for PAPI, together with
+    `mpi_300_split.json` and (for its wording) `mpi_120.csv` beside it. Its rows stand in the order
+    train_index, then test_index; these numbers name the items (i1..i300), as the answers do.
+    `IPIP-NEO-ItemKey.xls` needs the package xlrd.
+
+    Raises `FileNotFoundError`; `ItemKeyError`, listing rows (from 0), for ids or statements that
+    come twice, signs other than 1 and -1, unknown traits (released files), empty fields or splits.
+    """
+    path = data_folder() / _EMBEDDED if str(source) == "auto" else Path(source)
+    if path.is_dir():
+        path = path / _RELEASED[0]
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is no file; give a .csv, or a folder with {_RELEASED[0]}")
+    if path.suffix == ".xls":
+        return _checked(path.stem, _released(_xls_rows(path), path.parent), known=True)
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        rows = list(csv.DictReader(file))
+    columns = set(rows[0]) if rows else set()
+    if {"label_raw", "label_ocean", "key", "text"} <= columns:
+        return _checked("PAPI", _released(rows, path.parent), known=True)
+    if missing := [c for c in COLUMNS if c not in columns]:
+        raise ItemKeyError(f"{path}: no column {', '.join(missing)}; needed: {', '.join(COLUMNS)}")
+    return _checked(path.stem, rows, known=False)
+
+
+def worded(item: Item, wording: str) -> str:
+    """The statement as it stands after "You ": `"paper"` as it is, `"second"` in that person.
+
+    Second person: the published one where there is one, else by rule; no capital, no full stop.
+    Raises `ValueError` for another wording.
+    """
+    if wording == "paper":
+        return item.text
+    if wording != "second":
+        raise ValueError(f"wording {wording!r}; use 'second' or 'paper'")
+    return item.second or second_person(item.text)
+
+
+def second_person(text: str) -> str:
+    """`Am able to find my way.` becomes `are able to find your way`."""
+    text = text.strip().rstrip(".")
+    text = text[:1].lower() + text[1:]
+    for pattern, replacement in _PERSON:
+        text = pattern.sub(replacement, text)
+    return text
+
+
+_PERSON = [
+    (re.compile(rf"\b{a}\b"), b)
+    for a, b in (
+        ("I am", "you are"), ("I'm", "you're"), ("am", "are"), ("I was", "you were"),
+        ("I've", "you've"), ("I'd", "you'd"), ("I'll", "you'll"), ("myself", "yourself"),
+        ("mine", "yours"), ("my", "your"), ("me", "you"), ("I", "you"),
+    )
+]  # fmt: skip
+
+
+def _released(rows: list[dict[str, str]], folder: Path) -> list[dict[str, str]]:
+    """The released key's rows under our names."""
+    numbers = _numbers(folder / _RELEASED[1], len(rows))
+    wording = folder / _RELEASED[2]
+    second = {}
+    if wording.is_file():
+        with wording.open(encoding="utf-8-sig", newline="") as file:
+            # The first 120 rows of the long key, in its order.
+            second = dict(enumerate(r["text"] for r in csv.DictReader(file)))
+    return [
+        {
+            "id": f"i{number}", "text": row["text"], "trait": row["label_ocean"],
+            "facet": row["label_raw"], "sign": row["key"], "split": split,
+            "second": _lower(second.get(n, "")),
+        }
+        for n, (row, (number, split)) in enumerate(zip(rows, numbers, strict=True))
+    ]  # fmt: skip
+
+
+def _lower(text: str) -> str:
+    text = text.strip().rstrip(".")
+    return text[:1].lower() + text[1:]
+
+
+def _numbers(path: Path, count: int) -> list[tuple[int, str]]:
+    """(item number, split) of each row of the key."""
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is missing: it says which items are train and which test")
+    try:
+        read = json.loads(path.read_text(encoding="utf-8"))
+        both = [(int(i), name) for name in ("train", "test") for i in read[f"{name}_index"]]
+    except (json.JSONDecodeError, KeyError, TypeError, ValueError) as error:
+        raise ItemKeyError(f"{path}: no lists train_index and test_index of numbers") from error
+    times = Counter(number for number, _ in both)
+    bad = sorted(i for i, n in times.items() if n > 1 or not 1 <= i <= count)
+    if bad or len(both) != count:
+        raise ItemKeyError(
+            f"{path}: {len(both)} item numbers for {count} rows; twice, or not 1..{count}: "
+            f"{bad[:_SHOWN]}"
+        )
+    return both
+
+
+def _xls_rows(path: Path) -> list[dict[str, str]]:
+    try:
+        import xlrd
+    except ImportError as error:
+        raise DatasetError(
+            f"{path} is a legacy .xls file, which needs the package xlrd (pip install xlrd); "
+            f"{_RELEASED[0]} beside it holds the same key and needs nothing"
+        ) from error
+    sheet = xlrd.open_workbook(path).sheet_by_index(0)
+    head, *lines = (sheet.row_values(i) for i in range(sheet.nrows))
+    rows = [dict(zip((str(h).strip() for h in head), line, strict=True)) for line in lines]
+    return [
+        {
+            "text": str(r["Item"]), "label_raw": str(r["Facet"]),
+            "label_ocean": str(r["Key"])[:1], "key": str(r["Sign"])[:1] + "1",
+        }
+        for r in rows
+    ]  # fmt: skip
+
+
+def _checked(name: str, rows: list[dict[str, str]], known: bool) -> Inventory:
+    ids, said = (Counter(str(r[c]).strip() for r in rows) for c in ("id", "text"))
+    checks: dict[str, Callable[[dict[str, str]], bool]] = {
+        "empty id, text, trait or facet": lambda r: all(
+            str(r[c] or "").strip() for c in COLUMNS[:4]
+        ),
+        "id comes twice": lambda r: ids[str(r["id"]).strip()] == 1,
+        "statement comes twice": lambda r: said[str(r["text"]).strip()] == 1,
+        "sign is not 1 or -1": lambda r: str(r["sign"]).strip() in ("1", "+1", "-1"),
+        "split is not train or test": lambda r: r["split"] in ("train", "test"),
+        f"trait is none of {', '.join(TRAITS)}": lambda r: not known or r["trait"] in TRAITS,
+    }
+    for what, good in checks.items():
+        if bad := [n for n, row in enumerate(rows) if not good(row)]:
+            more = f" and {len(bad) - _SHOWN} more" if len(bad) > _SHOWN else ""
+            listed = ", ".join(f"{n} ({rows[n]['id']})" for n in bad[:_SHOWN])
+            raise ItemKeyError(f"{name}: {what} in rows {listed}{more}")
+    if not {"train", "test"} <= {r["split"] for r in rows}:
+        raise ItemKeyError(f"{name}: {len(rows)} items, but not both train and test items")
+    return Inventory(
+        name,
+        tuple(
+            Item(
+                str(r["id"]).strip(), str(r["text"]).strip(), r["trait"].strip(),
+                r["facet"].strip(), int(r["sign"]), r["split"], r.get("second", ""),
+            )
+            for r in rows
+        ),
+    )  # fmt: skip
