@@ -13,7 +13,18 @@ import workbench
 PACKAGE = Path(workbench.__file__).parent
 FLOORS = {
     0: ("errors", "paths", "hub"),
-    1: ("anatomy", "models", "data", "problems", "prompts", "checkpoints", "safelock", "shards"),
+    1: (
+        "anatomy",
+        "models",
+        "data",
+        "problems",
+        "prompts",
+        "checkpoints",
+        "safelock",
+        "shards",
+        "inventories",
+        "respondents",
+    ),
     2: (
         "forwards",
         "activations",
@@ -30,6 +41,7 @@ FLOORS = {
         "kvcache",
         "decoding",
         "local",
+        "choices",
         "refusals",
         "endpoint",
         "generation",
@@ -46,6 +58,7 @@ BESIDE = {
     ("hub", "errors"),
     ("models", "anatomy"),
     ("problems", "data"),
+    ("respondents", "inventories"),
     ("prompts", "models"),
     ("checkpoints", "models"),
     ("activations", "forwards"),
@@ -60,6 +73,7 @@ BESIDE = {
     ("endpoint", "refusals"),
     *(("decoding", x) for x in ("batching", "completions", "kvcache", "sampling", "stops")),
     *(("local", x) for x in ("batching", "completions", "decoding", "forwards")),
+    ("choices", "local"),
     *(("generation", x) for x in ("completions", "endpoint", "local", "store")),
 }
 WORKSHOP = "tiny"

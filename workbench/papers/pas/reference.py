@@ -1,0 +1,177 @@
+"""What can be predicted of a person without a model: the rows every table of PAS has to show."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from workbench.inventories import Inventory
+from workbench.respondents import Respondents, reverse
+
+RIDGE = 100.0
+"""Penalty on standardised answers."""
+_FOLDS = 10
+_MIN_PEOPLE = 20
+
+
+def trait_errors(wrong: np.ndarray, inventory: Inventory, split: str) -> np.ndarray:
+    """Mean of `wrong` `[..., item of the split]` per trait, `[..., trait]`; NaN is left out.
+
+    A trait none of whose items is there has error 0 (it cannot be wrong).
+    """
+    trait = inventory.trait_of(inventory.split(split))
+    out = np.zeros((*wrong.shape[:-1], len(inventory.traits)))
+    for t in range(len(inventory.traits)):
+        own = wrong[..., trait == t]
+        count = (~np.isnan(own)).sum(-1)
+        out[..., t] = np.nansum(own, -1) / np.maximum(count, 1)
+    return out
+
+
+def errors(predicted: np.ndarray, respondents: Respondents, masked: bool = True) -> np.ndarray:
+    """float `[subject, trait]`: mean |prediction − answer| over the trait's test items (§4).
+
+    predicted: float `[subject, test item]` in the order of `inventory.split("test")`, 0 or NaN for
+    none. `masked` leaves missing answers (and predictions) out; the released code scores a missing
+    answer as a target of 0.
+    """
+    answers = respondents.values[:, respondents.inventory.split("test")].astype(float)
+    predicted = np.asarray(predicted, float)
+    unknown = np.isnan(predicted) | (predicted == 0)
+    wrong = np.where(unknown | (masked & (answers == 0)), np.nan, np.abs(predicted - answers))
+    return trait_errors(wrong, respondents.inventory, "test")
+
+
+def score(error: np.ndarray) -> np.ndarray:
+    """Score (0..20, lower is better): the sum over traits of errors `[..., trait]`."""
+    return error.sum(-1)
+
+
+def reference_rows(respondents: Respondents, masked: bool = True) -> list[dict[str, Any]]:
+    """One row per predictor: `predictor`, an error per trait, `Score` (means over subjects)."""
+    rows = []
+    for name, predict in PREDICTORS.items():
+        predicted = predict(respondents)
+        if predicted is not None:
+            rows.append(_row(name, errors(predicted, respondents, masked), respondents))
+    best = np.min(
+        [errors(_constant(v)(respondents), respondents, masked).sum(1) for v in range(1, 6)], 0
+    )
+    rows.append(
+        {
+            "predictor": "best constant per subject (oracle)",
+            **dict.fromkeys(respondents.inventory.traits),
+            "Score": float(best.mean()),
+        }
+    )
+    return rows
+
+
+def misscored(respondents: Respondents, masked: bool = True) -> dict[str, Any]:
+    """The row of somebody who knows every trait mean and answers as a person would, raw, but is
+    scored against reverse-scored values, as the released code does (§5, trap 1)."""
+    raw, keyed = _both(respondents)
+    predicted = own_mean(raw, "trait")
+    target = Respondents(raw.inventory, keyed, raw.ids, "released", raw.keying)
+    return _row(
+        "own trait mean, answered raw, scored on released", errors(predicted, target, masked), raw
+    )
+
+
+def profile(respondents: Respondents) -> dict[str, np.ndarray]:
+    """Per subject: `used` train answers off the middle and missing, `lean` their mean sign (s̄)."""
+    train = respondents.values[:, respondents.inventory.split("train")].astype(int)
+    sign = np.where(train == 0, 0, np.sign(train - 3))
+    used = (sign != 0).sum(1)
+    return {"used": used, "lean": sign.sum(1) / np.maximum(used, 1)}
+
+
+def own_mean(respondents: Respondents, by: str) -> np.ndarray:
+    """float `[subject, test item]`: the mean of a subject's own train answers of the same `"trait"`
+    or `"facet"`, rounded, turned to each item's sign; the middle where there is none.
+
+    Raw answers are averaged after reverse-scoring; released ones are so already.
+    """
+    inventory = respondents.inventory
+    raw = respondents.targets == "raw"
+    keyed = reverse(respondents.values, inventory) if raw else respondents.values
+    train, test = inventory.split("train"), inventory.split("test")
+    out = np.full((len(respondents), len(test)), 3.0)
+    for column, place in enumerate(test):
+        own = [p for p in train if _alike(inventory, p, place, by)]
+        known = keyed[:, own] > 0
+        count = known.sum(1)
+        mean = keyed[:, own].sum(1, where=known) / np.maximum(count, 1)
+        value = np.rint(np.where(count > 0, mean, 3))
+        out[:, column] = 6 - value if raw and inventory.sign[place] < 0 else value
+    return out
+
+
+def _alike(inventory: Inventory, a: int, b: int, by: str) -> bool:
+    x, y = inventory.items[a], inventory.items[b]
+    return x.trait == y.trait and (by == "trait" or x.facet == y.facet)
+
+
+def item_mean(respondents: Respondents) -> np.ndarray:
+    """float `[subject, test item]`: what people answer on average, rounded."""
+    answers = respondents.values[:, respondents.inventory.split("test")].astype(float)
+    mean = answers.sum(0) / np.maximum((answers > 0).sum(0), 1)
+    return np.tile(np.rint(mean), (len(answers), 1))
+
+
+def ridge(respondents: Respondents) -> np.ndarray | None:
+    """float `[subject, test item]`: linear regression on the train answers, ten folds over people.
+
+    Not rounded; clipped to 1..5. Missing answers are the item's mean. None for too few people.
+    """
+    if len(respondents) < _MIN_PEOPLE:
+        return None
+    inventory = respondents.inventory
+    x, y = (respondents.values[:, inventory.split(s)].astype(float) for s in ("train", "test"))
+    out = np.empty_like(y)
+    fold = np.arange(len(x)) % _FOLDS
+    for k in range(_FOLDS):
+        seen = fold != k
+        parts = []
+        for part in (x, y):
+            known = part[seen]
+            mean = known.sum(0) / np.maximum((known > 0).sum(0), 1)
+            parts.append((np.where(part > 0, part, mean), mean))
+        (a, a_mean), (b, b_mean) = parts
+        spread = a[seen].std(0) + 1e-9
+        z = (a - a_mean) / spread
+        gram = z[seen].T @ z[seen] + RIDGE * np.eye(z.shape[1])
+        weight = np.linalg.solve(gram, z[seen].T @ (b[seen] - b_mean))
+        out[~seen] = b_mean + z[~seen] @ weight
+    return out.clip(1, 5)
+
+
+def _constant(value: int) -> Callable[[Respondents], np.ndarray]:
+    return lambda r: np.full((len(r), len(r.inventory.split("test"))), float(value))
+
+
+PREDICTORS: dict[str, Callable[[Respondents], np.ndarray | None]] = {
+    **{f"always ({letter})": _constant(5 - k) for k, letter in enumerate("ABCDE")},
+    "own trait mean, rounded": lambda r: own_mean(r, "trait"),
+    "own facet mean, rounded": lambda r: own_mean(r, "facet"),
+    "item mean over subjects, rounded": item_mean,
+    "ridge from the train items": ridge,
+}
+
+
+def _both(respondents: Respondents) -> tuple[Respondents, np.ndarray]:
+    """(the subjects with raw values, the same values reverse-scored)."""
+    turned = reverse(respondents.values, respondents.inventory)
+    raw, keyed = (
+        (respondents.values, turned)
+        if respondents.targets == "raw"
+        else (turned, respondents.values)
+    )
+    return Respondents(
+        respondents.inventory, raw, respondents.ids, "raw", respondents.keying
+    ), keyed
+
+
+def _row(name: str, error: np.ndarray, respondents: Respondents) -> dict[str, Any]:
+    means = dict(zip(respondents.inventory.traits, error.mean(0).tolist(), strict=True))
+    return {"predictor": name, **means, "Score": float(error.sum(1).mean())}
