@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-EMBEDDED = ("tiny", "sums", "sums-early", "sums-late")
-"""Models that ship: the chat model, and the sums model at three stages of its training."""
+EMBEDDED = ("tiny", "sums", "sums-early", "sums-late", "survey")
+"""Models that ship: the chat model, the sums at three stages of training, the questionnaire."""
 
 _PACKAGE = Path(__file__).parent
 

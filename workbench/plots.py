@@ -68,8 +68,13 @@ def dose_response(
     *,
     chosen: float | None = None,
     usable: tuple[float, float] | None = None,
+    y_name: str = "",
+    reference: tuple[str, float] | None = None,
 ) -> go.Figure:
-    """Rates against alpha. `curves`: name → alpha → values over seeds (mean line, min–max band)."""
+    """Rates against alpha. `curves`: name → alpha → values over seeds (mean line, min–max band).
+
+    With `y_name` the values are not shares but what it says; `reference`: a named horizontal line.
+    """
     figure = go.Figure()
     colours = (RED, BLUE, GREY, GREEN)
     for (name, curve), colour in zip(curves.items(), colours * 3, strict=False):
@@ -94,7 +99,13 @@ def dose_response(
     if chosen is not None:
         figure.add_vline(x=chosen, line={"color": INK, "dash": "dot"}, annotation_text="chosen")
     figure.update_xaxes(title="alpha (units of σ)")
-    figure.update_yaxes(title="share of requests", range=[-0.03, 1.03], tickformat=".0%")
+    if reference:
+        figure.add_hline(y=reference[1], line={"color": INK, "dash": "dash"},
+                         annotation_text=reference[0])  # fmt: skip
+    if y_name:
+        figure.update_yaxes(title=y_name)
+    else:
+        figure.update_yaxes(title="share of requests", range=[-0.03, 1.03], tickformat=".0%")
     return _layout(figure, title, legend={"orientation": "h", "y": -0.22})
 
 
@@ -116,6 +127,51 @@ def cosine_bars(cosines: Mapping[str, Mapping[tuple[int, int], float]], title: s
     return _layout(figure, title, showlegend=False)
 
 
+def radar(profiles: Mapping[str, Mapping[str, float]], title: str) -> go.Figure:
+    """Closed lines over named axes, 1 to 5. `profiles`: name → axis → value."""
+    figure = go.Figure()
+    for (name, values), colour in zip(
+        profiles.items(), (INK, RED, BLUE, GREEN, GREY) * 3, strict=False
+    ):
+        axes = [*values, next(iter(values))]
+        figure.add_scatterpolar(
+            r=[values[a] for a in axes],
+            theta=axes,
+            name=name,
+            mode="lines+markers",
+            line={
+                "color": colour,
+                "width": 2,
+                "dash": "solid" if name == next(iter(profiles)) else "dot",
+            },
+        )
+    figure.update_polars(radialaxis={"range": [1, 5], "dtick": 1, "angle": 90, "tickangle": 90})
+    return _layout(figure, title, height=460, showlegend=len(profiles) > 1)
+
+
+def scatter(
+    x: Sequence[float],
+    y: Sequence[float],
+    title: str,
+    *,
+    axes: tuple[str, str],
+    text: Sequence[str],
+) -> go.Figure:
+    """Dots with a label each."""
+    figure = go.Figure(
+        go.Scatter(
+            x=list(x),
+            y=list(y),
+            text=list(text),
+            mode="markers",
+            marker={"color": BLUE, "size": 9, "line": {"color": "white", "width": 1}},
+        )
+    )
+    figure.update_xaxes(title=axes[0])
+    figure.update_yaxes(title=axes[1])
+    return _layout(figure, title)
+
+
 def grid_map(
     values: Mapping[tuple[Any, float], float], title: str, *, y_name: str, name: str
 ) -> go.Figure:
@@ -135,16 +191,20 @@ def cell_map(
     *,
     axes: tuple[str, str],
     name: str,
+    signed: bool = False,
 ) -> go.Figure:
-    """Heat map of shares `z[row][column]` (0 to 1), the number written in each cell."""
+    """Heat map of shares `z[row][column]` (0 to 1), the number written in each cell.
+
+    `signed`: −1 to 1, colours diverging around 0.
+    """
     figure = go.Figure(
         go.Heatmap(
             z=[list(line) for line in z],
             x=list(columns),
             y=list(rows),
-            zmin=0,
+            zmin=-1 if signed else 0,
             zmax=1,
-            colorscale="Blues",
+            colorscale="RdBu" if signed else "Blues",
             texttemplate="%{z:.2f}",
             colorbar={"title": name},
         )

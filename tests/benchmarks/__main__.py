@@ -19,7 +19,7 @@ os.environ.setdefault("TQDM_DISABLE", "1")
 
 import torch
 
-from tests.benchmarks import fit, generation, peers, steering, timing
+from tests.benchmarks import fit, generation, pas, peers, steering, timing
 
 COUNTS = {"tiny": 192, "100m": 48, "8b": 192}
 ROUNDS = {"tiny": 9, "100m": 3, "8b": 5}
@@ -185,6 +185,7 @@ def main() -> None:
     out |= steering.decode()
     out |= steering.lock()
     out |= generation.engine()
+    out |= pas.study()
     out |= stream()
     out["import_vs_torch"] = imports()
     print()

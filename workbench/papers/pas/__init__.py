@@ -105,9 +105,8 @@ class Settings:
         return replace(self, orders=("forward",), wording="paper", selection="paper")
 
     def tiny(self) -> "Settings":
-        """For 32 heads: a larger share of them is shifted, so useful alphas are smaller."""
+        """Cheap enough to validate on all folds; of 32 heads 24 are most, so alphas are smaller."""
         return replace(
-            self, heads=8, alphas=(0.0, 0.5, 1.0, 2.0, 4.0, 8.0), folds=5,
-            portrait_tokens=32,
+            self, alphas=(0.0, 0.5, 1.0, 2.0, 4.0, 8.0), folds=5, portrait_tokens=32,
             dpo_steps=60, dpo_subjects=3,
         )  # fmt: skip

@@ -1,0 +1,92 @@
+"""PAS as a user runs it: what the published score hides is there, and a killed run goes on."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+WANTED = (
+    "score_pas_validated", "score_pas_oracle", "score_fewshot", "score_always_neutral",
+    "score_dpo", "seconds_per_subject_pas", "seconds_per_subject_dpo", "skill",
+    "trait_correlation",
+)  # fmt: skip
+SMALL = "-p subjects=3 -p seeds=1 -p dpo_subjects=1 -p folds=1 -p alphas=0,1".split()
+
+
+def workbench(*arguments):
+    return subprocess.run(
+        [sys.executable, "-m", "workbench.cli", "run", "pas", *map(str, arguments)],
+        capture_output=True, text=True, timeout=1200, check=False,
+        env={**os.environ, "TQDM_DISABLE": "1"},
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def full(tmp_path_factory):
+    out = tmp_path_factory.mktemp("pas") / "run"
+    done = workbench("--out", out)
+    assert done.returncode == 0, done.stderr[-3000:]
+    results = json.loads((out / "results.json").read_text(encoding="utf-8"))
+    return {m["name"]: m for m in results["metrics"]}, out
+
+
+def test_what_was_asked_for_is_recorded_with_intervals_over_three_seeds(full):
+    metrics, out = full
+    assert set(WANTED) <= set(metrics)
+    for name in WANTED:
+        low, high = metrics[name]["ci95"]
+        assert low <= metrics[name]["value"] <= high
+    assert metrics["score_pas_oracle"]["published"] == 4.41
+    assert metrics["score_pas_validated"]["n"] == 36
+    assert (out / "report.html").exists()
+
+
+def test_choosing_alpha_on_the_test_invents_a_gain(full):
+    metrics, _ = full
+    gain = metrics["selection_gain"]
+    assert gain["ci95"][0] > 0.05
+    assert metrics["score_pas_oracle"]["value"] == pytest.approx(
+        metrics["score_pas_validated"]["value"] - gain["value"]
+    )
+
+
+def test_dpo_takes_more_than_five_times_as_long(full):
+    metrics, _ = full
+    slow, fast = (metrics[f"seconds_per_subject_{m}"]["value"] for m in ("dpo", "pas"))
+    assert slow > 5 * fast
+
+
+def test_a_second_run_takes_what_is_there_and_bad_input_stops_before_it(tmp_path):
+    out = tmp_path / "run"
+    first = workbench(*SMALL, "--out", out)
+    assert first.returncode == 0, first.stderr[-3000:]
+    kept = {p: p.stat().st_mtime_ns for p in (out / "cache").iterdir()}
+    before = json.loads((out / "results.json").read_text(encoding="utf-8"))
+    (out / "results.json").unlink()
+    assert workbench(*SMALL, "--out", out).returncode == 0
+    assert {p: p.stat().st_mtime_ns for p in (out / "cache").iterdir()} == kept
+    after = json.loads((out / "results.json").read_text(encoding="utf-8"))
+    # Every number, seconds included: they were measured once, and kept.
+    assert after["metrics"] == before["metrics"]
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ("alphas=-1", "negative"),
+        ("papi_path=nowhere", "no file"),
+    ],
+)
+def test_bad_input_is_named(tmp_path, given, said):
+    done = workbench("-p", given, "--out", tmp_path / "run")
+    assert done.returncode != 0
+    assert said in done.stderr
+
+
+def test_the_paper_preset_asks_for_the_released_files(tmp_path):
+    done = workbench("--preset", "paper", "--out", tmp_path / "run")
+    assert done.returncode != 0
+    assert "papi_path" in done.stderr
+    assert not (tmp_path / "run").exists()

@@ -1,0 +1,101 @@
+"""How a model answers statements: by the letters' log-probabilities, or by what it writes."""
+
+import re
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from workbench.choices import entropy, normalised, option_logprobs
+from workbench.directions import HeadDirections
+from workbench.errors import RunError
+from workbench.generation import generate
+from workbench.models import Model
+from workbench.papers.pas.prompts import LETTERS, ORDERS, PREFILL, chat
+from workbench.steering import steer
+
+UNKNOWN = 0
+"""A reply without a letter; scored like a missing answer, and counted."""
+MIN_ENTROPY = 0.2
+MAX_UNKNOWN = 0.15
+NEW_TOKENS = 15
+_LETTER = re.compile(r"([a-eA-E])[^a-zA-Z]")
+_WINDOW = 12
+
+
+def distribution(
+    model: Model,
+    system: str,
+    statements: Sequence[str],
+    orders: Sequence[str],
+    *,
+    direction: HeadDirections | None = None,
+    alphas: Sequence[float] = (0.0,),
+    together: bool = True,
+) -> np.ndarray:
+    """float64 `[alpha, statement, value]`: probabilities of the answers 1..5, orders averaged.
+
+    One forward per alpha, statement and order. `together` puts all alphas into one batch with an
+    alpha for each row; else every alpha is folded in turn, and what all prompts begin with is
+    computed once for each, which pays where that is long.
+    """
+    chats = [chat(system, text, PREFILL, order) for order in orders for text in statements]
+    if direction is None:
+        logps = [option_logprobs(model, chats, LETTERS)]
+    elif together:
+        rows = [alpha for alpha in alphas for _ in chats]
+        with steer(model, direction, rows):
+            logps = option_logprobs(model, chats * len(alphas), LETTERS).chunk(len(alphas))
+    else:
+        logps = []
+        for alpha in alphas:
+            with steer(model, direction, alpha):
+                logps.append(option_logprobs(model, chats, LETTERS))
+    shape = (len(logps), len(orders), len(statements), len(LETTERS))
+    by_letter = normalised(torch.stack(list(logps)).double()).numpy().reshape(shape)
+    by_value = [by_letter[:, i][..., np.argsort(ORDERS[order])] for i, order in enumerate(orders)]
+    return np.mean(by_value, axis=0)
+
+
+def values(probabilities: np.ndarray) -> np.ndarray:
+    """int `[..., statement]`: the likeliest answer, 1..5."""
+    return probabilities.argmax(-1) + 1
+
+
+def written(
+    model: Model, system: str, statements: Sequence[str], order: str = "forward"
+) -> np.ndarray:
+    """int `[statement]`: answers as released, 15 greedy tokens after `Option`; 0 where unreadable.
+
+    The model answers as it is steered now.
+    """
+    chats = [chat(system, text, "Option", order) for text in statements]
+    replies = generate(model, chats, max_new_tokens=NEW_TOKENS)
+    return np.array([parse(reply, order) for (reply,) in replies])
+
+
+def parse(reply: str, order: str = "forward") -> int:
+    """The value of the first letter a to e, either case, before a non-letter in 12 characters (§2).
+
+    As released: any word that ends so counts ("Sure," is an E). 0 where there is none.
+    """
+    found = _LETTER.search(reply[:_WINDOW])
+    return ORDERS[order][LETTERS.index(found[1].upper())] if found else UNKNOWN
+
+
+def check_collapse(answers: np.ndarray, what: str) -> None:
+    """Raise `RunError`, with the histogram, where answers say nothing: constant, or unreadable.
+
+    `answers`: int, any shape; less than 0.2 bit of entropy or more than 15 % unreadable fails.
+    """
+    flat = answers.ravel()
+    counts = {int(v): int((flat == v).sum()) for v in np.unique(flat)}
+    unknown = counts.get(UNKNOWN, 0) / len(flat)
+    known = flat[flat != UNKNOWN]
+    bits = entropy(known.tolist()) if len(known) else 0.0
+    if unknown > MAX_UNKNOWN or bits < MIN_ENTROPY:
+        raise RunError(
+            f"{what}: the answers have collapsed ({bits:.2f} bits, {unknown:.0%} unreadable; how "
+            f"often each value, 0 for unreadable: {counts}). Such a run measures the letter, not "
+            "the person: lower alpha, or look at the chat template and the option letters."
+        )

@@ -1,0 +1,76 @@
+"""What is put to the model: the question, its five options, and the two kinds of persona prompt."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from workbench.inventories import Inventory, worded
+
+SYSTEM = "You are a helpful, honest and concise assistant."
+OPENING = "Here are some of your behaviors and your level of recognition towards them;"
+ASKED = 'Given a statement of you: "You '
+REQUEST = '." Choose the option that says how accurately this describes you.\nOptions:\n'
+LETTERS = ("A", "B", "C", "D", "E")
+LABELS = (
+    "Unknown",
+    "Very Inaccurate",
+    "Moderately Inaccurate",
+    "Neither Accurate Nor Inaccurate",
+    "Moderately Accurate",
+    "Very Accurate",
+)
+"""By value: 0 is a missing answer, 5 the most agreement."""
+ORDERS = {"forward": (5, 4, 3, 2, 1), "reversed": (1, 2, 3, 4, 5)}
+"""The value that each letter stands for; the paper has only the first."""
+DESCRIBE = (
+    "Describe this person in the second person, as if to their face, in a short fluent text. Do "
+    "not use the words accurate and inaccurate."
+)
+"""The request for P²'s text; the answers stand in the system prompt."""
+PREFILL = "Option ("
+"""The reply up to the letter. The released code pre-fills `Option` alone and generates."""
+
+
+def options(order: str = "forward") -> list[str]:
+    """The five lines `(A). Very Accurate` … in an order of `ORDERS`."""
+    return [f"({a}). {LABELS[v]}" for a, v in zip(LETTERS, ORDERS[order], strict=True)]
+
+
+def question(text: str, order: str = "forward") -> str:
+    """The user's turn for one statement, worded for after "You"."""
+    return ASKED + text + request(order)
+
+
+def request(order: str = "forward") -> str:
+    """What follows the statement: the request and the options."""
+    return REQUEST + "\n".join(options(order))
+
+
+def chat(system: str, text: str, reply: str, order: str = "forward") -> list[dict[str, str]]:
+    """Messages that end in the (pre-filled) reply."""
+    return [
+        {"role": "system", "content": system},
+        {"role": "user", "content": question(text, order)},
+        {"role": "assistant", "content": reply},
+    ]
+
+
+def texts(inventory: Inventory, items: Sequence[int], wording: str, lower: bool) -> list[str]:
+    """Statements as they stand in the question; the paper lower-cases them when it scores."""
+    out = [worded(inventory.items[i], wording) for i in items]
+    return [t.lower() for t in out] if lower else out
+
+
+def fewshot(inventory: Inventory, items: Sequence[int], values: np.ndarray, wording: str) -> str:
+    """The system prompt of the few-shot baseline: `item:label` joined by semicolons (§2).
+
+    `values`: int `[len(items)]`, 0 (missing) becomes `Unknown`.
+    """
+    named = texts(inventory, items, wording, lower=False)
+    pairs = [f"{t}:{LABELS[v]}" for t, v in zip(named, values.tolist(), strict=True)]
+    return OPENING + ";".join(pairs)
+
+
+def portrait_request(system: str) -> list[dict[str, str]]:
+    """Messages that ask for P²'s description of the person whose answers `system` lists."""
+    return [{"role": "system", "content": system}, {"role": "user", "content": DESCRIBE}]
