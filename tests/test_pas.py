@@ -550,6 +550,14 @@ def test_written_answers_are_read_from_what_the_model_writes(letter):
     assert written(model, prompts.SYSTEM, statements, "reversed").tolist() == 3 * [6 - forward]
 
 
+@pytest.mark.parametrize("order", BOTH)
+def test_the_model_is_asked_to_write_with_the_order_it_is_read_by(order, monkeypatch):
+    seen = []
+    monkeypatch.setattr(answer, "generate", lambda _, chats, **__: seen.extend(chats) or [["(A)"]])
+    assert written(None, "Be kind.", ["like order"], order).tolist() == [prompts.ORDERS[order][0]]
+    assert seen == [prompts.chat("Be kind.", "like order", "Option", order)]
+
+
 def test_what_is_written_unreadably_is_unknown():
     model = scripted({"Option": " (", " (": ")", ")": " ("})
     assert written(model, prompts.SYSTEM, ["like order"] * 2).tolist() == [0, 0]
@@ -635,6 +643,15 @@ def test_validation_never_sees_the_answers_it_is_scored_on(model, captured, mode
     assert before[-1][2] == [INVENTORY.items[i].text for i in TEST]
 
 
+def test_statements_are_scored_in_lower_case(model, captured, monkeypatch):
+    capital = Inventory(
+        "capital", tuple(replace(i, text=f"trust Mara: {i.text}") for i in INVENTORY.items)
+    )
+    everybody = replace(respondents(), inventory=capital)
+    *_, last = asked(model, captured, everybody, "pas", monkeypatch)
+    assert last[2] == [f"trust mara: {INVENTORY.items[i].text}" for i in TEST]
+
+
 def test_system_prompts(model):
     everybody = respondents(2, missing=0.1)
     held = folds(everybody, 1)
@@ -661,11 +678,11 @@ def test_system_prompts(model):
 @pytest.mark.parametrize("mode", ["pas", "fewshot+pas"])
 def test_a_search_equals_one_alpha_and_one_fold_at_a_time(model, captured, mode):
     everybody = respondents(missing=0.08)
+    mine = everybody.values[2]
+    mine[[TRAIN[folds(everybody, FEW.folds)[0][0]], TEST[3]]] = 0
     found, held = everyone(captured, everybody, FEW)
     systems = system_prompts(model, mode, everybody, held, FEW)
     got = search(model, captured, everybody, 2, found, held, systems[2], FEW, mode)
-    mine = everybody.values[2]
-    assert (mine == 0).any()
 
     def said(fold, items, alpha):
         known = np.array([0 if p in fold else mine[i] for p, i in enumerate(TRAIN)])

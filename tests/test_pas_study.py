@@ -61,7 +61,10 @@ def test_a_study_goes_on_where_it_stopped(model, tmp_path):
     for condition, searched in a.searched.items():
         assert [s["id"] for s in searched] == ["p0", "p1"]
         assert {s["mode"] for s in searched} == {condition.split()[0]}
-    assert a.searched["pas"] != a.searched["pas shuffled"]
+    plain = a.searched["pas"]
+    for control in ("pas weighted", "pas shuffled"):
+        assert [s["share"] for s in plain] != [s["share"] for s in a.searched[control]]
+    assert [s["answers"] for s in plain] != [s["answers"] for s in a.searched["pas centered"]]
     ((tuned),) = a.tuned
     assert (tuned["id"], tuned["steps"], len(tuned["losses"])) == ("p0", 1, 1)
     assert len(tuned["answers"]) == len(TEST)
@@ -91,8 +94,8 @@ def test_a_study_goes_on_where_it_stopped(model, tmp_path):
     items[TEST[0]] = replace(items[TEST[0]], text=items[TEST[1]].text + " too")
     reworded = replace(everybody, inventory=Inventory("other", tuple(items)))
     text = Counting(tmp_path)
-    study.run(model, reworded, replace(FEW, dpo_subjects=0), 0, text, ["pas"], controls=False)
-    assert text.computed == ["pas-0-p0", "pas-0-p1"]
+    study.run(model, reworded, FEW, 0, text, ["pas"], controls=False)
+    assert text.computed == ["pas-0-p0", "pas-0-p1", "dpo-0-p0"]
 
 
 def test_somebody_on_one_side_costs_the_centered_control_alone(model, caplog):

@@ -45,14 +45,16 @@ def settings(preset: str, *, official: bool = False, alphas: str = "", **given: 
     return replace(chosen, **{k: v for k, v in given.items() if k not in unset})
 
 
-def people(preset: str, papi_path: str, answers_path: str, targets: str, keyed: str) -> Respondents:
+def people(
+    preset: str, papi_path: str, answers_path: str, targets: str, keyed: str, model_id: str = ""
+) -> Respondents:
     """The preset's questionnaire and everybody who answered it.
 
-    `papi_path`: folder with the released files, or an inventory's .csv. Raises as `preflight`,
-    `read_inventory` and `read_respondents`.
+    `papi_path`: folder with the released files, or an inventory's .csv. `model_id`: the model that
+    is going to be used, checked before anything is read. Raises as `preflight`, `read_inventory`
+    and `read_respondents`.
     """
-    preflight(preset, {"papi_path": papi_path, "model_id": ""} if preset == "tiny" else
-              {"papi_path": papi_path})  # fmt: skip
+    preflight(preset, {"papi_path": papi_path, "model_id": model_id})
     inventory = read_inventory(papi_path or "auto")
     if papi_path and not answers_path and papi_path.endswith(".csv"):
         raise DatasetError(f"{papi_path} has no answers: give them with answers_path")
