@@ -345,6 +345,9 @@ def test_letters_and_profiles():
     assert [r["chosen (validated)"] for r in rows] == [1, 1, 0]
     assert two["answer 5"] == pytest.approx(3 / 8)
     assert show.extreme(STUDY) == 0  # x gains 2, y nothing
+    best_at_last = subject("w", X["answers"], [1, 2, 3], [9, 1, 0])
+    two = people(ids=("w", "x"))
+    assert show.extreme(Study(two, 0, {"pas": [best_at_last, X]}, [], 0.0)) == 1
     assert show.profiles(STUDY, 0) == {
         "own answers": {"A": 5.0, "C": 4.0},
         "pas, validated": {"A": 5.0, "C": 3.0},
