@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import torch
@@ -110,10 +111,11 @@ def compare(
 
 
 def answers() -> dict[str, float]:
-    """Log-probabilities of the letters beside 15 greedy tokens: rows a statement, and time.
+    """Log-probabilities of the letters beside up to 15 greedy tokens: rows a statement, and time.
 
-    A random model of the questionnaire's size, which never ends a reply early. Rows through the
-    model are counted by a hook, what prompts share once for a batch. One order of the options.
+    The embedded model ends its reply after the letter; a random one of its size, like a model that
+    goes on to explain, never does. Rows through the model are counted by a hook, one order of the
+    options is asked, and both ways compute what prompts share once for a batch.
     """
     inventory = survey.inventory()
     tokenizer = survey.build_tokenizer(inventory)
@@ -122,37 +124,36 @@ def answers() -> dict[str, float]:
         vocab_size=len(tokenizer), hidden_size=128, intermediate_size=256, num_hidden_layers=4,
         num_attention_heads=8, num_key_value_heads=4, max_position_embeddings=1024,
     )  # fmt: skip
-    model = wb.load(LlamaForCausalLM(config).eval(), tokenizer)
+    endless = wb.load(LlamaForCausalLM(config).eval(), tokenizer)
     statements = texts(inventory, range(len(inventory.items)), "second", lower=True)
-    rows = 0
+    print(f"\nanswers to {len(statements)} statements: letters beside {NEW_TOKENS} tokens written")
+    out = {}
+    for suffix, model in (("", endless), ("_embedded", wb.load("survey"))):
+        calls = {
+            "letters": partial(distribution, model, SYSTEM, statements, ["forward"]),
+            "written": partial(written, model, SYSTEM, statements),
+        }
+        needed = {name: rows(model, call) / len(statements) for name, call in calls.items()}
+        times = timing.interleaved(calls, 5)
+        fewer = needed["written"] / needed["letters"]
+        out[f"pas_rows_written_vs_letters{suffix}"] = fewer
+        slower = timing.ratio(times, "written", "letters")
+        out[f"pas_seconds_written_vs_letters{suffix}"] = slower
+        print(f"  {suffix[1:] or 'random'}: {fewer:.1f} times the rows, {slower:.1f} times as long")
+    return out
+
+
+def rows(model: wb.Model, call: Callable[[], object]) -> int:
+    """Rows that went through the model while `call` ran."""
+    counts = []
 
     def count(_: torch.nn.Module, args: tuple, kwargs: dict) -> None:
-        nonlocal rows
-        rows += (args[0] if args else kwargs["hidden_states"]).shape[0]
+        counts.append((args[0] if args else kwargs["hidden_states"]).shape[0])
 
-    calls: dict[str, Callable[[], np.ndarray]] = {
-        "letters": lambda: distribution(model, SYSTEM, statements, ["forward"]),
-        "written": lambda: written(model, SYSTEM, statements),
-    }
     hook = model.layer(0).register_forward_pre_hook(count, with_kwargs=True)
-    needed = {}
-    for name, call in calls.items():
-        rows = 0
-        call()
-        needed[name] = rows / len(statements)
+    call()
     hook.remove()
-    times = timing.interleaved(calls, 5)
-    out = {
-        "pas_rows_written_vs_letters": needed["written"] / needed["letters"],
-        "pas_seconds_written_vs_letters": timing.ratio(times, "written", "letters"),
-    }
-    print(
-        f"\nanswers to {len(statements)} statements: log-probabilities beside {NEW_TOKENS} tokens"
-    )
-    print("  rows through the model a statement: "
-          f"{needed['letters']:.2f} beside {needed['written']:.2f}; "
-          f"time {out['pas_seconds_written_vs_letters']:.1f} times")  # fmt: skip
-    return out
+    return sum(counts)
 
 
 def study() -> dict[str, float]:
