@@ -17,12 +17,13 @@ from workbench.paths import data_folder
 
 log = logging.getLogger(__name__)
 
-HUB = ("WestlakeNLP/PAPI-300K", "WestlakeNLP/PAPI-120-600K")
+HUB = ("WestlakeNLP/PAPI-300K",)
 MAX_MISSING, MIN_USED = 0.2, 10
 _EMBEDDED = "survey_answers.csv"
 _TRUE = "true_"
-_CLEAR = 0.05
-"""Mean correlations nearer to 0 than this decide nothing."""
+_CLEAR, _AGREED = 0.15, 0.8
+"""A verdict takes a mean correlation this far from 0, and this share of pairs on its side; a key
+that belongs to other columns has neither."""
 _MIN_PAIRS, _MIN_PEOPLE = 5, 20
 _SHOWN = 8
 Row = Mapping[str, Any]
@@ -98,7 +99,12 @@ def detect_keying(values: np.ndarray, inventory: Inventory) -> Keying:
                     found.append(float(np.corrcoef(both.T)[0, 1]))
     mean = float(np.mean(found)) if found else 0.0
     positive = float(np.mean(np.array(found) > 0)) if found else 0.0
-    if len(found) < _MIN_PAIRS or len(values) < _MIN_PEOPLE or abs(mean) < _CLEAR:
+    if (
+        len(found) < _MIN_PAIRS
+        or len(values) < _MIN_PEOPLE
+        or abs(mean) < _CLEAR
+        or (max(positive, 1 - positive) < _AGREED)
+    ):
         raise DatasetError(
             f"cannot tell whether the values are reverse-scored: {len(found)} pairs of opposite "
             f"items in one facet, {len(values)} people, mean correlation {mean:+.2f}. Say so with "
