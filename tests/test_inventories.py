@@ -3,8 +3,10 @@
 import builtins
 import json
 import os
+import sys
 from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -60,7 +62,25 @@ def test_the_released_key_has_the_published_counts():
     facets = Counter((i.trait, i.facet, i.split) for i in inventory.items)
     assert len(facets) == 60
     assert all(n == (4 if split == "train" else 6) for (_, _, split), n in facets.items())
+    assert Counter((i.trait, i.facet) for i in inventory.items) == dict.fromkeys(
+        {(i.trait, i.facet) for i in inventory.items}, 10
+    )
+    assert len({i.facet for i in inventory.items}) == 30
     assert read_inventory(PAPI / "mpi_300.csv").items == inventory.items
+
+
+@released
+def test_splits_of_the_released_key_are_grouped_as_in_the_papers_tables():
+    inventory = read_inventory(PAPI)
+    for split, count in (("train", 24), ("test", 36)):
+        places = inventory.split(split)
+        assert "".join(inventory.items[p].trait for p in places) == "".join(
+            t * count for t in "ACENO"
+        )
+        assert places != sorted(places)
+        for k in range(5):
+            block = places[k * count : (k + 1) * count]
+            assert block == sorted(block)
 
 
 @released
@@ -96,6 +116,12 @@ def test_second_person_by_rule_is_the_published_wording_but_for_four():
         ("Let others tell me.", "let others tell you"),
         ("Amuse my family", "amuse your family"),
         ("Meet men of rank", "meet men of rank"),
+        # "You " stands before it: a statement with a subject of its own must lose it.
+        ("I am happy.", "are happy"),
+        ("I'm talkative.", "are talkative"),
+        ("I was late.", "were late"),
+        ("I see myself as able.", "see yourself as able"),
+        ("In my view, I am right.", "in your view, you are right"),
     ],
 )
 def test_second_person(first, second):
@@ -129,6 +155,11 @@ def test_an_inventory_of_other_traits(tmp_path):
         (changed(1, "text", "Like crowds"), "statement comes twice"),
         (changed(2, "sign", "0"), r"sign is not 1 or -1 in rows 2 \(a3\)"),
         (changed(2, "sign", ""), "sign is not"),
+        (changed(2, "sign", "2"), r"sign is not 1 or -1 in rows 2 \(a3\)"),
+        (changed(1, "id", ""), r"empty .* in rows 1 \(\)"),
+        (changed(1, "trait", " "), r"empty .* in rows 1 \(a2\)"),
+        ([LINES[0], LINES[1][:3]], r"empty .* in rows 1 \(a2\)"),
+        ([], "no rows"),
         (changed(0, "text", " "), r"empty .* in rows 0"),
         (changed(0, "facet", ""), "empty"),
         (changed(1, "split", "dev"), "split is not train or test"),
@@ -138,6 +169,19 @@ def test_an_inventory_of_other_traits(tmp_path):
 def test_a_wrong_key_lists_its_rows(tmp_path, lines, said):
     with pytest.raises(ItemKeyError, match=said):
         read_inventory(written(tmp_path, lines))
+
+
+def test_many_wrong_rows_are_counted_not_all_listed(tmp_path):
+    lines = [[f"q{n}", f"say {n}", "A", "f", "0", "train"] for n in range(11)]
+    with pytest.raises(ItemKeyError, match=r"0 \(q0\),.*, 7 \(q7\) and 3 more$"):
+        read_inventory(written(tmp_path, lines))
+
+
+def test_a_file_in_another_encoding(tmp_path):
+    path = written(tmp_path, changed(0, "text", "Cafés"))
+    path.write_bytes(path.read_text(encoding="utf-8").encode("latin-1"))
+    with pytest.raises(ItemKeyError, match=r"own\.csv cannot be read"):
+        read_inventory(path)
 
 
 def test_a_missing_column_or_file(tmp_path):
@@ -150,6 +194,7 @@ def test_a_missing_column_or_file(tmp_path):
 
 
 KEY = [["0", "Anxiety", "Worry.", "N", "1"], ["1", "Trust", "Trust others.", "A", "1"]]
+RELEASED = ["", "label_raw", "text", "label_ocean", "key"]
 
 
 @pytest.mark.parametrize(
@@ -160,10 +205,15 @@ KEY = [["0", "Anxiety", "Worry.", "N", "1"], ["1", "Trust", "Trust others.", "A"
         ({"train_index": [1], "test_index": []}, "1 item numbers for 2 rows"),
         ({"train_index": [1]}, "no lists"),
         ({"train_index": ["x"], "test_index": [1]}, "no lists"),
+        ({"train_index": [1.5], "test_index": [2]}, "no lists"),
+        ({"train_index": [True], "test_index": [2]}, "no lists"),
+        ({"train_index": "1", "test_index": [2]}, "no lists"),
+        ({"train_index": [0], "test_index": [2]}, r"\[0\]"),
+        ([1, 2], "no lists"),
     ],
 )
 def test_splits_that_do_not_fit_the_key(tmp_path, splits, said):
-    path = written(tmp_path, KEY, ["", "label_raw", "text", "label_ocean", "key"], "mpi_300.csv")
+    path = written(tmp_path, KEY, RELEASED, "mpi_300.csv")
     with pytest.raises(FileNotFoundError, match="which items are train"):
         read_inventory(path)
     (tmp_path / "mpi_300_split.json").write_text(json.dumps(splits), encoding="utf-8")
@@ -173,9 +223,65 @@ def test_splits_that_do_not_fit_the_key(tmp_path, splits, said):
 
 def test_an_unknown_trait_in_a_released_key(tmp_path):
     lines = [KEY[0], ["1", "Trust", "Trust others.", "X", "1"]]
-    path = written(tmp_path, lines, ["", "label_raw", "text", "label_ocean", "key"], "mpi_300.csv")
+    path = written(tmp_path, lines, RELEASED, "mpi_300.csv")
     (tmp_path / "mpi_300_split.json").write_text('{"train_index": [1], "test_index": [2]}')
     with pytest.raises(ItemKeyError, match="trait is none of A, C, E, N, O in rows 1"):
+        read_inventory(path)
+
+
+@pytest.mark.parametrize(
+    ("columns", "rows"),
+    [
+        (["label_raw", "text", "label_ocean", "key"], [["Trust", "trust others", "A", "1"]]),
+        (["label_raw", "text", "label_ocean", "key"], [["Anxiety", "worry", "N", "-1"]]),
+        (["label_raw", "label_ocean", "key"], [["Anxiety", "N", "1"]]),
+    ],
+)
+def test_a_wording_in_another_order_is_not_taken(tmp_path, columns, rows):
+    """Else a person's answer would be asked for under another statement's words."""
+    path = written(tmp_path, KEY, RELEASED, "mpi_300.csv")
+    (tmp_path / "mpi_300_split.json").write_text('{"train_index": [1], "test_index": [2]}')
+    assert [i.second for i in read_inventory(path).items] == ["", ""]
+    written(
+        tmp_path, [["Anxiety", "fret.", "N", "1"]],
+        ["label_raw", "text", "label_ocean", "key"], "mpi_120.csv",
+    )  # fmt: skip
+    items = read_inventory(path).items
+    assert [i.second for i in items] == ["fret", ""]
+    assert [worded(i, "second") for i in items] == ["fret", "trust others"]
+    written(tmp_path, rows, columns, "mpi_120.csv")
+    with pytest.raises(ItemKeyError, match=r"mpi_120\.csv: row 0 has no text, or not the trait"):
+        read_inventory(path)
+
+
+def sheet(monkeypatch, lines):
+    """A stand-in for the optional reader of legacy sheets."""
+    page = SimpleNamespace(nrows=len(lines), row_values=lambda n: lines[n])
+    book = SimpleNamespace(sheet_by_index=lambda _: page)
+    monkeypatch.setitem(sys.modules, "xlrd", SimpleNamespace(open_workbook=lambda _: book))
+
+
+def test_a_legacy_sheet_is_the_same_key(tmp_path, monkeypatch):
+    head = ["Full#", "Short#", " Sign", "Key", "Facet", "Item"]
+    lines = [
+        [1.0, 1.0, "+N1", "N1", "Anxiety", "Worry."],
+        [2.0, "", "-A6", "A6", "Trust", "Distrust others."],
+    ]
+    (tmp_path / "mpi_300_split.json").write_text('{"train_index": [2], "test_index": [1]}')
+    key = [KEY[0], ["1", "Trust", "Distrust others.", "A", "-1"]]
+    written(tmp_path, [k[1:] for k in key], RELEASED[1:], "mpi_120.csv")
+    expect = read_inventory(written(tmp_path, key, RELEASED, "mpi_300.csv")).items
+    path = tmp_path / "IPIP-NEO-ItemKey.xls"
+    path.write_bytes(b"")
+    sheet(monkeypatch, [head, *lines])
+    assert read_inventory(path).items == expect
+    assert [(i.id, i.sign, i.split) for i in expect] == [("i2", 1, "train"), ("i1", -1, "test")]
+    (tmp_path / "mpi_120.csv").unlink()
+    lines[1][2] = ""
+    with pytest.raises(ItemKeyError, match=r"sign is not 1 or -1 in rows 1 \(i1\)"):
+        read_inventory(path)
+    sheet(monkeypatch, [["Full#", "Sign", "Key", "Facet"], [1.0, "+N1", "N1", "Anxiety"]])
+    with pytest.raises(ItemKeyError, match="no column Item"):
         read_inventory(path)
 
 

@@ -79,7 +79,8 @@ def read_inventory(source: str | Path = "auto") -> Inventory:
     `IPIP-NEO-ItemKey.xls` needs the package xlrd.
 
     Raises `FileNotFoundError`; `ItemKeyError`, listing rows (from 0), for ids or statements that
-    come twice, signs other than 1 and -1, unknown traits (released files), empty fields or splits.
+    come twice, signs other than 1 and -1, unknown traits (released files), empty fields or splits,
+    and for files that cannot be read, have no rows, or do not belong together.
     """
     path = data_folder() / _EMBEDDED if str(source) == "auto" else Path(source)
     if path.is_dir():
@@ -88,9 +89,8 @@ def read_inventory(source: str | Path = "auto") -> Inventory:
         raise FileNotFoundError(f"{path} is no file; give a .csv, or a folder with {_RELEASED[0]}")
     if path.suffix == ".xls":
         return _checked(path.stem, _released(_xls_rows(path), path.parent), known=True)
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        rows = list(csv.DictReader(file))
-    columns = set(rows[0]) if rows else set()
+    rows = _csv_rows(path)
+    columns = set(rows[0])
     if {"label_raw", "label_ocean", "key", "text"} <= columns:
         return _checked("PAPI", _released(rows, path.parent), known=True)
     if missing := [c for c in COLUMNS if c not in columns]:
@@ -113,13 +113,20 @@ def worded(item: Item, wording: str) -> str:
 
 def second_person(text: str) -> str:
     """`Am able to find my way.` becomes `are able to find your way`."""
-    text = text.strip().rstrip(".")
-    text = text[:1].lower() + text[1:]
+    text = text.strip()
+    # "You " is put before it: a statement that has its own "I" must not keep it.
+    for pattern, replacement in _SUBJECT:
+        text = pattern.sub(replacement, text)
+    text = _lower(text)
     for pattern, replacement in _PERSON:
         text = pattern.sub(replacement, text)
     return text
 
 
+_SUBJECT = [
+    (re.compile(a), b)
+    for a, b in ((r"^I(?:['’]m| am) ", "are "), ("^I was ", "were "), ("^I ", ""))
+]
 _PERSON = [
     (re.compile(rf"\b{a}\b"), b)
     for a, b in (
@@ -136,9 +143,16 @@ def _released(rows: list[dict[str, str]], folder: Path) -> list[dict[str, str]]:
     wording = folder / _RELEASED[2]
     second = {}
     if wording.is_file():
-        with wording.open(encoding="utf-8-sig", newline="") as file:
-            # The first 120 rows of the long key, in its order.
-            second = dict(enumerate(r["text"] for r in csv.DictReader(file)))
+        # The first 120 rows of the long key, in its order.
+        short = _csv_rows(wording)
+        same = ("label_ocean", "key")
+        for n, (row, of) in enumerate(zip(short, rows, strict=False)):
+            if "text" not in row or [row.get(c) for c in same] != [of[c] for c in same]:
+                raise ItemKeyError(
+                    f"{wording}: row {n} has no text, or not the trait and key of row {n} "
+                    f"of {_RELEASED[0]}"
+                )
+            second[n] = row["text"] or ""
     return [
         {
             "id": f"i{number}", "text": row["text"], "trait": row["label_ocean"],
@@ -147,6 +161,17 @@ def _released(rows: list[dict[str, str]], folder: Path) -> list[dict[str, str]]:
         }
         for n, (row, (number, split)) in enumerate(zip(rows, numbers, strict=True))
     ]  # fmt: skip
+
+
+def _csv_rows(path: Path) -> list[dict[str, str]]:
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            rows = list(csv.DictReader(file))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ItemKeyError(f"{path} cannot be read: {error}") from error
+    if not rows:
+        raise ItemKeyError(f"{path}: no rows")
+    return rows
 
 
 def _lower(text: str) -> str:
@@ -160,7 +185,9 @@ def _numbers(path: Path, count: int) -> list[tuple[int, str]]:
         raise FileNotFoundError(f"{path} is missing: it says which items are train and which test")
     try:
         read = json.loads(path.read_text(encoding="utf-8"))
-        both = [(int(i), name) for name in ("train", "test") for i in read[f"{name}_index"]]
+        both = [(i, name) for name in ("train", "test") for i in read[f"{name}_index"]]
+        if not all(type(i) is int for i, _ in both):
+            raise TypeError("an index is no whole number")
     except (json.JSONDecodeError, KeyError, TypeError, ValueError) as error:
         raise ItemKeyError(f"{path}: no lists train_index and test_index of numbers") from error
     times = Counter(number for number, _ in both)
@@ -184,10 +211,13 @@ def _xls_rows(path: Path) -> list[dict[str, str]]:
     sheet = xlrd.open_workbook(path).sheet_by_index(0)
     head, *lines = (sheet.row_values(i) for i in range(sheet.nrows))
     rows = [dict(zip((str(h).strip() for h in head), line, strict=True)) for line in lines]
+    if missing := {"Item", "Facet", "Key", "Sign"}.difference(*rows[:1]):
+        raise ItemKeyError(f"{path}: no column {', '.join(sorted(missing))}")
     return [
         {
             "text": str(r["Item"]), "label_raw": str(r["Facet"]),
-            "label_ocean": str(r["Key"])[:1], "key": str(r["Sign"])[:1] + "1",
+            "label_ocean": str(r["Key"])[:1],
+            "key": {"+": "1", "-": "-1"}.get(str(r["Sign"])[:1], ""),
         }
         for r in rows
     ]  # fmt: skip

@@ -1,6 +1,7 @@
 """People's answers to a questionnaire as one small matrix, and which way its values are scored."""
 
 import csv
+import io
 import json
 import logging
 from collections.abc import Iterable, Mapping, Sequence
@@ -26,6 +27,7 @@ _CLEAR, _AGREED = 0.15, 0.8
 that belongs to other columns has neither."""
 _MIN_PAIRS, _MIN_PEOPLE = 5, 20
 _SHOWN = 8
+_DIGITS = "0123456789"
 Row = Mapping[str, Any]
 
 
@@ -99,12 +101,8 @@ def detect_keying(values: np.ndarray, inventory: Inventory) -> Keying:
                     found.append(float(np.corrcoef(both.T)[0, 1]))
     mean = float(np.mean(found)) if found else 0.0
     positive = float(np.mean(np.array(found) > 0)) if found else 0.0
-    if (
-        len(found) < _MIN_PAIRS
-        or len(values) < _MIN_PEOPLE
-        or abs(mean) < _CLEAR
-        or (max(positive, 1 - positive) < _AGREED)
-    ):
+    few = len(found) < _MIN_PAIRS or len(values) < _MIN_PEOPLE
+    if few or abs(mean) < _CLEAR or max(positive, 1 - positive) < _AGREED:
         raise DatasetError(
             f"cannot tell whether the values are reverse-scored: {len(found)} pairs of opposite "
             f"items in one facet, {len(values)} people, mean correlation {mean:+.2f}. Say so with "
@@ -129,15 +127,18 @@ def read_respondents(
     Everything else that a file says of people is not kept. Blank or 0 is a missing answer.
 
     `targets`: `"raw"` agreement, whichever way the file is scored, or `"released"`, the file's own
-    values. `keyed`: `"raw"`, `"reverse-scored"`, or detected; one that contradicts the data is
-    refused unless `trust_keyed`. `limit`: the first subjects only.
+    values; where these are raw agreement, the result says `"raw"`. `keyed`: `"raw"`,
+    `"reverse-scored"`, or detected; one that contradicts the data is refused unless `trust_keyed`.
+    `limit`: the first subjects only.
 
     Subjects who miss more than a fifth of the answers, gave fewer than 10 train answers off the
-    middle, or the same answer throughout, are left out, listed in `dropped` and logged.
+    middle, or the same (raw) answer throughout, are left out, listed in `dropped` and logged.
 
     Raises `FileNotFoundError`, and `DatasetError`, naming subject and item, for a value that is no
     whole number from 0 to 5, unknown or absent items, no usable subject, or undecidable keying.
     """
+    if limit is not None and limit < 1:
+        raise DatasetError(f"limit={limit}; give at least 1")
     if targets not in ("raw", "released"):
         raise DatasetError(f"targets={targets!r}; use 'raw' or 'released'")
     if keyed not in ("auto", "raw", "reverse-scored"):
@@ -149,13 +150,15 @@ def read_respondents(
     keying = _keying(values, inventory, keyed, trust_keyed)
     log.info("%s: values are %s (opposite items of a facet correlate %+.2f over %d pairs)",
              source, keying.verdict, keying.correlation, keying.pairs)  # fmt: skip
-    if targets == "raw" and keying.verdict == "reverse-scored":
-        values = reverse(values, inventory)
+    turned = keying.verdict == "reverse-scored"
+    raw = reverse(values, inventory) if turned else values
+    # What is averaged later is reverse-scored unless the values are called raw.
+    targets = "released" if turned and targets == "released" else "raw"
+    values = raw if targets == "raw" else values
     names = [str(row.get("case", row.get("id", n))) for n, row in enumerate(rows)]
-    traits = None
-    if all(f"{_TRUE}{t}" in rows[0] for t in inventory.traits):
-        traits = np.array([[float(r[f"{_TRUE}{t}"]) for t in inventory.traits] for r in rows])
-    reasons = [_unusable(row, inventory) for row in values]
+    traits = _true(rows, names, inventory, str(source))
+    # On raw answers, so that the same people are kept whichever targets are asked for.
+    reasons = [_unusable(row, inventory) for row in raw]
     dropped = tuple((n, r) for n, r in zip(names, reasons, strict=True) if r)
     everybody = Respondents(inventory, values, tuple(names), targets, keying, traits, dropped)
     if dropped:
@@ -187,27 +190,49 @@ def _rows(source: str, limit: int | None) -> Iterable[Row]:
             f"{path} is no file; give .json, .jsonl, .csv or .parquet, or 'auto'"
         )
     if path.suffix == ".parquet":
-        from datasets import load_dataset
+        # `datasets` would leave a copy of every column in its cache, age and sex too.
+        from pyarrow import ArrowException, parquet
 
-        return list(load_dataset("parquet", data_files=str(path), split="train"))[:limit]
+        try:
+            return parquet.read_table(path).slice(0, limit).to_pylist()
+        except ArrowException as error:
+            raise DatasetError(f"{path} cannot be read: {error}") from error
     try:
         text = path.read_text(encoding="utf-8-sig")
         if path.suffix == ".csv":
-            found = list(csv.DictReader(text.splitlines()))
+            found = list(csv.DictReader(io.StringIO(text)))
         elif path.suffix == ".jsonl":
-            found = [json.loads(line) for line in text.splitlines() if line.strip()]
+            found = [json.loads(line) for line in text.split("\n") if line.strip()]
         else:
             found = json.loads(text)
     except (json.JSONDecodeError, UnicodeDecodeError, csv.Error) as error:
         raise DatasetError(f"{path} cannot be read: {error}") from error
     if not isinstance(found, list) or not all(isinstance(row, dict) for row in found):
         raise DatasetError(f"{path}: expected a list of subjects, an object each")
+    if long := [n for n, row in enumerate(found) if None in row]:
+        raise DatasetError(f"{path}: more values than columns in rows {long[:_SHOWN]} (from 0)")
     return found[:limit]
+
+
+def _true(
+    rows: Sequence[Row], names: Sequence[str], inventory: Inventory, source: str
+) -> np.ndarray | None:
+    columns = [f"{_TRUE}{t}" for t in inventory.traits]
+    if not all(c in rows[0] for c in columns):
+        return None
+    out = []
+    for name, row in zip(names, rows, strict=True):
+        try:
+            out.append([float(row[c]) for c in columns])
+        except (KeyError, TypeError, ValueError) as error:
+            said = f"{source}: subject {name}: {', '.join(columns)} are not all numbers"
+            raise DatasetError(said) from error
+    return np.array(out)
 
 
 def _matrix(rows: Sequence[Row], inventory: Inventory, source: str) -> np.ndarray:
     ids = [item.id for item in inventory.items]
-    style = ids[0].rstrip("0123456789")
+    styles = {i.rstrip(_DIGITS) for i in ids} - {"", *ids}
     known, out = set(ids), np.zeros((len(rows), len(ids)), np.int8)
     for n, row in enumerate(rows):
         who = f"{source}: subject {row.get('case', row.get('id', n))}"
@@ -218,8 +243,8 @@ def _matrix(rows: Sequence[Row], inventory: Inventory, source: str) -> np.ndarra
                 f"{', '.join(absent[:_SHOWN])}{', …' if len(absent) > _SHOWN else ''}"
             )
         # Only columns that look like items: what else a file says of people is none of ours.
-        same = [k for k in row if k.startswith(style) and k[len(style) :].isdigit()]
-        if style and (unknown := [k for k in same if k not in known]):
+        numbered = [k for k in row if k[-1:].isdigit() and k.rstrip(_DIGITS) in styles]
+        if unknown := [k for k in numbered if k not in known]:
             raise DatasetError(f"{who}: unknown items {', '.join(unknown[:_SHOWN])}")
         for place, item in enumerate(ids):
             out[n, place] = _value(row[item], f"{who}, item {item}")
@@ -231,7 +256,7 @@ def _value(given: Any, where: str) -> int:
         return 0
     try:
         number = float(given)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         number = -1.0
     if isinstance(given, bool) or number not in (0, 1, 2, 3, 4, 5):
         raise DatasetError(f"{where}: {given!r} is no whole number from 0 (missing) to 5")

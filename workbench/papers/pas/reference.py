@@ -135,7 +135,9 @@ def ridge(respondents: Respondents) -> np.ndarray | None:
         parts = []
         for part in (x, y):
             known = part[seen]
-            mean = known.sum(0) / np.maximum((known > 0).sum(0), 1)
+            count = (known > 0).sum(0)
+            # The middle for an item that nobody seen has answered.
+            mean = np.where(count > 0, known.sum(0) / np.maximum(count, 1), 3)
             parts.append((np.where(part > 0, part, mean), mean))
         (a, a_mean), (b, b_mean) = parts
         spread = a[seen].std(0) + 1e-9
