@@ -56,3 +56,19 @@ class ContextLengthError(GenerationError, DatasetError):
 
 class StoreError(WorkbenchError):
     """A file of stored samples is of another schema, damaged, or cannot be written."""
+
+
+class FeatureError(WorkbenchError, ValueError):
+    """An SAE cannot be read or does not fit the model; both sizes or the known names are given."""
+
+
+class PairError(DatasetError, ValueError):
+    """Preference pairs are unusable; columns or row numbers are named."""
+
+
+class CacheMismatch(WorkbenchError):  # noqa: N818 - named by what it finds
+    """A reference cache belongs to something else; the differing fields are named."""
+
+
+class CacheCorrupt(WorkbenchError):  # noqa: N818 - named by what it finds
+    """A reference cache is damaged; path and row are named."""
