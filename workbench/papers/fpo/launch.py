@@ -1,0 +1,56 @@
+"""FPO from the command line, on one process or many.
+
+`accelerate launch --num_processes 8 -m workbench.papers.fpo.launch --model_name_or_path MODEL
+--dataset_name PAIRS --loss fpo --sae RELEASE:ID --output_dir OUT`; `--use_peft` for LoRA. Every field
+of `FPOConfig`, TRL's `ModelConfig` and `ScriptArguments` is an option; `--config FILE.yaml` too.
+"""
+
+from pathlib import Path
+
+from datasets import Dataset, load_dataset
+from transformers.trainer_utils import get_last_checkpoint
+from trl import ModelConfig, ScriptArguments, TrlParser, get_peft_config, get_quantization_config
+
+from workbench.papers.fpo.config import FPOConfig
+from workbench.papers.fpo.trainer import FPOTrainer
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Train, go on from the last checkpoint in `output_dir` if there is one, and save the model."""
+    parser = TrlParser((ScriptArguments, FPOConfig, ModelConfig))
+    script, args, model = parser.parse_args_and_config(argv)
+    args.model_init_kwargs = {
+        "revision": model.model_revision,
+        "attn_implementation": model.attn_implementation,
+        "dtype": model.dtype,
+        "quantization_config": get_quantization_config(model),
+        **(args.model_init_kwargs or {}),
+    }
+    test = None
+    if args.eval_strategy != "no":
+        test = _pairs(script, script.dataset_test_split)
+    trainer = FPOTrainer(
+        model.model_name_or_path,
+        args=args,
+        train_dataset=_pairs(script, script.dataset_train_split),
+        eval_dataset=test,
+        peft_config=get_peft_config(model),
+    )
+    last = get_last_checkpoint(args.output_dir) if Path(args.output_dir).is_dir() else None
+    trainer.train(resume_from_checkpoint=args.resume_from_checkpoint or last)
+    trainer.save_model(args.output_dir)
+
+
+def _pairs(script: ScriptArguments, split: str) -> Dataset:
+    """Pairs of the hub, or of a local .jsonl, whose `split` column chooses where it has one."""
+    name = script.dataset_name
+    if not str(name).endswith((".json", ".jsonl")):
+        return load_dataset(name, name=script.dataset_config, split=split)
+    rows = load_dataset("json", data_files=name, split="train")
+    if "split" not in rows.column_names:
+        return rows
+    return rows.filter(lambda row: row["split"] == split).remove_columns("split")
+
+
+if __name__ == "__main__":
+    main()

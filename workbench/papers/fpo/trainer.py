@@ -1,0 +1,308 @@
+"""`FPOTrainer`: TRL's `DPOTrainer` with the seven losses and a reference that may be offline."""
+
+import contextlib
+import copy
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from datasets import Dataset, IterableDataset
+from peft import PeftModel
+from torch.nn.functional import logsigmoid
+from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from trl import DPOTrainer
+from trl.models.utils import disable_gradient_checkpointing
+from trl.trainer.utils import create_model_from_path, get_config_model_id, use_adapter
+
+from workbench.features import (
+    check_sae,
+    find_hook,
+    load_sae,
+    pool,
+    reading,
+    response_mask,
+    sae_hook,
+)
+from workbench.papers.fpo import logged, losses, pairs
+from workbench.papers.fpo.config import FPOConfig
+from workbench.papers.fpo.drift import Drift, measure
+from workbench.papers.fpo.offline import OfflineReference, PairCollator
+
+log = logging.getLogger(__name__)
+
+
+class FPOTrainer(DPOTrainer):
+    """Preference training with any of `losses.LOSSES`; arguments as in `trl.DPOTrainer`.
+
+    `sae`: a SAELens object, instead of the name in `args.sae`.
+
+    Logged beside TRL's names: `fpo/d_chosen`, `fpo/d_rejected` (D, mean over pairs),
+    `fpo/constraint` and `fpo/margin` (the two parts of u), `fpo/constraint_to_margin`, and
+    `kl/chosen`, `kl/rejected` (nats a sequence) where the loss has them. `rewards/*` are β times
+    the loss's own score s(y). `feature_timeline.jsonl` holds the features of each logged step.
+
+    Raises `PairError` for unusable pairs, `FeatureError` for an SAE that does not fit,
+    `CacheMismatch` and `CacheCorrupt` for the offline reference, `RuntimeError` where the captured
+    activation has no gradient, `FloatingPointError` naming pair and term of a loss that is not
+    finite.
+    """
+
+    _tag_names = ("trl", "dpo", "fpo")
+
+    def __init__(
+        self,
+        model: str | PreTrainedModel,
+        ref_model: PreTrainedModel | None = None,
+        args: FPOConfig | None = None,
+        train_dataset: Dataset | IterableDataset | None = None,
+        eval_dataset: Dataset | dict[str, Dataset] | None = None,
+        processing_class: PreTrainedTokenizerBase | None = None,
+        sae: Any = None,
+        **kwargs: Any,
+    ) -> None:
+        if not isinstance(args, FPOConfig):
+            raise ValueError("args must be an FPOConfig; a DPOConfig has neither loss nor sae")
+        if train_dataset is None:
+            raise ValueError("train_dataset is required")
+        if isinstance(train_dataset, IterableDataset) and args.precompute_ref_log_probs:
+            raise ValueError(
+                "an IterableDataset has no rows to cache a reference for: set reference='online' "
+                f"(a loss other than {losses.REFERENCE_FREE[0]}), or use a map-style Dataset"
+            )
+        drop = args.drop_identical
+        train_dataset = pairs.checked(train_dataset, "train", drop_identical=drop)
+        if isinstance(eval_dataset, dict):
+            checked = {k: pairs.checked(d, k, drop_identical=drop) for k, d in eval_dataset.items()}
+            eval_dataset = checked
+        elif eval_dataset is not None:
+            eval_dataset = pairs.checked(eval_dataset, "eval", drop_identical=drop)
+        self.sae = None
+        if args.uses_features:
+            if sae is None and args.sae is None:
+                raise ValueError(
+                    "loss='fpo' needs an SAE: args.sae, or sae= with a SAELens object; loss="
+                    "'sigmoid_norm' is the same without features"
+                )
+            self.sae = load_sae(sae if sae is not None else args.sae)
+            self.hook_name = sae_hook(self.sae, args.sae_hook)
+            if args.fpo_k > self.sae.cfg.d_sae:
+                raise ValueError(f"fpo_k={args.fpo_k} of {self.sae.cfg.d_sae} SAE features")
+        if isinstance(model, str):
+            model = create_model_from_path(model, **(args.model_init_kwargs or {}))
+            args.model_init_kwargs = None
+        if processing_class is None:
+            processing_class = AutoTokenizer.from_pretrained(get_config_model_id(model.config))
+        if processing_class.pad_token is None:
+            processing_class.pad_token = processing_class.eos_token
+        pairs.require_template(processing_class, next(iter(train_dataset)))
+        if self.sae is not None:
+            check_sae(self.sae, model, self.hook_name)
+        online = not args.precompute_ref_log_probs
+        if online and ref_model is None and "peft_config" not in kwargs and not _has_adapter(model):
+            # TRL would read the weights again from config._name_or_path, which a live model lacks.
+            ref_model = copy.deepcopy(model).eval().requires_grad_(False)
+        self.offline = OfflineReference(args, self.sae)
+        self.timeline = logged.Timeline(Path(args.output_dir))
+        super().__init__(
+            model=model,
+            ref_model=ref_model,
+            args=args,
+            data_collator=PairCollator(
+                pad_token_id=processing_class.pad_token_id,
+                max_length=args.max_length,
+                truncation_mode=args.truncation_mode,
+                pad_to_multiple_of=args.pad_to_multiple_of,
+            ),
+            train_dataset=train_dataset,
+            eval_dataset=eval_dataset,
+            processing_class=processing_class,
+            **kwargs,
+        )
+        if self.sae is not None:
+            self.sae = self.sae.to(self.accelerator.device)
+        self.offline.started = True
+
+    def _prepare_dataset(
+        self, dataset: Any, processing_class: Any, args: FPOConfig, dataset_name: str
+    ) -> Any:
+        """Tokenised by TRL, less what has no response left, with each row's number."""
+        if self.offline.started:  # given to evaluate(); the others are checked before a model loads
+            dataset = pairs.checked(dataset, dataset_name, drop_identical=args.drop_identical)
+        before = len(dataset) if isinstance(dataset, Dataset) else None
+        dataset = super()._prepare_dataset(dataset, processing_class, args, dataset_name)
+        if before is not None:
+            if len(dataset) < before:
+                log.warning(
+                    "%s: %d pairs dropped, their prompt alone fills max_length=%d",
+                    dataset_name, before - len(dataset), args.max_length,
+                )  # fmt: skip
+            dataset = pairs.without_empty(dataset, dataset_name)
+            if "fpo_row" not in dataset.column_names:
+                dataset = dataset.add_column("fpo_row", list(range(len(dataset))))
+        return dataset
+
+    def _set_signature_columns_if_needed(self) -> None:
+        super()._set_signature_columns_if_needed()
+        extra = [c for c in ("fpo_row", "fpo_cache") if c not in self._signature_columns]
+        self._signature_columns += extra
+
+    def _precompute_ref_logps(self, dataset: Dataset, name: str, batch_size: int) -> Dataset:
+        """Replaces TRL's own: one pass that yields log-probabilities and pooled features.
+
+        TRL's returns from its Arrow cache without any forward: features could not ride along.
+        """
+        if self.args.loss in losses.REFERENCE_FREE:
+            return dataset
+        return self.offline.attach(self, dataset, name, batch_size)
+
+    @contextlib.contextmanager
+    def capturing(self, model: Any) -> Iterator[Any]:
+        """The slot that a forward of `model` inside the block fills; None where nothing is read."""
+        if self.sae is None:
+            yield None
+            return
+        with reading(find_hook(self.accelerator.unwrap_model(model), self.hook_name)) as slot:
+            yield slot
+
+    @contextlib.contextmanager
+    def as_reference(self) -> Iterator[Any]:
+        """The frozen model to run; the policy with its adapter off where there is no other."""
+        model = self.ref_model or self.model
+        unwrapped = self.accelerator.unwrap_model(self.model)
+        adapter: Any = contextlib.nullcontext()
+        if self.ref_model is None and _has_adapter(unwrapped):
+            name = "ref" if "ref" in unwrapped.peft_config else None
+            adapter = use_adapter(unwrapped, adapter_name=name)
+        quiet = disable_gradient_checkpointing(self.model, self.args.gradient_checkpointing_kwargs)
+        with torch.no_grad(), quiet, adapter:
+            yield model
+
+    def run(self, model: Any, inputs: dict[str, Any], whole: bool) -> tuple[Any, Any]:
+        """(model output, captured activation `[2b, T, d]` or None) of one padded batch.
+
+        `whole`: logits; else TRL's fused head, which yields log-probabilities alone.
+        """
+        batch = {k: inputs[k] for k in ("input_ids", "attention_mask")}
+        if self.aux_loss_enabled and torch.is_grad_enabled():
+            batch["output_router_logits"] = True
+        if not whole:
+            labels = inputs["input_ids"].masked_fill(inputs["completion_mask"] == 0, -100)
+            batch |= {"labels": labels, "fused_lm_head": True}
+        with self.capturing(model) as slot:
+            outputs = model(**batch, use_cache=False)
+        return outputs, slot.value if slot is not None else None
+
+    def compute_loss(
+        self,
+        model: Any,
+        inputs: dict[str, Any],
+        return_outputs: bool = False,
+        num_items_in_batch: Any = None,
+    ) -> Any:
+        """−log σ(u), averaged over the pairs of the batch; u of `losses.logits`."""
+        args = self.args
+        training = self.model.training
+        mask = response_mask(inputs["completion_mask"])
+        whole = args.loss in losses.FULL_LOGITS
+        outputs, hidden = self.run(model, inputs, whole)
+        if hidden is not None and training and args.fpo_alpha > 0 and not hidden.requires_grad:
+            raise RuntimeError(
+                f"the activation at {self.hook_name} has no gradient, so the constraint would do "
+                "nothing: with gradient checkpointing pass gradient_checkpointing_kwargs="
+                "{'use_reentrant': False}; with an adapter or frozen layers, train some at or "
+                "below that layer"
+            )
+        terms, drift = self._terms(inputs, outputs, hidden, mask, whole)
+        u, score, held = losses.logits(
+            args.loss, terms, args.beta, args.fpo_alpha, args.simpo_gamma
+        )
+        loss = -logsigmoid(u).mean()
+        if self.aux_loss_enabled:
+            loss = loss + self.router_aux_loss_coef * outputs.aux_loss
+        values = logged.per_pair(u, score, held, terms, args.beta)
+        self._keep("train" if training else "eval", inputs, values, drift)
+        if return_outputs:
+            with torch.no_grad():
+                outputs = model(**{k: inputs[k] for k in ("input_ids", "attention_mask")})
+            return loss, outputs
+        return loss
+
+    def _terms(
+        self, inputs: dict[str, Any], outputs: Any, hidden: Any, mask: torch.Tensor, whole: bool
+    ) -> tuple[losses.Terms, Drift | None]:
+        """Log-probabilities, KL and distance of a batch, from the cache or the reference itself."""
+        lengths = inputs["completion_mask"].sum(1)
+        if self.args.loss in losses.REFERENCE_FREE:
+            return losses.Terms(_summed(outputs, mask), lengths), None
+        if "ref_chosen_logps" in inputs and self.precompute_ref_logps:
+            ref_logps = torch.cat([inputs["ref_chosen_logps"], inputs["ref_rejected_logps"]])
+            ref_features = inputs.get("ref_features")
+        else:
+            with self.as_reference() as reference:
+                ref_outputs, ref_hidden = self.run(reference, inputs, whole)
+            if whole:
+                kl, logps, ref_logps = losses.sequence_kl(
+                    outputs.logits, ref_outputs.logits, inputs["input_ids"], mask
+                )
+                return losses.Terms(logps, lengths, ref_logps, kl=kl), None
+            ref_logps = _summed(ref_outputs, mask)
+            ref_features = self.pooled(ref_hidden, mask) if ref_hidden is not None else None
+        drift = None
+        if self.sae is not None:
+            drift = measure(
+                self.sae,
+                hidden,
+                mask,
+                ref_features,
+                k=self.args.fpo_k,
+                topk=self.args.fpo_topk,
+                how=self.args.fpo_pool,
+                decoder_scale=self.args.fpo_decoder_scale,
+                gradient=torch.is_grad_enabled() and self.args.fpo_alpha > 0,
+            )
+        d = drift.distance if drift is not None else None
+        return losses.Terms(_summed(outputs, mask), lengths, ref_logps, distance=d), drift
+
+    def pooled(self, hidden: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        """Pooled features `[2b, m]` float32 as this run defines them; no gradient."""
+        return pool(
+            self.sae,
+            hidden,
+            mask,
+            how=self.args.fpo_pool,
+            decoder_scale=self.args.fpo_decoder_scale,
+        )
+
+    def _keep(
+        self,
+        mode: str,
+        inputs: dict[str, Any],
+        values: dict[str, torch.Tensor],
+        drift: Drift | None,
+    ) -> None:
+        """Add a batch to the logged means, with one wait for the device."""
+        table = torch.stack([v.detach().float() for v in values.values()], 1)
+        means = self.accelerator.gather_for_metrics(table).mean(0).tolist()
+        for name, value in logged.checked(values, means, inputs.get("fpo_row"), mode).items():
+            self._metrics[mode][name].append(value)
+        if mode == "train":
+            self._total_train_tokens += int(inputs["attention_mask"].sum())
+            self._metrics[mode]["num_tokens"] = [self._total_train_tokens]
+            if drift is not None:
+                self.timeline.add(drift)
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """As TRL logs; in training with a line of the timeline besides."""
+        if self.model.training:
+            self.timeline.write(self.state.global_step)
+        super().log(logs, start_time)
+
+
+def _summed(outputs: Any, mask: torch.Tensor) -> torch.Tensor:
+    return outputs.log_probs[:, -mask.shape[1] :].sum(dim=1)
+
+
+def _has_adapter(model: Any) -> bool:
+    return isinstance(model, PeftModel)
