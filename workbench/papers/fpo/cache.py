@@ -66,9 +66,9 @@ class ReferenceCache:
         return len(self.logp)
 
     def row(self, pair: int, side: int) -> tuple[np.ndarray, np.ndarray]:
-        """Indices and float32 values of one response's features; `side` 0 chosen, 1 rejected."""
+        """int64 indices and float32 values of one response; `side` 0 chosen, 1 rejected. Copies."""
         start, end = self.offsets[2 * pair + side], self.offsets[2 * pair + side + 1]
-        return np.asarray(self.idx[start:end]), np.asarray(self.val[start:end], np.float32)
+        return self.idx[start:end].astype(np.int64), self.val[start:end].astype(np.float32)
 
 
 def read(folder: str | Path, expected: dict[str, Any]) -> ReferenceCache:

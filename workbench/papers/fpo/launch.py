@@ -1,8 +1,8 @@
 """FPO from the command line, on one process or many.
 
 `accelerate launch --num_processes 8 -m workbench.papers.fpo.launch --model_name_or_path MODEL
---dataset_name PAIRS --loss fpo --sae RELEASE:ID --output_dir OUT`; `--use_peft` for LoRA. Every field
-of `FPOConfig`, TRL's `ModelConfig` and `ScriptArguments` is an option; `--config FILE.yaml` too.
+--dataset_name PAIRS --loss fpo --sae RELEASE:ID --output_dir OUT`; `--use_peft` for LoRA. Every
+field of `FPOConfig`, TRL's `ModelConfig` and `ScriptArguments` is an option; so is `--config FILE`.
 """
 
 from pathlib import Path

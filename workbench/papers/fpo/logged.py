@@ -116,7 +116,7 @@ def _not_finite(values: dict[str, torch.Tensor], rows: torch.Tensor | None, mode
         if len(bad):
             pair = int(rows[bad[0]]) if rows is not None else int(bad[0])
             return (
-                f"{mode} pair {pair}: {name} is {float(value[bad[0]])}. Nothing was updated. Train "
+                f"{mode} pair {pair}: {name} is {value[bad[0]].item()}. Nothing was updated. Train "
                 "in bfloat16 or float32 rather than float16, lower learning_rate or fpo_alpha, or "
                 "remove the pair."
             )

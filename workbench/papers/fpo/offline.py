@@ -43,9 +43,7 @@ class PairCollator(DataCollatorForPreference):
                 for side in (0, 1):
                     index, value = kept.row(example["fpo_row"], side)
                     row = place + side * len(examples)
-                    features[row, torch.from_numpy(index.astype(np.int64))] = torch.from_numpy(
-                        value
-                    )
+                    features[row, torch.from_numpy(index)] = torch.from_numpy(value)
             out["ref_features"] = features
         return out
 

@@ -100,7 +100,8 @@ class FPOTrainer(DPOTrainer):
         if self.sae is not None:
             check_sae(self.sae, model, self.hook_name)
         online = not args.precompute_ref_log_probs
-        if online and ref_model is None and "peft_config" not in kwargs and not _has_adapter(model):
+        adapted = kwargs.get("peft_config") is not None or _has_adapter(model)
+        if online and ref_model is None and not adapted:
             # TRL would read the weights again from config._name_or_path, which a live model lacks.
             ref_model = copy.deepcopy(model).eval().requires_grad_(False)
         self.offline = OfflineReference(args, self.sae)
