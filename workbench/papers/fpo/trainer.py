@@ -285,11 +285,13 @@ class FPOTrainer(DPOTrainer):
     ) -> None:
         """Add a batch to the logged means, with one wait for the device."""
         table = torch.stack([v.detach().float() for v in values.values()], 1)
-        means = self.accelerator.gather_for_metrics(table).mean(0).tolist()
+        tokens = sum(inputs["attention_mask"].sum(1).chunk(2))
+        table = self.accelerator.gather_for_metrics(torch.cat([table, tokens[:, None]], 1))
+        *means, tokens = table.mean(0).tolist()
         for name, value in logged.checked(values, means, inputs.get("fpo_row"), mode).items():
             self._metrics[mode][name].append(value)
         if mode == "train":
-            self._total_train_tokens += int(inputs["attention_mask"].sum())
+            self._total_train_tokens += round(tokens * len(table))
             self._metrics[mode]["num_tokens"] = [self._total_train_tokens]
             if drift is not None:
                 self.timeline.add(drift)
