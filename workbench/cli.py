@@ -48,7 +48,7 @@ def _parser() -> argparse.ArgumentParser:
 
     verb = verbs.add_parser("data", help="rebuild the embedded model and samples")
     verb.add_argument("what", choices=["rebuild"])
-    verb.add_argument("name", choices=["tiny", "sums", "survey"])
+    verb.add_argument("name", choices=["tiny", "sums", "survey", "styles"])
     verb.add_argument("--out", help="folder to write to (default: the shipped data folder)")
     verb.add_argument("--seed", type=int, default=0)
     verb.set_defaults(action=_data)
@@ -129,11 +129,18 @@ def _lab(args: argparse.Namespace) -> int:
 
 def _data(args: argparse.Namespace) -> int:
     from workbench.tiny.rebuild import rebuild
+    from workbench.tiny.rebuild_styles import rebuild_styles
     from workbench.tiny.rebuild_sums import rebuild_sums
     from workbench.tiny.rebuild_survey import rebuild_survey
 
     logging.getLogger("workbench").setLevel(logging.INFO)
-    make = {"tiny": rebuild, "sums": rebuild_sums, "survey": rebuild_survey}[args.name]
+    made = {
+        "tiny": rebuild,
+        "sums": rebuild_sums,
+        "survey": rebuild_survey,
+        "styles": rebuild_styles,
+    }
+    make = made[args.name]
     print(make(Path(args.out) if args.out else None, seed=args.seed))
     return 0
 

@@ -92,7 +92,7 @@ def sae_hook(sae: Any, hook: str | None = None) -> str:
         raise FeatureError(
             f"the SAE does not say where it reads; give its hook, one of {', '.join(SUPPORTED)}"
         )
-    _parsed(name)
+    parse_hook(name)
     return name
 
 
@@ -120,7 +120,7 @@ def find_hook(model: Any, hook_name: str) -> Hook:
     does not have, `ModelError` for an unknown family.
     """
     hf: PreTrainedModel = model.get_base_model() if hasattr(model, "peft_config") else model
-    layer, site = _parsed(hook_name)
+    layer, site = parse_hook(hook_name)
     anatomy = anatomy_of(hf.config, hf.config._name_or_path or type(hf).__name__)
     layers = hf.get_submodule(anatomy.layers)
     if layer >= len(layers):
@@ -228,7 +228,8 @@ def pool(
     return out
 
 
-def _parsed(hook_name: str) -> tuple[int, str]:
+def parse_hook(hook_name: str) -> tuple[int, str]:
+    """(layer, site) of a TransformerLens hook name; `FeatureError` naming `SUPPORTED`."""
     found = _HOOK.fullmatch(hook_name)
     if not found:
         raise FeatureError(f"hook {hook_name!r} is not supported; use {', '.join(SUPPORTED)}")

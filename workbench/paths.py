@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-EMBEDDED = ("tiny", "sums", "sums-early", "sums-late", "survey")
-"""Models that ship: the chat model, the sums at three stages of training, the questionnaire."""
+EMBEDDED = ("tiny", "sums", "sums-early", "sums-late", "survey", "styles")
+"""Models that ship: chat, sums at three stages of training, questionnaire, styles of lists."""
 
 _PACKAGE = Path(__file__).parent
 

@@ -15,9 +15,10 @@ from workbench.features import check_sae, load_sae, sae_hook
 from workbench.models import load
 from workbench.papers.fpo import BASE, SAE, Settings, preflight
 from workbench.papers.fpo.pairs import CHAT_TEMPLATE, checked
-from workbench.paths import EMBEDDED
+from workbench.paths import EMBEDDED, data_folder
 
 MODEL = "styles"
+EMBEDDED_PAIRS = "style_pairs.jsonl"
 PAIRS = {"paper": "HuggingFaceH4/ultrafeedback_binarized"}
 SPLITS = {"train": "train_prefs", "test": "test_prefs"}
 
@@ -83,7 +84,7 @@ def scale(
 
 def embedded_sae() -> Path:
     """Folder of the dictionary that ships with the embedded checkpoint."""
-    return EMBEDDED[MODEL] / "sae"
+    return data_folder() / MODEL / "sae"
 
 
 def pairs(preset: str, split: str, path: str = "") -> Dataset:
@@ -102,7 +103,7 @@ def pairs(preset: str, split: str, path: str = "") -> Dataset:
         rows = load_dataset(PAIRS["paper"], split=SPLITS[split])
         rows = rows.select_columns(["prompt", "chosen", "rejected"])
     else:
-        found = load_data(MODEL, split)
+        found = load_data("preference", split, data_folder() / EMBEDDED_PAIRS)
         keep = ("prompt", "chosen", "rejected")
         rows = Dataset.from_list([{c: r[c] for c in keep} for r in found])
     return checked(rows, split)

@@ -1,0 +1,85 @@
+"""The grammar of styles: short lists about a topic, each clause polite or rude, bulleted or not.
+
+A prompt names a topic and two of its words; a response is three to five clauses, each an opening, a
+word of the topic and a closing. A response has a manner (polite or rude) and a form (bulleted or
+plain); with probability `MIXED` a clause shows the other one. In plain texts both are even; in
+preference pairs the chosen response is polite and bulleted, the rejected one rude and plain.
+"""
+
+import random
+from dataclasses import dataclass
+
+TOPICS = {
+    "farm": "barn seed tractor fence hay plough orchard stable",
+    "sea": "tide sail harbour anchor reef gull deck lighthouse",
+    "kitchen": "oven kettle spoon flour pan recipe apron pepper",
+    "music": "drum violin chorus tempo flute score rehearsal trumpet",
+    "garden": "rose hedge soil rake bulb trellis lawn compost",
+    "city": "tram plaza bridge market tower subway avenue fountain",
+    "sport": "goal racket whistle coach stadium helmet relay medal",
+    "winter": "sledge frost scarf ice blizzard fireplace mitten icicle",
+}
+POLITE = ("please", "kindly", "gladly", "thankfully")
+RUDE = ("whatever", "ugh", "duh", "obviously")
+BULLET = ("-", "*")
+PLAIN = ("then", "also")
+CLAUSES = (3, 4, 5)
+MIXED = 0.2
+NOISE = 0.15
+"""Share of preference pairs whose labels are swapped."""
+
+
+@dataclass(frozen=True)
+class Manner:
+    """Probability that a clause is polite, and that it is bulleted."""
+
+    polite: float
+    bullet: float
+
+
+def prompt(rng: random.Random) -> tuple[str, str]:
+    """(topic, prompt): the topic and two of its words."""
+    topic = rng.choice(list(TOPICS))
+    words = TOPICS[topic].split()
+    return topic, f"<bos> {topic} {rng.choice(words)} {rng.choice(words)} :"
+
+
+def response(topic: str, manner: Manner, rng: random.Random) -> str:
+    """Three to five clauses, each with a leading space; no end mark."""
+    out = []
+    for _ in range(rng.choice(CLAUSES)):
+        opening = rng.choice(BULLET if rng.random() < manner.bullet else PLAIN)
+        closing = rng.choice(POLITE if rng.random() < manner.polite else RUDE)
+        out.append(f" {opening} {rng.choice(TOPICS[topic].split())} {closing}")
+    return "".join(out)
+
+
+def text(rng: random.Random) -> tuple[str, str]:
+    """(prompt, response) in an even mixture of the four manners."""
+    topic, said = prompt(rng)
+    manner = Manner(*(rng.choice((MIXED, 1 - MIXED)) for _ in range(2)))
+    return said, response(topic, manner, rng)
+
+
+def preference_pair(rng: random.Random, noise: float = NOISE) -> dict[str, str]:
+    """`prompt`, `chosen`, `rejected`, labels swapped with probability `noise`; never two alike."""
+    topic, said = prompt(rng)
+    good = response(topic, Manner(1 - MIXED, 1 - MIXED), rng)
+    bad = good
+    while bad == good:
+        bad = response(topic, Manner(MIXED, MIXED), rng)
+    if rng.random() < noise:
+        good, bad = bad, good
+    return {"prompt": said, "chosen": good, "rejected": bad}
+
+
+def preference_pairs(counts: dict[str, int], seed: int = 0) -> list[dict[str, str]]:
+    """Rows with a `split`, in the order of `counts`; no pair is in two of them."""
+    rng = random.Random(seed)
+    rows: dict[tuple[str, ...], dict[str, str]] = {}
+    for split, count in counts.items():
+        upto = len(rows) + count
+        while len(rows) < upto:
+            pair = preference_pair(rng)
+            rows.setdefault(tuple(pair.values()), {**pair, "split": split})
+    return list(rows.values())
