@@ -47,6 +47,9 @@ FLOORS = {
         "generation",
         "judges",
         "metrics",
+        "features",
+        "feature_distance",
+        "sae_training",
     ),
     3: ("steering", "plots"),
     4: ("papers",),
@@ -74,6 +77,7 @@ BESIDE = {
     *(("decoding", x) for x in ("batching", "completions", "kvcache", "sampling", "stops")),
     *(("local", x) for x in ("batching", "completions", "decoding", "forwards")),
     ("choices", "local"),
+    ("sae_training", "features"),
     *(("generation", x) for x in ("completions", "endpoint", "local", "store")),
 }
 WORKSHOP = "tiny"

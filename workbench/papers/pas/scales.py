@@ -20,7 +20,7 @@ from workbench.steering import check_alpha
 log = logging.getLogger(__name__)
 
 MODEL = "survey"
-TINY_SUBJECTS, PAPER_SUBJECTS = 12, 20
+TINY_SUBJECTS, PAPER_SUBJECTS = 10, 20
 BLOCK = 32
 """People of the embedded sample that one seed may draw from, each seed others."""
 
