@@ -85,7 +85,7 @@ class FPOTrainer(DPOTrainer):
                     "loss='fpo' needs an SAE: args.sae, or sae= with a SAELens object; loss="
                     "'sigmoid_norm' is the same without features"
                 )
-            self.sae = load_sae(sae if sae is not None else args.sae)
+            self.sae = load_sae(sae if sae is not None else args.sae, args.device)
             self.hook_name = sae_hook(self.sae, args.sae_hook)
             if args.fpo_k > self.sae.cfg.d_sae:
                 raise ValueError(f"fpo_k={args.fpo_k} of {self.sae.cfg.d_sae} SAE features")
@@ -121,8 +121,6 @@ class FPOTrainer(DPOTrainer):
             processing_class=processing_class,
             **kwargs,
         )
-        if self.sae is not None:
-            self.sae = self.sae.to(self.accelerator.device)
         self.offline.started = True
 
     def _prepare_dataset(
