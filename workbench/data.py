@@ -17,8 +17,14 @@ Row = dict[str, Any]
 FIELDS = {
     "preference": ("prompt", "chosen", "rejected"),
     "requests": ("prompt", "harmful"),
+    "styles": ("prompt", "chosen", "rejected"),
 }
-_EMBEDDED = "requests.jsonl"
+_EMBEDDED = {
+    "preference": "requests.jsonl",
+    "requests": "requests.jsonl",
+    "styles": "style_pairs.jsonl",
+}
+_HUB = ("preference", "requests")
 _OFFICIAL = {  # the released SafetyLock files' names for the same three fields
     "question": "prompt",
     "answer_matching_behavior": "chosen",
@@ -27,23 +33,27 @@ _OFFICIAL = {  # the released SafetyLock files' names for the same three fields
 
 
 def load_data(name: str, split: str = "train", source: str | Path = "auto") -> list[Row]:
-    """Rows of schema `"preference"` (prompt, chosen, rejected) or `"requests"` (prompt, harmful).
+    """Rows of schema `"preference"` or `"styles"` (prompt, chosen, rejected), or `"requests"`
+    (prompt, harmful).
 
-    source: `"auto"` is the embedded sample of the town of Brindle (its rows carry further fields
+    source: `"auto"` is the embedded sample (that of the town of Brindle carries further fields
     that its judge uses); `"hub"` the public set a paper names; anything else a local .jsonl, .json
-    or .csv file (one whose rows have no `split` serves every split). For preference data `chosen`
-    is the safe answer and only harmful prompts count; exact duplicates are dropped and counted in
-    the log.
+    or .csv file (one whose rows have no `split` serves every split). For `"preference"` `chosen`
+    is the safe answer and only harmful prompts count; `"styles"` are the pairs of the embedded
+    model of that name, split into train and test. Exact duplicates are dropped and counted in the
+    log.
 
-    Raises `DatasetError` naming the row (from 0) for a missing or empty field, equal answers, or
-    an unknown name, and `FileNotFoundError` for a missing file.
+    Raises `DatasetError` naming the row (from 0) for a missing or empty field, equal answers, an
+    unknown name, or one without a public set, and `FileNotFoundError` for a missing file.
     """
     if name not in FIELDS:
         raise DatasetError(f"unknown dataset {name!r}; known: {', '.join(FIELDS)}")
     if str(source) == "hub":
+        if name not in _HUB:
+            raise DatasetError(f"{name!r} is on no hub: use source='auto', or a local file")
         rows: Iterable[Row] = _from_hub(name, split)
     elif str(source) == "auto":
-        rows = _of_split(_read(data_folder() / _EMBEDDED), split)
+        rows = _of_split(_read(data_folder() / _EMBEDDED[name]), split)
     else:
         rows = _of_split(_read(Path(source)), split)
     if name == "preference":
@@ -95,7 +105,7 @@ def _validated(name: str, rows: Iterable[Row], source: str) -> list[Row]:
                 raise DatasetError(f"{source} row {number}: field {field!r} is missing")
             if field != "harmful" and not (isinstance(row[field], str) and row[field].strip()):
                 raise DatasetError(f"{source} row {number}: field {field!r} is empty or no text")
-        if name == "preference" and row["chosen"] == row["rejected"]:
+        if "chosen" in FIELDS[name] and row["chosen"] == row["rejected"]:
             raise DatasetError(f"{source} row {number}: chosen and rejected are equal")
         key = tuple(row[field] for field in FIELDS[name])
         duplicates += key in seen

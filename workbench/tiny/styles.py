@@ -6,6 +6,7 @@ plain); with probability `MIXED` a clause shows the other one. In plain texts bo
 preference pairs the chosen response is polite and bulleted, the rejected one rude and plain.
 """
 
+import math
 import random
 from dataclasses import dataclass
 
@@ -25,6 +26,7 @@ BULLET = ("-", "*")
 PLAIN = ("then", "also")
 CLAUSES = (3, 4, 5)
 MIXED = 0.2
+"""Probability that a clause shows the manner, or the form, that its response has not."""
 NOISE = 0.15
 """Share of preference pairs whose labels are swapped."""
 
@@ -61,25 +63,49 @@ def text(rng: random.Random) -> tuple[str, str]:
     return said, response(topic, manner, rng)
 
 
-def preference_pair(rng: random.Random, noise: float = NOISE) -> dict[str, str]:
-    """`prompt`, `chosen`, `rejected`, labels swapped with probability `noise`; never two alike."""
+def entropy(mixed: float = MIXED) -> float:
+    """Nats per token, end mark included, of what `text` says to a known prompt. Exact.
+
+    What the best model reaches. At `mixed` = 0.5 clauses tell nothing of each other, and the texts
+    have the same words as often: what the best model reaches that infers no manner.
+    """
+    choices = len(next(iter(TOPICS.values())).split()) * len(BULLET) * len(POLITE)
+    nats = math.log(len(CLAUSES))
+    for n in CLAUSES:
+        coins = 0.0  # which of n clauses are polite; as much again for which are bulleted
+        for k in range(n + 1):
+            p = (mixed**k * (1 - mixed) ** (n - k) + (1 - mixed) ** k * mixed ** (n - k)) / 2
+            coins -= math.comb(n, k) * p * math.log(p) if p else 0.0
+        nats += (n * math.log(choices) + 2 * coins) / len(CLAUSES)
+    return nats / (3 * sum(CLAUSES) / len(CLAUSES) + 1)
+
+
+def preference_pair(
+    rng: random.Random, noise: float = NOISE, mixed: float = MIXED
+) -> dict[str, str]:
+    """`prompt`, `chosen`, `rejected`, labels swapped with probability `noise`; never two alike.
+
+    `mixed`: as `MIXED`, of both responses.
+    """
     topic, said = prompt(rng)
-    good = response(topic, Manner(1 - MIXED, 1 - MIXED), rng)
+    good = response(topic, Manner(1 - mixed, 1 - mixed), rng)
     bad = good
     while bad == good:
-        bad = response(topic, Manner(MIXED, MIXED), rng)
+        bad = response(topic, Manner(mixed, mixed), rng)
     if rng.random() < noise:
         good, bad = bad, good
     return {"prompt": said, "chosen": good, "rejected": bad}
 
 
-def preference_pairs(counts: dict[str, int], seed: int = 0) -> list[dict[str, str]]:
+def preference_pairs(
+    counts: dict[str, int], seed: int = 0, noise: float = NOISE, mixed: float = MIXED
+) -> list[dict[str, str]]:
     """Rows with a `split`, in the order of `counts`; no pair is in two of them."""
     rng = random.Random(seed)
     rows: dict[tuple[str, ...], dict[str, str]] = {}
     for split, count in counts.items():
         upto = len(rows) + count
         while len(rows) < upto:
-            pair = preference_pair(rng)
+            pair = preference_pair(rng, noise, mixed)
             rows.setdefault(tuple(pair.values()), {**pair, "split": split})
     return list(rows.values())
