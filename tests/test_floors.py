@@ -49,6 +49,8 @@ FLOORS = {
         "metrics",
         "features",
         "feature_distance",
+        "feature_counts",
+        "feature_runs",
         "sae_training",
     ),
     3: ("steering", "plots"),
@@ -78,6 +80,7 @@ BESIDE = {
     *(("local", x) for x in ("batching", "completions", "decoding", "forwards")),
     ("choices", "local"),
     ("sae_training", "features"),
+    *(("feature_runs", x) for x in ("feature_counts", "feature_distance", "features")),
     *(("generation", x) for x in ("completions", "endpoint", "local", "store")),
 }
 WORKSHOP = "tiny"
