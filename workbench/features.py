@@ -45,13 +45,13 @@ def load_sae(source: Any, device: str | torch.device = "cpu") -> Any:
         sae = _gemma_scope(Path(source))
     elif Path(str(source)).is_dir():
         try:
-            sae = SAE.load_from_disk(str(source), device=str(device))
+            sae = SAE.load_from_disk(str(source), device="cpu")
         except (OSError, KeyError, ValueError) as error:
             raise FeatureError(f"{source}: no SAE that SAELens can read ({error})") from error
     elif ":" in str(source):
         release, _, name = str(source).partition(":")
         try:
-            sae = SAE.from_pretrained(release, name, device=str(device))
+            sae = SAE.from_pretrained(release, name, device="cpu")
         except (OSError, KeyError, ValueError) as error:
             raise FeatureError(f"SAE {name!r} of release {release!r}: {error}") from error
     else:
