@@ -50,6 +50,7 @@ FLOORS = {
         "features",
         "feature_distance",
         "feature_counts",
+        "feature_store",
         "feature_runs",
         "sae_training",
     ),
@@ -80,7 +81,11 @@ BESIDE = {
     *(("local", x) for x in ("batching", "completions", "decoding", "forwards")),
     ("choices", "local"),
     ("sae_training", "features"),
-    *(("feature_runs", x) for x in ("feature_counts", "feature_distance", "features")),
+    ("feature_store", "feature_counts"),
+    *(
+        ("feature_runs", x)
+        for x in ("feature_counts", "feature_distance", "feature_store", "features")
+    ),
     *(("generation", x) for x in ("completions", "endpoint", "local", "store")),
 }
 WORKSHOP = "tiny"

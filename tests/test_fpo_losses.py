@@ -383,5 +383,5 @@ def test_tokenised_pairs_without_a_token_are_dropped_with_their_number(caplog):
         ]
     )
     with caplog.at_level(logging.WARNING):
-        assert len(pairs.without_empty(rows, "train")) == 1
+        assert len(pairs.usable(rows, "train", 2, 64)) == 1
     assert "1 pairs dropped" in caplog.text

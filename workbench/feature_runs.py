@@ -1,14 +1,10 @@
 """FeatureRun: one streaming pass over preference pairs, policy and reference on the same tokens."""
 
 import hashlib
-import json
 import logging
-import os
 import shutil
-import zipfile
-import zlib
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -22,7 +18,17 @@ from tqdm.auto import tqdm
 from workbench.errors import FeatureError
 from workbench.feature_counts import Counts
 from workbench.feature_distance import distance, index_set
-from workbench.features import decoder_norms, encode, find_hook, reading
+from workbench.feature_store import (
+    as_arrays,
+    as_matrix,
+    read_arrays,
+    read_state,
+    row_of,
+    save_arrays,
+    save_state,
+    shards,
+)
+from workbench.features import decoder_norms, encode, find_hook, reading, tensors_hash
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +53,7 @@ class FeatureRun:
     def load(cls, folder: str | Path) -> "FeatureRun":
         """Open a finished run. Raises `FeatureError` naming the file that is missing or damaged."""
         folder = Path(folder)
-        meta, counts = _state(folder)
+        meta, counts = read_state(folder)
         if meta["done"] != meta["rows"]:
             raise FeatureError(f"{folder}: {meta['done']} of {meta['rows']} pairs; build goes on")
         return cls(folder, meta, counts)
@@ -56,26 +62,26 @@ class FeatureRun:
     def pooled(self) -> dict[tuple[str, str], scipy.sparse.csr_matrix]:
         """(policy | ref, chosen | rejected) → pooled features `[pairs, m]`, sparse float32."""
         parts: dict[tuple[str, str], list] = {}
-        for path in _shards(self.folder):
-            file = _read(path)
+        for path in shards(self.folder):
+            file = read_arrays(path)
             for w, who in enumerate(("policy", "ref")):
                 for s, side in enumerate(("chosen", "rejected")):
-                    part = _matrix(file, f"pooled{w}{s}", self.meta["features"])
+                    part = as_matrix(file, f"pooled{w}{s}", self.meta["features"])
                     parts.setdefault((who, side), []).append(part)
         return {key: scipy.sparse.vstack(found).tocsr() for key, found in parts.items()}
 
     def tokens(self, row: int, side: int) -> tuple[scipy.sparse.csr_matrix, ...]:
         """Activations of one response's tokens, policy and reference: sparse `[tokens, m]` each."""
-        path = [p for p in _shards(self.folder) if _first(p) <= row]
+        path = [p for p in shards(self.folder) if row_of(p) <= row]
         if not path:
             raise FeatureError(f"row {row} is not in {self.folder}")
-        file = _read(path[-1])
-        place = 2 * (row - _first(path[-1])) + side
+        file = read_arrays(path[-1])
+        place = 2 * (row - row_of(path[-1])) + side
         if place >= len(file["length"]):
             raise FeatureError(f"row {row} is not in {self.folder}")
         start = int(file["length"][:place].sum())
         some = slice(start, start + int(file["length"][place]))
-        return tuple(_matrix(file, f"tokens{w}", self.meta["features"])[some] for w in (0, 1))
+        return tuple(as_matrix(file, f"tokens{w}", self.meta["features"])[some] for w in (0, 1))
 
 
 @torch.no_grad()
@@ -108,13 +114,14 @@ def build(
     meta = {
         "version": VERSION, "hook": hook_name, "k": k, "topk": topk, "alpha": alpha, "beta": beta,
         "decoder_scale": decoder_scale, "seed": seed, "features": sae.cfg.d_sae,
-        "policy": _weights(policy), "ref": _weights(reference), "sae": _weights(sae),
+        "policy": tensors_hash(policy.state_dict()),
+        "ref": tensors_hash(reference.state_dict()), "sae": tensors_hash(sae.state_dict()),
         "first_row": first_row, "rows": len(rows), "data": _hash([dict(r) for r in rows]),
         "shard": shard,
     }  # fmt: skip
     done, counts = 0, Counts.empty(sae.cfg.d_sae)
     if (out / "run.json").exists():
-        found, counts = _state(out)
+        found, counts = read_state(out)
         wrong = [f"{k} ({found.get(k)!r}, now {v!r})" for k, v in meta.items() if found.get(k) != v]
         if wrong:
             raise FeatureError(f"{out} is another run: {', '.join(wrong)}; give another folder")
@@ -127,10 +134,10 @@ def build(
         for b in range(0, len(some), batch):
             place = first_row + start + b
             pieces.append(_batch(policy, reference, some[b : b + batch], place, counts, *settings))
-        _save(out / f"rows-{first_row + start:08d}.npz", _joined(pieces))
-        _save_state(out, {**meta, "done": start + len(some)}, counts)
+        save_arrays(out / f"rows-{first_row + start:08d}.npz", _joined(pieces))
+        save_state(out, {**meta, "done": start + len(some)}, counts)
     if not (out / "run.json").exists():
-        _save_state(out, {**meta, "done": 0}, counts)
+        save_state(out, {**meta, "done": 0}, counts)
     return FeatureRun.load(out)
 
 
@@ -156,11 +163,11 @@ def merge(runs: Sequence[FeatureRun], out: str | Path) -> FeatureRun:
         counts.merge(run.counts)
     out.mkdir(parents=True)
     for run in runs:
-        for path in _shards(run.folder):
+        for path in shards(run.folder):
             shutil.copyfile(path, out / path.name)
     rows = sum(r.meta["rows"] for r in runs)
     data = _hash([r.meta["data"] for r in runs])
-    _save_state(out, {**first.meta, "rows": rows, "done": rows, "data": data}, counts)
+    save_state(out, {**first.meta, "rows": rows, "done": rows, "data": data}, counts)
     return FeatureRun.load(out)
 
 
@@ -229,25 +236,9 @@ def _joined(pieces: list[dict[str, Any]]) -> dict[str, np.ndarray]:
     for w in (0, 1):
         for s in (0, 1):
             whole = np.concatenate([p["pooled"][w][s] for p in pieces])
-            out |= _sparse(whole, f"pooled{w}{s}", np.float32)
-        out |= _sparse(np.concatenate([p["tokens"][w] for p in pieces]), f"tokens{w}", np.float16)
+            out |= as_arrays(whole, f"pooled{w}{s}", np.float32)
+        out |= as_arrays(np.concatenate([p["tokens"][w] for p in pieces]), f"tokens{w}", np.float16)
     return out
-
-
-def _sparse(dense: np.ndarray, name: str, dtype: Any) -> dict[str, np.ndarray]:
-    found = scipy.sparse.csr_matrix(dense)
-    return {
-        f"{name}_data": found.data.astype(dtype),
-        f"{name}_index": found.indices.astype(np.uint32),
-        f"{name}_count": np.diff(found.indptr).astype(np.uint32),
-    }
-
-
-def _matrix(file: Any, name: str, m: int) -> scipy.sparse.csr_matrix:
-    counts = file[f"{name}_count"].astype(np.int64)
-    pointers = np.concatenate([[0], counts.cumsum()])
-    data = file[f"{name}_data"].astype(np.float32)
-    return scipy.sparse.csr_matrix((data, file[f"{name}_index"], pointers), (len(counts), m))
 
 
 def _keys(place: np.ndarray, seed: int) -> np.ndarray:
@@ -260,59 +251,6 @@ def _keys(place: np.ndarray, seed: int) -> np.ndarray:
             x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
             x = x ^ (x >> np.uint64(31))
     return (x >> np.uint64(11)).astype(np.float64) / 2**53
-
-
-def _shards(folder: Path) -> list[Path]:
-    return sorted(folder.glob("rows-*.npz"))
-
-
-def _first(path: Path) -> int:
-    return int(path.stem.split("-")[1])
-
-
-def _read(path: Path) -> Any:
-    try:
-        return dict(np.load(path, allow_pickle=False))
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
-        raise FeatureError(f"{path}: damaged ({error}); delete the folder, build again") from error
-
-
-def _state(folder: Path) -> tuple[dict[str, Any], Counts]:
-    try:
-        meta = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise FeatureError(f"{folder / 'run.json'}: cannot be read ({error})") from error
-    counts = Counts(**_read(folder / f"counts-{meta['done']:08d}.npz"))
-    return meta, counts
-
-
-def _save_state(folder: Path, meta: dict[str, Any], counts: Counts) -> None:
-    """Counts first, then the note that names them: what run.json says is always there."""
-    path = folder / f"counts-{meta['done']:08d}.npz"
-    _save(path, asdict(counts))
-    partial = folder / "run.partial"
-    partial.write_text(json.dumps(meta, indent=1), encoding="utf-8")
-    partial.replace(folder / "run.json")
-    for old in folder.glob("counts-*.npz"):
-        if old != path:
-            old.unlink()
-
-
-def _save(path: Path, arrays: dict[str, np.ndarray]) -> None:
-    partial = path.with_suffix(".partial")
-    with partial.open("wb") as file:
-        np.savez(file, **arrays)
-        os.fsync(file.fileno())
-    partial.replace(path)
-
-
-def _weights(module: Any) -> str:
-    digest = hashlib.sha256()
-    for name, tensor in sorted(module.state_dict().items()):
-        digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
-        flat = tensor.detach().contiguous().cpu().flatten()
-        digest.update(flat.view(torch.uint8).numpy().data)
-    return digest.hexdigest()[:16]
 
 
 def _hash(value: Any) -> str:

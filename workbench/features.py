@@ -1,6 +1,7 @@
 """SAE features of any causal LM: load a dictionary, read where it reads, encode, pool."""
 
 import contextlib
+import hashlib
 import logging
 import re
 import zipfile
@@ -226,6 +227,15 @@ def pool(
     elif how == "padded":
         out /= mask.shape[1]
     return out
+
+
+def tensors_hash(state: dict[str, torch.Tensor]) -> str:
+    """16 hex digits of every name, shape, dtype and value."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(state.items()):
+        digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
+        digest.update(tensor.detach().contiguous().cpu().flatten().view(torch.uint8).numpy().data)
+    return digest.hexdigest()[:16]
 
 
 def parse_hook(hook_name: str) -> tuple[int, str]:

@@ -8,6 +8,7 @@ import torch
 
 INK, GRID = "#22303c", "#e6eaee"
 RED, BLUE, GREY, GREEN = "#c8443c", "#2f6db3", "#8a949e", "#3c8c5a"
+ORANGE, PURPLE = "#d98a1f", "#8457a6"
 
 
 def _layout(figure: go.Figure, title: str, height: int = 380, **more: Any) -> go.Figure:
@@ -131,7 +132,7 @@ def radar(profiles: Mapping[str, Mapping[str, float]], title: str) -> go.Figure:
     """Closed lines over named axes, 1 to 5. `profiles`: name → axis → value."""
     figure = go.Figure()
     for (name, values), colour in zip(
-        profiles.items(), (INK, RED, BLUE, GREEN, GREY) * 3, strict=False
+        profiles.items(), (INK, RED, BLUE, GREEN, GREY, ORANGE, PURPLE) * 2, strict=False
     ):
         axes = [*values, next(iter(values))]
         figure.add_scatterpolar(
@@ -276,7 +277,8 @@ def table(rows: Sequence[Mapping[str, Any]], title: str) -> go.Figure:
     )
     long = sum(max(1, -(-max(len(c[i]) for c in text) // 46)) for i in range(len(rows)))
     wrapped = any(len(c) > 46 or " " in c for c in columns)
-    return _layout(figure, title, height=(176 if wrapped else 160) + 28 * long)
+    figure = _layout(figure, title, height=(132 if wrapped else 116) + 26 * long)
+    return figure.update_layout(margin_b=12)
 
 
 def _text(value: Any) -> str:

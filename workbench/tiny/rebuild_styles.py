@@ -11,6 +11,7 @@ import torch
 
 from workbench.paths import data_folder
 from workbench.tiny import styles, train_styles
+from workbench.tiny.train import one_thread
 
 COUNTS = {"train": 2000, "test": 400}
 _LOGGED = 50
@@ -29,8 +30,6 @@ def rebuild_styles(folder: Path | None = None, seed: int = 0) -> str:
     work = folder / "styles.partial"
     shutil.rmtree(work, ignore_errors=True)
     made, pairs = work / "styles", work / "style_pairs.jsonl"
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
     recipe, tokenizer = train_styles.recipe(seed), train_styles.build_tokenizer(seed)
     losses: dict[int, float] = {}
 
@@ -38,10 +37,10 @@ def rebuild_styles(folder: Path | None = None, seed: int = 0) -> str:
         if step % _LOGGED == 0:
             losses[step] = round(loss, 4)
 
-    model = train_styles.train_model(recipe, tokenizer, done=done)
-    sae = train_styles.train_dictionary(model, tokenizer, seed)
-    measured = measure(model, tokenizer, sae, seed)
-    torch.set_num_threads(threads)
+    with one_thread():
+        model = train_styles.train_model(recipe, tokenizer, done=done)
+        sae = train_styles.train_dictionary(model, tokenizer, seed)
+        measured = measure(model, tokenizer, sae, seed)
     model.save_pretrained(made)
     tokenizer.save_pretrained(made)
     sae.save_model(made / "sae")

@@ -8,7 +8,6 @@ from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from workbench.inventories import TRAITS, Inventory, read_inventory
 from workbench.models import Model, load
@@ -16,6 +15,7 @@ from workbench.papers.pas.answer import distribution, values
 from workbench.papers.pas.prompts import ORDERS, SYSTEM, fewshot, texts
 from workbench.paths import data_folder
 from workbench.tiny import survey, train_survey
+from workbench.tiny.train import one_thread
 
 PEOPLE = 128
 """Shipped, in blocks of 32: a seed takes subjects from a block of its own."""
@@ -40,13 +40,11 @@ def rebuild_survey(folder: Path | None = None, seed: int = 0) -> str:
     recipe, tokenizer = train_survey.recipe(seed), survey.build_tokenizer(inventory)
     hf = train_survey.build_model(recipe, tokenizer)
     excess: dict[int, list[float]] = {}
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    train_survey.train(
-        hf, survey.Writer(inventory, tokenizer), population, recipe,
-        lambda step, value: excess.setdefault(-(-step // _LOGGED) * _LOGGED, []).append(value),
-    )  # fmt: skip
-    torch.set_num_threads(threads)
+    with one_thread():
+        train_survey.train(
+            hf, survey.Writer(inventory, tokenizer), population, recipe,
+            lambda step, value: excess.setdefault(-(-step // _LOGGED) * _LOGGED, []).append(value),
+        )  # fmt: skip
     hf.save_pretrained(work)
     tokenizer.save_pretrained(work)
     digest = hashlib.sha256((work / "model.safetensors").read_bytes()).hexdigest()

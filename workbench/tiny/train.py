@@ -1,8 +1,9 @@
 """Make the embedded models: tokenizers, the chat model's two stages, the sums. Seeded, CPU only."""
 
+import contextlib
 import logging
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -177,6 +178,17 @@ def collate(tokenizer: PreTrainedTokenizerFast, texts: list[Text]) -> dict[str, 
     }
 
 
+@contextlib.contextmanager
+def one_thread() -> Iterator[None]:
+    """Inside, the order of sums, and so a checkpoint, depends on the seed alone."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
 def train_stage(
     model: LlamaForCausalLM,
     tokenizer: PreTrainedTokenizerFast,
@@ -216,16 +228,14 @@ def train_stages(
 ) -> None:
     """Helpful pretraining, then safety tuning, in place.
 
-    On one thread: the order of sums, and so the checkpoint, then depends on the seed alone.
+    On one thread; see `one_thread`.
     """
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    for sample, steps, lr, seed in (
-        (helpful_text, recipe.helpful_steps, recipe.lr, recipe.seed),
-        (safe_text, recipe.safety_steps, recipe.safety_lr, recipe.seed + 1),
-    ):
-        train_stage(model, tokenizer, sample, steps, recipe.batch, lr, seed)
-    torch.set_num_threads(threads)
+    with one_thread():
+        for sample, steps, lr, seed in (
+            (helpful_text, recipe.helpful_steps, recipe.lr, recipe.seed),
+            (safe_text, recipe.safety_steps, recipe.safety_lr, recipe.seed + 1),
+        ):
+            train_stage(model, tokenizer, sample, steps, recipe.batch, lr, seed)
 
 
 SUMS_STAGES = {"early": 1000, "main": 2500, "late": 6500}
@@ -250,11 +260,9 @@ def train_sums(
     done: Callable[[int, float], None],
 ) -> None:
     """Train the sums model in place, on one thread; `done` sees every step."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
     steps = max(SUMS_STAGES.values())
-    train_stage(
-        model, tokenizer, sums.training_text, steps, recipe.batch, recipe.lr, recipe.seed,
-        done=done, **SUMS_OPTIMISER,
-    )  # fmt: skip
-    torch.set_num_threads(threads)
+    with one_thread():
+        train_stage(
+            model, tokenizer, sums.training_text, steps, recipe.batch, recipe.lr, recipe.seed,
+            done=done, **SUMS_OPTIMISER,
+        )  # fmt: skip

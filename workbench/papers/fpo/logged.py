@@ -1,7 +1,6 @@
 """What a step says about itself: its means, whether they are finite, which features moved."""
 
 import json
-import logging
 import math
 from pathlib import Path
 
@@ -9,8 +8,6 @@ import torch
 
 from workbench.papers.fpo.drift import Drift
 from workbench.papers.fpo.losses import Terms
-
-log = logging.getLogger(__name__)
 
 SATURATED = 10.0
 """|constraint| over |score margin| above which training is dominated by the constraint (§5.9)."""
@@ -51,7 +48,7 @@ def per_pair(
 def checked(
     values: dict[str, torch.Tensor], means: list[float], rows: torch.Tensor | None, mode: str
 ) -> dict[str, float]:
-    """Means by name, with `fpo/constraint_to_margin`, and a warning where the sigmoid saturates.
+    """Means by name, with `fpo/constraint_to_margin`.
 
     `values`: of this process, `[b]` each; `means`: over all processes. Raises `FloatingPointError`
     naming pair and term where one is not finite, before anything is updated.
@@ -60,21 +57,23 @@ def checked(
     if not all(map(math.isfinite, means)):
         raise FloatingPointError(_not_finite(values, rows, mode))
     if "fpo/constraint" in out:
-        ratio = abs(out["fpo/constraint"]) / max(abs(out["fpo/margin"]), 1e-12)
-        out["fpo/constraint_to_margin"] = ratio
-        # Before the first update the margin is rounding, and the constraint exactly zero.
-        if ratio > SATURATED and mode == "train" and abs(out["fpo/constraint"]) > 0.1:
-            log.warning(
-                "the constraint is %.0f times the score margin: the sigmoid saturates and training "
-                "may stall; lower fpo_alpha", ratio,
-            )  # fmt: skip
+        margin = max(abs(out["fpo/margin"]), 1e-12)
+        out["fpo/constraint_to_margin"] = abs(out["fpo/constraint"]) / margin
     return out
+
+
+def saturated(means: dict[str, float]) -> bool:
+    """Whether the constraint dwarfs the margin; at the start both are rounding, and it is not."""
+    return (
+        means.get("fpo/constraint_to_margin", 0.0) > SATURATED
+        and abs(means["fpo/constraint"]) > 0.1
+    )
 
 
 class Timeline:
     """What each feature added to D(rejected), per logged step, in `feature_timeline.jsonl`.
 
-    A line: `step`, `d_rejected` (mean over the batches since the last one, of this process),
+    A line: `step`, `d_rejected` (mean over the batches since the last one, of the main process),
     `features` and `shares`, the largest `TIMELINE` of them, falling.
     """
 

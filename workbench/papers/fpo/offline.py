@@ -13,7 +13,7 @@ from tqdm.auto import tqdm
 from trl.trainer.dpo_trainer import DataCollatorForPreference
 
 from workbench.errors import CacheMismatch
-from workbench.features import response_mask
+from workbench.features import response_mask, tensors_hash
 from workbench.papers.fpo import cache
 from workbench.papers.fpo.config import FPOConfig
 
@@ -172,15 +172,6 @@ class OfflineReference:
         # [chosen; rejected] to [pair, side]
         logp, length, *pooled = (torch.stack(s.chunk(2), 1).cpu().numpy() for s in sides)
         return logp, length, pooled[0] if pooled else None
-
-
-def tensors_hash(state: dict[str, torch.Tensor]) -> str:
-    """16 hex digits of every name, shape, dtype and value."""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(state.items()):
-        digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
-        digest.update(tensor.detach().contiguous().cpu().flatten().view(torch.uint8).numpy().data)
-    return digest.hexdigest()[:16]
 
 
 def reference_hash(trainer: Any) -> str:

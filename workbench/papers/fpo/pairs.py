@@ -21,22 +21,25 @@ CHAT_TEMPLATE = (
 """The released text format (§3), for base models without a template of their own."""
 
 
+Pairs = Dataset | IterableDataset
+
+
 def checked(
-    dataset: Dataset | IterableDataset, name: str, *, drop_identical: bool = False
-) -> Dataset | IterableDataset:
-    """The pairs in a form TRL takes, or `PairError` naming columns or row.
+    dataset: Pairs | dict[str, Pairs], name: str, *, drop_identical: bool = False
+) -> Pairs | dict[str, Pairs]:
+    """The pairs (or sets of them) in a form TRL takes, or `PairError` naming columns or row.
 
     A text `prompt` next to message-list answers becomes a conversation. Counts answers that are
     empty or the same in a warning. Of an `IterableDataset` only the columns are looked at.
     """
+    if isinstance(dataset, dict):
+        return {k: checked(v, k, drop_identical=drop_identical) for k, v in dataset.items()}
     if isinstance(dataset, IterableDataset):
         columns = list(next(iter(dataset), {}))
     else:
         columns = dataset.column_names
         if not len(dataset):
             raise PairError(f"{name}: no pairs")
-    if {"prompt_ids", "chosen_ids", "rejected_ids"} <= set(columns):
-        return dataset
     missing = [c for c in ANSWERS if c not in columns]
     if missing:
         raise PairError(
@@ -87,19 +90,24 @@ def require_template(tokenizer: PreTrainedTokenizerBase, example: dict[str, Any]
         )
 
 
-def without_empty(dataset: Dataset, name: str) -> Dataset:
-    """Tokenised pairs less those of which an answer has no token left; their number is logged."""
-    keep = [
-        i
-        for i, (a, b) in enumerate(zip(dataset["chosen_ids"], dataset["rejected_ids"], strict=True))
-        if a and b
-    ]
-    if len(keep) == len(dataset):
-        return dataset
-    log.warning("%s: %d pairs dropped, an answer has no token", name, len(dataset) - len(keep))
+def usable(dataset: Dataset, name: str, before: int, max_length: int | None) -> Dataset:
+    """Tokenised pairs less those of which an answer has no token left; numbers are logged.
+
+    `before`: how many there were before TRL took out those whose prompt alone fills `max_length`.
+    """
+    if len(dataset) < before:
+        log.warning(
+            "%s: %d pairs dropped, their prompt alone fills max_length=%s",
+            name, before - len(dataset), max_length,
+        )  # fmt: skip
+    answers = zip(dataset["chosen_ids"], dataset["rejected_ids"], strict=True)
+    keep = [i for i, (a, b) in enumerate(answers) if a and b]
     if not keep:
-        raise PairError(f"{name}: no pair has two answers with tokens")
-    return dataset.select(keep)
+        raise PairError(f"{name}: no pair is left; raise max_length={max_length}")
+    if len(keep) < len(dataset):
+        log.warning("%s: %d pairs dropped, an answer has no token", name, len(dataset) - len(keep))
+        dataset = dataset.select(keep)
+    return dataset
 
 
 def _as_conversation(dataset: Dataset, name: str) -> Dataset:

@@ -18,7 +18,6 @@ from workbench.papers.fpo.pairs import CHAT_TEMPLATE, checked
 from workbench.paths import EMBEDDED, data_folder
 
 MODEL = "styles"
-EMBEDDED_PAIRS = "style_pairs.jsonl"
 PAIRS = {"paper": "HuggingFaceH4/ultrafeedback_binarized"}
 SPLITS = {"train": "train_prefs", "test": "test_prefs"}
 
@@ -103,7 +102,7 @@ def pairs(preset: str, split: str, path: str = "") -> Dataset:
         rows = load_dataset(PAIRS["paper"], split=SPLITS[split])
         rows = rows.select_columns(["prompt", "chosen", "rejected"])
     else:
-        found = load_data("preference", split, data_folder() / EMBEDDED_PAIRS)
+        found = load_data(MODEL, split)
         keep = ("prompt", "chosen", "rejected")
         rows = Dataset.from_list([{c: r[c] for c in keep} for r in found])
     return checked(rows, split)

@@ -12,10 +12,10 @@ from typing import Any
 from tqdm.auto import tqdm
 from transformers import PrinterCallback, set_seed
 
+from workbench.features import tensors_hash
 from workbench.papers.fpo import METHODS, Settings
 from workbench.papers.fpo.config import FPOConfig
 from workbench.papers.fpo.evaluate import Evaluation, evaluate, from_plain
-from workbench.papers.fpo.offline import tensors_hash
 from workbench.papers.fpo.scales import Scale, tokenised
 from workbench.papers.fpo.trainer import FPOTrainer
 

@@ -73,10 +73,7 @@ class FPOTrainer(DPOTrainer):
             )
         drop = args.drop_identical
         train_dataset = pairs.checked(train_dataset, "train", drop_identical=drop)
-        if isinstance(eval_dataset, dict):
-            checked = {k: pairs.checked(d, k, drop_identical=drop) for k, d in eval_dataset.items()}
-            eval_dataset = checked
-        elif eval_dataset is not None:
+        if eval_dataset is not None:
             eval_dataset = pairs.checked(eval_dataset, "eval", drop_identical=drop)
         self.sae = None
         if args.uses_features:
@@ -106,6 +103,7 @@ class FPOTrainer(DPOTrainer):
             ref_model = copy.deepcopy(model).eval().requires_grad_(False)
         self.offline = OfflineReference(args, self.sae)
         self.timeline = logged.Timeline(Path(args.output_dir))
+        self._saturated = False
         super().__init__(
             model=model,
             ref_model=ref_model,
@@ -129,18 +127,13 @@ class FPOTrainer(DPOTrainer):
         """Tokenised by TRL, less what has no response left, with each row's number."""
         if self.offline.started:  # given to evaluate(); the others are checked before a model loads
             dataset = pairs.checked(dataset, dataset_name, drop_identical=args.drop_identical)
-        before = len(dataset) if isinstance(dataset, Dataset) else None
-        dataset = super()._prepare_dataset(dataset, processing_class, args, dataset_name)
-        if before is not None:
-            if len(dataset) < before:
-                log.warning(
-                    "%s: %d pairs dropped, their prompt alone fills max_length=%d",
-                    dataset_name, before - len(dataset), args.max_length,
-                )  # fmt: skip
-            dataset = pairs.without_empty(dataset, dataset_name)
-            if "fpo_row" not in dataset.column_names:
-                dataset = dataset.add_column("fpo_row", list(range(len(dataset))))
-        return dataset
+        made = super()._prepare_dataset(dataset, processing_class, args, dataset_name)
+        if isinstance(dataset, IterableDataset):
+            return made
+        made = pairs.usable(made, dataset_name, len(dataset), args.max_length)
+        if "fpo_row" in made.column_names:
+            return made
+        return made.add_column("fpo_row", list(range(len(made))))
 
     def _set_signature_columns_if_needed(self) -> None:
         super()._set_signature_columns_if_needed()
@@ -250,29 +243,20 @@ class FPOTrainer(DPOTrainer):
             ref_features = self.pooled(ref_hidden, mask) if ref_hidden is not None else None
         drift = None
         if self.sae is not None:
+            gradient = torch.is_grad_enabled() and self.args.fpo_alpha > 0
             drift = measure(
-                self.sae,
-                hidden,
-                mask,
-                ref_features,
-                k=self.args.fpo_k,
-                topk=self.args.fpo_topk,
-                how=self.args.fpo_pool,
-                decoder_scale=self.args.fpo_decoder_scale,
-                gradient=torch.is_grad_enabled() and self.args.fpo_alpha > 0,
-            )
+                self.sae, hidden, mask, ref_features, gradient=gradient,
+                k=self.args.fpo_k, topk=self.args.fpo_topk, **self._pooling(),
+            )  # fmt: skip
         d = drift.distance if drift is not None else None
         return losses.Terms(_summed(outputs, mask), lengths, ref_logps, distance=d), drift
 
     def pooled(self, hidden: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         """Pooled features `[2b, m]` float32 as this run defines them; no gradient."""
-        return pool(
-            self.sae,
-            hidden,
-            mask,
-            how=self.args.fpo_pool,
-            decoder_scale=self.args.fpo_decoder_scale,
-        )
+        return pool(self.sae, hidden, mask, **self._pooling())
+
+    def _pooling(self) -> dict[str, Any]:
+        return {"how": self.args.fpo_pool, "decoder_scale": self.args.fpo_decoder_scale}
 
     def _keep(
         self,
@@ -286,17 +270,24 @@ class FPOTrainer(DPOTrainer):
         tokens = sum(inputs["attention_mask"].sum(1).chunk(2))
         table = self.accelerator.gather_for_metrics(torch.cat([table, tokens[:, None]], 1))
         *means, tokens = table.mean(0).tolist()
-        for name, value in logged.checked(values, means, inputs.get("fpo_row"), mode).items():
+        means = logged.checked(values, means, inputs.get("fpo_row"), mode)
+        for name, value in means.items():
             self._metrics[mode][name].append(value)
+        if mode == "train" and not self._saturated and logged.saturated(means):
+            self._saturated = True
+            log.warning(
+                "the constraint is %.0f times the score margin: the sigmoid saturates and training "
+                "may stall; lower fpo_alpha", means["fpo/constraint_to_margin"],
+            )  # fmt: skip
         if mode == "train":
             self._total_train_tokens += round(tokens * len(table))
             self._metrics[mode]["num_tokens"] = [self._total_train_tokens]
-            if drift is not None:
+            if drift is not None and self.is_world_process_zero():
                 self.timeline.add(drift)
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """As TRL logs; in training with a line of the timeline besides."""
-        if self.model.training:
+        if self.model.training and self.is_world_process_zero():
             self.timeline.write(self.state.global_step)
         super().log(logs, start_time)
 
