@@ -724,3 +724,10 @@ def test_a_search_equals_one_alpha_and_one_fold_at_a_time(model, captured, mode)
         np.mean([found[-1].share[2, layer, head] for layer, head in heads]), abs=1e-6
     )
     assert min(got["seconds_fit"], got["seconds_search"], got["seconds_test"]) > 0
+
+
+def test_alphas_hold_zero_and_stability_needs_two_splits():
+    with pytest.raises(ValueError, match="must hold 0"):
+        Settings(alphas=(1.0, 2.0))
+    with pytest.raises(ValueError, match="1 given, at least 2"):
+        stability([object()], 3, "paper")

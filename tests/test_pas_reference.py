@@ -49,11 +49,14 @@ def slow_errors(predicted, people, masked=True):
     out = []
     for row, answers in zip(predicted, people.values.astype(int), strict=True):
         by_trait = {t: [] for t in people.inventory.traits}
+        asked = dict.fromkeys(by_trait, 0)
         for guess, place in zip(row, people.inventory.split("test"), strict=True):
-            if np.isnan(guess) or guess == 0 or (masked and answers[place] == 0):
+            if masked and answers[place] == 0:
                 continue
-            by_trait[people.inventory.items[place].trait].append(abs(guess - answers[place]))
-        out.append([sum(v) / len(v) if v else 0.0 for v in by_trait.values()])
+            asked[people.inventory.items[place].trait] += 1
+            if not np.isnan(guess) and guess != 0:
+                by_trait[people.inventory.items[place].trait].append(abs(guess - answers[place]))
+        out.append([sum(v) / len(v) if v else 4.0 * (asked[t] > 0) for t, v in by_trait.items()])
     return np.array(out)
 
 
@@ -70,6 +73,12 @@ def test_errors_are_what_the_loop_says(values, predicted, masked):
 @given(ANSWERS)
 def test_a_perfect_prediction_has_no_error(values):
     assert not errors(values[:, TEST], respondents(values)).any()
+
+
+def test_saying_nothing_is_the_worst_that_can_be_said():
+    people = respondents(np.full((2, 80), 4))
+    assert (errors(np.zeros((2, 40)), people) == 4).all()
+    assert (errors(np.full((2, 40), np.nan), people) == 4).all()
 
 
 def test_a_missing_answer_counts_as_zero_only_where_asked():

@@ -312,7 +312,11 @@ def test_recorded_metrics():
         assert low <= found[name]["value"] <= high
     others = ("fewshot_pas_validated", "fewshot_pas_oracle", "p2", "p2_pas_validated",
               "pas_centered", "pas_weighted", "pas_shuffled")  # fmt: skip
-    assert set(found) == {*expected, *(f"score_{o}" for o in others)}
+    by_trait = {f"error_{t}" for t in STUDY.respondents.inventory.traits}
+    assert set(found) == {*expected, *by_trait, *(f"score_{o}" for o in others)}
+    assert sum(found[e]["value"] for e in by_trait) == pytest.approx(0.5)
+    beside = {p["metric"]: p["value"] for p in PUBLISHED}
+    assert all(found[e]["published"] == beside.get(e) for e in by_trait)
     assert found["skill"]["ci95"][0] < 0.4 < found["skill"]["ci95"][1]
     published = {p["metric"]: p["value"] for p in PUBLISHED}["score_pas_oracle"]
     assert found["score_pas_oracle"]["published"] == published == 4.41

@@ -401,3 +401,15 @@ def test_hub_sets_are_read_by_item_names(monkeypatch):
 def test_unknown_conventions(wrong):
     with pytest.raises(DatasetError, match="use "):
         read_respondents("auto", SURVEY, **wrong)
+
+
+def test_what_is_there_twice_is_named(tmp_path):
+    rows = rows_of(people(3))
+    for row, name in zip(rows, ("a", "b", "a"), strict=True):
+        row["case"] = name
+    with pytest.raises(DatasetError, match="subjects a are there twice"):
+        read_respondents(stored(tmp_path, rows), read_inventory())
+    path = tmp_path / "columns.csv"
+    path.write_text("case,q1,q1\na,1,2\n", encoding="utf-8")
+    with pytest.raises(DatasetError, match="columns q1 are there twice"):
+        read_respondents(path, read_inventory())

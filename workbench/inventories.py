@@ -4,7 +4,7 @@ import csv
 import json
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -163,12 +163,20 @@ def _released(rows: list[dict[str, str]], folder: Path) -> list[dict[str, str]]:
     ]  # fmt: skip
 
 
+def repeated(names: Sequence[str]) -> list[str]:
+    """The names that are there more than once, in order."""
+    return [n for n, count in Counter(names).items() if count > 1]
+
+
 def _csv_rows(path: Path) -> list[dict[str, str]]:
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            rows = list(csv.DictReader(file))
+            reader = csv.DictReader(file)
+            rows = list(reader)
     except (UnicodeDecodeError, csv.Error) as error:
         raise ItemKeyError(f"{path} cannot be read: {error}") from error
+    if twice := repeated(reader.fieldnames or []):
+        raise ItemKeyError(f"{path}: columns {', '.join(twice)} are there twice; remove one")
     if not rows:
         raise ItemKeyError(f"{path}: no rows")
     return rows

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from workbench.errors import DatasetError
-from workbench.inventories import Inventory
+from workbench.inventories import Inventory, repeated
 from workbench.paths import data_folder
 
 log = logging.getLogger(__name__)
@@ -146,6 +146,9 @@ def read_respondents(
     rows = list(_rows(str(source), limit))
     if not rows:
         raise DatasetError(f"{source}: no subjects")
+    names = [str(row.get("case", row.get("id", n))) for n, row in enumerate(rows)]
+    if twice := repeated(names):
+        raise DatasetError(f"{source}: subjects {', '.join(twice[:5])} are there twice; remove one")
     values = _matrix(rows, inventory, str(source))
     keying = _keying(values, inventory, keyed, trust_keyed)
     log.info("%s: values are %s (opposite items of a facet correlate %+.2f over %d pairs)",
@@ -155,7 +158,6 @@ def read_respondents(
     # What is averaged later is reverse-scored unless the values are called raw.
     targets = "released" if turned and targets == "released" else "raw"
     values = raw if targets == "raw" else values
-    names = [str(row.get("case", row.get("id", n))) for n, row in enumerate(rows)]
     traits = _true(rows, names, inventory, str(source))
     # On raw answers, so that the same people are kept whichever targets are asked for.
     reasons = [_unusable(row, inventory) for row in raw]
@@ -200,7 +202,10 @@ def _rows(source: str, limit: int | None) -> Iterable[Row]:
     try:
         text = path.read_text(encoding="utf-8-sig")
         if path.suffix == ".csv":
-            found = list(csv.DictReader(io.StringIO(text)))
+            reader = csv.DictReader(io.StringIO(text))
+            if twice := repeated(reader.fieldnames or []):
+                raise DatasetError(f"{path}: columns {', '.join(twice)} are there twice")
+            found = list(reader)
         elif path.suffix == ".jsonl":
             found = [json.loads(line) for line in text.split("\n") if line.strip()]
         else:

@@ -95,8 +95,8 @@ class Settings:
             raise ValueError(f"direction {self.direction!r}; use one of {', '.join(DIRECTIONS)}")
         if self.selection not in ("paper", "validation"):
             raise ValueError(f"selection {self.selection!r}; use 'paper' or 'validation'")
-        if not self.alphas:
-            raise ValueError("no alpha to search; give at least one")
+        if 0.0 not in self.alphas:
+            raise ValueError(f"alphas {self.alphas} must hold 0: it is the model without steering")
         if self.heads < 1 or not 1 <= self.folds <= 5:
             raise ValueError(f"heads={self.heads} must be at least 1, folds={self.folds} 1 to 5")
 

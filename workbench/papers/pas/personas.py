@@ -139,7 +139,12 @@ def probes(contrast: Contrast, values: np.ndarray, seed: int = 0) -> Probes:
 
 
 def stability(found: Sequence[Probes], k: int, by: str) -> float:
-    """Mean Jaccard overlap of the top K heads between splits: 1 where the choice never changes."""
+    """Mean Jaccard overlap of the top K heads between splits: 1 where the choice never changes.
+
+    Raises `ValueError` for fewer than two splits, between which there is no overlap.
+    """
+    if len(found) < 2:
+        raise ValueError(f"stability compares splits; {len(found)} given, at least 2 needed")
     tops = [set(p.top(k, by)) for p in found]
     pairs = list(combinations(tops, 2))
     return sum(len(a & b) / len(a | b) for a, b in pairs) / len(pairs)

@@ -33,13 +33,16 @@ def errors(predicted: np.ndarray, respondents: Respondents, masked: bool = True)
 
     predicted: float `[subject, test item]` in the order of `inventory.split("test")`, 0 or NaN for
     none. `masked` leaves missing answers (and predictions) out; the released code scores a missing
-    answer as a target of 0.
+    answer as a target of 0. A trait of which no prediction can be read has the largest error, 4:
+    saying nothing must not look perfect.
     """
     answers = respondents.values[:, respondents.inventory.split("test")].astype(float)
     predicted = np.asarray(predicted, float)
     unknown = np.isnan(predicted) | (predicted == 0)
     wrong = np.where(unknown | (masked & (answers == 0)), np.nan, np.abs(predicted - answers))
-    return trait_errors(wrong, respondents.inventory, "test")
+    asked = np.where(masked & (answers == 0), np.nan, unknown.astype(float))
+    silent = trait_errors(asked, respondents.inventory, "test") == 1
+    return np.where(silent, 4.0, trait_errors(wrong, respondents.inventory, "test"))
 
 
 def score(error: np.ndarray) -> np.ndarray:

@@ -204,6 +204,9 @@ def results(studies: Sequence[Study], preset: str) -> list[Plain]:
     for name, method in names.items():
         if method in by_seed[0]:
             add(name, [e[method].sum(1) for e in by_seed])
+    if "pas, oracle" in by_seed[0]:
+        for place, trait in enumerate(studies[0].respondents.inventory.traits):
+            add(f"error_{trait}", [e["pas, oracle"][:, place] for e in by_seed])
     middle = [_baseline(s, _middle) for s in studies]
     add("score_always_neutral", middle)
     add("score_own_trait_mean", [_baseline(s, lambda r: own_mean(r, "trait")) for s in studies])
