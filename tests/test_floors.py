@@ -52,6 +52,10 @@ FLOORS = {
         "feature_counts",
         "feature_store",
         "feature_runs",
+        "feature_lens",
+        "feature_tables",
+        "feature_cards",
+        "sae_health",
         "sae_training",
     ),
     3: ("steering", "plots"),
@@ -80,7 +84,9 @@ BESIDE = {
     *(("decoding", x) for x in ("batching", "completions", "kvcache", "sampling", "stops")),
     *(("local", x) for x in ("batching", "completions", "decoding", "forwards")),
     ("choices", "local"),
-    ("sae_training", "features"),
+    *((x, "features") for x in ("sae_training", "sae_health", "feature_lens")),
+    *(("feature_tables", x) for x in ("feature_runs", "features")),
+    *(("feature_cards", x) for x in ("feature_counts", "feature_runs")),
     ("feature_store", "feature_counts"),
     *(
         ("feature_runs", x)

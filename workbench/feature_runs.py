@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import scipy.sparse
 import torch
-from torch.nn.utils.rnn import pad_sequence
 from tqdm.auto import tqdm
 
 from workbench.errors import FeatureError
@@ -22,18 +21,25 @@ from workbench.feature_store import (
     as_arrays,
     as_matrix,
     read_arrays,
+    read_shard,
     read_state,
     row_of,
     save_arrays,
     save_state,
     shards,
 )
-from workbench.features import decoder_norms, encode, find_hook, reading, tensors_hash
+from workbench.features import (
+    decoder_norms,
+    encode,
+    find_hook,
+    reading,
+    stack_pairs,
+    tensors_hash,
+)
 
 log = logging.getLogger(__name__)
 
 VERSION = 1
-SIDES = ("chosen_ids", "rejected_ids")
 
 
 @dataclass(frozen=True)
@@ -75,13 +81,13 @@ class FeatureRun:
         path = [p for p in shards(self.folder) if row_of(p) <= row]
         if not path:
             raise FeatureError(f"row {row} is not in {self.folder}")
-        file = read_arrays(path[-1])
+        file = read_shard(path[-1], path[-1].stat().st_mtime_ns)
         place = 2 * (row - row_of(path[-1])) + side
         if place >= len(file["length"]):
             raise FeatureError(f"row {row} is not in {self.folder}")
         start = int(file["length"][:place].sum())
         some = slice(start, start + int(file["length"][place]))
-        return tuple(as_matrix(file, f"tokens{w}", self.meta["features"])[some] for w in (0, 1))
+        return tuple(as_matrix(file, f"tokens{w}", self.meta["features"], some) for w in (0, 1))
 
 
 @torch.no_grad()
@@ -183,15 +189,8 @@ def _batch(
     pad: int,
 ) -> dict[str, Any]:
     """Count some pairs and return what is stored of them: chosen, rejected, chosen, …"""
-    texts = [r["prompt_ids"] + r[side] for side in SIDES for r in rows]
     device = next(policy.parameters()).device
-    ids = pad_sequence([torch.tensor(t) for t in texts], batch_first=True, padding_value=pad)
-    ids = ids.to(device)
-    begin = torch.tensor([len(r["prompt_ids"]) for _ in SIDES for r in rows], device=device)
-    end = torch.tensor([len(t) for t in texts], device=device)
-    at = torch.arange(ids.shape[1], device=device)
-    attention = (at < end[:, None]).long()
-    mask = (at[1:] >= begin[:, None]) & (at[1:] < end[:, None])
+    ids, attention, mask = stack_pairs(rows, pad, device)
     text, position = mask.nonzero(as_tuple=True)
     codes, logps = [], []
     for model in (policy, reference):
@@ -200,11 +199,11 @@ def _batch(
         codes.append(encode(sae, slot.value[:, :-1][mask]))
         said = logits[:, :-1][mask].float().log_softmax(-1)
         said = said.gather(1, ids[:, 1:][mask][:, None])[:, 0]
-        logps.append(said.new_zeros(len(texts)).index_add(0, text, said))
+        logps.append(said.new_zeros(len(ids)).index_add(0, text, said))
     length = mask.sum(1).clamp(min=1)
     scale = decoder_norms(sae) if meta["decoder_scale"] else 1.0
     pooled = [
-        c.new_zeros(len(texts), c.shape[1]).index_add(0, text, c) * scale / length[:, None]
+        c.new_zeros(len(ids), c.shape[1]).index_add(0, text, c) * scale / length[:, None]
         for c in codes
     ]
     k = meta["k"]

@@ -5,6 +5,7 @@ import os
 import zipfile
 import zlib
 from dataclasses import asdict
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +26,15 @@ def as_arrays(dense: np.ndarray, name: str, dtype: Any) -> dict[str, np.ndarray]
     }
 
 
-def as_matrix(file: Any, name: str, m: int) -> scipy.sparse.csr_matrix:
-    """The inverse of `as_arrays`: sparse float32 `[rows, m]`."""
-    counts = file[f"{name}_count"].astype(np.int64)
-    pointers = np.concatenate([[0], counts.cumsum()])
-    data = file[f"{name}_data"].astype(np.float32)
-    return scipy.sparse.csr_matrix((data, file[f"{name}_index"], pointers), (len(counts), m))
+def as_matrix(file: Any, name: str, m: int, rows: slice = slice(None)) -> scipy.sparse.csr_matrix:
+    """The inverse of `as_arrays`, or some of its rows: sparse float32 `[rows, m]`."""
+    pointers = np.concatenate([[0], file[f"{name}_count"].cumsum(dtype=np.int64)])
+    first, last, _ = rows.indices(len(pointers) - 1)
+    pointers = pointers[first : last + 1]
+    some = slice(pointers[0], pointers[-1])
+    data = file[f"{name}_data"][some].astype(np.float32)
+    index = file[f"{name}_index"][some]
+    return scipy.sparse.csr_matrix((data, index, pointers - pointers[0]), (last - first, m))
 
 
 def shards(folder: Path) -> list[Path]:
@@ -43,12 +47,18 @@ def row_of(path: Path) -> int:
     return int(path.stem.split("-")[1])
 
 
-def read_arrays(path: Path) -> Any:
+def read_arrays(path: Path) -> dict[str, np.ndarray]:
     """All arrays of a file; `FeatureError` naming it where it is missing or damaged."""
     try:
         return dict(np.load(path, allow_pickle=False))
     except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
         raise FeatureError(f"{path}: damaged ({error}); delete the folder, build again") from error
+
+
+@lru_cache(maxsize=16)
+def read_shard(path: Path, changed: int) -> dict[str, np.ndarray]:
+    """`read_arrays`, the last few kept in memory; `changed`: the file's time, in nanoseconds."""
+    return read_arrays(path)
 
 
 def read_state(folder: Path) -> tuple[dict[str, Any], Counts]:

@@ -5,7 +5,7 @@ import hashlib
 import logging
 import re
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
+from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedModel
 
 from workbench.anatomy import anatomy_of, first
@@ -195,6 +196,23 @@ def decoder_norms(sae: Any) -> torch.Tensor:
 def response_mask(completion_mask: torch.Tensor) -> torch.Tensor:
     """bool `[b, T-1]` of `[b, T]`: position t counts where token t+1 is of the response."""
     return completion_mask[:, 1:].bool()
+
+
+def stack_pairs(
+    rows: Sequence[dict[str, list[int]]], pad_token_id: int, device: str | torch.device
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """(ids, attention, mask) of `rows` as TRL tokenises pairs: all chosen, then all rejected.
+
+    ids, attention: int64 `[2b, T]`, padded on the right; mask: bool `[2b, T-1]`, see
+    `response_mask`.
+    """
+    sides = [(r["prompt_ids"], r[side]) for side in ("chosen_ids", "rejected_ids") for r in rows]
+    texts = [torch.tensor(prompt + said) for prompt, said in sides]
+    ids = pad_sequence(texts, batch_first=True, padding_value=pad_token_id).to(device)
+    begin = torch.tensor([len(prompt) for prompt, _ in sides], device=device)[:, None]
+    end = torch.tensor([len(t) for t in texts], device=device)[:, None]
+    at = torch.arange(ids.shape[1], device=device)
+    return ids, (at < end).long(), response_mask((at >= begin) & (at < end))
 
 
 @torch.no_grad()

@@ -1,0 +1,173 @@
+"""Whether a dictionary fits a model: what it explains, how sparsely, what the model loses by it."""
+
+import contextlib
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from workbench.anatomy import first
+from workbench.errors import FeatureError
+from workbench.features import Hook, encode, find_hook, reading, stack_pairs
+
+log = logging.getLogger(__name__)
+
+Rows = Sequence[dict[str, list[int]]]
+
+
+@dataclass(frozen=True)
+class Health:
+    """Over response positions of pairs, BOS left out (FPO, §2.8).
+
+    `fvu`: Σ‖h − ĥ‖² / Σ‖h − mean h‖². `l0`: active features a token. `dead`: share of features
+    that never are. `ce`, `ce_spliced`, `ce_zeroed`: nats a token of the model as it is, with what
+    the hook reads replaced by its reconstruction there, and by zero. `tokens`: how many.
+    """
+
+    fvu: float
+    l0: float
+    dead: float
+    ce: float
+    ce_spliced: float
+    ce_zeroed: float
+    tokens: int
+
+    @property
+    def recovered(self) -> float:
+        """Share of the loss from zeroing that the reconstruction avoids; 1 where it loses none."""
+        return (self.ce_zeroed - self.ce_spliced) / (self.ce_zeroed - self.ce)
+
+
+@torch.no_grad()
+def health(
+    model: Any,
+    rows: Rows,
+    sae: Any,
+    hook_name: str,
+    *,
+    batch: int = 16,
+    pad_token_id: int = 0,
+) -> Health:
+    """Measure on `rows` as TRL tokenises them. Raises `FeatureError` for no response token."""
+    hook = find_hook(model, hook_name)
+    n = 0
+    error = squares = codes_on = 0.0
+    mean: torch.Tensor | float = 0.0
+    seen = torch.zeros(sae.cfg.d_sae, dtype=torch.bool)
+    ce = torch.zeros(3, dtype=torch.float64)
+    for ids, attention, mask in _batches(model, rows, batch, pad_token_id):
+        with reading(hook) as slot:
+            ce[0] += _nats(model, ids, attention, mask)
+        hidden = slot.value[:, :-1][mask].float()
+        codes = encode(sae, hidden)
+        again = sae.decode(codes).reshape(hidden.shape).float()
+        n += len(hidden)
+        error += (hidden - again).double().square().sum().item()
+        squares += hidden.double().square().sum().item()
+        mean = mean + hidden.double().sum(0)
+        codes_on += (codes > 0).sum().item()
+        seen |= (codes > 0).any(0).cpu()
+        for place, value in ((1, again), (2, torch.zeros_like(again))):
+            with _replacing(hook, mask, value):
+                ce[place] += _nats(model, ids, attention, mask)
+    if not n:
+        raise FeatureError("no response token to measure the SAE on")
+    spread = squares - (mean.square().sum() / n).item()
+    return Health(
+        fvu=error / spread, l0=codes_on / n, dead=1 - seen.float().mean().item(),
+        ce=ce[0].item() / n, ce_spliced=ce[1].item() / n, ce_zeroed=ce[2].item() / n, tokens=n,
+    )  # fmt: skip
+
+
+def check_health(found: Health, name: str, *, force: bool = False, most: float = 0.5) -> None:
+    """Raises `FeatureError` where `fvu` is above `most`; with `force` it only warns."""
+    if found.fvu <= most:
+        return
+    said = (
+        f"{name}: the dictionary leaves {found.fvu:.0%} of the variance unexplained (at most "
+        f"{most:.0%}); it was trained for another model, layer or hook"
+    )
+    if not force:
+        raise FeatureError(f"{said}. Give another SAE, or force it")
+    log.warning("%s; used all the same", said)
+
+
+@torch.no_grad()
+def outside(
+    policy: Any,
+    reference: Any,
+    rows: Rows,
+    sae: Any,
+    hook_name: str,
+    *,
+    batch: int = 16,
+    pad_token_id: int = 0,
+) -> float | None:
+    """Share of drift that a constraint on features cannot see; None where nothing drifted.
+
+    Σ‖Δh − W_decᵀΔc‖² / Σ‖Δh‖², Δ policy − reference, over the positions of `health` (§2.8).
+    """
+    missed = whole = 0.0
+    for ids, attention, mask in _batches(policy, rows, batch, pad_token_id):
+        hidden = []
+        for model in (policy, reference):
+            with reading(find_hook(model, hook_name)) as slot:
+                model(input_ids=ids, attention_mask=attention, use_cache=False)
+            hidden.append(slot.value[:, :-1][mask].float())
+        moved = hidden[0] - hidden[1]
+        codes = encode(sae, hidden[0]) - encode(sae, hidden[1])
+        missed += (moved - codes @ sae.W_dec.float()).double().square().sum().item()
+        whole += moved.double().square().sum().item()
+    return missed / whole if whole else None
+
+
+def _batches(
+    model: Any, rows: Rows, batch: int, pad: int
+) -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
+    device = next(model.parameters()).device
+    for start in range(0, len(rows), batch):
+        ids, attention, mask = stack_pairs(rows[start : start + batch], pad, device)
+        # No dictionary is asked to explain BOS, whose norm is far from every other token's.
+        mask[:, 0] = False
+        yield ids, attention, mask
+
+
+def _nats(
+    model: Any, ids: torch.Tensor, attention: torch.Tensor, mask: torch.Tensor
+) -> torch.Tensor:
+    """−Σ log p of the tokens behind the positions of `mask`, float64 `[]`."""
+    logits = model(input_ids=ids, attention_mask=attention, use_cache=False).logits
+    said = torch.nn.functional.cross_entropy(
+        logits[:, :-1][mask].float(), ids[:, 1:][mask], reduction="none"
+    )
+    return said.double().sum().cpu()
+
+
+@contextlib.contextmanager
+def _replacing(hook: Hook, mask: torch.Tensor, value: torch.Tensor) -> Iterator[None]:
+    """`value` `[n, d]` instead of what `hook` reads at the n positions of `mask`."""
+
+    def change(hidden: torch.Tensor) -> torch.Tensor:
+        out = hidden.clone()
+        out[:, :-1][mask] = value.to(hidden.dtype)
+        return out
+
+    def change_input(_: Any, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
+        if args:
+            return (change(args[0]), *args[1:]), kwargs
+        return args, {**kwargs, "hidden_states": change(kwargs["hidden_states"])}
+
+    def change_output(_: Any, __: tuple, output: Any) -> Any:
+        new = change(first(output))
+        return (new, *output[1:]) if isinstance(output, tuple) else new
+
+    if hook.reads == "input":
+        handle = hook.module.register_forward_pre_hook(change_input, with_kwargs=True)
+    else:
+        handle = hook.module.register_forward_hook(change_output)
+    try:
+        yield
+    finally:
+        handle.remove()
