@@ -10,7 +10,7 @@ from sae_lens import StandardSAE, StandardSAEConfig
 
 from workbench.errors import FeatureError
 from workbench.features import find_hook
-from workbench.sae_health import check_health, health, outside
+from workbench.sae_health import check_health, drift, health
 
 TOKENIZER, REFERENCE, POLICY = tokenizer(), llama().eval(), llama(seed=3).eval()
 
@@ -97,7 +97,7 @@ def test_a_dictionary_that_explains_all_costs_the_model_nothing(site):
     found = health(REFERENCE, ROWS, sae, f"blocks.1.{site}")
     assert found.fvu < 1e-10
     assert found.recovered == pytest.approx(1, abs=1e-4)
-    assert outside(POLICY, REFERENCE, ROWS, sae, f"blocks.1.{site}") < 1e-10
+    assert drift(POLICY, REFERENCE, ROWS, sae, f"blocks.1.{site}")[1] < 1e-10
 
 
 def test_heads_apart_are_read_and_replaced_too():
@@ -116,21 +116,27 @@ def test_a_dictionary_of_nothing_recovers_nothing():
     found = health(REFERENCE, ROWS, sae, "blocks.1.hook_resid_post")
     assert found.recovered == pytest.approx(0, abs=1e-6)
     assert found.fvu >= 1
-    assert outside(POLICY, REFERENCE, ROWS, sae, "blocks.1.hook_resid_post") == 1
+    assert drift(POLICY, REFERENCE, ROWS, sae, "blocks.1.hook_resid_post")[1] == 1
 
 
 def test_what_drifts_outside_the_dictionary_is_that_of_the_loop():
     sae = dictionary("jumprelu").requires_grad_(False)
     missed = whole = 0.0
+    streams = []
     for ids, at in texts():
         h = [own_forward(m, 1, ids, at)[0][at] for m in (POLICY, REFERENCE)]
         gap = h[0] - h[1]
         seen = sae.decode(sae.encode(h[0])) - sae.decode(sae.encode(h[1]))
         missed += ((gap - seen) ** 2).sum().item()
         whole += (gap**2).sum().item()
-    found = outside(POLICY, REFERENCE, ROWS, sae, "blocks.1.hook_resid_post", batch=3)
-    assert found == pytest.approx(missed / whole, rel=1e-4)
-    assert outside(REFERENCE, REFERENCE, ROWS, sae, "blocks.1.hook_resid_post") is None
+        streams.append(h[1])
+    stream = torch.cat(streams)
+    spread = ((stream - stream.mean(0)) ** 2).sum().item()
+    found = drift(POLICY, REFERENCE, ROWS, sae, "blocks.1.hook_resid_post", batch=3)
+    assert found == pytest.approx((whole / spread, missed / whole), rel=1e-4)
+    assert drift(REFERENCE, REFERENCE, ROWS, sae, "blocks.1.hook_resid_post") == (0, 0)
+    with pytest.raises(FeatureError, match="no response token"):
+        drift(POLICY, REFERENCE, [], sae, "blocks.1.hook_resid_post")
 
 
 def test_hooks_are_gone_afterwards_also_where_a_forward_fails(monkeypatch):

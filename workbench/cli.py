@@ -110,9 +110,14 @@ def _table(results: dict) -> str:
         published = "–"
         if m["published"] is not None:
             published = f"{m['published']:g} ({m['published_setting']})"
-        interval = f"[{low:.3f}, {high:.3f}]"
-        lines.append(f"{m['name']:<28}{m['value']:>9.4f}  {interval:<18}{m['n']:>6}  {published}")
+        interval = f"[{_number(low, 3)}, {_number(high, 3)}]"
+        value = _number(m["value"], 4)
+        lines.append(f"{m['name']:<28}{value:>9}  {interval:<18}{m['n']:>6}  {published}")
     return "\n".join(lines)
+
+
+def _number(value: float, digits: int) -> str:
+    return f"{value:.{digits}f}" if abs(value) < 1e5 else f"{value:.3g}"
 
 
 def _scale(results: dict) -> str:

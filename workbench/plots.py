@@ -11,7 +11,7 @@ RED, BLUE, GREY, GREEN = "#c8443c", "#2f6db3", "#8a949e", "#3c8c5a"
 ORANGE, PURPLE = "#d98a1f", "#8457a6"
 
 
-def _layout(figure: go.Figure, title: str, height: int = 380, **more: Any) -> go.Figure:
+def layout(figure: go.Figure, title: str, height: int = 380, **more: Any) -> go.Figure:
     figure.update_layout(
         title={"text": title, "x": 0, "xanchor": "left", "font": {"size": 15}},
         template="plotly_white",
@@ -60,7 +60,7 @@ def head_map(
         )
     figure.update_xaxes(title="head", dtick=max(1, n_heads // 16), showgrid=False)
     figure.update_yaxes(title="layer", dtick=max(1, n_layers // 16), showgrid=False)
-    return _layout(figure, title, height=170 + 34 * min(n_layers, 16))
+    return layout(figure, title, height=170 + 34 * min(n_layers, 16))
 
 
 def dose_response(
@@ -107,7 +107,7 @@ def dose_response(
         figure.update_yaxes(title=y_name)
     else:
         figure.update_yaxes(title="share of requests", range=[-0.03, 1.03], tickformat=".0%")
-    return _layout(figure, title, legend={"orientation": "h", "y": -0.22})
+    return layout(figure, title, legend={"orientation": "h", "y": -0.22})
 
 
 def cosine_bars(cosines: Mapping[str, Mapping[tuple[int, int], float]], title: str) -> go.Figure:
@@ -125,7 +125,7 @@ def cosine_bars(cosines: Mapping[str, Mapping[tuple[int, int], float]], title: s
             line={"width": 1},
         )
     figure.update_yaxes(title="cosine", range=[-1.05, 1.05])
-    return _layout(figure, title, showlegend=False)
+    return layout(figure, title, showlegend=False)
 
 
 def radar(profiles: Mapping[str, Mapping[str, float]], title: str) -> go.Figure:
@@ -147,7 +147,7 @@ def radar(profiles: Mapping[str, Mapping[str, float]], title: str) -> go.Figure:
             },
         )
     figure.update_polars(radialaxis={"range": [1, 5], "dtick": 1, "angle": 90, "tickangle": 90})
-    return _layout(figure, title, height=460, showlegend=len(profiles) > 1)
+    return layout(figure, title, height=460, showlegend=len(profiles) > 1)
 
 
 def scatter(
@@ -170,7 +170,7 @@ def scatter(
     )
     figure.update_xaxes(title=axes[0])
     figure.update_yaxes(title=axes[1])
-    return _layout(figure, title)
+    return layout(figure, title)
 
 
 def grid_map(
@@ -212,7 +212,7 @@ def cell_map(
     )
     figure.update_xaxes(title=axes[1], type="category", showgrid=False)
     figure.update_yaxes(title=axes[0], type="category", showgrid=False, autorange="reversed")
-    return _layout(figure, title, height=170 + 34 * len(rows))
+    return layout(figure, title, height=170 + 34 * len(rows))
 
 
 def cost_curves(
@@ -256,7 +256,7 @@ def cost_curves(
         )
     figure.update_xaxes(title="generated tokens a question (log)", type="log")
     figure.update_yaxes(title="accuracy", tickformat=".0%")
-    return _layout(figure, title, height=420, legend={"orientation": "h", "y": -0.22})
+    return layout(figure, title, height=420, legend={"orientation": "h", "y": -0.22})
 
 
 def table(rows: Sequence[Mapping[str, Any]], title: str) -> go.Figure:
@@ -277,7 +277,7 @@ def table(rows: Sequence[Mapping[str, Any]], title: str) -> go.Figure:
     )
     long = sum(max(1, -(-max(len(c[i]) for c in text) // 46)) for i in range(len(rows)))
     wrapped = any(len(c) > 46 or " " in c for c in columns)
-    figure = _layout(figure, title, height=(132 if wrapped else 116) + 26 * long)
+    figure = layout(figure, title, height=(132 if wrapped else 116) + 26 * long)
     return figure.update_layout(margin_b=12)
 
 
@@ -286,4 +286,6 @@ def _text(value: Any) -> str:
         return "–"
     if not isinstance(value, float):
         return str(value)
+    if abs(value) >= 1e5:
+        return f"{value:,.0f}"
     return f"{value:.3f}" if value == 0 or abs(value) >= 0.0005 else f"{value:.1e}"

@@ -95,7 +95,7 @@ def check_health(found: Health, name: str, *, force: bool = False, most: float =
 
 
 @torch.no_grad()
-def outside(
+def drift(
     policy: Any,
     reference: Any,
     rows: Rows,
@@ -104,12 +104,15 @@ def outside(
     *,
     batch: int = 16,
     pad_token_id: int = 0,
-) -> float | None:
-    """Share of drift that a constraint on features cannot see; None where nothing drifted.
+) -> tuple[float, float]:
+    """How far the policy's activations have moved, and what a constraint on features cannot see.
 
-    Σ‖Δh − W_decᵀΔc‖² / Σ‖Δh‖², Δ policy − reference, over the positions of `health` (§2.8).
+    Σ‖Δh‖² / Σ‖h − mean h‖² of the reference, and Σ‖Δh − W_decᵀΔc‖² / Σ‖Δh‖² (0 where nothing
+    moved); Δ policy − reference, over the positions of `health` (§2.8).
     """
-    missed = whole = 0.0
+    n = 0
+    missed = whole = squares = 0.0
+    mean: torch.Tensor | float = 0.0
     for ids, attention, mask in _batches(policy, rows, batch, pad_token_id):
         hidden = []
         for model in (policy, reference):
@@ -120,7 +123,13 @@ def outside(
         codes = encode(sae, hidden[0]) - encode(sae, hidden[1])
         missed += (moved - codes @ sae.W_dec.float()).double().square().sum().item()
         whole += moved.double().square().sum().item()
-    return missed / whole if whole else None
+        n += len(moved)
+        squares += hidden[1].double().square().sum().item()
+        mean = mean + hidden[1].double().sum(0)
+    if not n:
+        raise FeatureError("no response token to measure drift on")
+    spread = squares - (mean.square().sum() / n).item()
+    return whole / spread, missed / whole if whole else 0.0
 
 
 def _batches(

@@ -13,14 +13,19 @@ from papermill.exceptions import PapermillExecutionError
 from traitlets import default
 
 from workbench.errors import RunError
-from workbench.papers import pas, safetylock, self_verification
+from workbench.papers import fpo, pas, safetylock, self_verification
 from workbench.paths import notebook_folder
 from workbench.runs import parameters
 from workbench.runs.report import write_report
 
 log = logging.getLogger(__name__)
 
-PAPERS = {"safetylock": safetylock, "pas": pas, "self_verification": self_verification}
+PAPERS = {
+    "safetylock": safetylock,
+    "pas": pas,
+    "fpo": fpo,
+    "self_verification": self_verification,
+}
 PRESETS = ("tiny", "paper")
 
 

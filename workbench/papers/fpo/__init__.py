@@ -28,12 +28,13 @@ def _rows(metric: str, dataset: str, table: str, values: tuple[float, ...]) -> l
 
 
 PUBLISHED = [
-    *_rows("accuracy", "UltraFeedback", "Table 2, right (%)", (59.9, 63.2, 64.2, 63.4, 64.1)),
+    *_rows("accuracy", "UltraFeedback", "Table 2, right", (0.599, 0.632, 0.642, 0.634, 0.641)),
     *_rows("entropy", "UltraFeedback", "Table 2, right (nats)", (1.66, 1.65, 1.68, 1.64, 1.68)),
-    *_rows("peak_gigabytes", "first 1000 steps, one H100", "Figure 4, left",
-           (47.6, 50.1, 53.5, 45.1, 45.5)),
+    *_rows("peak_bytes", "first 1000 steps, one H100", "Figure 4, left",
+           (47.6e9, 50.1e9, 53.5e9, 45.1e9, 45.5e9)),
 ]  # fmt: skip
-"""Which of Figure 4's five printed values belongs to which method is inferred from the text."""
+"""Accuracies are shares, entropies nats. Which of Figure 4's five printed values belongs to which
+method is inferred from the text."""
 
 WIN_RATES = {
     "SFT": (54.7, 55.1, 53.2, 0.5),
@@ -68,6 +69,24 @@ METHODS = {
     "simpo_kl": ("simpo_kl", "online"),
 }
 """Name here → loss and reference of `FPOConfig`."""
+LABELS = {
+    "fpo": "FPO",
+    "ln_dpo": "LN-DPO",
+    "dpo": "DPO",
+    "simpo": "SimPO",
+    "tdpo1": "TDPO-1",
+    "tdpo2": "TDPO-2",
+    "simpo_kl": "SimPO+KL",
+}
+"""What tables and figures call a method."""
+MEASURED = [
+    {"method": "FPO", "peak, GB": 26.5, "step, s": 0.344},
+    {"method": "LN-DPO", "peak, GB": 26.2, "step, s": 0.325},
+    {"method": "DPO", "peak, GB": 26.2, "step, s": 0.31},
+    {"method": "SimPO", "peak, GB": 26.2, "step, s": 0.39},
+    {"method": "TDPO-2", "peak, GB": 32.6, "step, s": 0.43},
+]
+"""By `tests/benchmarks/fpo.py --shape gemma-2-2b` on one H100."""
 
 
 def preflight(preset: str, given: dict[str, Any]) -> None:
@@ -111,15 +130,17 @@ class Settings:
         unknown = [m for m in self.methods if m not in METHODS]
         if unknown:
             raise ValueError(f"methods {', '.join(unknown)}; use {', '.join(METHODS)}")
+        if "fpo" not in self.methods:
+            raise ValueError("methods must hold fpo, which the others are compared with")
         if not self.alphas or min(self.alphas) < 0 or 0.0 not in self.alphas:
             raise ValueError(f"alphas {self.alphas} must be 0 or more and hold 0, the comparison")
         if self.batch % self.per_device:
             raise ValueError(f"batch={self.batch} is no multiple of per_device={self.per_device}")
 
     def tiny(self) -> "Settings":
-        """Larger beta and learning rate, so that 120 steps move a small model; k of 256."""
+        """Larger beta and learning rate, so that 50 steps move a small model; k of 256."""
         return replace(
-            self, methods=tuple(METHODS), alphas=(0.0, 0.5, 5.0, 50.0), beta=2.0, k=8, steps=120,
-            batch=16, per_device=16, learning_rate=3e-4, warmup_steps=0, max_length=64,
+            self, methods=tuple(METHODS), alphas=(0.0, 0.5, 5.0, 50.0), beta=2.0, k=8, steps=50,
+            batch=16, per_device=16, learning_rate=5e-4, warmup_steps=0, max_length=64, pairs=800,
             held_out=200, checkpointing=False,
         )  # fmt: skip

@@ -55,10 +55,9 @@ def evaluate(
     topk: str = "union",
     batch: int = 16,
     pad_token_id: int = 0,
-    max_length: int | None = None,
 ) -> Evaluation:
     """Both models on the same tokens; `rows` as TRL tokenises them. Pooling is the default one."""
-    collate = DataCollatorForPreference(pad_token_id=pad_token_id, max_length=max_length)
+    collate = DataCollatorForPreference(pad_token_id=pad_token_id)
     pieces: dict[str, list[np.ndarray]] = {}
     for start in range(0, len(rows), batch):
         inputs = collate([dict(r) for r in rows[start : start + batch]])

@@ -1,5 +1,6 @@
 """Bytes and seconds of a training step, by the allocator itself (§1, Figure 4)."""
 
+import os
 import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
@@ -30,6 +31,8 @@ def transient(step: Callable[[], Any]) -> int:
         step()
         torch.cuda.synchronize()
         return torch.cuda.max_memory_allocated() - before
+    # The profiler's own reports of starting and stopping are of no interest here.
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")
     activities = [torch.profiler.ProfilerActivity.CPU]
     with torch.profiler.profile(activities=activities, profile_memory=True) as profiler:
         step()

@@ -1,7 +1,6 @@
 """What each preset means: checkpoint, dictionary, pairs, settings. The method is the same."""
 
 import os
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -68,7 +67,7 @@ def scale(
         torch.set_num_threads(1)
     train = pairs(preset, "train", pairs_path)
     test = pairs(preset, "test", pairs_path)
-    dictionary = load_sae(sae or (SAE if preset == "paper" else embedded_sae()))
+    dictionary = load_sae(sae or (SAE if preset == "paper" else embedded() / "sae"))
     hook = sae_hook(dictionary, chosen.hook)
     model = load(name)
     reference, tokenizer = model.hf, model.tokenizer
@@ -81,9 +80,9 @@ def scale(
     )  # fmt: skip
 
 
-def embedded_sae() -> Path:
-    """Folder of the dictionary that ships with the embedded checkpoint."""
-    return data_folder() / MODEL / "sae"
+def embedded() -> Path:
+    """Folder of the embedded checkpoint; its dictionary is in `sae`."""
+    return data_folder() / MODEL
 
 
 def pairs(preset: str, split: str, path: str = "") -> Dataset:
@@ -110,8 +109,3 @@ def pairs(preset: str, split: str, path: str = "") -> Dataset:
 
 def _first(rows: Dataset, count: int) -> Dataset:
     return rows.select(range(min(count, len(rows)))) if count else rows
-
-
-def tokenised(trainer_rows: Dataset) -> Sequence[dict[str, list[int]]]:
-    """The rows of a trainer's prepared set that evaluation and inspection take."""
-    return trainer_rows.select_columns(["prompt_ids", "chosen_ids", "rejected_ids"]).to_list()

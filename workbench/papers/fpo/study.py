@@ -9,19 +9,22 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
 from tqdm.auto import tqdm
 from transformers import PrinterCallback, set_seed
 
 from workbench.features import tensors_hash
-from workbench.papers.fpo import METHODS, Settings
+from workbench.papers.fpo import LABELS, METHODS, Settings
 from workbench.papers.fpo.config import FPOConfig
 from workbench.papers.fpo.evaluate import Evaluation, evaluate, from_plain
-from workbench.papers.fpo.scales import Scale, tokenised
+from workbench.papers.fpo.scales import Scale
 from workbench.papers.fpo.trainer import FPOTrainer
 
 log = logging.getLogger(__name__)
 
 Plain = dict[str, Any]
+Rows = Sequence[dict[str, list[int]]]
+SIDES = ("chosen_ids", "rejected_ids")
 Keep = Callable[[str, Plain, Callable[[], Any]], Any]
 """(name, what it depends on, compute) → the result, from a cache or computed."""
 CURVES = ("loss", "fpo/u", "fpo/margin", "fpo/constraint", "fpo/d_rejected", "fpo/d_chosen",
@@ -55,16 +58,6 @@ def conditions(settings: Settings) -> list[tuple[str, str, float]]:
             alpha = settings.tdpo_alpha if method in ("tdpo2", "simpo_kl") else 0.0
             out.append((LABELS[method], method, alpha))
     return out
-
-
-LABELS = {
-    "ln_dpo": "LN-DPO",
-    "dpo": "DPO",
-    "simpo": "SimPO",
-    "tdpo1": "TDPO-1",
-    "tdpo2": "TDPO-2",
-    "simpo_kl": "SimPO+KL",
-}
 
 
 def config(
@@ -103,7 +96,28 @@ def config(
         report_to="none",
         disable_tqdm=True,
         dataloader_pin_memory=False,
+        bf16=torch.cuda.is_available(),
     )
+
+
+def held_out(scale: Scale, settings: Settings, folder: Path) -> Rows:
+    """The held-out pairs as the trainer tokenises and truncates them."""
+    args = FPOConfig(
+        output_dir=str(folder), loss="simpo", max_length=settings.max_length, report_to="none",
+        bf16=torch.cuda.is_available(),
+    )  # fmt: skip
+    # A copy: trainers patch the model that they are given.
+    trainer = FPOTrainer(
+        copy.deepcopy(scale.reference),
+        args=args,
+        train_dataset=scale.test,
+        processing_class=scale.tokenizer,
+    )
+    rows = []
+    for row in trainer.train_dataset.select_columns(["prompt_ids", *SIDES]):
+        left = settings.max_length - len(row["prompt_ids"])
+        rows.append({"prompt_ids": row["prompt_ids"], **{s: row[s][:left] for s in SIDES}})
+    return rows
 
 
 def run(scale: Scale, settings: Settings, seeds: Sequence[int], out: Path, keep: Keep) -> list[Run]:
@@ -116,6 +130,7 @@ def run(scale: Scale, settings: Settings, seeds: Sequence[int], out: Path, keep:
         "settings": asdict(settings),
         "data": [scale.train._fingerprint, scale.test._fingerprint],
     }
+    rows = held_out(scale, settings, out)
     runs = []
     for (name, method, alpha), seed in tqdm(todo, desc="preference training", unit="run"):
         folder = out / "policies" / f"{method}-{alpha:g}-{seed}"
@@ -123,16 +138,22 @@ def run(scale: Scale, settings: Settings, seeds: Sequence[int], out: Path, keep:
         plain = keep(
             f"{method}-{alpha:g}-{seed}",
             key,
-            partial(_train, scale, settings, method, alpha, seed, folder),
+            partial(_train, scale, settings, rows, method, alpha, seed, folder),
         )
         curves = {n: [tuple(p) for p in points] for n, points in plain["curves"].items()}
-        held_out = from_plain(plain["held_out"])
-        runs.append(Run(name, method, alpha, seed, held_out, curves, folder, plain["seconds"]))
+        found = from_plain(plain["held_out"])
+        runs.append(Run(name, method, alpha, seed, found, curves, folder, plain["seconds"]))
     return runs
 
 
 def _train(
-    scale: Scale, settings: Settings, method: str, alpha: float, seed: int, folder: Path
+    scale: Scale,
+    settings: Settings,
+    rows: Rows,
+    method: str,
+    alpha: float,
+    seed: int,
+    folder: Path,
 ) -> Plain:
     """Train one policy, evaluate it against the checkpoint it began from, save it."""
     set_seed(seed)
@@ -150,17 +171,15 @@ def _train(
     resume = any(folder.glob("checkpoint-*"))
     trainer.train(resume_from_checkpoint=resume or None)
     seconds = time.perf_counter() - started
-    rows = trainer._prepare_dataset(scale.test, scale.tokenizer, args, "test")
     found = evaluate(
         trainer.accelerator.unwrap_model(trainer.model).eval(),
         scale.reference.eval(),
-        tokenised(rows),
+        rows,
         scale.sae,
         scale.hook,
         k=settings.k,
         topk=settings.topk,
         pad_token_id=scale.tokenizer.pad_token_id,
-        max_length=settings.max_length,
     )
     trainer.save_model(str(folder))
     history = trainer.state.log_history
