@@ -1,7 +1,6 @@
 """SAE features of any causal LM: load a dictionary, read where it reads, encode, pool."""
 
 import contextlib
-import hashlib
 import logging
 import re
 import zipfile
@@ -12,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import xxhash
 from torch import nn
 from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedModel
@@ -248,12 +248,15 @@ def pool(
 
 
 def tensors_hash(state: dict[str, torch.Tensor]) -> str:
-    """16 hex digits of every name, shape, dtype and value."""
-    digest = hashlib.sha256()
+    """16 hex digits of every name, shape, dtype and value.
+
+    xxHash: gigabytes of weights are told apart, not defended, and it is ten times as fast as SHA.
+    """
+    digest = xxhash.xxh3_64()
     for name, tensor in sorted(state.items()):
         digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
         digest.update(tensor.detach().contiguous().cpu().flatten().view(torch.uint8).numpy().data)
-    return digest.hexdigest()[:16]
+    return digest.hexdigest()
 
 
 def parse_hook(hook_name: str) -> tuple[int, str]:

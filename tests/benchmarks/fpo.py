@@ -78,11 +78,11 @@ def precompute(on: Bench, folder: Path, count: int) -> dict[str, float]:
         random_pairs(on, count), trainer.processing_class, trainer.args, "pass"
     )
     made = [rows.select(range(i, i + on.batch)).to_list() for i in range(0, count, on.batch)]
-    batches = [trainer._prepare_inputs(trainer.data_collator(some)) for some in made]
 
     def forward() -> None:
         with trainer.as_reference() as reference:
-            for batch in batches:
+            for some in made:
+                batch = trainer._prepare_inputs(trainer.data_collator(some))
                 trainer.run(reference, batch, whole=False)
 
     def offline() -> None:

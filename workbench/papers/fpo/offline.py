@@ -136,12 +136,12 @@ class OfflineReference:
             order = sorted(some, key=lengths.__getitem__, reverse=True)
             out = [self._batch(trainer, [rows[i] for i in order[b : b + batch_size]])
                    for b in range(0, len(order), batch_size)]  # fmt: skip
-            back = np.argsort(order)
-            logp, length, pooled = (
-                None if pieces[0] is None else np.concatenate(pieces)[back]
-                for pieces in zip(*out, strict=True)
+            back = torch.from_numpy(np.argsort(order))
+            # Off the device once for all batches, so that none of them waits for it.
+            logp, length, *pooled = (
+                torch.cat(p).cpu()[back].numpy() for p in zip(*out, strict=True)
             )
-            return cache.Part(logp, length, pooled)
+            return cache.Part(logp, length, pooled[0] if pooled else None)
 
         # Rank 0 alone decides which parts there are; the others see its folder after the barrier.
         with accelerator.main_process_first():
@@ -156,10 +156,8 @@ class OfflineReference:
             cache.finish(folder, meta, len(rows))
         accelerator.wait_for_everyone()
 
-    def _batch(
-        self, trainer: Any, rows: list[dict[str, Any]]
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-        """logp `[n, 2]`, length `[n, 2]`, pooled `[n, 2, m]` of some pairs."""
+    def _batch(self, trainer: Any, rows: list[dict[str, Any]]) -> list[torch.Tensor]:
+        """logp `[n, 2]`, length `[n, 2]` and, with an SAE, pooled `[n, 2, m]` of some pairs."""
         batch = trainer.data_collator(rows)
         batch = {k: v.to(trainer.accelerator.device) for k, v in batch.items()}
         mask = response_mask(batch["completion_mask"])
@@ -170,8 +168,7 @@ class OfflineReference:
         if hidden is not None:
             sides.append(trainer.pooled(hidden, mask))
         # [chosen; rejected] to [pair, side]
-        logp, length, *pooled = (torch.stack(s.chunk(2), 1).cpu().numpy() for s in sides)
-        return logp, length, pooled[0] if pooled else None
+        return [torch.stack(s.chunk(2), 1) for s in sides]
 
 
 def reference_hash(trainer: Any) -> str:

@@ -6,15 +6,13 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from transformers import AutoModelForCausalLM, PreTrainedModel
 
-from workbench.errors import ModelError
 from workbench.feature_cards import contexts
 from workbench.feature_plots import readable
 from workbench.feature_runs import FeatureRun, build
 from workbench.papers.fpo import Settings
 from workbench.papers.fpo.scales import Scale
-from workbench.papers.fpo.study import Run
+from workbench.papers.fpo.study import Run, load_policy
 from workbench.sae_health import drift
 
 Plain = dict[str, Any]
@@ -47,24 +45,13 @@ def curves(runs: Sequence[Run], condition: str, names: Sequence[str]) -> dict[st
     return {n: [r.curves[n] for r in some] for n in names if all(n in r.curves for r in some)}
 
 
-def policy(run: Run, scale: Scale) -> PreTrainedModel:
-    """The trained checkpoint of a run. Raises `ModelError` where its folder is gone."""
-    if not (run.policy / "config.json").exists():
-        raise ModelError(
-            f"{run.policy} holds no checkpoint, though its results are cached: delete the cache "
-            "beside it to train again"
-        )
-    reference = scale.reference
-    loaded = AutoModelForCausalLM.from_pretrained(run.policy, dtype=reference.dtype)
-    return loaded.to(reference.device).eval()
-
-
 def feature_run(
     run: Run, scale: Scale, settings: Settings, rows: Sequence[Plain], out: Path
 ) -> FeatureRun:
     """Every feature of a trained policy and the reference, counted over `rows`."""
+    trained = load_policy(run.policy, scale.reference)
     return build(
-        policy(run, scale), scale.reference.eval(), rows, scale.sae, scale.hook,
+        trained, scale.reference.eval(), rows, scale.sae, scale.hook,
         out / "features" / run.policy.name, k=settings.k, topk=settings.topk, alpha=run.alpha,
         beta=settings.beta, pad_token_id=scale.tokenizer.pad_token_id or 0,
     )  # fmt: skip
@@ -87,7 +74,7 @@ def stream_drift(
     out: dict[str, dict[str, list[float]]] = {"all": {}, "outside the dictionary": {}}
     for run in sorted((r for r in runs if r.method == "fpo"), key=lambda r: r.alpha):
         size, share = drift(
-            policy(run, scale), scale.reference, rows, scale.sae, scale.hook,
+            load_policy(run.policy, scale.reference), scale.reference, rows, scale.sae, scale.hook,
             pad_token_id=scale.tokenizer.pad_token_id or 0,
         )  # fmt: skip
         out["all"].setdefault(run.name, []).append(size)

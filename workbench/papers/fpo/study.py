@@ -11,8 +11,9 @@ from typing import Any
 
 import torch
 from tqdm.auto import tqdm
-from transformers import PrinterCallback, set_seed
+from transformers import AutoModelForCausalLM, PreTrainedModel, PrinterCallback, set_seed
 
+from workbench.errors import ModelError
 from workbench.features import tensors_hash
 from workbench.papers.fpo import LABELS, METHODS, Settings
 from workbench.papers.fpo.config import FPOConfig
@@ -146,6 +147,19 @@ def run(scale: Scale, settings: Settings, seeds: Sequence[int], out: Path, keep:
     return runs
 
 
+def load_policy(folder: Path, reference: PreTrainedModel) -> PreTrainedModel:
+    """A trained checkpoint as the reference runs. Raises `ModelError` where it is not there."""
+    if not (folder / "config.json").exists():
+        raise ModelError(
+            f"{folder} holds no checkpoint, though its results are cached: delete the cache beside "
+            "it to train again"
+        )
+    model = AutoModelForCausalLM.from_pretrained(
+        folder, dtype=reference.dtype, attn_implementation=reference.config._attn_implementation
+    )
+    return model.to(reference.device).eval()
+
+
 def _train(
     scale: Scale,
     settings: Settings,
@@ -171,8 +185,10 @@ def _train(
     resume = any(folder.glob("checkpoint-*"))
     trainer.train(resume_from_checkpoint=resume or None)
     seconds = time.perf_counter() - started
+    trainer.save_model(str(folder))
+    # What was saved, in the precision it is used in: the trainer's own runs under autocast.
     found = evaluate(
-        trainer.accelerator.unwrap_model(trainer.model).eval(),
+        load_policy(folder, scale.reference),
         scale.reference.eval(),
         rows,
         scale.sae,
@@ -181,7 +197,6 @@ def _train(
         topk=settings.topk,
         pad_token_id=scale.tokenizer.pad_token_id,
     )
-    trainer.save_model(str(folder))
     history = trainer.state.log_history
     curves = {n: [(h["step"], h[n]) for h in history if n in h] for n in CURVES}
     return {
