@@ -199,13 +199,11 @@ def _batch(
         codes.append(encode(sae, slot.value[:, :-1][mask]))
         said = logits[:, :-1][mask].float().log_softmax(-1)
         said = said.gather(1, ids[:, 1:][mask][:, None])[:, 0]
-        logps.append(said.new_zeros(len(ids)).index_add(0, text, said))
+        logps.append(said.new_zeros(mask.shape).masked_scatter(mask, said).sum(1))
     length = mask.sum(1).clamp(min=1)
     scale = decoder_norms(sae) if meta["decoder_scale"] else 1.0
-    pooled = [
-        c.new_zeros(len(ids), c.shape[1]).index_add(0, text, c) * scale / length[:, None]
-        for c in codes
-    ]
+    belongs = (text == torch.arange(len(ids), device=device)[:, None]).float()
+    pooled = [belongs @ c * scale / length[:, None] for c in codes]
     k = meta["k"]
     members = index_set(*pooled, k, meta["topk"])
     d = distance(*pooled, members, k)

@@ -236,8 +236,12 @@ def pool(
     rows = mask.nonzero()[:, 0]
     out = torch.zeros(len(hidden), sae.cfg.d_sae, device=hidden.device)
     step = max(budget // (4 * sae.cfg.d_sae), 1)
-    for start in range(0, len(tokens), step):
-        out.index_add_(0, rows[start : start + step], encode(sae, tokens[start : start + step]))
+    row = torch.arange(len(hidden), device=hidden.device)[:, None]
+    # A product, not index_add: on a GPU that adds in any order, and waits for every address.
+    with torch.autocast(hidden.device.type, enabled=False):
+        for start in range(0, len(tokens), step):
+            some = slice(start, start + step)
+            out += (rows[some] == row).float() @ encode(sae, tokens[some])
     if decoder_scale:
         out *= decoder_norms(sae)
     if how == "mean":

@@ -103,5 +103,4 @@ def sequence_kl(
 
 def add_up(tokens: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
     """Sum of `tokens` `[n]` (one for each True of `mask`, in its order) per row, `[rows]`."""
-    rows = mask.nonzero()[:, 0]
-    return tokens.new_zeros(len(mask)).index_add(0, rows, tokens)
+    return tokens.new_zeros(mask.shape).masked_scatter(mask, tokens).sum(1)
