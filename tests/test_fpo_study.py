@@ -11,6 +11,7 @@ import pytest
 import torch
 from fpo_toys import dictionary, llama, preference_pairs, tokenizer
 
+from workbench.errors import FeatureError
 from workbench.papers.fpo import memory, scales, study
 from workbench.papers.fpo.evaluate import evaluate, from_plain
 from workbench.runs.cache import cached
@@ -86,6 +87,20 @@ def test_settings_given_by_name(embedded):
     assert scales.settings("paper", k=-1).k == 50
     with pytest.raises(ValueError, match="numbers separated by commas"):
         scales.settings("tiny", alphas="much")
+    for given, said in (
+        ({"methods": "fpo,ppo"}, "methods ppo; use fpo"),
+        ({"methods": "dpo"}, "methods must hold fpo"),
+        ({"alphas": "-1"}, "must be 0 or more"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            scales.settings("tiny", **given)
+    tiny = scales.settings("tiny")
+    with pytest.raises(ValueError, match="k=300 of 256"):
+        scales.scale("tiny", replace(tiny, k=300))
+    with pytest.raises(FeatureError, match="'nowhere' is no SAE"):
+        scales.scale("tiny", tiny, sae="nowhere")
+    with pytest.raises(FeatureError, match="layer 9, but the model has 3 layers"):
+        scales.scale("tiny", replace(tiny, hook="blocks.9.hook_resid_post"))
     _, scale = embedded
     assert (len(scale.train), len(scale.test)) == (600, 60)
     assert not set(map(str, scale.train.to_list())) & set(map(str, scale.test.to_list()))

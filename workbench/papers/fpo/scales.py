@@ -69,6 +69,8 @@ def scale(
     test = pairs(preset, "test", pairs_path)
     dictionary = load_sae(sae or (SAE if preset == "paper" else embedded() / "sae"))
     hook = sae_hook(dictionary, chosen.hook)
+    if chosen.k > dictionary.cfg.d_sae:
+        raise ValueError(f"k={chosen.k} of {dictionary.cfg.d_sae} SAE features")
     model = load(name)
     reference, tokenizer = model.hf, model.tokenizer
     if isinstance(train[0]["chosen"], list) and not tokenizer.chat_template:
