@@ -138,9 +138,9 @@ class Settings:
             raise ValueError(f"batch={self.batch} is no multiple of per_device={self.per_device}")
 
     def tiny(self) -> "Settings":
-        """Larger beta and learning rate, so that 40 steps move a small model; k of 256."""
+        """Larger beta and learning rate, so that 30 steps move a small model; k of 256."""
         return replace(
-            self, methods=tuple(METHODS), alphas=(0.0, 0.5, 5.0, 50.0), beta=2.0, k=8, steps=40,
-            batch=16, per_device=16, learning_rate=5e-4, warmup_steps=0, max_length=64, pairs=640,
+            self, methods=tuple(METHODS), alphas=(0.0, 0.5, 5.0, 50.0), beta=2.0, k=8, steps=30,
+            batch=16, per_device=16, learning_rate=7e-4, warmup_steps=0, max_length=64, pairs=480,
             held_out=200, checkpointing=False,
         )  # fmt: skip

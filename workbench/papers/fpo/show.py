@@ -53,7 +53,8 @@ def feature_run(
     return build(
         trained, scale.reference.eval(), rows, scale.sae, scale.hook,
         out / "features" / run.policy.name, k=settings.k, topk=settings.topk, alpha=run.alpha,
-        beta=settings.beta, pad_token_id=scale.tokenizer.pad_token_id or 0,
+        beta=settings.beta, batch=settings.per_device,
+        pad_token_id=scale.tokenizer.pad_token_id or 0,
     )  # fmt: skip
 
 
@@ -64,7 +65,7 @@ def ends(runs: Sequence[Run], seed: int) -> list[Run]:
 
 
 def stream_drift(
-    runs: Sequence[Run], scale: Scale, rows: Sequence[Plain]
+    runs: Sequence[Run], scale: Scale, settings: Settings, rows: Sequence[Plain]
 ) -> dict[str, dict[str, list[float]]]:
     """How far each FPO policy's stream has moved at the hook, and which part D cannot see.
 
@@ -75,7 +76,7 @@ def stream_drift(
     for run in sorted((r for r in runs if r.method == "fpo"), key=lambda r: r.alpha):
         size, share = drift(
             load_policy(run.policy, scale.reference), scale.reference, rows, scale.sae, scale.hook,
-            pad_token_id=scale.tokenizer.pad_token_id or 0,
+            batch=settings.per_device, pad_token_id=scale.tokenizer.pad_token_id or 0,
         )  # fmt: skip
         out["all"].setdefault(run.name, []).append(size)
         out["outside the dictionary"].setdefault(run.name, []).append(size * share)

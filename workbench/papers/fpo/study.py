@@ -195,6 +195,7 @@ def _train(
         scale.hook,
         k=settings.k,
         topk=settings.topk,
+        batch=settings.per_device,
         pad_token_id=scale.tokenizer.pad_token_id,
     )
     history = trainer.state.log_history
