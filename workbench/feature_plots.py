@@ -78,7 +78,7 @@ def activation_histogram(bins: dict[str, Any], title: str) -> go.Figure:
     return layout(figure, title, barmode="overlay", height=300)
 
 
-def token_map(contexts: Sequence[dict[str, Any]], title: str, *, window: int = 8) -> go.Figure:
+def token_map(contexts: Sequence[dict[str, Any]], title: str, *, window: int = 5) -> go.Figure:
     """Contexts as lines of tokens, shaded by the policy's activation, their own token in column 0.
 
     `contexts`: of `feature_cards.contexts`.
@@ -97,8 +97,8 @@ def token_map(contexts: Sequence[dict[str, Any]], title: str, *, window: int = 8
     figure = go.Figure(
         go.Heatmap(
             z=cells["policy"], text=cells["text"], x=list(width), y=labels, colorscale="Oranges",
-            zmin=0, texttemplate="%{text}", colorbar={"title": "policy"}, xgap=1, ygap=2,
-            hovertemplate="%{text}<br>%{z:.3f}<extra></extra>",
+            zmin=0, texttemplate="%{text}", textfont={"size": 11}, colorbar={"title": "policy"},
+            xgap=1, ygap=2, hovertemplate="%{text}<br>%{z:.3f}<extra></extra>",
         )
     )  # fmt: skip
     figure.update_xaxes(showticklabels=False, showgrid=False, zeroline=False)

@@ -263,10 +263,16 @@ def table(rows: Sequence[Mapping[str, Any]], title: str) -> go.Figure:
     """Rows of equal keys as a table; numbers to three decimals, None as a dash."""
     columns = list(rows[0])
     text = [[_text(row[c]) for row in rows] for c in columns]
-    widths = [max(len(c), *(len(v) for v in col)) for c, col in zip(columns, text, strict=True)]
+    # About 105 characters fit on a line of a notebook 1280 pixels wide. Long cells wrap, but words
+    # are not broken: no column is narrower than its longest one.
+    cells = [[c, *col] for c, col in zip(columns, text, strict=True)]
+    widths = [min(max(map(len, col)), 46) + 4 for col in cells]
+    shrink = 105 / max(sum(widths), 105)
+    words = [max(len(w) for v in col for w in v.split() or [""]) for col in cells]
+    widths = [max(w * shrink, n + 3) for w, n in zip(widths, words, strict=True)]
     figure = go.Figure(
         go.Table(
-            columnwidth=[min(w, 46) + 4 for w in widths],
+            columnwidth=widths,
             header={
                 "values": [f"<b>{c}</b>" for c in columns],
                 "align": "left",
@@ -275,9 +281,12 @@ def table(rows: Sequence[Mapping[str, Any]], title: str) -> go.Figure:
             cells={"values": text, "align": "left", "height": 26, "fill_color": "white"},
         )
     )
-    long = sum(max(1, -(-max(len(c[i]) for c in text) // 46)) for i in range(len(rows)))
-    wrapped = any(len(c) > 46 or " " in c for c in columns)
-    figure = layout(figure, title, height=(132 if wrapped else 116) + 26 * long)
+    fit = [max(int(w * 105 / max(sum(widths), 105)) - 2, 1) for w in widths]
+    tall = [
+        max(-(-len(cell) // f) for cell, f in zip(line, fit, strict=True))
+        for line in zip(*cells, strict=True)
+    ]
+    figure = layout(figure, title, height=86 + 30 * tall[0] + sum(10 + 16 * n for n in tall[1:]))
     return figure.update_layout(margin_b=12)
 
 

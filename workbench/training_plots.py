@@ -45,7 +45,10 @@ def training_curves(
 def by_condition(
     values: Mapping[str, Mapping[str, Sequence[float]]], title: str, *, y_name: str, log: bool
 ) -> go.Figure:
-    """A dot a seed over named conditions. `values`: name → condition → one value a seed."""
+    """A dot a seed over named conditions, a bar at their mean.
+
+    `values`: name → condition → one value a seed.
+    """
     figure = go.Figure()
     for (name, conditions), colour in zip(values.items(), COLOURS, strict=False):
         figure.add_scatter(
@@ -56,7 +59,8 @@ def by_condition(
         )  # fmt: skip
         figure.add_scatter(
             x=list(conditions), y=[sum(s) / len(s) for s in conditions.values()],
-            mode="lines", line={"color": colour, "width": 1}, hoverinfo="skip", showlegend=False,
+            mode="markers", hoverinfo="skip", showlegend=False,
+            marker={"symbol": "line-ew", "size": 26, "line": {"color": colour, "width": 2}},
         )  # fmt: skip
     figure.update_xaxes(type="category")
     figure.update_yaxes(title=y_name, type="log" if log else "linear")
