@@ -75,3 +75,15 @@ def preference_pairs(n=48, seed=0):
             for _ in range(n)
         ]
     )  # fmt: skip
+
+
+def tokenised_pairs(n, seed):
+    """Pairs as TRL tokenises them."""
+    words, out = tokenizer(), []
+    for pair in preference_pairs(n, seed):
+        row = {"prompt_ids": words(pair["prompt"])["input_ids"]}
+        for side in ("chosen", "rejected"):
+            whole = words(pair["prompt"] + pair[side])["input_ids"]
+            row[f"{side}_ids"] = whole[len(row["prompt_ids"]) :]
+        out.append(row)
+    return out

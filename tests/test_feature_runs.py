@@ -6,7 +6,7 @@ from dataclasses import fields
 import numpy as np
 import pytest
 import torch
-from fpo_toys import M, dictionary, llama, preference_pairs, tokenizer
+from fpo_toys import M, dictionary, llama, tokenised_pairs
 
 from workbench import feature_runs
 from workbench.errors import FeatureError
@@ -17,22 +17,9 @@ K, ALPHA, BETA = 5, 0.7, 0.9
 HOOK = "blocks.1.hook_resid_post"
 SAE = dictionary("jumprelu").requires_grad_(False)
 POLICY, REFERENCE = llama(seed=3).eval(), llama().eval()
-TOKENIZER = tokenizer()
 
 
-def rows(n=9):
-    out = []
-    for pair in preference_pairs(n, seed=2):
-        prompt = TOKENIZER(pair["prompt"])["input_ids"]
-        sides = {
-            f"{s}_ids": TOKENIZER(pair["prompt"] + pair[s])["input_ids"][len(prompt) :]
-            for s in ("chosen", "rejected")
-        }
-        out.append({"prompt_ids": prompt, **sides})
-    return out
-
-
-ROWS = rows()
+ROWS = tokenised_pairs(9, seed=2)
 
 
 def made(out, some=ROWS, **more):

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 import scipy.sparse
 import torch
-from fpo_toys import M, dictionary, llama, preference_pairs, tokenizer
+from fpo_toys import M, dictionary, llama, tokenised_pairs, tokenizer
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
@@ -34,18 +34,7 @@ POLICY, REFERENCE = llama(seed=3).eval(), llama().eval()
 TOKENIZER = tokenizer()
 
 
-def rows(n=14):
-    out = []
-    for pair in preference_pairs(n, seed=2):
-        row = {"prompt_ids": TOKENIZER(pair["prompt"])["input_ids"]}
-        for side in ("chosen", "rejected"):
-            whole = TOKENIZER(pair["prompt"] + pair[side])["input_ids"]
-            row[f"{side}_ids"] = whole[len(row["prompt_ids"]) :]
-        out.append(row)
-    return out
-
-
-ROWS = rows()
+ROWS = tokenised_pairs(14, seed=2)
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
-from fpo_toys import dictionary, llama, preference_pairs, tokenizer
+from fpo_toys import dictionary, llama, tokenised_pairs
 
 from workbench.errors import FeatureError
 from workbench.papers.fpo import memory, scales, study
@@ -22,12 +22,7 @@ HOOK = "blocks.1.hook_resid_post"
 def test_evaluation_is_the_loop_over_single_responses():
     policy, reference, sae = llama(seed=3).eval(), llama().eval(), dictionary("jumprelu")
     sae.requires_grad_(False)
-    words, rows = tokenizer(), []
-    for pair in preference_pairs(5):
-        prompt = words(pair["prompt"])["input_ids"]
-        rows.append({"prompt_ids": prompt, **{
-            f"{s}_ids": words(pair["prompt"] + pair[s])["input_ids"][len(prompt):]
-            for s in ("chosen", "rejected")}})  # fmt: skip
+    rows = tokenised_pairs(5, seed=0)
     found = evaluate(policy, reference, rows, sae, HOOK, k=6, batch=2)
     for r, row in enumerate(rows):
         entropy = tokens = 0.0

@@ -5,29 +5,21 @@ from dataclasses import replace
 
 import pytest
 import torch
-from fpo_toys import D, M, dictionary, llama, preference_pairs, tokenizer
+from fpo_toys import D, M, dictionary, llama, tokenised_pairs
 from sae_lens import StandardSAE, StandardSAEConfig
 
 from workbench.errors import FeatureError
 from workbench.features import find_hook
 from workbench.sae_health import check_health, drift, health
 
-TOKENIZER, REFERENCE, POLICY = tokenizer(), llama().eval(), llama(seed=3).eval()
+REFERENCE, POLICY = llama().eval(), llama(seed=3).eval()
 
 
-def rows(n=7):
-    out = []
-    for pair in preference_pairs(n, seed=5):
-        row = {"prompt_ids": TOKENIZER(pair["prompt"])["input_ids"]}
-        for side in ("chosen", "rejected"):
-            whole = TOKENIZER(pair["prompt"] + pair[side])["input_ids"]
-            row[f"{side}_ids"] = whole[len(row["prompt_ids"]) :]
-        out.append(row)
-    # A prompt that is BOS alone: the first response token is predicted from it, and left out.
-    return [*out, {"prompt_ids": [1], "chosen_ids": [5, 6, 7], "rejected_ids": [8, 2]}]
-
-
-ROWS = rows()
+# Last a prompt that is BOS alone: the first response token is predicted from it, and left out.
+ROWS = [
+    *tokenised_pairs(7, seed=5),
+    {"prompt_ids": [1], "chosen_ids": [5, 6, 7], "rejected_ids": [8, 2]},
+]
 
 
 def texts():
@@ -135,7 +127,7 @@ def test_what_drifts_outside_the_dictionary_is_that_of_the_loop():
     found = drift(POLICY, REFERENCE, ROWS, sae, "blocks.1.hook_resid_post", batch=3)
     assert found == pytest.approx((whole / spread, missed / whole), rel=1e-4)
     assert drift(REFERENCE, REFERENCE, ROWS, sae, "blocks.1.hook_resid_post") == (0, 0)
-    with pytest.raises(FeatureError, match="no response token"):
+    with pytest.raises(FeatureError, match="0 response tokens; at least 2"):
         drift(POLICY, REFERENCE, [], sae, "blocks.1.hook_resid_post")
 
 
@@ -148,7 +140,7 @@ def test_hooks_are_gone_afterwards_also_where_a_forward_fails(monkeypatch):
     with pytest.raises(ZeroDivisionError):
         health(REFERENCE, ROWS, sae, "blocks.1.hook_resid_post")
     assert not module._forward_hooks
-    with pytest.raises(FeatureError, match="no response token"):
+    with pytest.raises(FeatureError, match="0 response tokens; at least 2"):
         health(REFERENCE, [], sae, "blocks.1.hook_resid_post")
 
 

@@ -1,5 +1,7 @@
 """The feature table: what moved, what tells chosen from rejected, what the penalty fell on."""
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import scipy.sparse
@@ -14,7 +16,7 @@ SIDES = ("chosen", "rejected")
 
 
 def feature_table(
-    run: FeatureRun, sae: object, *, permutations: int = 2000, nearest: int = 5, seed: int = 0
+    run: FeatureRun, sae: Any, *, permutations: int = 2000, nearest: int = 5, seed: int = 0
 ) -> pd.DataFrame:
     """One row a feature, indexed by its number (FPO, §2.9); write it with pandas.
 
@@ -110,7 +112,7 @@ def auroc(chosen: scipy.sparse.csr_matrix, rejected: scipy.sparse.csr_matrix) ->
 
 
 def nearest_features(
-    sae: object, count: int, budget: int = 1 << 27
+    sae: Any, count: int, budget: int = 1 << 27
 ) -> tuple[list[list[int]], list[list[float]]]:
     """Of every feature the `count` others whose decoder directions have the largest cosine."""
     unit = torch.nn.functional.normalize(sae.W_dec.detach().float(), dim=1)

@@ -50,11 +50,10 @@ def health(
     batch: int = 16,
     pad_token_id: int = 0,
 ) -> Health:
-    """Measure on `rows` as TRL tokenises them. Raises `FeatureError` for no response token."""
+    """Measure on `rows` as TRL tokenises them. Raises `FeatureError` for fewer than 2 tokens."""
     hook = find_hook(model, hook_name)
-    n = 0
-    error = squares = codes_on = 0.0
-    mean: torch.Tensor | float = 0.0
+    error = codes_on = 0.0
+    spread = _Spread()
     seen = torch.zeros(sae.cfg.d_sae, dtype=torch.bool)
     ce = torch.zeros(3, dtype=torch.float64)
     for ids, attention, mask in _batches(model, rows, batch, pad_token_id):
@@ -63,20 +62,16 @@ def health(
         hidden = slot.value[:, :-1][mask].float()
         codes = encode(sae, hidden)
         again = sae.decode(codes).reshape(hidden.shape).float()
-        n += len(hidden)
         error += (hidden - again).double().square().sum().item()
-        squares += hidden.double().square().sum().item()
-        mean = mean + hidden.double().sum(0)
+        spread.add(hidden)
         codes_on += (codes > 0).sum().item()
         seen |= (codes > 0).any(0).cpu()
         for place, value in ((1, again), (2, torch.zeros_like(again))):
             with _replacing(hook, mask, value):
                 ce[place] += _nats(model, ids, attention, mask)
-    if not n:
-        raise FeatureError("no response token to measure the SAE on")
-    spread = squares - (mean.square().sum() / n).item()
+    variance, n = spread.total(), spread.n
     return Health(
-        fvu=error / spread, l0=codes_on / n, dead=1 - seen.float().mean().item(),
+        fvu=error / variance, l0=codes_on / n, dead=1 - seen.float().mean().item(),
         ce=ce[0].item() / n, ce_spliced=ce[1].item() / n, ce_zeroed=ce[2].item() / n, tokens=n,
     )  # fmt: skip
 
@@ -110,9 +105,8 @@ def drift(
     Σ‖Δh‖² / Σ‖h − mean h‖² of the reference, and Σ‖Δh − W_decᵀΔc‖² / Σ‖Δh‖² (0 where nothing
     moved); Δ policy − reference, over the positions of `health` (§2.8).
     """
-    n = 0
-    missed = whole = squares = 0.0
-    mean: torch.Tensor | float = 0.0
+    missed = whole = 0.0
+    spread = _Spread()
     for ids, attention, mask in _batches(policy, rows, batch, pad_token_id):
         hidden = []
         for model in (policy, reference):
@@ -123,13 +117,26 @@ def drift(
         codes = encode(sae, hidden[0]) - encode(sae, hidden[1])
         missed += (moved - codes @ sae.W_dec.float()).double().square().sum().item()
         whole += moved.double().square().sum().item()
-        n += len(moved)
-        squares += hidden[1].double().square().sum().item()
-        mean = mean + hidden[1].double().sum(0)
-    if not n:
-        raise FeatureError("no response token to measure drift on")
-    spread = squares - (mean.square().sum() / n).item()
-    return whole / spread, missed / whole if whole else 0.0
+        spread.add(hidden[1])
+    return whole / spread.total(), missed / whole if whole else 0.0
+
+
+class _Spread:
+    """Σ‖h − mean h‖² over vectors that come in batches."""
+
+    def __init__(self) -> None:
+        self.n, self._squares = 0, 0.0
+        self._sum: torch.Tensor | float = 0.0
+
+    def add(self, hidden: torch.Tensor) -> None:
+        self.n += len(hidden)
+        self._squares += hidden.double().square().sum().item()
+        self._sum = self._sum + hidden.double().sum(0)
+
+    def total(self) -> float:
+        if self.n < 2:
+            raise FeatureError(f"{self.n} response tokens; at least 2 are needed to measure on")
+        return self._squares - (self._sum.square().sum() / self.n).item()
 
 
 def _batches(

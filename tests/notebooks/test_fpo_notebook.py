@@ -1,34 +1,18 @@
 """FPO as a user runs it: what the constraint holds, what it does not, and what is left on disk."""
 
 import json
-import os
-import subprocess
-import sys
 
 import pandas as pd
 import pytest
+from paper_runs import finished, run
 
 METHODS = ("fpo", "ln_dpo", "dpo", "simpo", "tdpo2")
-SMALL = (
-    "-p seeds=1 -p steps=2 -p pairs=32 -p held_out=24 -p methods=fpo,tdpo2 -p alphas=5"
-).split()  # fmt: skip
-
-
-def workbench(*arguments):
-    return subprocess.run(
-        [sys.executable, "-m", "workbench.cli", "run", "fpo", *map(str, arguments)],
-        capture_output=True, text=True, timeout=1200, check=False,
-        env={**os.environ, "TQDM_DISABLE": "1"},
-    )  # fmt: skip
 
 
 @pytest.fixture(scope="module")
 def full(tmp_path_factory):
     out = tmp_path_factory.mktemp("fpo") / "run"
-    done = workbench("--out", out)
-    assert done.returncode == 0, done.stderr[-3000:]
-    results = json.loads((out / "results.json").read_text(encoding="utf-8"))
-    return {m["name"]: m for m in results["metrics"]}, out
+    return finished("fpo", out), out
 
 
 def test_the_constraint_holds_features_and_at_last_the_distribution(full):
@@ -64,32 +48,17 @@ def test_the_features_are_left_in_formats_that_others_read(full):
     assert all(w in text for w in ("Features that tell chosen from rejected", "please", "kindly"))
 
 
-def test_a_second_run_takes_what_is_there(tmp_path):
-    out = tmp_path / "run"
-    first = workbench(*SMALL, "--out", out)
-    assert first.returncode == 0, first.stderr[-3000:]
-    kept = {p: p.stat().st_mtime_ns for p in (out / "cache").iterdir()}
-    trained = {p: p.stat().st_mtime_ns for p in (out / "policies").rglob("model.safetensors")}
-    assert len(trained) == 3
-    before = json.loads((out / "results.json").read_text(encoding="utf-8"))
+def test_a_second_run_takes_what_is_there(full):
+    before, out = full
     (out / "results.json").unlink()
-    again = workbench(*SMALL, "--out", out)
-    assert again.returncode == 0, again.stderr[-3000:]
-    assert {p: p.stat().st_mtime_ns for p in (out / "cache").iterdir()} == kept
-    assert {p: p.stat().st_mtime_ns for p in trained} == trained
-    after = json.loads((out / "results.json").read_text(encoding="utf-8"))
-    assert before["metrics"] == after["metrics"]
+    caches = ("cache/*", "policies/*/model.safetensors", "features/*/rows-*")
+    kept = {p: p.stat().st_mtime_ns for pattern in caches for p in out.glob(pattern)}
+    assert len([p for p in kept if p.name == "model.safetensors"]) == 27
+    assert finished("fpo", out) == before
+    assert {p: p.stat().st_mtime_ns for pattern in caches for p in out.glob(pattern)} == kept
 
 
-@pytest.mark.parametrize(
-    ("given", "said"),
-    [
-        # Another place in the model than the dictionary was trained for.
-        ("hook=blocks.0.hook_resid_pre", "of the variance unexplained"),
-        ("k=300", "k=300 of 256"),
-    ],
-)
-def test_bad_input_is_named(tmp_path, given, said):
-    done = workbench("-p", given, "--out", tmp_path / "run")
+def test_a_dictionary_of_another_place_is_refused(tmp_path):
+    done = run("fpo", "-p", "hook=blocks.0.hook_resid_pre", "--out", tmp_path / "run")
     assert done.returncode != 0
-    assert said in done.stderr
+    assert "of the variance unexplained" in done.stderr

@@ -1,11 +1,7 @@
 """PAS as a user runs it: what the published score hides is there, and a killed run goes on."""
 
-import json
-import os
-import subprocess
-import sys
-
 import pytest
+from paper_runs import finished, run
 
 WANTED = (
     "score_pas_validated", "score_pas_oracle", "score_fewshot", "score_always_neutral",
@@ -15,21 +11,10 @@ WANTED = (
 SMALL = "-p subjects=3 -p seeds=1 -p dpo_subjects=1 -p folds=1 -p alphas=0,1".split()
 
 
-def workbench(*arguments):
-    return subprocess.run(
-        [sys.executable, "-m", "workbench.cli", "run", "pas", *map(str, arguments)],
-        capture_output=True, text=True, timeout=1200, check=False,
-        env={**os.environ, "TQDM_DISABLE": "1"},
-    )  # fmt: skip
-
-
 @pytest.fixture(scope="module")
 def full(tmp_path_factory):
     out = tmp_path_factory.mktemp("pas") / "run"
-    done = workbench("--out", out)
-    assert done.returncode == 0, done.stderr[-3000:]
-    results = json.loads((out / "results.json").read_text(encoding="utf-8"))
-    return {m["name"]: m for m in results["metrics"]}, out
+    return finished("pas", out), out
 
 
 def test_what_was_asked_for_is_recorded_with_intervals_over_three_seeds(full):
@@ -60,20 +45,15 @@ def test_dpo_takes_more_than_five_times_as_long(full):
 
 def test_a_second_run_takes_what_is_there_and_bad_input_stops_before_it(tmp_path):
     out = tmp_path / "run"
-    first = workbench(*SMALL, "--out", out)
-    assert first.returncode == 0, first.stderr[-3000:]
+    before = finished("pas", out, *SMALL)
     kept = {p: p.stat().st_mtime_ns for p in (out / "cache").iterdir()}
-    before = json.loads((out / "results.json").read_text(encoding="utf-8"))
     (out / "results.json").unlink()
-    assert workbench(*SMALL, "--out", out).returncode == 0
+    after = finished("pas", out, *SMALL)
     assert {p: p.stat().st_mtime_ns for p in (out / "cache").iterdir()} == kept
-    after = json.loads((out / "results.json").read_text(encoding="utf-8"))
     # Extraction is done anew, and counts in PAS's seconds; all else was kept.
-    kept_metrics = [
-        [m for m in run["metrics"] if m["name"] != "seconds_per_subject_pas"]
-        for run in (before, after)
-    ]
-    assert kept_metrics[0] == kept_metrics[1]
+    for found in (before, after):
+        del found["seconds_per_subject_pas"]
+    assert before == after
 
 
 @pytest.mark.parametrize(
@@ -84,13 +64,13 @@ def test_a_second_run_takes_what_is_there_and_bad_input_stops_before_it(tmp_path
     ],
 )
 def test_bad_input_is_named(tmp_path, given, said):
-    done = workbench("-p", given, "--out", tmp_path / "run")
+    done = run("pas", "-p", given, "--out", tmp_path / "run")
     assert done.returncode != 0
     assert said in done.stderr
 
 
 def test_the_paper_preset_asks_for_the_released_files(tmp_path):
-    done = workbench("--preset", "paper", "--out", tmp_path / "run")
+    done = run("pas", "--preset", "paper", "--out", tmp_path / "run")
     assert done.returncode != 0
     assert "papi_path" in done.stderr
     assert not (tmp_path / "run").exists()

@@ -54,7 +54,7 @@ def feature_run(
         trained, scale.reference.eval(), rows, scale.sae, scale.hook,
         out / "features" / run.policy.name, k=settings.k, topk=settings.topk, alpha=run.alpha,
         beta=settings.beta, batch=settings.per_device,
-        pad_token_id=scale.tokenizer.pad_token_id or 0,
+        pad_token_id=scale.tokenizer.pad_token_id,
     )  # fmt: skip
 
 
@@ -76,7 +76,7 @@ def stream_drift(
     for run in sorted((r for r in runs if r.method == "fpo"), key=lambda r: r.alpha):
         size, share = drift(
             load_policy(run.policy, scale.reference), scale.reference, rows, scale.sae, scale.hook,
-            batch=settings.per_device, pad_token_id=scale.tokenizer.pad_token_id or 0,
+            batch=settings.per_device, pad_token_id=scale.tokenizer.pad_token_id,
         )  # fmt: skip
         out["all"].setdefault(run.name, []).append(size)
         out["outside the dictionary"].setdefault(run.name, []).append(size * share)
