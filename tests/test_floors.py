@@ -58,7 +58,7 @@ FLOORS = {
         "sae_health",
         "sae_training",
     ),
-    3: ("steering", "plots", "feature_plots", "training_plots"),
+    3: ("steering", "typesetting", "plots", "feature_plots", "training_plots"),
     4: ("papers",),
     5: ("runs",),
     6: ("cli",),
@@ -92,6 +92,7 @@ BESIDE = {
         ("feature_runs", x)
         for x in ("feature_counts", "feature_distance", "feature_store", "features")
     ),
+    ("plots", "typesetting"),
     *((x, "plots") for x in ("feature_plots", "training_plots")),
     *(("generation", x) for x in ("completions", "endpoint", "local", "store")),
 }

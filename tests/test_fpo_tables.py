@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import workbench as wb
-from workbench import feature_plots, training_plots
+from workbench import feature_plots, plots, training_plots
 from workbench.errors import ModelError
 from workbench.feature_lens import lens
 from workbench.feature_runs import build
@@ -61,9 +61,9 @@ def test_the_table_is_the_mean_and_range_over_seeds():
     rows = {r["method"]: r for r in tables.rows(RUNS)}
     assert list(rows) == ["LN-DPO", "FPO α=0.5", "FPO α=50", "TDPO-2"]
     assert rows["LN-DPO"]["accuracy"] == "0.850 [0.800, 0.900]"
-    assert rows["LN-DPO"]["D rejected"] == "5.000 [4.000, 6.000]"
-    assert rows["FPO α=50"]["KL rejected"] == "2.500 [2.000, 3.000]"
-    assert rows["TDPO-2"]["accuracy, log p a token"] == "1.000 [1.000, 1.000]"
+    assert rows["LN-DPO"]["D rejected"] == "5.00 [4.00, 6.00]"
+    assert rows["FPO α=50"]["KL rejected"] == "2.50 [2.00, 3.00]"
+    assert rows["TDPO-2"]["accuracy, log p a token"] == "1.00 [1.00, 1.00]"
 
 
 def test_claims_hold_where_they_do_in_every_seed():
@@ -197,6 +197,15 @@ def test_figures_of_features_show_what_is_in_the_table():
     cells = feature_plots.token_map([context], "t", window=2).data[0]
     assert list(cells.text[0]) == ["", " a", " b", "c", ""]
     assert list(cells.z[0]) == [None, 0.0, 2.0, 1.0, None]
+
+
+def test_a_table_has_room_for_every_line_of_its_cells():
+    short, long = ({"a": "x", "b": word} for word in ("y", "four words " * 60))
+    heights = [plots.table(rows, "t").layout.height for rows in ([short], [short] * 9, [long])]
+    assert heights[1] - heights[0] == 8 * 26
+    assert heights[2] - heights[0] >= 16 * (60 * 56 // 760)
+    many = {f"column{i}": "0.123 [0.100, 0.200]" for i in range(9)}
+    assert plots.table([many], "t").layout.height >= heights[0] + 16
 
 
 def test_every_method_has_a_name_and_a_formula():

@@ -6,6 +6,8 @@ from typing import Any
 import plotly.graph_objects as go
 import torch
 
+from workbench.typesetting import PAGE, lines, pixels
+
 INK, GRID = "#22303c", "#e6eaee"
 RED, BLUE, GREY, GREEN = "#c8443c", "#2f6db3", "#8a949e", "#3c8c5a"
 ORANGE, PURPLE = "#d98a1f", "#8457a6"
@@ -263,27 +265,18 @@ def table(rows: Sequence[Mapping[str, Any]], title: str) -> go.Figure:
     """Rows of equal keys as a table; numbers to three decimals, None as a dash."""
     columns = list(rows[0])
     text = [[_text(row[c]) for row in rows] for c in columns]
-    # About 105 characters fit on a line of a notebook 1280 pixels wide. Long cells wrap, but words
-    # are not broken: no column is narrower than its longest one.
     cells = [[c, *col] for c, col in zip(columns, text, strict=True)]
-    widths = [min(max(map(len, col)), 46) + 4 for col in cells]
-    shrink = 105 / max(sum(widths), 105)
-    words = [max(len(w) for v in col for w in v.split() or [""]) for col in cells]
-    widths = [max(w * shrink, n + 3) for w, n in zip(widths, words, strict=True)]
-    figure = go.Figure(
-        go.Table(
-            columnwidth=widths,
-            header={
-                "values": [f"<b>{c}</b>" for c in columns],
-                "align": "left",
-                "fill_color": GRID,
-            },
-            cells={"values": text, "align": "left", "height": 26, "fill_color": "white"},
-        )
-    )
-    fit = [max(int(w * 105 / max(sum(widths), 105)) - 2, 1) for w in widths]
+    # Long cells wrap, but words are not broken: no column is narrower than its longest one.
+    words = [max(pixels(w) for v in col for w in v.split() or [""]) for col in cells]
+    wanted = [min(max(map(pixels, col)), 280) for col in cells]
+    shrink = min((PAGE - 20 * len(cells)) / sum(wanted), 1)
+    widths = [max(w * shrink, n) + 20 for w, n in zip(wanted, words, strict=True)]
+    header = {"values": [f"<b>{c}</b>" for c in columns], "align": "left", "fill_color": GRID}
+    body = {"values": text, "align": "left", "height": 26, "fill_color": "white"}
+    figure = go.Figure(go.Table(columnwidth=widths, header=header, cells=body))
+    room = [max(w * PAGE / sum(widths) - 18, 1) for w in widths]
     tall = [
-        max(-(-len(cell) // f) for cell, f in zip(line, fit, strict=True))
+        max(lines(cell, r) for cell, r in zip(line, room, strict=True))
         for line in zip(*cells, strict=True)
     ]
     figure = layout(figure, title, height=86 + 30 * tall[0] + sum(10 + 16 * n for n in tall[1:]))

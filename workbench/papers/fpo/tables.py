@@ -187,7 +187,8 @@ def _reported(runs: Sequence[Run], settings: Settings) -> dict[str, str]:
 
 
 def _spread(values: Sequence[float]) -> str:
-    digits = 3 if max(map(abs, values)) < 10 else 1
+    largest = max(map(abs, values))
+    digits = 3 if largest < 1 else 2 if largest < 10 else 1
     low, high, mean = min(values), max(values), sum(values) / len(values)
     return f"{mean:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
 
