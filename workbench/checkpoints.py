@@ -98,6 +98,8 @@ def save_checkpoint(model: Model, path: str | Path, *, sidecar: bool = False) ->
 
 def _require_exportable(model: Model) -> None:
     reasons = sorted(set(model.not_for_export))
+    if model.hooked:
+        reasons.append("steering by hook is not in the weights")
     if any(hasattr(m, "get_base_layer") for m in model.hf.modules()):
         reasons.append("an adapter is not merged; call merge_and_unload() on the PEFT model first")
     if getattr(model.hf.config, "quantization_config", None) is not None:

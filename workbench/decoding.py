@@ -1,7 +1,7 @@
 """Decoder: one batch of rows from prompts to samples, each prompt's beginning computed once."""
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from functools import lru_cache
 
@@ -38,9 +38,15 @@ class Decoder:
         self.tokens: list[list[int]] = [[] for _ in batch.rows]
         self.reason: list[str] = [""] * len(batch.rows)
 
-    @torch.inference_mode()
     def run(self, slow: bool = False) -> list[Sample]:
         """Decode; `slow` computes the whole text anew for every token, without a cache."""
+        for _ in self.steps(slow):
+            pass
+        return self.samples()
+
+    @torch.inference_mode()
+    def steps(self, slow: bool = False) -> Iterator[None]:
+        """Decode one more token of every unfinished row each time it is asked."""
         requests, rows = self.requests, self.batch.rows
         draws = uniforms([(r.seed, prompt_text(r.prompt), row.index, self.new)
                           for r, row in zip(requests, rows, strict=True)])  # fmt: skip
@@ -63,6 +69,7 @@ class Decoder:
                     requests[0].top_p,
                 )
                 keep = self._took(chosen.cpu(), live, watch, ends)
+                yield
                 if not keep.any():
                     break
                 # Rows that are done cost as much as the others until they are dropped.
@@ -71,7 +78,6 @@ class Decoder:
                     if not slow:
                         self._drop(keep)
                 logits = self._whole(live) if slow else self._step(chosen, live)
-        return self._samples()
 
     @torch.inference_mode()
     def next_logits(self, slow: bool = False) -> torch.Tensor:
@@ -213,7 +219,8 @@ class Decoder:
                 "new tokens. A steering alpha too large for the dtype is the usual cause."
             )
 
-    def _samples(self) -> list[Sample]:
+    def samples(self) -> list[Sample]:
+        """What each row holds now; `finish_reason` is empty while it goes on."""
         ends = end_tokens(self.model)
         texts = self.model.tokenizer.batch_decode(
             [[t for t in ids if t not in ends] for ids in self.tokens], skip_special_tokens=True

@@ -79,7 +79,8 @@ def read(
             n = min(n, sum(len(encoded[i].ids) == length for i in queue))
         batch = queue[:n]
         try:
-            got = _forward(model, encoded, picks, site, layers, batch, shared, cache)
+            with model.lock:
+                got = _forward(model, encoded, picks, site, layers, batch, shared, cache)
         except RuntimeError as error:
             if not out_of_memory(error):
                 raise

@@ -53,7 +53,7 @@ class LocalBackend:
     @property
     def by_place(self) -> bool:
         """Whether a request's place in the list matters: steering with one alpha per prompt."""
-        return self.model.per_prompt > 0
+        return self.model.per_prompt
 
     def identity(self) -> dict[str, str]:
         """Weights and steering (fingerprint), config, dtype, tokenizer, template, end tokens."""
@@ -111,6 +111,26 @@ class LocalBackend:
                     run = partial(Decoder.run, slow=slow)
                     for drawn in self._fitted(here, requests, encoded, run):
                         yield [(row.request, row.index, sample) for row, sample in drawn]
+
+    def stream(self, requests: Sequence[GenRequest]) -> Iterator[Decoder]:
+        """Decode a few requests side by side as one batch, a token at a time.
+
+        Yields the decoder after every token: `tokens` and `samples()` are what there is of each.
+        The model is this thread's until the iterator ends or is closed.
+
+        Raises as `check` and `draw`.
+        """
+        self.check(requests)
+        encoded, limit = self._encode(requests), rope_limit(self.model)
+        rows = tuple(Row(i, 0) for i in range(len(requests)))
+        long = limit and any(
+            len(e.ids) + r.max_new_tokens > limit for e, r in zip(encoded, requests, strict=True)
+        )
+        slow = bool(long) or not _keeps_cache(self.model)
+        with self.model.lock:
+            decoder = Decoder(self.model, Batch(rows, (0,) * len(rows)), requests, encoded)
+            for _ in decoder.steps(slow):
+                yield decoder
 
     def score(
         self, prompts: Sequence[Prompt], encoded: Sequence[Encoded], ids: torch.Tensor
@@ -213,7 +233,8 @@ class LocalBackend:
         tokens = count * _width(batch, requests, encoded)
         if count == 1 or tokens <= self._token_budget():
             try:
-                done = work(Decoder(self.model, batch, requests, encoded))
+                with self.model.lock:
+                    done = work(Decoder(self.model, batch, requests, encoded))
             except RuntimeError as error:
                 if not out_of_memory(error):
                     raise

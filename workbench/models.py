@@ -3,6 +3,7 @@
 import copy
 import hashlib
 import logging
+import threading
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -38,15 +39,31 @@ class InFlight:
     start: torch.Tensor | None = None
 
 
+@dataclass(frozen=True, eq=False)
+class Hooked:
+    """What steers through hooks now. `per_prompt`: one alpha a prompt. `thread`: the background
+    thread that steers, and it alone; None for the main thread, which steers for all."""
+
+    label: str
+    per_prompt: bool
+    thread: int | None
+
+    @property
+    def here(self) -> bool:
+        """Whether it acts in the thread that asks."""
+        return self.thread in (None, threading.get_ident())
+
+
 class Model(TransformersModel):
     """An nnsight model with standard names: `model.layers[i].attn.o_proj`, `.mlp`.
 
     Sizes: `n_layers`, `n_heads` (query heads), `n_kv_heads`, `d_head` (width of one head at
     `o_proj`'s input, not hidden/heads), `d_model` (residual stream), `context_length` (tokens, None
     where the family has no limit). `hf` is the plain transformers model underneath, `tokenizer` a
-    left-padding copy of its tokenizer. `in_flight` is the batch now running, `hooked` names what
-    steers through hooks now (`per_prompt` counts those with one alpha per prompt), `folds` the
-    folds in place, `not_for_export` why `save_checkpoint` refuses now.
+    left-padding copy of its tokenizer. `in_flight` is the batch this thread now runs, `hooks` all
+    that steers through hooks now, `folds` the folds in place, `not_for_export` why
+    `save_checkpoint` refuses now. `lock` is held while our own calls run the model, batch by batch,
+    so that a widget and a cell do not run it at once.
     """
 
     def __init__(self, hf: PreTrainedModel, tokenizer: Any, anatomy: Anatomy, name: str) -> None:
@@ -66,11 +83,30 @@ class Model(TransformersModel):
         self.d_model = config.hidden_size
         self.d_head = projection_sizes(self.o_proj(0))[0] // self.n_heads
         self.context_length: int | None = getattr(config, "max_position_embeddings", None)
-        self.in_flight: InFlight | None = None
-        self.hooked: list[str] = []
-        self.per_prompt = 0
+        self.lock = threading.RLock()
+        self.hooks: list[Hooked] = []
+        self._flying = threading.local()
         self.not_for_export: list[str] = []
         self.folds: list[object] = []
+
+    @property
+    def in_flight(self) -> InFlight | None:
+        """The batch this thread now runs."""
+        return getattr(self._flying, "batch", None)
+
+    @in_flight.setter
+    def in_flight(self, batch: InFlight | None) -> None:
+        self._flying.batch = batch
+
+    @property
+    def hooked(self) -> list[str]:
+        """Names of what steers through hooks in this thread."""
+        return [hook.label for hook in self.hooks if hook.here]
+
+    @property
+    def per_prompt(self) -> bool:
+        """Whether this thread is steered with one alpha per prompt."""
+        return any(hook.per_prompt for hook in self.hooks if hook.here)
 
     @property
     def hf(self) -> PreTrainedModel:

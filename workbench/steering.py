@@ -2,6 +2,7 @@
 
 import logging
 import math
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ import torch
 from workbench.anatomy import first
 from workbench.directions import HeadDirections, ResidualDirection
 from workbench.errors import FoldError
-from workbench.models import Model
+from workbench.models import Hooked, Model
 from workbench.projections import bias_owner, check_bias, image
 
 log = logging.getLogger(__name__)
@@ -123,9 +124,10 @@ def steer(
 
     `how="fold"` writes biases (no run-time cost), `"hook"` adds the same vector to the same
     module's output; `"auto"` folds where that is exact (mode `"all"`, one alpha for all rows) and
-    hooks elsewhere. Both are undone on exit, also after an exception, and captures inside see the
-    same values (save for OPT's `"mlp"`, which is read before a hook shifts it). Discard KV caches
-    made outside.
+    hooks elsewhere. Hooks of a background thread (a widget's) steer that thread alone, so that a
+    cell that runs meanwhile sees the plain model; those of the main thread steer every thread.
+    Both are undone on exit, also after an exception, and captures inside see the same values (save
+    for OPT's `"mlp"`, which is read before a hook shifts it). Discard KV caches made outside.
 
     Raises as `fold`, except that `"hook"` and `"auto"` also take what cannot be folded.
     """
@@ -150,21 +152,17 @@ def steer(
             finally:
                 handle.undo()
             return
-    where = _Where(model, mode)
+    background = threading.current_thread() is not threading.main_thread()
+    where = _Where(model, mode, threading.get_ident() if background else None)
     with ExitStack() as hooks:
         for one, strength in pairs:
             for module, vector in _shifts(model, one).items():
                 hook = module.register_forward_hook(_adder(vector, strength, where))
                 hooks.callback(hook.remove)
             label = f"{one.digest()}*{_spelled(strength)}@{mode}"
-            for names, name in (
-                (model.hooked, label),
-                (model.not_for_export, "steering by hook is not in the weights"),
-            ):
-                names.append(name)
-                hooks.callback(names.remove, name)
-        model.per_prompt += per_row
-        hooks.callback(setattr, model, "per_prompt", model.per_prompt - per_row)
+            hooked = Hooked(label, isinstance(strength, torch.Tensor), where.thread)
+            model.hooks.append(hooked)
+            hooks.callback(model.hooks.remove, hooked)
         if mode != "all" or per_row:
             # Not hf.base_model: OPT's head calls its decoder past it.
             stack = model.hf.get_submodule(model.anatomy.layers.rpartition(".")[0])
@@ -230,15 +228,23 @@ def _shifts(model: Model, direction: Direction) -> dict[torch.nn.Module, torch.T
 class _Where:
     """Which rows and tokens of the forward now running are steered, and how much."""
 
-    def __init__(self, model: Model, mode: str) -> None:
+    def __init__(self, model: Model, mode: str, thread: int | None) -> None:
         self.model = model
         self.mode = mode
+        self.thread = thread
         self.shape = (0, 0)
         self.start: torch.Tensor | None = None
         self.tokens: torch.Tensor | None = None
 
+    @property
+    def elsewhere(self) -> bool:
+        """Whether another thread than the one that steers is running the model."""
+        return self.thread not in (None, threading.get_ident())
+
     def look(self, _: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Read one forward's shape, mask and cache before its layers run."""
+        if self.elsewhere:
+            return
         ids = next(
             x
             for x in (*args, kwargs.get("input_ids"), kwargs.get("inputs_embeds"))
@@ -287,6 +293,8 @@ def _adder(vector: torch.Tensor, alpha: float | torch.Tensor, where: _Where) -> 
 
     def add(_: torch.nn.Module, __: Any, output: Any) -> Any:
         nonlocal vector
+        if where.elsewhere:
+            return output
         hidden = first(output)
         if vector.dtype != hidden.dtype or vector.device != hidden.device:
             vector = vector.to(hidden.device, hidden.dtype)
