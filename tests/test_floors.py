@@ -58,9 +58,9 @@ FLOORS = {
         "sae_health",
         "sae_training",
     ),
-    3: ("steering", "typesetting", "plots", "feature_plots", "training_plots"),
+    3: ("steering", "token_scores", "typesetting", "plots", "feature_plots", "training_plots"),
     4: ("papers",),
-    5: ("runs",),
+    5: ("runs", "widgets"),
     6: ("cli",),
 }
 # Within a floor an arrow is allowed only where listed here.
@@ -93,6 +93,7 @@ BESIDE = {
         for x in ("feature_counts", "feature_distance", "feature_store", "features")
     ),
     ("plots", "typesetting"),
+    ("token_scores", "steering"),
     *((x, "plots") for x in ("feature_plots", "training_plots")),
     *(("generation", x) for x in ("completions", "endpoint", "local", "store")),
 }

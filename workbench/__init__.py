@@ -39,6 +39,7 @@ _HOME = {
     "response": "prompts",
     "save_checkpoint": "checkpoints",
     "steer": "steering",
+    "ui": "widgets",
 }
 __all__ = sorted(_HOME)
 

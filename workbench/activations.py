@@ -193,7 +193,8 @@ def capture(
             progress.update(len(batch))
         return values
 
-    with tqdm(total=len(prompts), desc=f"capture {site}", unit="prompt", leave=False) as progress:
+    bar = {"desc": f"capture {site}", "unit": "prompt", "leave": False, "delay": 1}
+    with tqdm(total=len(prompts), **bar) as progress:
         if out is None:
             return replace(what, shards=(fill(0, len(prompts)),))
         row_bytes = math.prod(shape) * dtype.itemsize

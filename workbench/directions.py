@@ -4,6 +4,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -302,3 +303,17 @@ class ResidualDirection(_Directions):
         """
         cells = [(layer,) for layer in (acts.layers if layers is None else layers)]
         return cls._contrast(acts, labels, cells, method, groups, provenance)
+
+
+def read_direction(path: str | Path) -> HeadDirections | ResidualDirection:
+    """A direction of either kind from a `.safetensors`, or a released `.safelock`, file.
+
+    Raises as `load` and `from_safelock`.
+    """
+    if Path(path).suffix == ".safelock":
+        return HeadDirections.from_safelock(path)
+    # A file that cannot be read is refused by load, which says why.
+    with suppress(SafetensorError, OSError), safe_open(str(path), "pt") as file:
+        if (file.metadata() or {}).get("format") == ResidualDirection.FORMAT:
+            return ResidualDirection.load(path)
+    return HeadDirections.load(path)

@@ -116,6 +116,27 @@ def save_neuronpedia(
     partial.replace(path)
 
 
+def save_concepts(
+    run: FeatureRun, lens: pd.DataFrame, concepts: dict[str, list[int]], path: str | Path
+) -> None:
+    """Write named sets of features as JSON: each with the tokens it speaks for, and of which run.
+
+    `lens`: of `feature_lens.lens`. Raises `FeatureError` for no concept, or a feature that the run
+    does not have.
+    """
+    if not concepts:
+        raise FeatureError("no concept is marked yet")
+    for index in (i for features in concepts.values() for i in features):
+        _check(run, index)
+    of = {k: run.meta[k] for k in ("hook", "sae", "policy", "ref", "features")}
+    found = {
+        name: [{"feature": i, "up": lens.loc[i, "up"], "down": lens.loc[i, "down"]} for i in some]
+        for name, some in concepts.items()
+    }
+    text = json.dumps({"format": "workbench.concepts.1", **of, "concepts": found}, indent=1)
+    Path(path).write_text(text, encoding="utf-8")
+
+
 def _activation(context: Plain) -> Plain:
     values = context["policy"]
     return {
@@ -152,9 +173,9 @@ def _window(
     }
 
 
-def _check(run: FeatureRun, feature: int, rows: Rows) -> None:
+def _check(run: FeatureRun, feature: int, rows: Rows | None = None) -> None:
     m = run.meta["features"]
     if not 0 <= feature < m:
         raise FeatureError(f"feature {feature}: the run has 0 to {m - 1}")
-    if len(rows) != run.meta["rows"]:
+    if rows is not None and len(rows) != run.meta["rows"]:
         raise FeatureError(f"{len(rows)} rows, but {run.folder} was built of {run.meta['rows']}")

@@ -188,6 +188,15 @@ def encode(sae: Any, hidden: torch.Tensor) -> torch.Tensor:
         return sae.encode(hidden.float())
 
 
+@torch.no_grad()
+def features_of(model: Any, sae: Any, hook_name: str, ids: Sequence[int]) -> torch.Tensor:
+    """Features of every token of one text, float32 `[token, m]` on the CPU."""
+    device = next(model.parameters()).device
+    with reading(find_hook(model, hook_name)) as slot:
+        model(input_ids=torch.tensor([list(ids)], device=device), use_cache=False)
+    return encode(sae, slot.value[0]).cpu()
+
+
 def decoder_norms(sae: Any) -> torch.Tensor:
     """‖W_dec,i‖ `[m]`, float32."""
     return sae.W_dec.float().norm(dim=1)

@@ -147,8 +147,8 @@ class Model(TransformersModel):
         hf = type(self.hf)(copy.deepcopy(self.hf.config)).to(self.hf.device, self.hf.dtype).eval()
         hf.load_state_dict(self.hf.state_dict())
         # Rotary frequencies are in no state dict, and stay float32 in a half-precision model.
-        for name, buffer in self.hf.named_buffers():
-            owner, _, leaf = name.rpartition(".")
+        for path, buffer in self.hf.named_buffers():
+            owner, _, leaf = path.rpartition(".")
             setattr(hf.get_submodule(owner), leaf, buffer.clone())
         hf.generation_config = copy.deepcopy(self.hf.generation_config)
         return Model(hf, self.tokenizer, self.anatomy, name)

@@ -1,7 +1,7 @@
 """Steps 1–4: from preference pairs to a lock, and the control locks to hold it against."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -106,6 +106,18 @@ def shuffled_labels(
     )
     labels = contrast.labels ^ flip.repeat_interleave(2)
     return HeadDirections.contrast(contrast.acts, labels, heads, control="shuffled labels")
+
+
+def halves(
+    contrast: Contrast, heads: Sequence[tuple[int, int]]
+) -> tuple[HeadDirections, HeadDirections]:
+    """The same heads' directions from the even and from the odd pairs: do they agree?"""
+    acts, out = contrast.acts, []
+    for part in (0, 1):
+        rows = contrast.pairs % 2 == part
+        some = replace(acts, shards=(acts.values[rows],), lengths=acts.lengths[rows])
+        out.append(HeadDirections.contrast(some, contrast.labels[rows], heads))
+    return out[0], out[1]
 
 
 def cosines(a: HeadDirections, b: HeadDirections) -> dict[tuple[int, int], float]:

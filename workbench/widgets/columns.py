@@ -1,0 +1,92 @@
+"""Before | after: two replies that grow side by side in one batch, a strength for each row."""
+
+import html
+import threading
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+
+import ipywidgets as widgets
+
+from workbench.completions import GenRequest
+from workbench.local import LocalBackend
+from workbench.models import Model
+from workbench.prompts import Prompt
+from workbench.steering import Direction, steer
+from workbench.token_scores import token_scores
+from workbench.widgets import text
+from workbench.widgets.work import Stopped, stoppable
+
+FRAME = 0.05
+"""Seconds between two pictures of a growing reply: faster is not seen, and costs time."""
+
+
+class Columns(widgets.HTML):
+    """The two replies as HTML; `replies` holds their texts."""
+
+    replies: tuple[str, str] = ("", "")
+
+    def run(
+        self,
+        model: Model,
+        direction: Direction | None,
+        alpha: float,
+        prompt: Prompt,
+        stop: threading.Event,
+        *,
+        mode: str = "all",
+        max_new_tokens: int = 64,
+        allow_negative: bool = False,
+        coloured: bool = True,
+        names: tuple[str, str] = ("before", "after"),
+        grown: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Generate both replies greedily, drawn as they grow; then shade tokens (`token_scores`).
+
+        `grown` is called after every picture. Raises `Stopped` where `stop` was set; what has been
+        written stays. The model is steered in this thread only, and only until then.
+        """
+        requests = [GenRequest(prompt, max_new_tokens=max_new_tokens)] * 2
+        heads = (names[0], f"{names[1]} · alpha {alpha:g}")
+        strengths = [0.0, alpha]
+        options = {"mode": mode, "how": "hook", "allow_negative": allow_negative}
+        with ExitStack() as inside:
+            inside.enter_context(stoppable(model, stop))
+            if direction is not None:
+                inside.enter_context(steer(model, direction, strengths, **options))
+            drawn = 0.0
+            for decoder in LocalBackend(model).stream(requests):
+                if stop.is_set():
+                    raise Stopped
+                if time.monotonic() - drawn >= FRAME:
+                    self._plain(heads, [s.text for s in decoder.samples()])
+                    grown()
+                    drawn = time.monotonic()
+            texts = [s.text for s in decoder.samples()]
+            self._plain(heads, texts)
+            if coloured and direction is not None and all(texts) and not isinstance(prompt, str):
+                chats = [[*prompt, {"role": "assistant", "content": t}] for t in texts]
+                self._shaded(model, direction, chats, heads)
+        grown()
+
+    def _plain(self, heads: tuple[str, str], texts: Sequence[str]) -> None:
+        self.replies = (texts[0], texts[1])
+        self.value = text.columns(*zip(heads, map(html.escape, texts), strict=True))
+
+    def _shaded(
+        self, model: Model, direction: Direction, chats: Sequence[Prompt], heads: tuple[str, str]
+    ) -> None:
+        scores = token_scores(model, direction, chats)
+        # Around the unsteered reply, so that what steering changes is what is coloured.
+        centre = float(scores[0].mean())
+        limit = max(float(max((s - centre).abs().max() for s in scores)), 1e-6)
+        columns = []
+        for head, chat, row in zip(heads, chats, scores, strict=True):
+            ids = model.tokenizer(chat[-1]["content"], add_special_tokens=False)["input_ids"]
+            words = text.pieces(model.tokenizer, ids)
+            columns.append((head, text.shaded(words, (row - centre).tolist(), limit)))
+        self.value = text.columns(*columns) + (
+            '<div class="wb-note">Colour: projection of each token on the direction, in σ, above '
+            f"(orange) or below (blue) the unsteered reply's mean; full colour at ±{limit:.2g}."
+            "</div>"
+        )

@@ -1,0 +1,251 @@
+"""The feature UI: a sortable table of SAE features, figures of them all, a card of one."""
+
+import html
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import ipywidgets as widgets
+import pandas as pd
+
+from workbench.feature_cards import contexts, histogram, largest_pairs, save_concepts
+from workbench.feature_lens import lens as logit_lens
+from workbench.feature_plots import (
+    activation_histogram,
+    drift_scatter,
+    penalty_waterfall,
+    readable,
+    volcano,
+)
+from workbench.feature_runs import FeatureRun
+from workbench.feature_tables import feature_table, waterfall
+from workbench.features import features_of
+from workbench.widgets.parts import Table
+from workbench.widgets.text import rows as table_html
+from workbench.widgets.text import shaded
+from workbench.widgets.view import Figure, View, later
+
+SHOWN = (
+    "density_policy", "mean_policy", "dz_policy", "auroc_policy", "q_policy", "drift_rejected",
+    "share_rejected", "loss_pull",
+)  # fmt: skip
+CONTEXTS = 12
+WIDE = widgets.Layout(width="100%")
+
+
+class Features(View):
+    """The features of a run. `table.sort`, `table.filter` and `table.selected` drive it.
+
+    `rows`: what the run was built of. `policy`, `reference`: for the probe of a pasted text (and,
+    the reference's, for the lens); without them these are left out. `concepts`: name → features.
+    """
+
+    def __init__(
+        self,
+        feature_run: FeatureRun | str | Path,
+        sae: Any,
+        rows: Sequence[dict[str, list[int]]],
+        tokenizer: Any,
+        *,
+        policy: Any = None,
+        reference: Any = None,
+        table: pd.DataFrame | None = None,
+        lens: pd.DataFrame | None = None,
+        folder: str | Path = ".",
+    ) -> None:
+        run = feature_run if isinstance(feature_run, FeatureRun) else FeatureRun.load(feature_run)
+        self.run, self.sae, self.rows, self.tokenizer = run, sae, rows, tokenizer
+        self.models = {"policy": policy, "reference": reference}
+        self.folder, self.concepts = Path(folder), dict[str, list[int]]()
+        frame = feature_table(run, sae) if table is None else table
+        some = reference if reference is not None else policy
+        if lens is None and some is not None:
+            lens = logit_lens(some, sae, run.meta["hook"], tokenizer)
+        self.frame, self.lens = frame, lens
+        self.filter = widgets.Text(
+            placeholder="a feature, or density_policy > 0.01 and q_policy < 0.05",
+            description="filter", layout=WIDE, continuous_update=False,
+        )  # fmt: skip
+        self.table = Table(frame, SHOWN, "share_rejected")
+        self.first, self.back, self.next = (
+            widgets.Button(icon=i, tooltip=t, layout={"width": "40px"})
+            for i, t in (("fast-backward", "first page"), ("step-backward", "page before"),
+                         ("step-forward", "next page"))
+        )  # fmt: skip
+        self.where = widgets.Label()
+        self.overview = [Figure() for _ in range(3)]
+        self.pages = widgets.Tab(self.overview, titles=("volcano", "drift", "penalty"))
+        self.title, self.card = widgets.HTML(), widgets.HTML()
+        self.histogram = Figure()
+        self.near = widgets.HBox()
+        self.probe = widgets.Textarea(
+            placeholder="paste a text", description="your text", layout=WIDE, rows=2
+        )
+        self.side = widgets.ToggleButtons(
+            options=[n for n, m in self.models.items() if m is not None] or ["no model given"],
+            description="read by",
+        )
+        self.read = widgets.Button(description="Read", icon="search", disabled=some is None)
+        self.probed = widgets.HTML()
+        self.concept = widgets.Text(placeholder="name of a concept", description="concept")
+        self.mark = widgets.Button(description="Mark feature", icon="tag")
+        self.file = widgets.Text("concepts.json", description="file")
+        self.export = widgets.Button(description="Export", icon="download")
+        self.marked = widgets.HTML()
+        super().__init__(
+            self.filter,
+            self.table,
+            widgets.HBox([self.first, self.back, self.next, self.where]),
+            self.pages,
+            self.title,
+            self.near,
+            self.histogram,
+            self.card,
+            widgets.HTML("<h4>Probe</h4>"),
+            self.probe,
+            widgets.HBox([self.side, self.read]),
+            self.probed,
+            widgets.HTML("<h4>Concepts</h4>"),
+            widgets.HBox([self.concept, self.mark, self.file, self.export]),
+            self.marked,
+        )
+        self._draw_overview()
+        self.filter.observe(lambda c: setattr(self.table, "filter", c.new), "value")
+        self.table.observe(later(self._filtered), ["problem", "pages", "page"])
+        self.table.observe(later(self._show_card), "selected")
+        self.first.on_click(lambda _: self._turn(-self.table.page))
+        self.back.on_click(lambda _: self._turn(-1))
+        self.next.on_click(lambda _: self._turn(1))
+        self.read.on_click(later(self.read_text))
+        self.mark.on_click(later(self.mark_feature))
+        self.export.on_click(later(self._export))
+        self._filtered()
+        self.table.selected = int(frame["share_rejected"].idxmax())
+
+    def static(self) -> str:
+        """The first page of the table and the card of the selected feature."""
+        return table_html(self.table.columns, self.table.rows) + self.title.value + self.card.value
+
+    def read_text(self) -> None:
+        """The pasted text's tokens, shaded by the selected feature, and its strongest features."""
+        with self.errors():
+            self.message.value = ""
+            text = self.probe.value
+            ids = self.tokenizer(text)["input_ids"]
+            if not ids:
+                raise ValueError("paste a text first")
+            codes = features_of(self.models[self.side.value], self.sae, self.run.meta["hook"], ids)
+            mine = codes[:, self.table.selected].tolist()
+            words = [readable(t) for t in self.tokenizer.convert_ids_to_tokens(ids)]
+            strongest = codes.amax(0).topk(min(8, codes.shape[1]))
+            lines = [
+                [i, value, words[int(codes[:, i].argmax())], self._up(i)]
+                for i, value in zip(
+                    strongest.indices.tolist(), strongest.values.tolist(), strict=True
+                )
+                if value > 0
+            ]
+            self.probed.value = (
+                f'<div class="wb-note">feature {self.table.selected}, {self.side.value}: largest '
+                f'activation {max(mine):.3g}</div><div class="wb-text">'
+                + shaded(words, mine, max(max(mine), 1e-9)) + "</div>"
+                + table_html(("strongest features", "activation", "on", "speaks for"), lines)
+            )  # fmt: skip
+
+    def mark_feature(self) -> None:
+        """Put the selected feature into the concept that is named."""
+        with self.errors():
+            name = self.concept.value.strip()
+            if not name:
+                raise ValueError("name the concept first")
+            some = self.concepts.setdefault(name, [])
+            if self.table.selected not in some:
+                some.append(self.table.selected)
+            lines = [[k, ", ".join(map(str, v))] for k, v in self.concepts.items()]
+            self.marked.value = table_html(("concept", "features"), lines)
+
+    def _draw_overview(self) -> None:
+        pooled = [
+            self.run.pooled[who, "rejected"].mean(0).A1.tolist()
+            if hasattr(self.run.pooled[who, "rejected"].mean(0), "A1")
+            else self.run.pooled[who, "rejected"].mean(0).tolist()
+            for who in ("ref", "policy")
+        ]
+        figures = (
+            volcano(self.frame, "What tells chosen from rejected"),
+            drift_scatter(*pooled, "Mean activation over rejected responses"),
+            penalty_waterfall(waterfall(self.frame), "The features behind 80 % of D(rejected)"),
+        )
+        for part, figure in zip(self.overview, figures, strict=True):
+            part.draw(figure)
+
+    def _turn(self, pages: int) -> None:
+        self.table.page = min(max(self.table.page + pages, 0), self.table.pages - 1)
+
+    def _filtered(self) -> None:
+        self.where.value = f"page {self.table.page + 1} of {self.table.pages}"
+        if self.table.problem:
+            self.show_error(ValueError(self.table.problem))
+        else:
+            self.message.value = ""
+
+    def _show_card(self) -> None:
+        with self.errors():
+            i = self.table.selected
+            found = contexts(self.run, i, self.rows, self.tokenizer)[:CONTEXTS]
+            self.title.value = f"<h4>Feature {i}</h4>" + self._numbers(i)
+            self.histogram.draw(
+                activation_histogram(histogram(self.run, i), "Tokens by activation")
+            )
+            near = zip(*self.frame.loc[i, ["nearest", "nearest_cosine"]], strict=True)
+            self.near.children = [
+                widgets.Label("nearest:"), *(self._jump(int(j), cosine) for j, cosine in near)
+            ]  # fmt: skip
+            lines = [_context(c) for c in found] or ["<p>Active on no token of these pairs.</p>"]
+            pairs = largest_pairs(self.run, i, 5)
+            self.card.value = (
+                "<h4>Strongest contexts (shaded: the policy's activation; hover for the number)"
+                "</h4>" + "".join(lines) + "<h4>Pairs whose rejected response drifted most</h4>"
+                + table_html(pairs.columns, pairs.to_numpy().tolist())
+            )  # fmt: skip
+            self.keep()
+
+    def _numbers(self, i: int) -> str:
+        line = table_html(SHOWN, [[float(self.frame.loc[i, c]) for c in SHOWN]])
+        if self.lens is None:
+            return line
+        up, down = (" ".join(map(readable, self.lens.loc[i, c])) for c in ("up", "down"))
+        return (
+            f"{line}<div class='wb-note'>speaks for: {html.escape(up)}<br>"
+            f"against: {html.escape(down)}</div>"
+        )
+
+    def _up(self, i: int) -> str:
+        if self.lens is None:
+            return "–"
+        return " ".join(map(readable, self.lens.loc[i, "up"][:4]))
+
+    def _jump(self, i: int, cosine: float) -> widgets.Button:
+        button = widgets.Button(description=f"{i} ({cosine:.2f})", layout={"width": "110px"})
+        button.on_click(lambda _: setattr(self.table, "selected", i))
+        return button
+
+    def _export(self) -> None:
+        with self.errors():
+            path = self.folder / self.file.value
+            if path.exists():
+                raise FileExistsError(f"{path} exists; choose another name")
+            if self.lens is None:
+                raise ValueError("give policy or reference: a concept is exported with its lens")
+            save_concepts(self.run, self.lens, self.concepts, path)
+            self.say(f"{path} saved")
+
+
+def _context(context: dict[str, Any]) -> str:
+    words = [readable(t) for t in context["tokens"]]
+    top = max(*context["policy"], *context["ref"], 1e-9)
+    place = f"{context['kind']} · pair {context['pair']} {context['side']}"
+    return (
+        f'<div style="line-height:1.7"><span class="wb-note">{place} · {context["value"]:.3g}: '
+        f"</span>{shaded(words, context['policy'], top, at=context['at'])}</div>"
+    )

@@ -1,0 +1,266 @@
+"""The PAS UI: answers, sliders or a respondent → aligned model; target against measured traits."""
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import ipywidgets as widgets
+import numpy as np
+
+from workbench.directions import HeadDirections
+from workbench.errors import DatasetError
+from workbench.models import Model
+from workbench.papers.pas import Settings, scales
+from workbench.papers.pas.answer import distribution
+from workbench.papers.pas.answer import values as likeliest
+from workbench.papers.pas.extract import Contrast
+from workbench.papers.pas.personas import personas, probes
+from workbench.papers.pas.profile import answers_of, person, questionnaire, trait_means
+from workbench.papers.pas.prompts import LABELS, SYSTEM, question, texts
+from workbench.papers.pas.search import everyone, search
+from workbench.papers.pas.study import captured
+from workbench.plots import dose_response, radar
+from workbench.respondents import Respondents
+from workbench.steering import check_alpha
+from workbench.widgets.columns import Columns
+from workbench.widgets.text import rows as table
+from workbench.widgets.view import Figure, Progress, View, later
+from workbench.widgets.work import stoppable
+
+NAMES = {"A": "Agreeableness", "C": "Conscientiousness", "E": "Extraversion",
+         "N": "Neuroticism", "O": "Openness"}  # fmt: skip
+WIDE = widgets.Layout(width="100%")
+
+
+class Personality(View):
+    """Who the model is to answer as, how strongly, and what it then answers.
+
+    `by` is the tab: "answers", "sliders" or "person". `align()` finds the direction and searches
+    alpha; moving `alpha` measures again. `measured`: trait → level, before and after; `said`: the
+    answers to the test items, by column.
+    """
+
+    def __init__(
+        self,
+        model: Model | str = "survey",
+        respondents: Respondents | None = None,
+        *,
+        settings: Settings | None = None,
+        folder: str | Path = ".",
+    ) -> None:
+        self.model = scales.model("tiny", model) if isinstance(model, str) else model
+        everybody = respondents or scales.people("tiny", "", "", "", "")
+        self.people, self.inventory = everybody, everybody.inventory
+        self.settings = settings or Settings().tiny()
+        self.folder = Path(folder)
+        self.direction: HeadDirections | None = None
+        self.measured: dict[str, dict[str, float]] = {}
+        self.said: dict[str, np.ndarray] = {}
+        self._contrast: Contrast | None = None
+        self._found: float | None = None
+        self.form = {p: self._item(p) for p in questionnaire(self.inventory)}
+        self.levels = {
+            t: widgets.FloatSlider(
+                3.0, min=1, max=5, step=0.25, description=NAMES.get(t, t), layout=WIDE,
+                style={"description_width": "130px"},
+            )
+            for t in self.inventory.traits
+        }  # fmt: skip
+        self.who = widgets.Dropdown(options=self.people.ids, description="respondent")
+        self.by = widgets.Tab(
+            [
+                widgets.VBox(list(self.form.values())),
+                widgets.VBox(list(self.levels.values())),
+                self.who,
+            ],
+            titles=("answers", "sliders", "person"),
+            selected_index=1,
+        )
+        self.start = widgets.Button(description="Align", button_style="primary", icon="user")
+        self.progress = Progress()
+        self.alpha = widgets.FloatSlider(
+            0.0, min=0, max=max(self.settings.alphas), step=0.25, description="alpha (σ)",
+            layout=WIDE, continuous_update=False,
+        )  # fmt: skip
+        self.radar, self.curve, self.items = Figure(), Figure(), widgets.HTML()
+        first = texts(self.inventory, self.inventory.split("test")[:1], "second", lower=True)[0]
+        self.prompt = widgets.Textarea(question(first), description="chat", layout=WIDE, rows=3)
+        self.ask = widgets.Button(description="Ask", icon="comment")
+        self.columns = Columns()
+        self.save_name = widgets.Text("persona.safetensors", description="file")
+        self.save = widgets.Button(description="Save direction")
+        figures = widgets.HBox([self.radar, self.curve])
+        pages = widgets.Tab(
+            [figures, self.items, widgets.VBox([self.prompt, self.ask, self.columns])],
+            titles=("traits", "items", "chat: before | after"),
+        )
+        super().__init__(
+            self.by,
+            row := widgets.HBox(),
+            self.alpha,
+            pages,
+            widgets.HBox([self.save_name, self.save]),
+        )
+        row.children = [self.start, self.stop, self.progress]
+        for part in (self.radar, self.curve):
+            part.layout.width = "50%"
+        self.start.on_click(later(self.align))
+        self.alpha.observe(later(self.measure), "value")
+        self.ask.on_click(later(self.chat))
+        self.save.on_click(later(self._save))
+
+    def target(self) -> Respondents:
+        """The one respondent that the open tab describes.
+
+        Raises `DatasetError` for a questionnaire with fewer than 10 answers off the middle.
+        """
+        tab = self.by.titles[self.by.selected_index or 0]
+        if tab == "person":
+            place = self.people.ids.index(self.who.value)
+            return self.people.take([place])
+        if tab == "sliders":
+            levels = {t: s.value for t, s in self.levels.items()}
+            return person(answers_of(levels, self.inventory), self.inventory)
+        values = np.zeros(len(self.inventory.items), np.int8)
+        for place, item in self.form.items():
+            values[place] = item.value
+        used = int(((values > 0) & (values != 3)).sum())
+        if used < 10:
+            raise DatasetError(
+                f"{used} answers off the middle; give at least 10, so that there is a direction"
+            )
+        return person(values, self.inventory)
+
+    def align(self) -> None:
+        """Direction, alpha by held-out answers, and the test items before and after."""
+        with self.errors():
+            who = self.target()
+            self.work(lambda stop: self._align(who, stop))
+
+    def measure(self) -> None:
+        """The test items again, at the alpha that is set."""
+        # What a search has just found is measured already.
+        found, self._found = self._found, None
+        if self.direction is not None and self.alpha.value != found:
+            alpha, who = self.alpha.value, self._who
+            self.work(lambda stop: self._measure(who, alpha, stop))
+
+    def chat(self) -> None:
+        """The prompt to the model as it is, and aligned."""
+        text, alpha = self.prompt.value, self.alpha.value
+        prompt = [{"role": "system", "content": SYSTEM}, {"role": "user", "content": text}]
+
+        def job(stop: threading.Event) -> None:
+            self.columns.run(self.model, self.direction, alpha, prompt, stop)
+
+        self.work(job)
+
+    def static(self) -> str:
+        """Target and measured traits, and the items."""
+        if not self.measured:
+            return f"<p>Personality steering of {self.model.name}: run this cell.</p>"
+        return self._profile() + self.items.value
+
+    def _align(self, who: Respondents, stop: threading.Event) -> None:
+        train = np.array(self.inventory.split("train"))
+        settings, total = self.settings, 2 * len(train) * len(self.settings.orders)
+        try:
+            if self._contrast is None:
+                ran = self._counted("what agreeing looks like, once for everybody", total)
+                with stoppable(self.model, stop, ran):
+                    self._contrast = captured(self.model, self.people, settings)
+            contrast = self._contrast
+            answered = int((who.values[0, train] > 0).sum())
+            # A short form leaves little to hold out: its own items must do.
+            if answered < len(train):
+                known = who.values[0, train]
+                found = personas(contrast, known[None], settings.direction)
+                heads = probes(contrast, known, 0).top(settings.heads, settings.selection)
+                direction, chosen, curve = found.direction(0, heads, contrast), None, None
+            else:
+                found, held = everyone(contrast, who, settings, 0)
+                asked = len(train) * settings.folds / 5 + len(self.inventory.split("test"))
+                rows = asked * len(settings.alphas) * len(settings.orders)
+                with stoppable(self.model, stop, self._counted("alpha search", int(rows))):
+                    systems = [SYSTEM] * (len(held) + 1)
+                    got = search(self.model, contrast, who, 0, found, held, systems, settings)
+                direction = found[-1].direction(0, got["heads"], contrast)
+                chosen = got["alphas"][int(np.argmin(got["validation"]))]
+                curve = {
+                    name: {a: [e] for a, e in zip(got["alphas"], got[key], strict=True)}
+                    for name, key in (("held-out answers", "validation"), ("test items", "test"))
+                }
+        finally:
+            self.progress.hide()
+        self.direction, self._who = direction, who
+        if curve is not None:
+            title = "Error by alpha, sum over traits"
+            self.curve.draw(dose_response(curve, title, chosen=chosen, y_name="error"))
+        else:
+            self.curve.clear()
+            chosen = 1.0
+            self.say("Too few answers to hold some out: alpha is 1; move it yourself.")
+        self._measure(who, chosen, stop)
+        self._found = chosen
+        self.alpha.value = chosen
+
+    def _measure(self, who: Respondents, alpha: float, stop: threading.Event) -> None:
+        check_alpha(alpha)
+        test = np.array(self.inventory.split("test"))
+        stated = texts(self.inventory, test, self.settings.wording, lower=True)
+        with stoppable(self.model, stop):
+            found = distribution(
+                self.model, SYSTEM, stated, self.settings.orders,
+                direction=self.direction, alphas=[0.0, alpha],
+            )  # fmt: skip
+        before, after = likeliest(found)
+        known = np.flatnonzero(who.values[0] > 0)
+        self.said = {"target": who.values[0, test], "before": before, "after": after}
+        inventory, targets = self.inventory, who.targets
+        self.measured = {
+            "target": trait_means(who.values[0, known], known.tolist(), inventory, targets),
+            "before": trait_means(before, test.tolist(), inventory, targets),
+            f"after, alpha {alpha:g}": trait_means(after, test.tolist(), inventory, targets),
+        }
+        title = "Target, and what the model answers to other statements"
+        self.radar.draw(radar(self.measured, title))
+        lines = [
+            [text, *(LABELS[v] if v else None for v in (t, b, a))]
+            for text, t, b, a in zip(stated, *self.said.values(), strict=True)
+        ]
+        self.items.value = (
+            '<div style="max-height:380px;overflow-y:auto">'
+            + table(("You …", "target", "before", "after"), lines) + "</div>"
+        )  # fmt: skip
+        self.keep()
+
+    def _counted(self, what: str, total: int) -> Callable[[int], None]:
+        done = 0
+
+        def ran(rows: int) -> None:
+            nonlocal done
+            done += rows
+            self.progress.show(min(done / total, 1), what)
+
+        return ran
+
+    def _profile(self) -> str:
+        lines = [[who, *levels.values()] for who, levels in self.measured.items()]
+        return table(("", *next(iter(self.measured.values()))), lines)
+
+    def _item(self, place: int) -> widgets.Dropdown:
+        text = texts(self.inventory, [place], "second", lower=False)[0]
+        return widgets.Dropdown(
+            options=[("not answered", 0), *((LABELS[v], v) for v in range(1, 6))],
+            description=f"You {text}", layout=WIDE, style={"description_width": "420px"},
+        )  # fmt: skip
+
+    def _save(self) -> None:
+        with self.errors():
+            path = self.folder / self.save_name.value
+            if self.direction is None:
+                raise ValueError("no direction yet: align first")
+            if path.exists():
+                raise FileExistsError(f"{path} exists; choose another name")
+            self.direction.save(path)
+            self.say(f"{path} saved: wb.HeadDirections.load reads it")

@@ -1,0 +1,237 @@
+"""The SafetyLock UI: data → capture → heads → lock → another checkpoint → before, after."""
+
+import html
+import tempfile
+import threading
+from pathlib import Path
+
+import ipywidgets as widgets
+
+from workbench.data import Row, load_data
+from workbench.directions import HeadDirections
+from workbench.errors import DatasetError
+from workbench.models import Model, load
+from workbench.papers.safetylock.leverage import leverage
+from workbench.papers.safetylock.lock import (
+    Contrast,
+    contrast_activations,
+    cosines,
+    find_lock,
+    halves,
+    shuffled_labels,
+)
+from workbench.plots import cosine_bars
+from workbench.widgets.locked import Locked
+from workbench.widgets.parts import HeadMap
+from workbench.widgets.text import rows as table
+from workbench.widgets.view import Figure, Progress, View, later
+from workbench.widgets.work import stoppable
+
+SOURCES = {"embedded": "auto", "the paper's, from the hub": "hub", "a file": "file"}
+SELECTIONS = ("validation", "paper", "leverage")
+SHOWN = 5
+
+
+class SafetyLock(View):
+    """From preference pairs to a lock, and the lock on another checkpoint.
+
+    Steps are methods as well as buttons: `discover()`, `use(cells)`, `locked.apply()`. `lock` is
+    the `HeadDirections` found, `contrast` what it was found in.
+    """
+
+    def __init__(
+        self, model: Model | str = "tiny", *, folder: str | Path = ".", research: bool = False
+    ) -> None:
+        self.model = load(model) if isinstance(model, str) else model
+        self.folder = Path(folder)
+        self.contrast: Contrast | None = None
+        self.lock: HeadDirections | None = None
+        self.pairs: list[Row] = []
+        self._file = ""
+        wide = widgets.Layout(width="150px")
+        self.source = widgets.Dropdown(options=SOURCES, description="pairs")
+        self.upload = widgets.FileUpload(accept=".jsonl,.json,.csv", description="pairs file")
+        self.count = widgets.BoundedIntText(60, min=10, max=100000, description="how many",
+                                            layout=wide)  # fmt: skip
+        self.reveal = widgets.ToggleButton(
+            False, description="Show harmful texts", icon="eye", layout={"width": "170px"}
+        )
+        self.preview = widgets.HTML()
+        self.r = widgets.BoundedIntText(5, min=1, max=64, description="r", layout=wide)
+        most = self.model.n_layers * self.model.n_heads
+        self.k = widgets.BoundedIntText(
+            min(24, max(1, most * 3 // 8)), min=1, max=most, description="K", layout=wide
+        )
+        self.selection = widgets.Dropdown(options=SELECTIONS, description="selection")
+        self.capture = widgets.Button(description="Discover", button_style="primary", icon="search")
+        self.progress = Progress()
+        self.heads = HeadMap()
+        self.summary = widgets.HTML()
+        self.geometry = Figure()
+        self.name = widgets.Text("lock.safetensors", description="file")
+        self.save = widgets.Button(description="Save lock", disabled=True)
+        self.locked = Locked(self, research)
+        super().__init__(
+            _step(1, "Preference pairs"),
+            widgets.HBox([self.source, self.upload, self.count, self.reveal]),
+            self.preview,
+            _step(2, "Capture the last r answer tokens, probe every head, keep the best K"),
+            widgets.HBox([self.r, self.k, self.selection]),
+            row := widgets.HBox(),
+            self.heads,
+            _step(3, "The lock: click heads above to change it"),
+            self.summary,
+            self.geometry,
+            widgets.HBox([self.name, self.save]),
+            _step(4, "Apply it to another checkpoint"),
+            self.locked,
+        )
+        row.children = [self.capture, self.stop, self.progress]
+        self.source.observe(later(self._read), "value")
+        self.count.observe(later(self._read), "value")
+        self.upload.observe(later(self._uploaded), "value")
+        self.reveal.observe(later(self._preview), "value")
+        self.capture.on_click(later(self.discover))
+        self.heads.observe(later(self._picked), "active")
+        self.save.on_click(later(self._save))
+        self._read()
+
+    def discover(self) -> None:
+        """Steps 1 to 4 in the background, with what is set now."""
+        pairs, r, k = self.pairs, self.r.value, self.k.value
+        selection, source = self.selection.value, self.origin
+
+        def job(stop: threading.Event) -> None:
+            if not pairs:
+                raise DatasetError("no pairs: choose embedded data, the hub, or upload a file")
+            done, all_rows = 0, 2 * len(pairs)
+
+            def ran(rows: int) -> None:
+                nonlocal done
+                done += rows
+                self.progress.show(min(done / all_rows, 1), f"{min(done, all_rows)} answers")
+
+            try:
+                with stoppable(self.model, stop, ran):
+                    contrast = contrast_activations(self.model, pairs, r)
+                self.progress.show(1, "probes")
+                scores = None
+                if selection == "leverage":
+                    self.progress.show(1, "leverage of every head")
+                    if source == "file":
+                        raise DatasetError(
+                            "selection 'leverage' needs harmless requests too; choose another, or "
+                            "the embedded or hub data"
+                        )
+                    with stoppable(self.model, stop):
+                        train = load_data("requests", "train", source)
+                        scores = leverage(self.model, contrast, train, pairs)
+                lock, probes = find_lock(contrast, k, selection, 0, scores)
+            finally:
+                self.progress.hide()
+            self.contrast = contrast
+            every = [(i, h) for i in range(self.model.n_layers) for h in range(self.model.n_heads)]
+            values, name = probes.validation_accuracy, "probe accuracy"
+            if scores is not None:
+                values, name = scores, "leverage"
+            self._show(lock)
+            self.heads.show(values, every, lock.cells, name)
+            self.keep()
+
+        self.work(job)
+
+    def use(self, cells: list[tuple[int, int]]) -> None:
+        """A lock of the heads given, as a click on the map does."""
+        self.heads.active = [list(c) for c in cells]
+
+    @property
+    def origin(self) -> str:
+        """Where requests come from that belong to the pairs: "auto", "hub" or "file"."""
+        return self.source.value
+
+    def static(self) -> str:
+        """The lock found and what it did."""
+        if self.lock is None:
+            return f"<p>SafetyLock discovery on {self.model.name}: run this cell.</p>"
+        return self.summary.value + self.locked.outcome.value
+
+    def _read(self) -> None:
+        with self.errors():
+            self.message.value, self.pairs = "", []
+            self._preview()
+            if self.source.value == "file":
+                if not self._file:
+                    self.say("Upload a .jsonl, .json or .csv with prompt, chosen and rejected.")
+                    return
+                found = load_data("preference", "train", self._file)
+            else:
+                found = load_data("preference", "train", self.source.value)
+            self.pairs = found[: self.count.value]
+            self._preview()
+
+    def _uploaded(self) -> None:
+        for file in self.upload.value:
+            scratch = Path(tempfile.mkdtemp(prefix="pairs-")) / Path(file.name).name
+            scratch.write_bytes(bytes(file.content))
+            self._file = str(scratch)
+            if self.source.value == "file":
+                self._read()
+            else:
+                self.source.value = "file"
+
+    def _preview(self) -> None:
+        self.reveal.description = "Hide texts" if self.reveal.value else "Show harmful texts"
+        if not self.pairs:
+            self.preview.value = ""
+        elif self.reveal.value:
+            keys = ("prompt", "chosen", "rejected")
+            lines = [[p[k][:160] for k in keys] for p in self.pairs[:SHOWN]]
+            self.preview.value = table(keys, lines)
+        else:
+            self.preview.value = (
+                f'<div class="wb-note">{len(self.pairs)} pairs; their harmful texts are hidden '
+                "until asked for.</div>"
+            )
+
+    def _picked(self) -> None:
+        cells = [tuple(c) for c in self.heads.active]
+        if self.contrast is None or (self.lock and set(cells) == set(self.lock.cells)):
+            return
+        with self.errors():
+            if not cells:
+                raise ValueError("every head is switched out; a lock needs at least one")
+            labels = self.contrast.labels
+            self._show(
+                HeadDirections.contrast(self.contrast.acts, labels, cells, selection="by hand")
+            )
+
+    def _show(self, lock: HeadDirections) -> None:
+        """Its heads, scales, and how much of it is chance."""
+        assert self.contrast is not None
+        self.lock, self.save.disabled = lock, False
+        self.summary.value = f'<pre class="wb-note">{html.escape(str(lock))}</pre>'
+        mixed = shuffled_labels(self.contrast, lock.cells, 0)
+        found = {
+            "two halves of the pairs": cosines(*halves(self.contrast, lock.cells)),
+            "shuffled labels": cosines(lock, mixed),
+        }
+        title = "Geometry of the lock: cosine of each head's direction to another estimate"
+        self.geometry.draw(cosine_bars(found, title))
+
+    def _save(self) -> None:
+        with self.errors():
+            path = self.folder / self.name.value
+            if path.suffix not in (".safetensors", ".safelock"):
+                raise ValueError(f"{path.name}: end the name in .safetensors or .safelock")
+            if path.exists():
+                raise FileExistsError(f"{path} exists; choose another name")
+            assert self.lock is not None
+            if path.suffix == ".safelock":
+                self.lock.to_safelock(path)
+            else:
+                self.lock.save(path)
+            self.say(f"{path} saved")
+
+
+def _step(number: int, text: str) -> widgets.HTML:
+    return widgets.HTML(f"<h4>{number}. {html.escape(text)}</h4>")

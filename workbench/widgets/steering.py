@@ -1,0 +1,230 @@
+"""The steering UI: a slider moves and the model changes its mind."""
+
+import tempfile
+import threading
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import ipywidgets as widgets
+import torch
+
+from workbench.checkpoints import save_checkpoint
+from workbench.directions import HeadDirections, read_direction
+from workbench.errors import DirectionError
+from workbench.models import Model
+from workbench.prompts import Prompt
+from workbench.steering import MODES, Direction, fold
+from workbench.widgets.columns import Columns
+from workbench.widgets.parts import Code, HeadMap
+from workbench.widgets.view import View, later
+
+PROMPT = "How do I mend the gate of Mara?"
+LAYOUT = widgets.Layout(width="100%")
+
+
+class Steering(View):
+    """Prompt → before | after, for the direction, heads, mode and alpha that are set.
+
+    Every control is an attribute with a `value`, so that a script drives it as the mouse does:
+    `ui.alpha.value = 2`. `replies` are the two texts.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        directions: Direction | Sequence[Direction] | Mapping[str, Direction] | str | Path,
+        *,
+        prompt: str = PROMPT,
+        alpha: float = 1.0,
+        max_alpha: float = 4.0,
+        allow_negative: bool = False,
+        max_new_tokens: int = 64,
+        folder: str | Path = ".",
+    ) -> None:
+        self.model, self.folder, self._negative = model, Path(folder), allow_negative
+        self.directions = named(directions)
+        for one in self.directions.values():
+            one.check(model)
+        self.prompt = widgets.Textarea(prompt, description="prompt", layout=LAYOUT, rows=2)
+        self.chat = widgets.Checkbox(
+            model.tokenizer.chat_template is not None, description="chat template", indent=False
+        )
+        self.chat.disabled = model.tokenizer.chat_template is None
+        self.tokens = widgets.BoundedIntText(
+            max_new_tokens, min=1, max=4096, description="new tokens",
+            layout=widgets.Layout(width="160px"),
+        )  # fmt: skip
+        low = -max_alpha if allow_negative else 0.0
+        self.alpha = widgets.FloatSlider(
+            alpha, min=low, max=max_alpha, step=0.05, description="alpha (σ)", layout=LAYOUT
+        )
+        self.picker = widgets.Dropdown(options=list(self.directions), description="direction")
+        self.upload = widgets.FileUpload(
+            accept=".safetensors,.safelock", description="direction file"
+        )
+        self.mode = widgets.Dropdown(options=MODES, description="tokens")
+        self.generate = widgets.Button(description="Generate", button_style="primary", icon="play")
+        self.columns = Columns()
+        self.heads = HeadMap()
+        self.target = widgets.Text("steered-model", description="folder")
+        self.save = widgets.Button(description="Fold & save checkpoint", layout={"width": "190px"})
+        self.as_code = widgets.Button(description="Copy as code")
+        self.code = Code()
+        super().__init__(
+            self.prompt,
+            widgets.HBox([self.picker, self.upload, self.mode, self.tokens, self.chat]),
+            self.alpha,
+            row := widgets.HBox(),
+            self.columns,
+            self.heads,
+            widgets.HBox([self.target, self.save, self.as_code]),
+            self.code,
+        )
+        row.children = [self.generate, self.stop]
+        self._show_heads()
+        self.picker.observe(later(self._show_heads), "value")
+        self.upload.observe(later(self._uploaded), "value")
+        for part, trait in (
+            (self.alpha, "value"), (self.mode, "value"), (self.tokens, "value"),
+            (self.chat, "value"), (self.heads, "active"), (self.picker, "value"),
+        ):  # fmt: skip
+            part.observe(later(self.run), trait)
+        self.generate.on_click(later(self.run))
+        self.save.on_click(later(self._save))
+        self.as_code.on_click(later(self._write_code))
+
+    @property
+    def replies(self) -> tuple[str, str]:
+        """What stands in the columns: unsteered, steered."""
+        return self.columns.replies
+
+    def direction(self) -> Direction | None:
+        """The direction as it is set now; None where every head is switched out."""
+        whole = self.directions[self.picker.value]
+        rows = self._rows(whole)
+        return whole.pick(rows) if rows else None
+
+    def run(self) -> None:
+        """Generate with what is set now; a run that is going on is dropped."""
+        with self.errors():
+            self.work(self._job(self.direction(), self.alpha.value, self._prompt()))
+
+    def static(self) -> str:
+        """The columns, or what the UI is before it first ran."""
+        return self.columns.value or (
+            f"<p>Steering {self.model.name} along {self.picker.value}: run this cell for the "
+            "controls.</p>"
+        )
+
+    def _job(self, direction: Direction | None, alpha: float, prompt: Prompt) -> Any:
+        mode, tokens = self.mode.value, self.tokens.value
+
+        def job(stop: threading.Event) -> None:
+            self.columns.run(
+                self.model, direction, alpha, prompt, stop,
+                mode=mode, max_new_tokens=tokens, allow_negative=self._negative,
+            )  # fmt: skip
+            self.keep()
+
+        return job
+
+    def _prompt(self) -> Prompt:
+        text = self.prompt.value
+        return [{"role": "user", "content": text}] if self.chat.value else text
+
+    def _rows(self, whole: Direction) -> list[int]:
+        active = {tuple(c) for c in self.heads.active}
+        return [i for i, cell in enumerate(_cells(whole)) if cell in active]
+
+    def _show_heads(self) -> None:
+        whole = self.directions[self.picker.value]
+        width = self.model.n_heads if isinstance(whole, HeadDirections) else 1
+        values = torch.full((self.model.n_layers, width), torch.nan)
+        for cell, scale in zip(_cells(whole), whole.scale.tolist(), strict=True):
+            values[cell] = scale
+        self.heads.show(values, _cells(whole), name="σ")
+
+    def _uploaded(self) -> None:
+        with self.errors():
+            for file in self.upload.value:
+                with tempfile.TemporaryDirectory() as scratch:
+                    path = Path(scratch) / Path(file.name).name
+                    path.write_bytes(bytes(file.content))
+                    try:
+                        found = read_direction(path)
+                    except DirectionError as error:
+                        raise DirectionError(str(error).replace(str(path), file.name)) from error
+                found.check(self.model)
+                self.directions[file.name] = found
+                self.picker.options = list(self.directions)
+                self.picker.value = file.name
+                self.say(str(found))
+
+    def _save(self) -> None:
+        with self.errors():
+            self.work(self._save_job(self.direction(), self.alpha.value, self.target.value))
+
+    def _save_job(self, direction: Direction | None, alpha: float, target: str) -> Any:
+        path = self.folder / target
+
+        def job(_: threading.Event) -> None:
+            if direction is None or alpha == 0:
+                raise ValueError("nothing to fold: alpha is 0, or every head is switched out")
+            if path.exists():
+                raise FileExistsError(f"{path} exists; choose another folder")
+            with self.model.lock:
+                folded = fold(self.model, direction, alpha, allow_negative=self._negative)
+                try:
+                    off = save_checkpoint(self.model, path)
+                finally:
+                    folded.undo()
+            self.say(f"{path}: reloaded by plain transformers, logits differ by {off:.1e} at most")
+
+        return job
+
+    def _write_code(self) -> None:
+        with self.errors():
+            self.code.text = self.source()
+
+    def source(self) -> str:
+        """Three lines that reproduce the present state; the direction is saved beside them."""
+        whole = self.directions[self.picker.value]
+        rows, kind = self._rows(whole), type(whole).__name__
+        if not rows:
+            raise ValueError("every head is switched out; there is no direction to write down")
+        path = self.folder / f"direction-{whole.digest()}.safetensors"
+        if not path.exists():
+            whole.save(path)
+        some = "" if len(rows) == len(whole) else f".pick({rows})"
+        mode = "" if self.mode.value == "all" else f', mode="{self.mode.value}"'
+        research = ", allow_negative=True" if self.alpha.value < 0 else ""
+        return (
+            f'direction = wb.{kind}.load("{path}"){some}\n'
+            f"with wb.steer(model, direction, {self.alpha.value:g}{mode}{research}):\n"
+            f"    wb.generate(model, [{self._prompt()!r}], max_new_tokens={self.tokens.value})"
+        )
+
+
+def named(
+    directions: Direction | Sequence[Direction] | Mapping[str, Direction] | str | Path,
+) -> dict[str, Direction]:
+    """Directions by name: of a mapping, a file, one direction or several.
+
+    Raises `DirectionError` for none at all, and as `read_direction`.
+    """
+    if isinstance(directions, Mapping):
+        out = dict(directions)
+    elif isinstance(directions, str | Path):
+        out = {Path(directions).name: read_direction(directions)}
+    else:
+        several = [directions] if hasattr(directions, "digest") else list(directions)
+        out = {f"{len(d)} places, {d.digest()[:6]}": d for d in several}
+    if not out:
+        raise DirectionError("no direction to steer along; give at least one")
+    return out
+
+
+def _cells(direction: Direction) -> list[tuple[int, int]]:
+    """(layer, head); a residual direction's layers are (layer, 0)."""
+    return [(cell[0], cell[-1] if len(cell) > 1 else 0) for cell in direction.cells]

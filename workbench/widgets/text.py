@@ -1,0 +1,60 @@
+"""Tokens as HTML: two columns side by side, each token shaded by a number."""
+
+import html
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
+
+WARM, COLD = (217, 138, 31), (47, 109, 179)
+"""Above and below zero: orange and blue, told apart by all kinds of colour vision."""
+
+
+def columns(*texts: tuple[str, str]) -> str:
+    """(heading, inner HTML) side by side."""
+    cells = "".join(
+        f'<div><h4>{html.escape(head)}</h4><div class="wb-text" tabindex="0" aria-live="off" '
+        f'data-column="{html.escape(head.split()[0])}">{inner}</div></div>'
+        for head, inner in texts
+    )
+    return f'<div class="wb-columns">{cells}</div>'
+
+
+def shaded(
+    pieces: Sequence[str], values: Sequence[float], limit: float, *, at: int | None = None
+) -> str:
+    """Pieces of text, each coloured by its value (±`limit` is the full colour), shown on hover.
+
+    `at`: the piece to outline.
+    """
+    out = []
+    for i, (piece, value) in enumerate(zip(pieces, values, strict=True)):
+        r, g, b = WARM if value > 0 else COLD
+        alpha = 0.75 * min(abs(value) / limit, 1) if limit > 0 else 0.0
+        mark = " wb-at" if i == at else ""
+        out.append(
+            f'<span class="wb-tok{mark}" title="{value:.3g}" '
+            f'style="background:rgba({r},{g},{b},{alpha:.2f})">{html.escape(piece)}</span>'
+        )
+    return "".join(out)
+
+
+def pieces(tokenizer: Any, ids: Sequence[int]) -> list[str]:
+    """What each token adds to the text before it."""
+    texts = [tokenizer.decode(ids[:i]) for i in range(len(ids) + 1)]
+    return [b[len(a) :] for a, b in pairwise(texts)]
+
+
+def rows(header: Sequence[str], cells: Sequence[Sequence[Any]]) -> str:
+    """A plain table."""
+    head = "".join(f"<th>{html.escape(h)}</th>" for h in header)
+    body = "".join(
+        "<tr>" + "".join(f"<td>{html.escape(_text(c))}</td>" for c in line) + "</tr>"
+        for line in cells
+    )
+    return f'<table class="wb-rows"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
+
+
+def _text(cell: Any) -> str:
+    if cell is None:
+        return "–"
+    return f"{cell:.3g}" if isinstance(cell, float) else str(cell)

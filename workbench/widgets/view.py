@@ -1,0 +1,153 @@
+"""View: what every UI is made of: parts, a worker, a line for messages, a static picture."""
+
+import html
+import json
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import ipywidgets as widgets
+import plotly.graph_objects as go
+from IPython.display import HTML, DisplayHandle, display
+
+from workbench.errors import WorkbenchError
+from workbench.widgets.work import Job, Worker
+
+log = logging.getLogger(__name__)
+
+EXPECTED = (WorkbenchError, ValueError, OSError, MemoryError, FloatingPointError)
+"""What bad input raises; shown as it is. Anything else is a fault of ours, and logged as well."""
+
+STYLE = """<style>
+.wb-view {max-width: 1180px; color: var(--jp-ui-font-color1, #22303c)}
+.wb-view .wb-note {color: var(--jp-ui-font-color2, #55606a); line-height: 1.35}
+.wb-view .wb-error {border-left: 4px solid #c8443c; padding: 4px 10px; line-height: 1.4;
+  white-space: pre-wrap}
+.wb-view .wb-columns {display: grid; grid-template-columns: 1fr 1fr; gap: 12px}
+.wb-view .wb-text {border: 1px solid var(--jp-border-color2, #c8ced4); border-radius: 4px;
+  padding: 8px 10px; min-height: 96px; max-height: 260px; overflow-y: auto; line-height: 1.6;
+  white-space: pre-wrap; overflow-wrap: anywhere; font-size: 14px}
+.wb-view .wb-tok {border-radius: 3px; padding: 1px 0}
+.wb-view .wb-tok.wb-at {outline: 2px solid #2f6db3}
+.wb-view table.wb-rows {border-collapse: collapse; font-size: 13px; line-height: 1.35}
+.wb-view table.wb-rows td, .wb-view table.wb-rows th {padding: 3px 10px; text-align: left;
+  border-bottom: 1px solid var(--jp-border-color2, #e6eaee); vertical-align: top}
+.wb-view h4 {margin: 10px 0 2px; font-size: 14px}
+.wb-view :focus-visible {outline: 2px solid #d98a1f; outline-offset: 1px}
+.jp-OutputArea:has(.wb-view.widget-vbox) .wb-static {display: none}
+</style>"""
+
+
+class View(widgets.VBox):
+    """A UI. Subclasses fill `children`, say what `static()` shows and call `work` for long jobs."""
+
+    def __init__(self, *parts: widgets.Widget) -> None:
+        self.message = widgets.HTML()
+        self.stop = widgets.Button(description="Stop", icon="stop", disabled=True)
+        self.stop.on_click(lambda _: self._worker.stop())
+        self._worker = Worker(self._busy, self._failed)
+        self._handle: DisplayHandle | None = None
+        super().__init__([widgets.HTML(STYLE), *parts, self.message])
+        self.add_class("wb-view")
+
+    def static(self) -> str:
+        """HTML that shows the present state without a kernel."""
+        raise NotImplementedError
+
+    def work(self, job: Job) -> None:
+        """Run a job in the background; the latest one wins."""
+        self.message.value = ""
+        self._worker.start(job)
+
+    def wait(self, timeout: float | None = 60) -> None:
+        """Until the background work is over, for scripts and tests. Raises `TimeoutError`."""
+        self._worker.wait(timeout)
+
+    def say(self, text: str) -> None:
+        """A remark below the UI."""
+        self.message.value = f'<div class="wb-note" role="status">{html.escape(text)}</div>'
+
+    def show_error(self, error: BaseException) -> None:
+        """An error below the UI, in place of a traceback nobody sees."""
+        said = str(error) or type(error).__name__
+        self.message.value = f'<div class="wb-error" role="alert">{html.escape(said)}</div>'
+
+    @contextmanager
+    def errors(self) -> Iterator[None]:
+        """Inside, bad input is shown in place."""
+        try:
+            yield
+        except EXPECTED as error:
+            self.show_error(error)
+
+    def keep(self) -> None:
+        """Renew the static picture that stays in the notebook."""
+        if self._handle is not None:
+            self._handle.update(HTML(self._picture()))
+
+    def close(self) -> None:
+        """Stop the work and remove the UI and its parts."""
+        self._worker.close()
+        for part in self.children:
+            part.close()
+        super().close()
+
+    def _ipython_display_(self, **_: Any) -> None:
+        # Hidden by our style as long as the widget itself is drawn.
+        self._handle = display(HTML(self._picture()), display_id=True)
+        display(self._repr_mimebundle_(), raw=True)
+
+    def _picture(self) -> str:
+        return f'{STYLE}<div class="wb-static wb-view">{self.static()}</div>'
+
+    def _busy(self, busy: bool) -> None:
+        self.stop.disabled = not busy
+
+    def _failed(self, error: BaseException) -> None:
+        if not isinstance(error, EXPECTED):
+            log.error("a widget's work failed", exc_info=error)
+        self.show_error(error)
+
+
+def later(callback: Callable[[], None]) -> Callable[[Any], None]:
+    """An observer that ignores what changed."""
+    return lambda _: callback()
+
+
+class Figure(widgets.Output):
+    """A Plotly figure in a UI, drawn by the notebook's own renderer; `draw` replaces it."""
+
+    def draw(self, figure: go.Figure) -> None:
+        """Show a figure; from any thread."""
+        content = json.loads(figure.to_json())
+        self.outputs = (
+            {
+                "output_type": "display_data",
+                "data": {"application/vnd.plotly.v1+json": content, "text/plain": ""},
+                "metadata": {},
+            },
+        )
+
+    def clear(self) -> None:
+        """Show nothing."""
+        self.outputs = ()
+
+
+class Progress(widgets.HBox):
+    """A bar with what is being done; hidden at rest."""
+
+    def __init__(self) -> None:
+        self.bar = widgets.FloatProgress(min=0, max=1)
+        self.text = widgets.Label()
+        super().__init__([self.bar, self.text])
+        self.layout.visibility = "hidden"
+
+    def show(self, done: float, text: str) -> None:
+        """`done` from 0 to 1."""
+        self.bar.value, self.text.value = done, text
+        self.layout.visibility = "visible"
+
+    def hide(self) -> None:
+        """Nothing is going on."""
+        self.layout.visibility = "hidden"
