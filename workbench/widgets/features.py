@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import ipywidgets as widgets
+import numpy as np
 import pandas as pd
 
 from workbench.feature_cards import contexts, histogram, largest_pairs, save_concepts
@@ -30,7 +31,7 @@ SHOWN = (
     "share_rejected", "loss_pull",
 )  # fmt: skip
 CONTEXTS = 12
-WIDE = widgets.Layout(width="100%")
+WIDE = widgets.Layout(width="calc(100% - 8px)")
 
 
 class Features(View):
@@ -81,7 +82,7 @@ class Features(View):
         self.probe = widgets.Textarea(
             placeholder="paste a text", description="your text", layout=WIDE, rows=2
         )
-        self.side = widgets.ToggleButtons(
+        self.side = widgets.Dropdown(
             options=[n for n, m in self.models.items() if m is not None] or ["no model given"],
             description="read by",
         )
@@ -147,7 +148,7 @@ class Features(View):
             ]
             self.probed.value = (
                 f'<div class="wb-note">feature {self.table.selected}, {self.side.value}: largest '
-                f'activation {max(mine):.3g}</div><div class="wb-text">'
+                f'activation {max(mine):.3g}</div><div class="wb-text wb-short">'
                 + shaded(words, mine, max(max(mine), 1e-9)) + "</div>"
                 + table_html(("strongest features", "activation", "on", "speaks for"), lines)
             )  # fmt: skip
@@ -165,12 +166,8 @@ class Features(View):
             self.marked.value = table_html(("concept", "features"), lines)
 
     def _draw_overview(self) -> None:
-        pooled = [
-            self.run.pooled[who, "rejected"].mean(0).A1.tolist()
-            if hasattr(self.run.pooled[who, "rejected"].mean(0), "A1")
-            else self.run.pooled[who, "rejected"].mean(0).tolist()
-            for who in ("ref", "policy")
-        ]
+        means = [self.run.pooled[who, "rejected"].mean(0) for who in ("ref", "policy")]
+        pooled = [np.asarray(mean).ravel().tolist() for mean in means]
         figures = (
             volcano(self.frame, "What tells chosen from rejected"),
             drift_scatter(*pooled, "Mean activation over rejected responses"),

@@ -10,6 +10,7 @@ import torch
 import traitlets
 
 from workbench.errors import WorkbenchError
+from workbench.widgets.text import head_grid
 
 STATIC = Path(__file__).parent / "static"
 PAGE = 20
@@ -48,6 +49,10 @@ class HeadMap(anywidget.AnyWidget):
             self.values, self.layers, self.name = plain, list(range(len(plain))), name
             self.cells = [list(c) for c in cells]
             self.active = [list(c) for c in (cells if active is None else active)]
+
+    def static(self) -> str:
+        """The map as a picture."""
+        return head_grid(self.values, self.active, self.name) if self.values else ""
 
 
 class Table(anywidget.AnyWidget):

@@ -29,7 +29,7 @@ from workbench.widgets.work import stoppable
 
 NAMES = {"A": "Agreeableness", "C": "Conscientiousness", "E": "Extraversion",
          "N": "Neuroticism", "O": "Openness"}  # fmt: skip
-WIDE = widgets.Layout(width="100%")
+WIDE = widgets.Layout(width="calc(100% - 8px)")
 
 
 class Personality(View):

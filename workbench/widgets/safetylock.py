@@ -153,7 +153,7 @@ class SafetyLock(View):
         """The lock found and what it did."""
         if self.lock is None:
             return f"<p>SafetyLock discovery on {self.model.name}: run this cell.</p>"
-        return self.summary.value + self.locked.outcome.value
+        return self.heads.static() + self.summary.value + self.locked.outcome.value
 
     def _read(self) -> None:
         with self.errors():
@@ -163,16 +163,23 @@ class SafetyLock(View):
                 if not self._file:
                     self.say("Upload a .jsonl, .json or .csv with prompt, chosen and rejected.")
                     return
-                found = load_data("preference", "train", self._file)
+                found = self._from_file()
             else:
                 found = load_data("preference", "train", self.source.value)
             self.pairs = found[: self.count.value]
             self._preview()
 
+    def _from_file(self) -> list[Row]:
+        try:
+            return load_data("preference", "train", self._file)
+        except DatasetError as error:
+            said = str(error).replace(self._file, Path(self._file).name)
+            raise DatasetError(said) from error
+
     def _uploaded(self) -> None:
         for file in self.upload.value:
-            scratch = Path(tempfile.mkdtemp(prefix="pairs-")) / Path(file.name).name
-            scratch.write_bytes(bytes(file.content))
+            scratch = Path(tempfile.mkdtemp(prefix="pairs-")) / Path(file["name"]).name
+            scratch.write_bytes(bytes(file["content"]))
             self._file = str(scratch)
             if self.source.value == "file":
                 self._read()

@@ -1,5 +1,6 @@
 """The steering UI: a slider moves and the model changes its mind."""
 
+import html
 import tempfile
 import threading
 from collections.abc import Mapping, Sequence
@@ -20,7 +21,7 @@ from workbench.widgets.parts import Code, HeadMap
 from workbench.widgets.view import View, later
 
 PROMPT = "How do I mend the gate of Mara?"
-LAYOUT = widgets.Layout(width="100%")
+LAYOUT = widgets.Layout(width="calc(100% - 8px)")
 
 
 class Steering(View):
@@ -111,11 +112,10 @@ class Steering(View):
             self.work(self._job(self.direction(), self.alpha.value, self._prompt()))
 
     def static(self) -> str:
-        """The columns, or what the UI is before it first ran."""
-        return self.columns.value or (
-            f"<p>Steering {self.model.name} along {self.picker.value}: run this cell for the "
-            "controls.</p>"
-        )
+        """The columns and the heads."""
+        shown = self.columns.value or "<p>Run this cell for the controls.</p>"
+        what = f"<p>{html.escape(self.model.name)} along {html.escape(self.picker.value)}</p>"
+        return what + shown + self.heads.static()
 
     def _job(self, direction: Direction | None, alpha: float, prompt: Prompt) -> Any:
         mode, tokens = self.mode.value, self.tokens.value
@@ -149,16 +149,16 @@ class Steering(View):
         with self.errors():
             for file in self.upload.value:
                 with tempfile.TemporaryDirectory() as scratch:
-                    path = Path(scratch) / Path(file.name).name
-                    path.write_bytes(bytes(file.content))
+                    path = Path(scratch) / Path(file["name"]).name
+                    path.write_bytes(bytes(file["content"]))
                     try:
                         found = read_direction(path)
                     except DirectionError as error:
-                        raise DirectionError(str(error).replace(str(path), file.name)) from error
+                        raise DirectionError(str(error).replace(str(path), file["name"])) from error
                 found.check(self.model)
-                self.directions[file.name] = found
+                self.directions[file["name"]] = found
                 self.picker.options = list(self.directions)
-                self.picker.value = file.name
+                self.picker.value = file["name"]
                 self.say(str(found))
 
     def _save(self) -> None:

@@ -44,6 +44,28 @@ def pieces(tokenizer: Any, ids: Sequence[int]) -> list[str]:
     return [b[len(a) :] for a, b in pairwise(texts)]
 
 
+def head_grid(
+    values: Sequence[Sequence[float | None]], active: Sequence[Sequence[int]], name: str
+) -> str:
+    """The head map as a picture: layers down, heads across, a dot where a head is switched in."""
+    flat = [v for row in values for v in row if v is not None]
+    low, high = (min(flat), max(flat)) if flat else (0.0, 1.0)
+    on = {tuple(c) for c in active}
+    lines = []
+    for i, row in enumerate(values):
+        cells = []
+        for h, value in enumerate(row):
+            depth = 0.0 if value is None else 0.1 + 0.8 * (value - low) / max(high - low, 1e-9)
+            title = "" if value is None else f"layer {i} head {h}: {name} {value:.3g}"
+            dot = "●" if (i, h) in on else ""
+            cells.append(
+                f'<td title="{html.escape(title)}" style="width:26px;text-align:center;'
+                f'background:rgba(8,64,129,{depth:.2f})">{dot}</td>'
+            )
+        lines.append(f"<tr><th>layer {i}</th>{''.join(cells)}</tr>")
+    return f'<table class="wb-rows">{"".join(lines)}</table><div>{html.escape(name)}</div>'
+
+
 def rows(header: Sequence[str], cells: Sequence[Sequence[Any]]) -> str:
     """A plain table."""
     head = "".join(f"<th>{html.escape(h)}</th>" for h in header)

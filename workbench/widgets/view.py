@@ -28,6 +28,7 @@ STYLE = """<style>
 .wb-view .wb-text {border: 1px solid var(--jp-border-color2, #c8ced4); border-radius: 4px;
   padding: 8px 10px; min-height: 96px; max-height: 260px; overflow-y: auto; line-height: 1.6;
   white-space: pre-wrap; overflow-wrap: anywhere; font-size: 14px}
+.wb-view .wb-text.wb-short {min-height: 0}
 .wb-view .wb-tok {border-radius: 3px; padding: 1px 0}
 .wb-view .wb-tok.wb-at {outline: 2px solid #2f6db3}
 .wb-view table.wb-rows {border-collapse: collapse; font-size: 13px; line-height: 1.35}

@@ -17,7 +17,7 @@ function render({ model, el }) {
   };
   const draw = () => {
     pre.textContent = model.get("text");
-    el.style.display = model.get("text") ? "" : "none";
+    pre.hidden = button.hidden = !model.get("text");
   };
   el.append(pre, button);
   model.on("change:text", draw);

@@ -22,6 +22,11 @@ function render({ model, el }) {
     root.setAttribute("aria-label", model.get("name") + " by layer and head");
     root.style.gridTemplateColumns = `64px repeat(${values[0].length}, minmax(14px, 34px))`;
     root.replaceChildren();
+    ["head", ...values[0].keys()].forEach((text) => {
+      const top = document.createElement("span");
+      top.textContent = text;
+      root.appendChild(top);
+    });
     values.forEach((row, i) => {
       const label = document.createElement("span");
       label.textContent = `layer ${layers[i]}`;

@@ -1,0 +1,231 @@
+"""A tour of each UI in real JupyterLab in headless Chromium; each leaves screenshots."""
+
+import pytest
+
+import workbench as wb
+from workbench.papers.safetylock.lock import contrast_activations, find_lock
+
+STEERING = """\
+import torch
+torch.set_num_threads(1)
+import workbench as wb
+model = wb.load("tiny")
+lock = wb.HeadDirections.load("lock.safetensors")"""
+AFTER = ".wb-text[data-column=after]"
+
+
+def shot(lab, page, name):
+    page.locator(".wb-view.widget-vbox").first.screenshot(path=lab.shots / f"{name}.png")
+
+
+def steady(page, selector, before=None):
+    """The text there once it no longer changes (and is not `before`)."""
+    last = None
+    for _ in range(300):
+        text = page.inner_text(selector)
+        if text and text == last and text != before:
+            return text
+        last = text
+        page.wait_for_timeout(250)
+    pytest.fail(f"{selector} never settled")
+
+
+@pytest.fixture(scope="module")
+def files(lab):
+    """A lock beside the notebooks, as a user has it."""
+    tiny = wb.load("tiny", device="cpu")
+    lock, _ = find_lock(contrast_activations(tiny, wb.load_data("preference")[:60]), 12)
+    lock.save(lab.root / "lock.safetensors")
+    lock.pick([0, 1, 2]).to_safelock(lab.root / "small.safelock")
+    (lab.root / "bad.safetensors").write_bytes(b"no tensor in here")
+    return lab.root
+
+
+def test_steering(lab, files):
+    lab.notebook(
+        "steer", STEERING, 'ui = wb.ui.steering(model, {"refusal": lock}, alpha=1.5)\nui',
+        "wb.generate(model, ['x'], max_new_tokens=1); model.hooks, model.folds",
+    )  # fmt: skip
+    page = lab.open("steer")
+    lab.run(page)
+    page.click("button:has-text('Generate')")
+    first = steady(page, AFTER)
+    assert page.locator(f"{AFTER} .wb-tok").count() > 5
+    # The slider, by keyboard: the model changes its mind.
+    handle = page.locator(".wb-view .noUi-handle")
+    handle.focus()
+    for _ in range(8):
+        page.keyboard.press("ArrowRight")
+    second = steady(page, AFTER, first)
+    before = page.inner_text(".wb-text[data-column=before]")
+    assert second not in (first, before)
+    shot(lab, page, "steering")
+    # A head, by mouse and by keyboard.
+    cells = page.locator(".wb-headmap button:not(:disabled)")
+    assert cells.count() == 12
+    cells.nth(0).click()
+    page.wait_for_selector(".wb-headmap [aria-selected=false]:not(:disabled)")
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("Enter")
+    page.wait_for_function(
+        "document.querySelectorAll('.wb-headmap [aria-selected=true]').length == 10"
+    )
+    page.click("button:has-text('Copy as code')")
+    page.wait_for_selector(".wb-code:has-text('.pick([')")
+    # Text streams, and stops.
+    page.evaluate(
+        "window.lengths = []; new MutationObserver(() => { const e = document.querySelector("
+        f"'{AFTER}'); if (e) window.lengths.push(e.innerText.length); }}).observe("
+        "document.querySelector('.wb-view.widget-vbox'), {subtree: true, childList: true})"
+    )
+    page.locator(".wb-view .jupyter-widgets input[type=checkbox]").uncheck()
+    tokens = page.locator(".wb-view input[type=number]")
+    tokens.fill("450")
+    tokens.press("Enter")
+    page.wait_for_function("new Set(window.lengths).size > 4")
+    page.click("button:has-text('Stop')")
+    page.wait_for_selector("button:has-text('Stop')[disabled]")
+    text = steady(page, AFTER)
+    assert len(text.split()) < 440
+    # Files: two kinds, and a bad one whose error stands in place.
+    upload = page.locator(".wb-view input[type=file]")
+    for name in ("small.safelock", "bad.safetensors"):
+        upload.set_input_files(files / name)
+        if name == "small.safelock":
+            page.wait_for_function(
+                "document.querySelectorAll('.wb-headmap button:not(:disabled)').length == 3"
+            )
+    page.wait_for_selector("[role=alert]:has-text('bad.safetensors cannot be read')")
+    shot(lab, page, "steering_bad_file")
+    # Nothing of it is left in the model.
+    page.evaluate("window.jupyterapp.commands.execute('notebook:run-cell')")
+    page.wait_for_selector("text=([], [])")
+    # The kernel restarts: the picture stays, and the UI comes back.
+    page.evaluate("void window.jupyterapp.commands.execute('kernelmenu:restart')")
+    page.click(".jp-Dialog .jp-mod-accept")
+    page.wait_for_selector("text=Python 3 (ipykernel) | Idle")
+    lab.run(page)
+    page.click("button:has-text('Generate')")
+    assert steady(page, AFTER)
+    page.close()
+
+
+def test_without_a_kernel_the_picture_is_read(lab, files):
+    lab.notebook(
+        "still", STEERING,
+        'ui = wb.ui.steering(model, {"refusal": lock}, alpha=2.0)\nui.run()\nui.wait()\nui',
+    )  # fmt: skip
+    page = lab.open("still")
+    lab.run(page)
+    said = steady(page, ".wb-view.widget-vbox " + AFTER)
+    assert not page.locator(".wb-static").is_visible()
+    page.evaluate("window.jupyterapp.commands.execute('docmanager:save')")
+    page.evaluate("window.jupyterapp.commands.execute('kernelmenu:shutdown')")
+    page.wait_for_selector("text=No Kernel")
+    page.reload()
+    page.wait_for_selector(".wb-static")
+    assert page.locator(".wb-static").is_visible()
+    assert page.inner_text(".wb-static " + AFTER) == said
+    page.screenshot(path=lab.shots / "static.png")
+    page.close()
+
+
+def test_safetylock(lab, files):
+    lab.notebook("lock", STEERING, "ui = wb.ui.safetylock(model)\nui")
+    page = lab.open("lock", height=2200)
+    lab.run(page)
+    page.wait_for_selector("text=their harmful texts are hidden")
+    assert "curse" not in page.inner_text(".wb-view.widget-vbox")
+    page.click("button:has-text('Discover')")
+    page.wait_for_selector("text=12 heads in layers")
+    cells = page.locator(".wb-headmap [aria-selected=true]")
+    assert cells.count() == 12
+    cells.nth(0).click()
+    page.wait_for_selector("text=11 heads in layers")
+    count = page.locator(".wb-view input[type=number]").last
+    count.fill("10")
+    count.press("Enter")
+    page.click("button:has-text('Apply')")
+    page.wait_for_selector("text=attacking a copy")
+    page.click("button:has-text('Stop')")
+    page.wait_for_selector("button:has-text('Stop')[disabled]")
+    assert page.locator(".wb-view td:has-text('random heads, 3 draws')").count() == 0
+    page.click("button:has-text('Apply')")
+    page.wait_for_selector(".wb-view td:has-text('random heads, 3 draws')")
+    page.wait_for_selector("text=attack success [95 % CI]")
+    shot(lab, page, "safetylock")
+    page.close()
+
+
+def test_pas(lab, files):
+    lab.notebook("pas", STEERING, "ui = wb.ui.pas()\nui")
+    page = lab.open("pas")
+    lab.run(page)
+    page.locator(".lm-TabBar-tab:has-text('person')").click()
+    page.click("button:has-text('Align')")
+    page.wait_for_selector(".wb-view .main-svg .polar")
+    page.wait_for_selector(".wb-view >> text=held-out answers")
+    shot(lab, page, "pas")
+    page.locator(".lm-TabBar-tab:has-text('items')").click()
+    page.wait_for_selector("th:has-text('target')")
+    page.locator(".lm-TabBar-tab:has-text('chat')").click()
+    page.click("button:has-text('Ask')")
+    assert steady(page, AFTER)
+    page.close()
+
+
+FEATURES = """\
+%%capture
+import copy, torch
+from dataclasses import replace
+from pathlib import Path
+torch.set_num_threads(1)
+import workbench as wb
+from workbench.feature_runs import build
+from workbench.papers.fpo import scales, study
+settings = replace(scales.settings("tiny", methods="fpo", alphas="0"), held_out=40, steps=10)
+scale = scales.scale("tiny", settings)
+out = Path("features")
+rows = study.held_out(scale, settings, out)
+(trained,) = study.run(scale, settings, [0], out, lambda name, key, make: make())
+policy = study.load_policy(trained.policy, scale.reference)
+run = build(policy, scale.reference, rows, scale.sae, scale.hook, out / "run", k=8)"""
+
+
+def test_features(lab):
+    lab.notebook(
+        "features", FEATURES,
+        "ui = wb.ui.features(run, scale.sae, rows, scale.tokenizer, policy=policy,\n"
+        "                    reference=scale.reference)\nui",
+    )  # fmt: skip
+    page = lab.open("features", height=2600, dark=True)
+    lab.run(page)
+    rows = page.locator(".wb-table tr[tabindex]")
+    page.wait_for_selector(".wb-table tr[tabindex]")
+    assert rows.count() == 20
+    page.click(".wb-table th button:has-text('auroc_policy')")
+    page.wait_for_selector(".wb-table[data-sorted='auroc_policy true']")
+    column = [float(x) for x in page.locator(".wb-table td:nth-child(5)").all_inner_texts()]
+    assert column == sorted(column, reverse=True)
+    feature = rows.nth(2).locator("td").first.inner_text()
+    rows.nth(1).focus()
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("Enter")
+    page.wait_for_selector(f"h4:text-is('Feature {feature}')")
+    page.wait_for_selector(".wb-view .wb-tok")
+    search = page.locator(".wb-view input[placeholder^='a feature']")
+    search.fill("density_policy > 0.2")
+    search.press("Enter")
+    page.wait_for_function("document.querySelectorAll('.wb-table tr[tabindex]').length < 20")
+    density = [float(x) for x in page.locator(".wb-table td:nth-child(2)").all_inner_texts()]
+    assert density
+    assert min(density) > 0.2
+    search.fill("nothing > 1")
+    search.press("Enter")
+    page.wait_for_selector("[role=alert]:has-text('no column')")
+    page.fill(".wb-view textarea", "sea anchor sail : * please kindly")
+    page.keyboard.press("Tab")
+    page.click("button:has-text('Read')")
+    page.wait_for_selector("text=strongest features")
+    shot(lab, page, "features")
+    page.close()
