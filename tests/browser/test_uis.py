@@ -11,7 +11,8 @@ torch.set_num_threads(1)
 import workbench as wb
 model = wb.load("tiny")
 lock = wb.HeadDirections.load("lock.safetensors")"""
-AFTER = ".wb-text[data-column=after]"
+UI = ".wb-view.widget-vbox"
+AFTER = f"{UI} .wb-text[data-column=after]"
 
 
 def shot(lab, page, name):
@@ -57,7 +58,7 @@ def test_steering(lab, files):
     for _ in range(8):
         page.keyboard.press("ArrowRight")
     second = steady(page, AFTER, first)
-    before = page.inner_text(".wb-text[data-column=before]")
+    before = page.inner_text(f"{UI} .wb-text[data-column=before]")
     assert second not in (first, before)
     shot(lab, page, "steering")
     # A head, by mouse and by keyboard.
@@ -88,9 +89,10 @@ def test_steering(lab, files):
     text = steady(page, AFTER)
     assert len(text.split()) < 440
     # Files: two kinds, and a bad one whose error stands in place.
-    upload = page.locator(".wb-view input[type=file]")
     for name in ("small.safelock", "bad.safetensors"):
-        upload.set_input_files(files / name)
+        with page.expect_file_chooser() as chooser:
+            page.click(f"{UI} button:has-text('direction file')")
+        chooser.value.set_files(files / name)
         if name == "small.safelock":
             page.wait_for_function(
                 "document.querySelectorAll('.wb-headmap button:not(:disabled)').length == 3"
@@ -117,7 +119,7 @@ def test_without_a_kernel_the_picture_is_read(lab, files):
     )  # fmt: skip
     page = lab.open("still")
     lab.run(page)
-    said = steady(page, ".wb-view.widget-vbox " + AFTER)
+    said = steady(page, AFTER)
     assert not page.locator(".wb-static").is_visible()
     page.evaluate("window.jupyterapp.commands.execute('docmanager:save')")
     page.evaluate("window.jupyterapp.commands.execute('kernelmenu:shutdown')")
@@ -125,7 +127,7 @@ def test_without_a_kernel_the_picture_is_read(lab, files):
     page.reload()
     page.wait_for_selector(".wb-static")
     assert page.locator(".wb-static").is_visible()
-    assert page.inner_text(".wb-static " + AFTER) == said
+    assert page.inner_text(".wb-static .wb-text[data-column=after]") == said
     page.screenshot(path=lab.shots / "static.png")
     page.close()
 
@@ -134,14 +136,14 @@ def test_safetylock(lab, files):
     lab.notebook("lock", STEERING, "ui = wb.ui.safetylock(model)\nui")
     page = lab.open("lock", height=2200)
     lab.run(page)
-    page.wait_for_selector("text=their harmful texts are hidden")
+    page.wait_for_selector(f"{UI} >> text=their harmful texts are hidden")
     assert "curse" not in page.inner_text(".wb-view.widget-vbox")
     page.click("button:has-text('Discover')")
-    page.wait_for_selector("text=12 heads in layers")
+    page.wait_for_selector(f"{UI} >> text=12 heads in layers")
     cells = page.locator(".wb-headmap [aria-selected=true]")
     assert cells.count() == 12
     cells.nth(0).click()
-    page.wait_for_selector("text=11 heads in layers")
+    page.wait_for_selector(f"{UI} >> text=11 heads in layers")
     count = page.locator(".wb-view input[type=number]").last
     count.fill("10")
     count.press("Enter")
@@ -149,10 +151,10 @@ def test_safetylock(lab, files):
     page.wait_for_selector("text=attacking a copy")
     page.click("button:has-text('Stop')")
     page.wait_for_selector("button:has-text('Stop')[disabled]")
-    assert page.locator(".wb-view td:has-text('random heads, 3 draws')").count() == 0
+    assert page.locator(f"{UI} td:has-text('random heads, 3 draws')").count() == 0
     page.click("button:has-text('Apply')")
-    page.wait_for_selector(".wb-view td:has-text('random heads, 3 draws')")
-    page.wait_for_selector("text=attack success [95 % CI]")
+    page.wait_for_selector(f"{UI} td:has-text('random heads, 3 draws')")
+    page.wait_for_selector(f"{UI} th:has-text('attack success [95 % CI]')")
     shot(lab, page, "safetylock")
     page.close()
 
@@ -164,10 +166,10 @@ def test_pas(lab, files):
     page.locator(".lm-TabBar-tab:has-text('person')").click()
     page.click("button:has-text('Align')")
     page.wait_for_selector(".wb-view .main-svg .polar")
-    page.wait_for_selector(".wb-view >> text=held-out answers")
+    page.wait_for_selector(f"{UI} >> text=held-out answers")
     shot(lab, page, "pas")
     page.locator(".lm-TabBar-tab:has-text('items')").click()
-    page.wait_for_selector("th:has-text('target')")
+    page.wait_for_selector(f"{UI} th:has-text('target')")
     page.locator(".lm-TabBar-tab:has-text('chat')").click()
     page.click("button:has-text('Ask')")
     assert steady(page, AFTER)
@@ -211,8 +213,8 @@ def test_features(lab):
     rows.nth(1).focus()
     page.keyboard.press("ArrowDown")
     page.keyboard.press("Enter")
-    page.wait_for_selector(f"h4:text-is('Feature {feature}')")
-    page.wait_for_selector(".wb-view .wb-tok")
+    page.wait_for_selector(f"{UI} h4:text-is('Feature {feature}')")
+    page.wait_for_selector(f"{UI} .wb-tok")
     search = page.locator(".wb-view input[placeholder^='a feature']")
     search.fill("density_policy > 0.2")
     search.press("Enter")
@@ -226,6 +228,6 @@ def test_features(lab):
     page.fill(".wb-view textarea", "sea anchor sail : * please kindly")
     page.keyboard.press("Tab")
     page.click("button:has-text('Read')")
-    page.wait_for_selector("text=strongest features")
+    page.wait_for_selector(f"{UI} >> text=strongest features")
     shot(lab, page, "features")
     page.close()

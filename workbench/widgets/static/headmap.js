@@ -11,6 +11,8 @@ function render({ model, el }) {
   const root = document.createElement("div");
   root.className = "wb-headmap";
   root.setAttribute("role", "grid");
+  // The notebook's own keys (Enter, arrows) stay out of it.
+  root.dataset.lmSuppressShortcuts = "true";
   el.appendChild(root);
 
   function draw() {

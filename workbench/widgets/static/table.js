@@ -2,6 +2,8 @@
 function render({ model, el }) {
   const table = document.createElement("table");
   table.className = "wb-table";
+  // The notebook's own keys (Enter, arrows) stay out of it.
+  table.dataset.lmSuppressShortcuts = "true";
   el.appendChild(table);
 
   function cell(kind, text) {
