@@ -5,6 +5,9 @@ from pathlib import Path
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TQDM_DISABLE", "1")
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # Workers fill the cores; threads of each would only wait for each other.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
 import torch
@@ -119,6 +122,11 @@ def shared():
     if not folder.is_dir():
         pytest.skip(f"real test data is not at {folder}; set WORKBENCH_SHARED")
     return folder
+
+
+def pytest_collection_modifyitems(items):
+    """The longest files first, so that no worker ends alone with one."""
+    items.sort(key=lambda item: not {"notebooks", "browser"} & set(item.path.parts))
 
 
 def pytest_terminal_summary(terminalreporter):

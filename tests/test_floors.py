@@ -95,6 +95,7 @@ BESIDE = {
     ("plots", "typesetting"),
     ("token_scores", "steering"),
     *((x, "plots") for x in ("feature_plots", "training_plots")),
+    ("feature_plots", "typesetting"),
     *(("generation", x) for x in ("completions", "endpoint", "local", "store")),
 }
 WORKSHOP = "tiny"

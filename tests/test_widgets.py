@@ -504,9 +504,12 @@ def feature_ui(tmp_path_factory):
     for weight in policy.parameters():
         weight.data += 0.02 * torch.randn_like(weight)
     run = build(policy, scale.reference, rows, scale.sae, scale.hook, out / "run", k=8)
-    return wb.ui.features(
+    ui = wb.ui.features(
         run, scale.sae, rows, scale.tokenizer, policy=policy, reference=scale.reference, folder=out
     )
+    ui.wait()
+    assert all(figure.outputs for figure in ui.overview)
+    return ui
 
 
 def test_the_probe_reads_what_the_hugging_face_forward_shows(feature_ui):

@@ -8,6 +8,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from workbench.plots import BLUE, GREY, INK, RED, layout
+from workbench.typesetting import readable
 
 
 def volcano(table: pd.DataFrame, title: str, *, who: str = "policy", q: float = 0.05) -> go.Figure:
@@ -104,8 +105,3 @@ def token_map(contexts: Sequence[dict[str, Any]], title: str, *, window: int = 5
     figure.update_xaxes(showticklabels=False, showgrid=False, zeroline=False)
     figure.update_yaxes(autorange="reversed", type="category", showgrid=False)
     return layout(figure, title, height=130 + 26 * len(contexts))
-
-
-def readable(token: str | None) -> str:
-    """A token as text: byte-level and sentencepiece spaces and line ends as one sees them."""
-    return (token or "").replace("Ġ", " ").replace("▁", " ").replace("Ċ", "⏎").replace("\n", "⏎")

@@ -16,3 +16,8 @@ def lines(text: str, room: float) -> int:
         count, at = (count + 1, width) if at and at + width > room else (count, at + width)
         at += pixels(" ")
     return count
+
+
+def readable(token: str | None) -> str:
+    """A token as text: byte-level and sentencepiece spaces and line ends as one sees them."""
+    return (token or "").replace("Ġ", " ").replace("▁", " ").replace("Ċ", "⏎").replace("\n", "⏎")

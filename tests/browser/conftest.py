@@ -8,6 +8,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from contextlib import contextmanager
 from pathlib import Path
 
 import nbformat
@@ -63,18 +64,12 @@ class Lab:
         nbformat.write(book, self.root / f"{name}.ipynb")
 
 
-@pytest.fixture(scope="module")
-def lab(tmp_path_factory):
-    """JupyterLab on a copy of the notebooks."""
-    if CHROMIUM is None:
-        if os.environ.get("CI"):
-            pytest.fail("no chromium on this machine, and CI is set: the UIs must be tested there")
-        pytest.skip("no chromium on this machine")
+@contextmanager
+def running(root):
+    """A JupyterLab on a copy of the notebooks below `root`, and a browser."""
     from playwright.sync_api import sync_playwright
 
-    root = tmp_path_factory.mktemp("lab")
     shutil.copytree(notebook_folder(), root / "notebooks")
-    SHOTS.mkdir(parents=True, exist_ok=True)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -97,7 +92,7 @@ def lab(tmp_path_factory):
             except (urllib.error.URLError, TimeoutError):
                 time.sleep(0.5)
         else:
-            pytest.fail("JupyterLab did not start")
+            raise RuntimeError("JupyterLab did not start")
         with sync_playwright() as playwright:
             browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
             yield Lab(address, root / "notebooks", browser)
@@ -105,3 +100,15 @@ def lab(tmp_path_factory):
     finally:
         server.terminate()
         server.wait(20)
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory):
+    """JupyterLab and a browser, for the tests of a module."""
+    if CHROMIUM is None:
+        if os.environ.get("CI"):
+            pytest.fail("no chromium on this machine, and CI is set: the UIs must be tested there")
+        pytest.skip("no chromium on this machine")
+    SHOTS.mkdir(parents=True, exist_ok=True)
+    with running(tmp_path_factory.mktemp("lab")) as found:
+        yield found

@@ -16,7 +16,8 @@ AFTER = f"{UI} .wb-text[data-column=after]"
 
 
 def shot(lab, page, name):
-    page.locator(".wb-view.widget-vbox").first.screenshot(path=lab.shots / f"{name}.png")
+    page.evaluate("document.querySelectorAll('.Toastify').forEach(e => e.remove())")
+    page.locator(UI).first.screenshot(path=lab.shots / f"{name}.png")
 
 
 def steady(page, selector, before=None):

@@ -44,6 +44,26 @@ def test_quickstart_runs(tmp_path):
     assert (tmp_path / "direction.safetensors").exists()
 
 
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [("demo_steering", ("tiny along refusal", "12 heads in layers", "after, alpha")),
+     ("demo_features", ("density_policy", "Strongest contexts"))],
+)  # fmt: skip
+def test_demos_run_and_leave_a_picture_of_each_ui(tmp_path, name, shown):
+    book = papermill.execute_notebook(
+        str(notebook_folder() / f"{name}.ipynb"),
+        str(tmp_path / "out.ipynb"),
+        {"out_dir": str(tmp_path)},
+        kernel_manager_class=_IpcKernelManager,
+        kernel_name="python3",
+        progress_bar=False,
+    )
+    data = [o.get("data", {}) for c in book.cells for o in c.get("outputs", [])]
+    pages = " ".join(d["text/html"] for d in data if "text/html" in d)
+    assert all(text in pages for text in shown)
+    assert "application/vnd.jupyter.widget-view+json" in str(data)
+
+
 @pytest.fixture(scope="module")
 def safetylock_run(tmp_path_factory):
     """The README's main job, as a user types it."""

@@ -3,8 +3,8 @@
 import html
 import threading
 import time
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import Sequence
+from contextlib import ExitStack, closing
 
 import ipywidgets as widgets
 
@@ -17,14 +17,19 @@ from workbench.token_scores import token_scores
 from workbench.widgets import text
 from workbench.widgets.work import Stopped, stoppable
 
-FRAME = 0.05
+FRAME = 0.08
 """Seconds between two pictures of a growing reply: faster is not seen, and costs time."""
+SETTLED = 0.15
+"""Seconds that a finished reply must stand before its tokens are coloured."""
 
 
 class Columns(widgets.HTML):
-    """The two replies as HTML; `replies` holds their texts."""
+    """The two replies as HTML; `replies` holds their texts, `whole` is set when they are whole."""
 
-    replies: tuple[str, str] = ("", "")
+    def __init__(self) -> None:
+        self.replies = ("", "")
+        self.whole = threading.Event()
+        super().__init__()
 
     def run(
         self,
@@ -37,37 +42,40 @@ class Columns(widgets.HTML):
         mode: str = "all",
         max_new_tokens: int = 64,
         allow_negative: bool = False,
-        coloured: bool = True,
-        names: tuple[str, str] = ("before", "after"),
-        grown: Callable[[], None] = lambda: None,
     ) -> None:
         """Generate both replies greedily, drawn as they grow; then shade tokens (`token_scores`).
 
-        `grown` is called after every picture. Raises `Stopped` where `stop` was set; what has been
-        written stays. The model is steered in this thread only, and only until then.
+        Raises `Stopped` where `stop` was set; what has been written stays. The model is steered in
+        this thread only, and only until then.
         """
         requests = [GenRequest(prompt, max_new_tokens=max_new_tokens)] * 2
-        heads = (names[0], f"{names[1]} · alpha {alpha:g}")
+        heads = ("before", f"after · alpha {alpha:g}")
+        self.whole.clear()
         strengths = [0.0, alpha]
         options = {"mode": mode, "how": "hook", "allow_negative": allow_negative}
         with ExitStack() as inside:
             inside.enter_context(stoppable(model, stop))
             if direction is not None:
                 inside.enter_context(steer(model, direction, strengths, **options))
+            stream = inside.enter_context(closing(LocalBackend(model).stream(requests)))
             drawn = 0.0
-            for decoder in LocalBackend(model).stream(requests):
+            for decoder in stream:
                 if stop.is_set():
                     raise Stopped
                 if time.monotonic() - drawn >= FRAME:
                     self._plain(heads, [s.text for s in decoder.samples()])
-                    grown()
                     drawn = time.monotonic()
             texts = [s.text for s in decoder.samples()]
             self._plain(heads, texts)
-            if coloured and direction is not None and all(texts) and not isinstance(prompt, str):
-                chats = [[*prompt, {"role": "assistant", "content": t}] for t in texts]
-                self._shaded(model, direction, chats, heads)
-        grown()
+        self.whole.set()
+        if direction is None or not all(texts) or isinstance(prompt, str):
+            return
+        # One more forward; not while a slider is still moving.
+        if stop.wait(SETTLED):
+            raise Stopped
+        chats = [[*prompt, {"role": "assistant", "content": t}] for t in texts]
+        with stoppable(model, stop), steer(model, direction, strengths, **options):
+            self._shaded(model, direction, chats, heads)
 
     def _plain(self, heads: tuple[str, str], texts: Sequence[str]) -> None:
         self.replies = (texts[0], texts[1])

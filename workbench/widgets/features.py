@@ -11,16 +11,10 @@ import pandas as pd
 
 from workbench.feature_cards import contexts, histogram, largest_pairs, save_concepts
 from workbench.feature_lens import lens as logit_lens
-from workbench.feature_plots import (
-    activation_histogram,
-    drift_scatter,
-    penalty_waterfall,
-    readable,
-    volcano,
-)
 from workbench.feature_runs import FeatureRun
 from workbench.feature_tables import feature_table, waterfall
 from workbench.features import features_of
+from workbench.typesetting import readable
 from workbench.widgets.parts import Table
 from workbench.widgets.text import rows as table_html
 from workbench.widgets.text import shaded
@@ -54,6 +48,7 @@ class Features(View):
         lens: pd.DataFrame | None = None,
         folder: str | Path = ".",
     ) -> None:
+        super().__init__()
         run = feature_run if isinstance(feature_run, FeatureRun) else FeatureRun.load(feature_run)
         self.run, self.sae, self.rows, self.tokenizer = run, sae, rows, tokenizer
         self.models = {"policy": policy, "reference": reference}
@@ -68,6 +63,7 @@ class Features(View):
             description="filter", layout=WIDE, continuous_update=False,
         )  # fmt: skip
         self.table = Table(frame, SHOWN, "share_rejected")
+        self.table.selected = int(frame["share_rejected"].idxmax())
         self.first, self.back, self.next = (
             widgets.Button(icon=i, tooltip=t, layout={"width": "40px"})
             for i, t in (("fast-backward", "first page"), ("step-backward", "page before"),
@@ -93,8 +89,9 @@ class Features(View):
         self.file = widgets.Text("concepts.json", description="file")
         self.export = widgets.Button(description="Export", icon="download")
         self.marked = widgets.HTML()
-        super().__init__(
+        self.show(
             self.filter,
+            self.message,
             self.table,
             widgets.HBox([self.first, self.back, self.next, self.where]),
             self.pages,
@@ -109,8 +106,8 @@ class Features(View):
             widgets.HTML("<h4>Concepts</h4>"),
             widgets.HBox([self.concept, self.mark, self.file, self.export]),
             self.marked,
+            self.message,
         )
-        self._draw_overview()
         self.filter.observe(lambda c: setattr(self.table, "filter", c.new), "value")
         self.table.observe(later(self._filtered), ["problem", "pages", "page"])
         self.table.observe(later(self._show_card), "selected")
@@ -121,7 +118,8 @@ class Features(View):
         self.mark.on_click(later(self.mark_feature))
         self.export.on_click(later(self._export))
         self._filtered()
-        self.table.selected = int(frame["share_rejected"].idxmax())
+        # Figures take longer than the table, which is there first.
+        self.work(lambda _: self._draw())
 
     def static(self) -> str:
         """The first page of the table and the card of the selected feature."""
@@ -165,7 +163,10 @@ class Features(View):
             lines = [[k, ", ".join(map(str, v))] for k, v in self.concepts.items()]
             self.marked.value = table_html(("concept", "features"), lines)
 
-    def _draw_overview(self) -> None:
+    def _draw(self) -> None:
+        from workbench.feature_plots import drift_scatter, penalty_waterfall, volcano
+
+        self._show_card()
         means = [self.run.pooled[who, "rejected"].mean(0) for who in ("ref", "policy")]
         pooled = [np.asarray(mean).ravel().tolist() for mean in means]
         figures = (
@@ -187,6 +188,8 @@ class Features(View):
             self.message.value = ""
 
     def _show_card(self) -> None:
+        from workbench.feature_plots import activation_histogram
+
         with self.errors():
             i = self.table.selected
             found = contexts(self.run, i, self.rows, self.tokenizer)[:CONTEXTS]

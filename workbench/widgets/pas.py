@@ -48,6 +48,7 @@ class Personality(View):
         settings: Settings | None = None,
         folder: str | Path = ".",
     ) -> None:
+        super().__init__()
         self.model = scales.model("tiny", model) if isinstance(model, str) else model
         everybody = respondents or scales.people("tiny", "", "", "", "")
         self.people, self.inventory = everybody, everybody.inventory
@@ -94,14 +95,14 @@ class Personality(View):
             [figures, self.items, widgets.VBox([self.prompt, self.ask, self.columns])],
             titles=("traits", "items", "chat: before | after"),
         )
-        super().__init__(
+        self.show(
             self.by,
-            row := widgets.HBox(),
+            widgets.HBox([self.start, self.stop, self.progress]),
+            self.message,
             self.alpha,
             pages,
             widgets.HBox([self.save_name, self.save]),
         )
-        row.children = [self.start, self.stop, self.progress]
         for part in (self.radar, self.curve):
             part.layout.width = "50%"
         self.start.on_click(later(self.align))

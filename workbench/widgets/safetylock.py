@@ -42,6 +42,7 @@ class SafetyLock(View):
     def __init__(
         self, model: Model | str = "tiny", *, folder: str | Path = ".", research: bool = False
     ) -> None:
+        super().__init__()
         self.model = load(model) if isinstance(model, str) else model
         self.folder = Path(folder)
         self.contrast: Contrast | None = None
@@ -71,13 +72,14 @@ class SafetyLock(View):
         self.name = widgets.Text("lock.safetensors", description="file")
         self.save = widgets.Button(description="Save lock", disabled=True)
         self.locked = Locked(self, research)
-        super().__init__(
+        self.show(
             _step(1, "Preference pairs"),
             widgets.HBox([self.source, self.upload, self.count, self.reveal]),
             self.preview,
             _step(2, "Capture the last r answer tokens, probe every head, keep the best K"),
             widgets.HBox([self.r, self.k, self.selection]),
-            row := widgets.HBox(),
+            widgets.HBox([self.capture, self.stop, self.progress]),
+            self.message,
             self.heads,
             _step(3, "The lock: click heads above to change it"),
             self.summary,
@@ -85,8 +87,8 @@ class SafetyLock(View):
             widgets.HBox([self.name, self.save]),
             _step(4, "Apply it to another checkpoint"),
             self.locked,
+            self.message,
         )
-        row.children = [self.capture, self.stop, self.progress]
         self.source.observe(later(self._read), "value")
         self.count.observe(later(self._read), "value")
         self.upload.observe(later(self._uploaded), "value")

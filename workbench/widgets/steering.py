@@ -43,6 +43,7 @@ class Steering(View):
         max_new_tokens: int = 64,
         folder: str | Path = ".",
     ) -> None:
+        super().__init__()
         self.model, self.folder, self._negative = model, Path(folder), allow_negative
         self.directions = named(directions)
         for one in self.directions.values():
@@ -72,17 +73,17 @@ class Steering(View):
         self.save = widgets.Button(description="Fold & save checkpoint", layout={"width": "190px"})
         self.as_code = widgets.Button(description="Copy as code")
         self.code = Code()
-        super().__init__(
+        self.show(
             self.prompt,
             widgets.HBox([self.picker, self.upload, self.mode, self.tokens, self.chat]),
             self.alpha,
-            row := widgets.HBox(),
+            widgets.HBox([self.generate, self.stop]),
+            self.message,
             self.columns,
             self.heads,
             widgets.HBox([self.target, self.save, self.as_code]),
             self.code,
         )
-        row.children = [self.generate, self.stop]
         self._show_heads()
         self.picker.observe(later(self._show_heads), "value")
         self.upload.observe(later(self._uploaded), "value")

@@ -3,21 +3,27 @@
 import html
 import json
 import logging
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import ipywidgets as widgets
-import plotly.graph_objects as go
 from IPython.display import HTML, DisplayHandle, display
 
 from workbench.errors import WorkbenchError
 from workbench.widgets.work import Job, Worker
 
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
+
 log = logging.getLogger(__name__)
 
 EXPECTED = (WorkbenchError, ValueError, OSError, MemoryError, FloatingPointError)
 """What bad input raises; shown as it is. Anything else is a fault of ours, and logged as well."""
+
+QUIET = 0.5
+"""Seconds without a change after which the picture in the notebook is renewed."""
 
 STYLE = """<style>
 .wb-view {max-width: 1180px; color: var(--jp-ui-font-color1, #22303c)}
@@ -41,16 +47,21 @@ STYLE = """<style>
 
 
 class View(widgets.VBox):
-    """A UI. Subclasses fill `children`, say what `static()` shows and call `work` for long jobs."""
+    """A UI. Subclasses `show` their parts, say what `static()` is, and `work` in the background."""
 
-    def __init__(self, *parts: widgets.Widget) -> None:
+    def __init__(self) -> None:
         self.message = widgets.HTML()
         self.stop = widgets.Button(description="Stop", icon="stop", disabled=True)
         self.stop.on_click(lambda _: self._worker.stop())
         self._worker = Worker(self._busy, self._failed)
         self._handle: DisplayHandle | None = None
-        super().__init__([widgets.HTML(STYLE), *parts, self.message])
+        self._renewal = threading.Timer(0, self._renew)
+        super().__init__()
         self.add_class("wb-view")
+
+    def show(self, *parts: widgets.Widget) -> None:
+        """The parts from top to bottom; `message` and `stop` are among them, where they belong."""
+        self.children = [widgets.HTML(STYLE), *parts]
 
     def static(self) -> str:
         """HTML that shows the present state without a kernel."""
@@ -62,8 +73,11 @@ class View(widgets.VBox):
         self._worker.start(job)
 
     def wait(self, timeout: float | None = 60) -> None:
-        """Until the background work is over, for scripts and tests. Raises `TimeoutError`."""
+        """Until work and picture are done, for scripts and tests. Raises `TimeoutError`."""
         self._worker.wait(timeout)
+        if self._renewal.is_alive():
+            self._renewal.cancel()
+            self._renew()
 
     def say(self, text: str) -> None:
         """A remark below the UI."""
@@ -83,13 +97,17 @@ class View(widgets.VBox):
             self.show_error(error)
 
     def keep(self) -> None:
-        """Renew the static picture that stays in the notebook."""
+        """Renew the static picture that stays in the notebook, once nothing changes any more."""
         if self._handle is not None:
-            self._handle.update(HTML(self._picture()))
+            self._renewal.cancel()
+            self._renewal = threading.Timer(QUIET, self._renew)
+            self._renewal.daemon = True
+            self._renewal.start()
 
     def close(self) -> None:
         """Stop the work and remove the UI and its parts."""
         self._worker.close()
+        self._renewal.cancel()
         for part in self.children:
             part.close()
         super().close()
@@ -98,6 +116,9 @@ class View(widgets.VBox):
         # Hidden by our style as long as the widget itself is drawn.
         self._handle = display(HTML(self._picture()), display_id=True)
         display(self._repr_mimebundle_(), raw=True)
+
+    def _renew(self) -> None:
+        self._handle.update(HTML(self._picture()))
 
     def _picture(self) -> str:
         return f'{STYLE}<div class="wb-static wb-view">{self.static()}</div>'
@@ -119,7 +140,7 @@ def later(callback: Callable[[], None]) -> Callable[[Any], None]:
 class Figure(widgets.Output):
     """A Plotly figure in a UI, drawn by the notebook's own renderer; `draw` replaces it."""
 
-    def draw(self, figure: go.Figure) -> None:
+    def draw(self, figure: "go.Figure") -> None:
         """Show a figure; from any thread."""
         content = json.loads(figure.to_json())
         self.outputs = (

@@ -8,12 +8,12 @@ import numpy as np
 import pandas as pd
 
 from workbench.feature_cards import contexts
-from workbench.feature_plots import readable
 from workbench.feature_runs import FeatureRun, build
 from workbench.papers.fpo import Settings
 from workbench.papers.fpo.scales import Scale
 from workbench.papers.fpo.study import Run, load_policy
 from workbench.sae_health import drift
+from workbench.typesetting import readable
 
 Plain = dict[str, Any]
 
