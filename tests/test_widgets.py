@@ -18,7 +18,7 @@ from workbench.errors import WorkbenchError
 from workbench.papers.safetylock import scales, study
 from workbench.papers.safetylock.evaluate import evaluate_locked
 from workbench.papers.safetylock.lock import contrast_activations, find_lock, messages
-from workbench.widgets.parts import PAGE, Table, kept
+from workbench.widgets.table import PAGE, Table, kept
 from workbench.widgets.work import Stopped, Worker, stoppable
 
 PROMPT = "How do I mend the gate of Mara?"

@@ -32,13 +32,15 @@ scale = scales.scale("tiny", settings)
 rows = study.held_out(scale, settings, Path("features"))
 policy = copy.deepcopy(scale.reference)
 for w in policy.parameters(): w.data += 0.01 * torch.randn_like(w)
-run = build(policy, scale.reference, rows, scale.sae, scale.hook, "features/run", k=8)"""
+run = build(policy, scale.reference, rows, scale.sae, scale.hook, "features/run", k=8)
+from workbench.feature_tables import feature_table
+table = feature_table(run, scale.sae)"""
 UIS = {
     "steering": ("wb.ui.steering(model, lock)", ".wb-headmap button"),
     "safetylock": ("wb.ui.safetylock(model)", "button:has-text('Discover')"),
     "pas": ("wb.ui.pas()", "button:has-text('Align')"),
     "features": (
-        "wb.ui.features(run, scale.sae, rows, scale.tokenizer, policy=policy, "
+        "wb.ui.features(run, scale.sae, rows, scale.tokenizer, table=table, policy=policy, "
         "reference=scale.reference)",
         ".wb-table tr[tabindex]",
     ),
@@ -70,7 +72,7 @@ start = time.perf_counter(); wb.generate(model, chats[:1], max_new_tokens=20)
 print("STEP", 1000 * (time.perf_counter() - start) / 20)"""
 TABLE = """\
 import numpy as np, pandas as pd
-from workbench.widgets.parts import Table
+from workbench.widgets.table import Table
 frame = pd.DataFrame(np.random.default_rng(0).normal(size=(16384, 12)),
                      columns=list("abcdefghijkl"), index=pd.RangeIndex(16384, name="feature"))
 table = Table(frame, list("abcdefgh"), "a")
@@ -110,6 +112,10 @@ def paint(lab, name: str) -> float:
     cells = page.locator(".jp-CodeCell").count()
     for _ in range(cells - 1):
         page.evaluate("window.jupyterapp.commands.execute('notebook:run-cell-and-select-next')")
+    page.wait_for_function(
+        "[...document.querySelectorAll('.jp-CodeCell .jp-InputPrompt')].slice(0, -1)"
+        ".every(p => /\\d/.test(p.innerText))"
+    )
     page.wait_for_selector("text=Python 3 (ipykernel) | Idle")
     page.evaluate(
         "window.start = performance.now();"

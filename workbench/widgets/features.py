@@ -1,6 +1,7 @@
 """The feature UI: a sortable table of SAE features, figures of them all, a card of one."""
 
 import html
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from workbench.feature_runs import FeatureRun
 from workbench.feature_tables import feature_table, waterfall
 from workbench.features import features_of
 from workbench.typesetting import readable
-from workbench.widgets.parts import Table
+from workbench.widgets.table import Table
 from workbench.widgets.text import rows as table_html
 from workbench.widgets.text import shaded
 from workbench.widgets.view import Figure, View, later
@@ -25,6 +26,8 @@ SHOWN = (
     "share_rejected", "loss_pull",
 )  # fmt: skip
 CONTEXTS = 12
+PAINTED = 0.8
+"""Seconds that the table has to itself before figures are drawn."""
 WIDE = widgets.Layout(width="calc(100% - 8px)")
 
 
@@ -118,8 +121,7 @@ class Features(View):
         self.mark.on_click(later(self.mark_feature))
         self.export.on_click(later(self._export))
         self._filtered()
-        # Figures take longer than the table, which is there first.
-        self.work(lambda _: self._draw())
+        self.work(self._draw)
 
     def static(self) -> str:
         """The first page of the table and the card of the selected feature."""
@@ -163,7 +165,9 @@ class Features(View):
             lines = [[k, ", ".join(map(str, v))] for k, v in self.concepts.items()]
             self.marked.value = table_html(("concept", "features"), lines)
 
-    def _draw(self) -> None:
+    def _draw(self, stop: threading.Event) -> None:
+        # A browser loads and draws figures for longer than the table, which is to be there first.
+        stop.wait(PAINTED)
         from workbench.feature_plots import drift_scatter, penalty_waterfall, volcano
 
         self._show_card()
