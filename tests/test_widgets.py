@@ -212,7 +212,7 @@ def test_fold_and_save_is_a_checkpoint_that_plain_transformers_loads(tiny, lock,
     assert wb.generate(plain, [messages(PROMPT)]) == [[ui.replies[1]]]
     ui.save.click()
     ui.wait()
-    assert "exists; choose another folder" in ui.message.value
+    assert "exists; choose another name" in ui.message.value
 
 
 def test_stop_error_and_close_leave_the_model_as_it_was(tiny, lock, tmp_path):
@@ -387,6 +387,10 @@ def test_pas_aligns_to_a_respondent_as_the_study_does(tmp_path):
 
 def test_pas_takes_a_short_form_and_says_what_it_lacks():
     ui = wb.ui.pas()
+    for level in ui.levels.values():
+        level.value = 3
+    ui.align()
+    assert "0 answers off the middle" in ui.message.value
     ui.by.selected_index = 0
     ui.align()
     assert "0 answers off the middle; give at least 10" in ui.message.value
@@ -556,5 +560,5 @@ def test_concepts_are_exported_with_their_lens(feature_ui, tmp_path):
     ui.export.click()
     found = json.loads((tmp_path / "concepts.json").read_text())
     assert [x["feature"] for x in found["concepts"]["polite"]] == [7, 9]
-    assert found["concepts"]["polite"][0]["up"] == ui.lens.loc[7, "up"]
+    assert found["concepts"]["polite"][0]["up"] == ui.lens([7]).loc[7, "up"]
     assert found["hook"] == ui.run.meta["hook"]

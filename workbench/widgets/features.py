@@ -51,16 +51,15 @@ class Features(View):
         lens: pd.DataFrame | None = None,
         folder: str | Path = ".",
     ) -> None:
-        super().__init__()
+        super().__init__(folder)
         run = feature_run if isinstance(feature_run, FeatureRun) else FeatureRun.load(feature_run)
         self.run, self.sae, self.rows, self.tokenizer = run, sae, rows, tokenizer
         self.models = {"policy": policy, "reference": reference}
-        self.folder, self.concepts = Path(folder), dict[str, list[int]]()
+        self.concepts: dict[str, list[int]] = {}
         frame = feature_table(run, sae) if table is None else table
         some = reference if reference is not None else policy
-        if lens is None and some is not None:
-            lens = logit_lens(some, sae, run.meta["hook"], tokenizer)
-        self.frame, self.lens = frame, lens
+        self.frame, self._some = frame, some
+        self._lens = {} if lens is None else {int(i): lens.loc[i] for i in lens.index}
         self.filter = widgets.Text(
             placeholder="a feature, or density_policy > 0.01 and q_policy < 0.05",
             description="filter", layout=WIDE, continuous_update=False,
@@ -139,11 +138,11 @@ class Features(View):
             mine = codes[:, self.table.selected].tolist()
             words = [readable(t) for t in self.tokenizer.convert_ids_to_tokens(ids)]
             strongest = codes.amax(0).topk(min(8, codes.shape[1]))
+            found = dict(zip(strongest.indices.tolist(), strongest.values.tolist(), strict=True))
+            lens = self.lens(list(found))
             lines = [
-                [i, value, words[int(codes[:, i].argmax())], self._up(i)]
-                for i, value in zip(
-                    strongest.indices.tolist(), strongest.values.tolist(), strict=True
-                )
+                [i, value, words[int(codes[:, i].argmax())], _up(lens, i)]
+                for i, value in found.items()
                 if value > 0
             ]
             self.probed.value = (
@@ -152,6 +151,17 @@ class Features(View):
                 + shaded(words, mine, max(max(mine), 1e-9)) + "</div>"
                 + table_html(("strongest features", "activation", "on", "speaks for"), lines)
             )  # fmt: skip
+
+    def lens(self, features: Sequence[int]) -> pd.DataFrame | None:
+        """The logit lens of some features, computed when first asked for; None without a model."""
+        missing = [i for i in features if i not in self._lens]
+        if missing and self._some is None:
+            return None
+        if missing:
+            hook = self.run.meta["hook"]
+            found = logit_lens(self._some, self.sae, hook, self.tokenizer, missing)
+            self._lens |= {int(i): found.loc[i] for i in found.index}
+        return pd.DataFrame([self._lens[i] for i in features], index=list(features))
 
     def mark_feature(self) -> None:
         """Put the selected feature into the concept that is named."""
@@ -216,18 +226,14 @@ class Features(View):
 
     def _numbers(self, i: int) -> str:
         line = table_html(SHOWN, [[float(self.frame.loc[i, c]) for c in SHOWN]])
-        if self.lens is None:
+        lens = self.lens([i])
+        if lens is None:
             return line
-        up, down = (" ".join(map(readable, self.lens.loc[i, c])) for c in ("up", "down"))
+        up, down = (" ".join(map(readable, lens.loc[i, c])) for c in ("up", "down"))
         return (
             f"{line}<div class='wb-note'>speaks for: {html.escape(up)}<br>"
             f"against: {html.escape(down)}</div>"
         )
-
-    def _up(self, i: int) -> str:
-        if self.lens is None:
-            return "–"
-        return " ".join(map(readable, self.lens.loc[i, "up"][:4]))
 
     def _jump(self, i: int, cosine: float) -> widgets.Button:
         button = widgets.Button(description=f"{i} ({cosine:.2f})", layout={"width": "110px"})
@@ -236,13 +242,16 @@ class Features(View):
 
     def _export(self) -> None:
         with self.errors():
-            path = self.folder / self.file.value
-            if path.exists():
-                raise FileExistsError(f"{path} exists; choose another name")
-            if self.lens is None:
+            path = self.place(self.file.value)
+            lens = self.lens(sorted({i for some in self.concepts.values() for i in some}))
+            if lens is None:
                 raise ValueError("give policy or reference: a concept is exported with its lens")
-            save_concepts(self.run, self.lens, self.concepts, path)
+            save_concepts(self.run, lens, self.concepts, path)
             self.say(f"{path} saved")
+
+
+def _up(lens: pd.DataFrame | None, i: int) -> str:
+    return "–" if lens is None else " ".join(map(readable, lens.loc[i, "up"][:4]))
 
 
 def _context(context: dict[str, Any]) -> str:

@@ -20,7 +20,7 @@ from workbench.papers.pas.prompts import LABELS, SYSTEM, question, texts
 from workbench.papers.pas.search import everyone, search
 from workbench.papers.pas.study import captured
 from workbench.plots import dose_response, radar
-from workbench.respondents import Respondents
+from workbench.respondents import MAX_MISSING, Respondents
 from workbench.steering import check_alpha
 from workbench.widgets.columns import Columns
 from workbench.widgets.text import rows as table
@@ -29,6 +29,7 @@ from workbench.widgets.work import stoppable
 
 NAMES = {"A": "Agreeableness", "C": "Conscientiousness", "E": "Extraversion",
          "N": "Neuroticism", "O": "Openness"}  # fmt: skip
+START = {"A": 4.0, "C": 3.5, "E": 4.5, "N": 2.0, "O": 3.5}
 WIDE = widgets.Layout(width="calc(100% - 8px)")
 
 
@@ -48,25 +49,24 @@ class Personality(View):
         settings: Settings | None = None,
         folder: str | Path = ".",
     ) -> None:
-        super().__init__()
+        super().__init__(folder)
         self.model = scales.model("tiny", model) if isinstance(model, str) else model
         everybody = respondents or scales.people("tiny", "", "", "", "")
         self.people, self.inventory = everybody, everybody.inventory
         self.settings = settings or Settings().tiny()
-        self.folder = Path(folder)
         self.direction: HeadDirections | None = None
         self.measured: dict[str, dict[str, float]] = {}
         self.said: dict[str, np.ndarray] = {}
         self._contrast: Contrast | None = None
         self._found: float | None = None
         self.form = {p: self._item(p) for p in questionnaire(self.inventory)}
+        wide = {"layout": WIDE, "style": {"description_width": "130px"}}
         self.levels = {
             t: widgets.FloatSlider(
-                3.0, min=1, max=5, step=0.25, description=NAMES.get(t, t), layout=WIDE,
-                style={"description_width": "130px"},
+                START.get(t, 3.0), min=1, max=5, step=0.25, description=NAMES.get(t, t), **wide
             )
             for t in self.inventory.traits
-        }  # fmt: skip
+        }
         self.who = widgets.Dropdown(options=self.people.ids, description="respondent")
         self.by = widgets.Tab(
             [
@@ -113,19 +113,21 @@ class Personality(View):
     def target(self) -> Respondents:
         """The one respondent that the open tab describes.
 
-        Raises `DatasetError` for a questionnaire with fewer than 10 answers off the middle.
+        Raises `DatasetError` for fewer than 10 answers off the middle.
         """
         tab = self.by.titles[self.by.selected_index or 0]
         if tab == "person":
             place = self.people.ids.index(self.who.value)
             return self.people.take([place])
+        values = np.zeros(len(self.inventory.items), np.int8)
         if tab == "sliders":
             levels = {t: s.value for t, s in self.levels.items()}
-            return person(answers_of(levels, self.inventory), self.inventory)
-        values = np.zeros(len(self.inventory.items), np.int8)
-        for place, item in self.form.items():
-            values[place] = item.value
-        used = int(((values > 0) & (values != 3)).sum())
+            values = answers_of(levels, self.inventory)
+        else:
+            for place, item in self.form.items():
+                values[place] = item.value
+        train = values[self.inventory.split("train")]
+        used = int(((train > 0) & (train != 3)).sum())
         if used < 10:
             raise DatasetError(
                 f"{used} answers off the middle; give at least 10, so that there is a direction"
@@ -172,8 +174,8 @@ class Personality(View):
                     self._contrast = captured(self.model, self.people, settings)
             contrast = self._contrast
             answered = int((who.values[0, train] > 0).sum())
-            # A short form leaves little to hold out: its own items must do.
-            if answered < len(train):
+            # A short form leaves too little to hold out and search alpha by.
+            if answered < (1 - MAX_MISSING) * len(train):
                 known = who.values[0, train]
                 found = personas(contrast, known[None], settings.direction)
                 heads = probes(contrast, known, 0).top(settings.heads, settings.selection)
@@ -258,10 +260,8 @@ class Personality(View):
 
     def _save(self) -> None:
         with self.errors():
-            path = self.folder / self.save_name.value
             if self.direction is None:
                 raise ValueError("no direction yet: align first")
-            if path.exists():
-                raise FileExistsError(f"{path} exists; choose another name")
+            path = self.place(self.save_name.value)
             self.direction.save(path)
             self.say(f"{path} saved: wb.HeadDirections.load reads it")

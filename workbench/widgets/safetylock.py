@@ -42,9 +42,8 @@ class SafetyLock(View):
     def __init__(
         self, model: Model | str = "tiny", *, folder: str | Path = ".", research: bool = False
     ) -> None:
-        super().__init__()
+        super().__init__(folder)
         self.model = load(model) if isinstance(model, str) else model
-        self.folder = Path(folder)
         self.contrast: Contrast | None = None
         self.lock: HeadDirections | None = None
         self.pairs: list[Row] = []
@@ -229,11 +228,9 @@ class SafetyLock(View):
 
     def _save(self) -> None:
         with self.errors():
-            path = self.folder / self.name.value
+            path = self.place(self.name.value)
             if path.suffix not in (".safetensors", ".safelock"):
                 raise ValueError(f"{path.name}: end the name in .safetensors or .safelock")
-            if path.exists():
-                raise FileExistsError(f"{path} exists; choose another name")
             assert self.lock is not None
             if path.suffix == ".safelock":
                 self.lock.to_safelock(path)

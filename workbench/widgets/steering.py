@@ -43,8 +43,8 @@ class Steering(View):
         max_new_tokens: int = 64,
         folder: str | Path = ".",
     ) -> None:
-        super().__init__()
-        self.model, self.folder, self._negative = model, Path(folder), allow_negative
+        super().__init__(folder)
+        self.model, self._negative = model, allow_negative
         self.directions = named(directions)
         for one in self.directions.values():
             one.check(model)
@@ -167,13 +167,10 @@ class Steering(View):
             self.work(self._save_job(self.direction(), self.alpha.value, self.target.value))
 
     def _save_job(self, direction: Direction | None, alpha: float, target: str) -> Any:
-        path = self.folder / target
-
         def job(_: threading.Event) -> None:
             if direction is None or alpha == 0:
                 raise ValueError("nothing to fold: alpha is 0, or every head is switched out")
-            if path.exists():
-                raise FileExistsError(f"{path} exists; choose another folder")
+            path = self.place(target)
             with self.model.lock:
                 folded = fold(self.model, direction, alpha, allow_negative=self._negative)
                 try:
@@ -196,7 +193,7 @@ class Steering(View):
             raise ValueError("every head is switched out; there is no direction to write down")
         path = self.folder / f"direction-{whole.digest()}.safetensors"
         if not path.exists():
-            whole.save(path)
+            whole.save(self.place(path.name))
         some = "" if len(rows) == len(whole) else f".pick({rows})"
         mode = "" if self.mode.value == "all" else f', mode="{self.mode.value}"'
         research = ", allow_negative=True" if self.alpha.value < 0 else ""

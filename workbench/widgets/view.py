@@ -4,8 +4,9 @@ import html
 import json
 import logging
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import ipywidgets as widgets
@@ -49,7 +50,8 @@ STYLE = """<style>
 class View(widgets.VBox):
     """A UI. Subclasses `show` their parts, say what `static()` is, and `work` in the background."""
 
-    def __init__(self) -> None:
+    def __init__(self, folder: str | Path = ".") -> None:
+        self.folder = Path(folder)
         self.message = widgets.HTML()
         self.stop = widgets.Button(description="Stop", icon="stop", disabled=True)
         self.stop.on_click(lambda _: self._worker.stop())
@@ -96,6 +98,14 @@ class View(widgets.VBox):
         except EXPECTED as error:
             self.show_error(error)
 
+    def place(self, name: str) -> Path:
+        """Where to write a new file or folder of the UI's. Raises `FileExistsError`."""
+        path = self.folder / name
+        if path.exists():
+            raise FileExistsError(f"{path} exists; choose another name")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path
+
     def keep(self) -> None:
         """Renew the static picture that stays in the notebook, once nothing changes any more."""
         if self._handle is not None:
@@ -108,8 +118,7 @@ class View(widgets.VBox):
         """Stop the work and remove the UI and its parts."""
         self._worker.close()
         self._renewal.cancel()
-        for part in self.children:
-            part.close()
+        _close(self.children)
         super().close()
 
     def _ipython_display_(self, **_: Any) -> None:
@@ -130,6 +139,12 @@ class View(widgets.VBox):
         if not isinstance(error, EXPECTED):
             log.error("a widget's work failed", exc_info=error)
         self.show_error(error)
+
+
+def _close(parts: Iterable[widgets.Widget]) -> None:
+    for part in parts:
+        _close(getattr(part, "children", ()))
+        part.close()
 
 
 def later(callback: Callable[[], None]) -> Callable[[Any], None]:
