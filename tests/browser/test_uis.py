@@ -81,14 +81,18 @@ def test_steering(lab, files):
         "document.querySelector('.wb-view.widget-vbox'), {subtree: true, childList: true})"
     )
     page.locator(".wb-view .jupyter-widgets input[type=checkbox]").uncheck()
+    # As strongly steered as this the model finds no end.
+    handle.focus()
+    page.keyboard.press("End")
     tokens = page.locator(".wb-view input[type=number]")
     tokens.fill("450")
+    page.evaluate("window.lengths.length = 0")
     tokens.press("Enter")
-    page.wait_for_function("new Set(window.lengths).size > 4")
+    page.wait_for_function("new Set(window.lengths).size > 2")
     page.click("button:has-text('Stop')")
     page.wait_for_selector("button:has-text('Stop')[disabled]")
     text = steady(page, AFTER)
-    assert len(text.split()) < 440
+    assert 0 < len(text.split()) < 440
     # Files: two kinds, and a bad one whose error stands in place.
     for name in ("small.safelock", "bad.safetensors"):
         with page.expect_file_chooser() as chooser:
