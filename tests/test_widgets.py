@@ -546,6 +546,31 @@ def test_a_row_opens_its_card_and_a_neighbour_the_next(feature_ui):
     assert f"Feature {ui.table.selected}<" in ui.title.value
 
 
+def test_a_card_that_is_drawn_late_does_not_overwrite_a_newer_one(feature_ui, monkeypatch):
+    from workbench.widgets import features
+
+    ui, begun, plain = feature_ui, threading.Event(), features.contexts
+    old, new = (int(i) for i in ui.frame["density_policy"].nlargest(2).index)
+    ui.table.selected = new
+    expected = ui.card.value
+    ui.table.selected = old
+
+    def slow(run, feature, *rest):
+        if feature == old:
+            begun.set()
+            time.sleep(0.3)
+        return plain(run, feature, *rest)
+
+    monkeypatch.setattr(features, "contexts", slow)
+    thread = threading.Thread(target=ui._show_card)
+    thread.start()
+    assert begun.wait(10)
+    ui.table.selected = new
+    thread.join()
+    assert f"Feature {new}<" in ui.title.value
+    assert ui.card.value == expected
+
+
 def test_concepts_are_exported_with_their_lens(feature_ui, tmp_path):
     import json
 

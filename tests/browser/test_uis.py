@@ -232,6 +232,7 @@ def test_features(lab):
     density = [float(x) for x in page.locator(".wb-table td:nth-child(2)").all_inner_texts()]
     assert density
     assert min(density) > 0.2
+    shot(lab, page, "features")
     search.fill("nothing > 1")
     search.press("Enter")
     page.wait_for_selector("[role=alert]:has-text('no column')")
@@ -239,5 +240,5 @@ def test_features(lab):
     page.keyboard.press("Tab")
     page.click("button:has-text('Read')")
     page.wait_for_selector(f"{UI} >> text=strongest features")
-    shot(lab, page, "features")
+    shot(lab, page, "features_probe")
     page.close()

@@ -56,6 +56,7 @@ class Features(View):
         self.run, self.sae, self.rows, self.tokenizer = run, sae, rows, tokenizer
         self.models = {"policy": policy, "reference": reference}
         self.concepts: dict[str, list[int]] = {}
+        self._drawing = threading.Lock()
         frame = feature_table(run, sae) if table is None else table
         some = reference if reference is not None else policy
         self.frame, self._some = frame, some
@@ -204,7 +205,8 @@ class Features(View):
     def _show_card(self) -> None:
         from workbench.feature_plots import activation_histogram
 
-        with self.errors():
+        # One card at a time: whoever draws last draws what is selected then.
+        with self._drawing, self.errors():
             i = self.table.selected
             found = contexts(self.run, i, self.rows, self.tokenizer)[:CONTEXTS]
             self.title.value = f"<h4>Feature {i}</h4>" + self._numbers(i)
