@@ -23,6 +23,7 @@ from workbench.papers.pas.personas import personas, probes, stability
 from workbench.papers.pas.search import everyone, folds, search, system_prompts
 from workbench.respondents import Keying, Respondents, read_respondents
 from workbench.tiny import survey
+from workbench.tiny.population import Population
 
 INVENTORY = read_inventory()
 TRAIN, TEST = INVENTORY.split("train"), INVENTORY.split("test")
@@ -64,7 +65,7 @@ def captured(model):
 
 def respondents(count=4, seed=0, missing=0.0):
     rng = np.random.default_rng(seed)
-    values = survey.Population(INVENTORY).draw(rng, count).answers
+    values = Population(INVENTORY).draw(rng, count).answers
     values[rng.random(values.shape) < missing] = 0
     ids = tuple(f"p{i}" for i in range(count))
     return Respondents(INVENTORY, values, ids, "raw", Keying("raw", 0.0, 0.0, 0, stated=True))

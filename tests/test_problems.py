@@ -14,7 +14,8 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from workbench.errors import DatasetError
-from workbench.problems import DATASETS, Problem, read_problems, split_question
+from workbench.problem_sets import DATASETS, split_question
+from workbench.problems import Problem, read_problems
 
 NAMES = (
     "gsm8k svamp aqua addsub singleeq multiarith commonsensqa bigbench_date strategyqa coin_flip"

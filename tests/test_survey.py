@@ -12,9 +12,10 @@ from workbench.inventories import TRAITS, read_inventory
 from workbench.papers.pas import prompts
 from workbench.paths import data_folder
 from workbench.tiny import rebuild_survey, survey, train_survey
+from workbench.tiny.population import NOISE, YEA, Population
 
 INVENTORY = read_inventory()
-POPULATION = survey.Population(INVENTORY)
+POPULATION = Population(INVENTORY)
 TOKENIZER = survey.build_tokenizer(INVENTORY)
 WRITER = survey.Writer(INVENTORY, TOKENIZER)
 
@@ -36,7 +37,7 @@ def test_answers_follow_their_odds():
     level, load = POPULATION._items
     item = 7
     exact = level[item] + INVENTORY.sign[item] * load[item] * people.traits[:, TRAITS.index("A")]
-    rest = np.hypot(survey.YEA, survey.NOISE)
+    rest = np.hypot(YEA, NOISE)
     expect = norm.cdf((3.5 - exact) / rest) - norm.cdf((2.5 - exact) / rest)
     assert np.corrcoef(expect, people.odds[:, item, 2])[0, 1] > 0.8
 

@@ -1,6 +1,8 @@
 """The UIs in process: what they show is what the package computes, and nothing is left behind."""
 
 import datetime
+import functools
+import pickle
 import re
 import threading
 import time
@@ -11,14 +13,16 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import workbench as wb
 from workbench.errors import WorkbenchError
 from workbench.papers.safetylock import scales, study
 from workbench.papers.safetylock.evaluate import evaluate_locked
 from workbench.papers.safetylock.lock import contrast_activations, find_lock, messages
+from workbench.paths import data_folder
 from workbench.widgets.table import PAGE, Table, kept
+from workbench.widgets.text import pieces
 from workbench.widgets.work import Stopped, Worker, stoppable
 
 PROMPT = "How do I mend the gate of Mara?"
@@ -100,6 +104,28 @@ def test_an_error_is_reported_and_the_next_job_runs():
     assert ran == [1]
 
 
+def test_waiting_ends_after_the_error_has_been_shown():
+    shown = []
+
+    def slow(error):
+        time.sleep(0.2)
+        shown.append(error)
+
+    worker = Worker(lambda _: None, slow)
+
+    def bad(_):
+        raise ValueError("late")
+
+    worker.start(bad)
+    worker.wait(10)
+    assert [str(e) for e in shown] == ["late"]
+    worker.start(lambda stop: stop.wait(30))
+    with pytest.raises(TimeoutError):
+        worker.wait(0.05)
+    worker.close()
+    worker.wait(10)
+
+
 def test_stop_acts_at_the_next_forward_of_that_thread_only(tiny):
     stop, rows = threading.Event(), []
     plain = torch.tensor([[1, 2, 3]] * 4)
@@ -118,6 +144,27 @@ def test_stop_acts_at_the_next_forward_of_that_thread_only(tiny):
     assert rows == [4]
     assert tiny.in_flight is None
     wb.generate(tiny, [PROMPT], max_new_tokens=2)
+
+
+# Tokens
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    st.text(min_size=1, max_size=30) | st.sampled_from(["naïve 🎉 x", "日本", " mend the gate."])
+)
+def test_pieces_are_the_text_one_for_each_token(text):
+    tokenizer = embedded_tokenizer()
+    ids = tokenizer(text, add_special_tokens=False)["input_ids"]
+    if ids:
+        found = pieces(tokenizer, text)
+        assert "".join(found) == text
+        assert len(found) == len(ids)
+
+
+@functools.cache
+def embedded_tokenizer():
+    return AutoTokenizer.from_pretrained(data_folder() / "tiny")
 
 
 # Steering
@@ -187,7 +234,16 @@ def test_files_are_uploaded_checked_and_used(tiny, lock, ui, tmp_path):
     ui.upload.value = (file("l.safelock", (tmp_path / "l.safelock").read_bytes()),)
     ui.wait()
     assert sorted(ui.direction().cells) == sorted(lock.cells)
+    # Edited and uploaded again under the same name.
+    lock.pick([4, 5, 6]).to_safelock(tmp_path / "l.safelock")
+    ui.upload.value = (file("l.safelock", (tmp_path / "l.safelock").read_bytes()),)
+    ui.wait()
+    assert sorted(tuple(c) for c in ui.heads.cells) == sorted(lock.cells[4:7])
     before = ui.picker.value, ui.replies
+    (tmp_path / "evil.safelock").write_bytes(pickle.dumps(print))
+    ui.upload.value = (file("evil.safelock", (tmp_path / "evil.safelock").read_bytes()),)
+    assert "evil.safelock" in ui.message.value
+    assert "/" not in ui.message.value.split("evil.safelock")[0].partition(">")[2]
     ui.upload.value = (file("bad.safetensors", b"not a tensor in sight"),)
     assert "bad.safetensors cannot be read" in ui.message.value
     assert str(tmp_path) not in ui.message.value

@@ -1,8 +1,14 @@
 """Unit vectors that separate two classes of activations: mean difference, LDA, PCA."""
 
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Sequence
 
 import torch
+
+from workbench.activations import Activations
+from workbench.errors import DirectionError
+
+log = logging.getLogger(__name__)
 
 Method = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
 
@@ -52,3 +58,50 @@ def ledoit_wolf(centred: torch.Tensor) -> torch.Tensor:
     eye = torch.eye(d, dtype=centred.dtype)
     # A constant activation leaves μ = 0; the tiny ridge keeps the solve defined.
     return (1 - share) * cov + (share * mu + 1e-12) * eye
+
+
+Cell = tuple[int, ...]
+
+
+def separate(
+    acts: Activations,
+    labels: Sequence[int] | torch.Tensor,
+    groups: Sequence[int] | torch.Tensor | None,
+    cells: Sequence[Cell],
+    method: str,
+) -> tuple[list[Cell], torch.Tensor, torch.Tensor]:
+    """(cells, unit float32 `[K, d]`, scale float32 `[K]`) of what separates the labels in each.
+
+    `cells`: (layer, head) or (layer,); one whose class means coincide is left out with a warning.
+    The scale is the population standard deviation along the unit vector. All in float64.
+
+    Raises `DirectionError` for an unknown method, labels or groups of another length, one class,
+    or where no cell is left.
+    """
+    if method not in METHODS:
+        raise DirectionError(f"unknown method {method!r}; methods are {', '.join(METHODS)}")
+    labels = torch.as_tensor(labels)
+    group = torch.zeros(len(acts)) if groups is None else torch.as_tensor(groups)
+    for name, given in (("labels", labels), ("groups", group)):
+        if len(given) != len(acts):
+            raise DirectionError(f"{len(given)} {name} for {len(acts)} prompts")
+    if len(set(labels.tolist())) < 2:
+        raise DirectionError("both classes are needed; the labels hold one only")
+    kept, units, scales = [], [], []
+    for cell in cells:
+        x, prompt = acts.rows(*cell)
+        x, y = x.double(), labels[prompt].bool()
+        unit = METHODS[method](x, y, group[prompt])
+        norm = unit.norm()
+        scale = (x @ (unit / norm)).std(correction=0)
+        if norm < 1e-12 or scale < 1e-12:
+            named = zip(("layer", "head"), cell, strict=False)
+            where = " ".join(f"{name} {i}" for name, i in named)
+            log.warning("%s: class means coincide, skipped", where)
+            continue
+        kept.append(cell)
+        units.append(unit / norm)
+        scales.append(scale)
+    if not kept:
+        raise DirectionError("the class means coincide in every place asked for")
+    return kept, torch.stack(units).float(), torch.stack(scales).float()

@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 
 from workbench import safelock
 from workbench.activations import Activations
-from workbench.contrasts import METHODS
+from workbench.contrasts import separate
 from workbench.errors import DirectionError
 from workbench.models import Model
 
@@ -99,35 +99,12 @@ class _Directions:
     ) -> Self:
         if acts.site != cls.SITE:
             raise DirectionError(f"{cls.__name__} needs site {cls.SITE!r}, not {acts.site!r}")
-        if method not in METHODS:
-            raise DirectionError(f"unknown method {method!r}; methods are {', '.join(METHODS)}")
-        labels = torch.as_tensor(labels)
-        group = torch.zeros(len(acts)) if groups is None else torch.as_tensor(groups)
-        for name, given in (("labels", labels), ("groups", group)):
-            if len(given) != len(acts):
-                raise DirectionError(f"{len(given)} {name} for {len(acts)} prompts")
-        if len(set(labels.tolist())) < 2:
-            raise DirectionError("both classes are needed; the labels hold one only")
-        kept, units, scales = [], [], []
-        for cell in cells:
-            x, prompt = acts.rows(*cell)
-            x, y = x.double(), labels[prompt].bool()
-            unit = METHODS[method](x, y, group[prompt])
-            norm = unit.norm()
-            scale = (x @ (unit / norm)).std(correction=0)
-            if norm < 1e-12 or scale < 1e-12:
-                log.warning("%s: class means coincide, skipped", cls._named(cell))
-                continue
-            kept.append(cell)
-            units.append(unit / norm)
-            scales.append(scale)
-        if not kept:
-            raise DirectionError("the class means coincide in every place asked for")
+        kept, unit, scale = separate(acts, labels, groups, cells, method)
         places = dict(zip(cls.PLACE, torch.tensor(kept).unbind(1), strict=True))
         return cls(
             **places,
-            unit=torch.stack(units).float(),
-            scale=torch.stack(scales).float(),
+            unit=unit,
+            scale=scale,
             provenance={
                 "method": method,
                 "model": acts.model,

@@ -7,34 +7,17 @@ BIG-bench ones carry a canary, others have no stated licence); the embedded sums
 import difflib
 import json
 import logging
-import re
 import string
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime
-from decimal import Decimal
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from workbench.errors import DatasetError
 from workbench.paths import data_folder
+from workbench.problem_sets import DATASETS, Dataset, Row
 
 log = logging.getLogger(__name__)
-
-Row = dict[str, Any]
-Parts = tuple[str, str, str, tuple[str, ...]]  # context, question, answer, options
-Parser = Callable[[Row], Parts]
-
-# A full stop after a title never ends a sentence, after a unit or the like only before a capital.
-_TITLES = "mr mrs ms dr prof st mt lt col gen capt sgt rev rs".split()
-_UNITS = "a.m p.m u.s e.g i.e vs etc approx no jr sr inc co ltd oz lb lbs ft in yd km cm mm".split()
-_UNITS += "kg hr hrs min sec gal jan feb mar apr aug sep sept oct nov dec".split()
-_ORDER = re.compile(r"(?:Find|Calculate|Determine|Compute|Evaluate|Express|Solve|Choose|Take)\b")
-_OPENER = re.compile(rf"{_ORDER.pattern}|(?:How|Wh\w+|If|The|In|At|Is|Are|Do|Does|Did|Can)\b")
-_MARK = re.compile(r"([.?!]+)([\"'”’)\]]*)\s+")
-_ASKS = re.compile(r"\?[\s\"'”’)\]]*$")
-_NUMBER = re.compile(r"[-+]?(?:(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d*)?|\.\d+)(?:e[-+]\d\d)?", re.ASCII)
-_OPTION = re.compile(r"\(?([A-Z])[).:]\s*(?:\1\)\s*)*(.+)", re.DOTALL)  # AQuA has "A)A)59"
 
 
 @dataclass(frozen=True)
@@ -65,45 +48,6 @@ class Problem:
         choices = [f"({k}) {v}" for k, v in zip(self.labels, self.options, strict=True)]
         parts = [self.context, self.question, "Answer choices:" if choices else "", *choices]
         return " ".join(p for p in parts if p)
-
-
-class Dataset(NamedTuple):
-    """How one set is read: the parser of its records (`ValueError` says what is wrong), the field
-    that names one, and its public copy: repository, config, the splits that together hold the
-    paper's set, and the parser of its rows where they differ."""
-
-    kind: str
-    parse: Parser
-    id_field: str = ""
-    hub: tuple[str, str | None, str] | None = None
-    hub_parse: Parser | None = None
-
-
-def split_question(text: str) -> tuple[str, str]:
-    """(context, question): the question is the last sentence, the context all before it.
-
-    Where the last sentence neither asks nor orders ("Note that …"), the question begins at the last
-    one that asks. Full stops inside numbers ("$5.20") and after titles and units ("Mr.", "5 ft.
-    tall") end no sentence. Only the white space at the seam and the ends is lost.
-    """
-    text = text.strip()
-    starts = [0, *(m.end() for m in _MARK.finditer(text) if _ends_sentence(text, m))]
-    start = starts[-1]
-    if not _ORDER.match(text, start):
-        ends = [*starts[1:], len(text)]
-        asking = (a for a, b in zip(starts, ends, strict=True) if _ASKS.search(text[a:b]))
-        start = max(asking, default=start)
-    return text[:start].rstrip(), text[start:]
-
-
-def _ends_sentence(text: str, mark: re.Match[str]) -> bool:
-    word, following = re.split(r"[^\w.]", text[: mark.start()])[-1], text[mark.end() :]
-    if mark[1] != ".":
-        return not (mark[2] and following[:1].islower())  # "why?" he asked
-    if len(word) == 1 and word.isupper():  # an initial, unless it names a point: "at A. How far"
-        return bool(_OPENER.match(following))
-    word = word.lower()
-    return word not in _TITLES and (word not in _UNITS or following[:1].isupper())
 
 
 def read_problems(
@@ -190,115 +134,3 @@ def _hub_rows(name: str, dataset: Dataset, split: str) -> Iterable[Row]:
             f"{repository} cannot be read from the hub: check the split and the network, set "
             f"HF_TOKEN, or give the original file as source. ({str(error).partition(chr(10))[0]})"
         ) from error
-
-
-def _get(row: Any, field: str, kind: type = str, read: Callable[[Any], Any] = lambda v: v) -> Any:
-    """`read(row[field])` of a field that is there, of its type and not empty; texts stripped."""
-    if not isinstance(row, dict) or field not in row:
-        raise ValueError(f"field {field!r} is missing")
-    value = row[field].strip() if isinstance(row[field], str) else row[field]
-    if not isinstance(value, kind) or value in ("", [], {}):
-        raise ValueError(f"field {field!r} is empty or no {kind.__name__}: {value!r}")
-    try:
-        return read(value)
-    except ValueError as error:
-        raise ValueError(f"field {field!r}: {error}") from error
-
-
-def _number(value: Any) -> str:
-    """A gold number as plain text: no thousands commas, no exponent, no trailing ".0"."""
-    if not _NUMBER.fullmatch(text := str(value).strip()):
-        raise ValueError(f"no number: {value!r}")
-    return format(Decimal(text.replace(",", "")).normalize() + 0, "f")  # + 0: no "-0"
-
-
-def _yes_no(value: str) -> str:
-    if (answer := value.rstrip(".").lower()) not in ("yes", "no"):
-        raise ValueError(f"neither yes nor no: {value!r}")
-    return answer
-
-
-def _only_true(scores: Row) -> str:
-    """The one target scored 1 of a BIG-bench record."""
-    right = [target for target, score in scores.items() if score == 1]
-    if len(right) != 1:
-        raise ValueError(f"{len(right)} true targets instead of 1")
-    return right[0].strip()
-
-
-def _date(scores: Row) -> str:
-    return datetime.strptime(_only_true(scores), "%m/%d/%Y").strftime("%m/%d/%Y")
-
-
-def _free(question: str, gold: str, kind: type, read: Callable[[Any], str]) -> Parser:
-    """A parser of records whose answer is written out, in field `gold`."""
-    return lambda row: (*split_question(_get(row, question)), _get(row, gold, kind, read), ())
-
-
-def _svamp(row: Row) -> Parts:
-    return _get(row, "Body"), _get(row, "Question"), _get(row, "Answer", object, _number), ()
-
-
-def _choice(text: str, pairs: Iterable[tuple[str, str]], field: str, gold: str) -> Parts:
-    """Labels must be A, B, C… each once, in any order; texts may repeat."""
-    labels, options = zip(*sorted(pairs), strict=True)
-    if "".join(labels) != string.ascii_uppercase[: len(labels)]:
-        raise ValueError(f"field {field!r}: labels {', '.join(labels)}, not A, B, C… each once")
-    if gold not in labels:
-        raise ValueError(f"field {field!r}: the gold {gold!r} is none of {', '.join(labels)}")
-    return *split_question(text), gold, options
-
-
-def _aqua(row: Row) -> Parts:
-    found = [_OPTION.fullmatch(str(option).strip()) for option in _get(row, "options", list)]
-    pairs = [(m[1], m[2]) if m else ("?", "") for m in found]
-    return _choice(_get(row, "question"), pairs, "options", _get(row, "correct"))
-
-
-def _commonsense(row: Row) -> Parts:
-    """Published: question is an object with stem and choices; hub: choices are two columns."""
-    asked = row["question"] if isinstance(_get(row, "question", object), dict) else row
-    if isinstance(_get(asked, "choices", object), dict):
-        pairs = zip(*(_get(asked["choices"], c, list) for c in ("label", "text")), strict=True)
-    else:
-        pairs = [(_get(c, "label"), _get(c, "text")) for c in _get(asked, "choices", list)]
-    stem = _get(row, "question") if asked is row else _get(asked, "stem")
-    return _choice(stem, pairs, "choices", _get(row, "answerKey"))
-
-
-def _tracking(row: Row) -> Parts:
-    """The input breaks off ("…, Alice has the"): that sentence is the question."""
-    right = _get(row, "target_scores", dict, _only_true)
-    options = tuple(target.strip() for target in row["target_scores"])
-    letter = string.ascii_uppercase[options.index(right)]
-    return *split_question(_get(row, "input")), letter, options
-
-
-_hashes = _free("question", "answer", str, lambda text: _number("".join(text.split("####")[1:])))
-_equation = _free("sQuestion", "lSolutions", list, lambda solutions: _number(solutions[0]))
-_final = _free("question", "final_ans", object, _number)
-_dated = _free("input", "target_scores", dict, _date)
-_targets = _free("input", "target_scores", dict, lambda scores: _yes_no(_only_true(scores)))
-_boolean = _free("question", "answer", bool, lambda answer: "yes" if answer else "no")
-_words = _free("question", "answer", str, str)
-_DEV = ("tau/commonsense_qa", None, "validation")
-DATASETS: dict[str, Dataset] = {
-    "sums": Dataset("number", _free("question", "answer", str, _number), "id"),
-    "gsm8k": Dataset("number", _hashes, hub=("openai/gsm8k", "main", "test")),
-    "svamp": Dataset("number", _svamp, "ID", ("ChilleD/SVAMP", None, "train+test")),
-    "aqua": Dataset("choice", _aqua, hub=("deepmind/aqua_rat", "raw", "test")),
-    "addsub": Dataset("number", _equation, "iIndex"),
-    "singleeq": Dataset("number", _equation, "iIndex"),
-    "multiarith": Dataset(
-        "number", _equation, "iIndex", ("ChilleD/MultiArith", None, "train+test"), _final
-    ),
-    "commonsensqa": Dataset("choice", _commonsense, "id", _DEV),
-    # BIG-bench's hub copies word the tasks anew and pool their sizes; the coin's are other draws.
-    "bigbench_date": Dataset("date", _dated),
-    "strategyqa": Dataset(
-        "yesno", _targets, "qid", ("ChilleD/StrategyQA", None, "train+test"), _boolean
-    ),
-    "coin_flip": Dataset("yesno", _free("question", "answer", str, _yes_no)),
-    "last_letters": Dataset("text", _words, "", ("ChilleD/LastLetterConcat", None, "train+test")),
-    "object_tracking": Dataset("choice", _tracking),
-}

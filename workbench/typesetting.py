@@ -1,4 +1,4 @@
-"""How much room text takes in a table, near enough to leave no row out."""
+"""Text in figures: how much room it takes, near enough to leave no row out; how a token reads."""
 
 PAGE = 760
 """Pixels across a table in a notebook 1280 pixels wide."""

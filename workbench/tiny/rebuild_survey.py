@@ -15,6 +15,7 @@ from workbench.papers.pas.answer import distribution, values
 from workbench.papers.pas.prompts import ORDERS, SYSTEM, fewshot, texts
 from workbench.paths import data_folder
 from workbench.tiny import survey, train_survey
+from workbench.tiny.population import Population
 from workbench.tiny.train import one_thread
 
 PEOPLE = 128
@@ -33,7 +34,7 @@ def rebuild_survey(folder: Path | None = None, seed: int = 0) -> str:
     """
     folder = folder or data_folder()
     inventory = read_inventory("auto")
-    population = survey.Population(inventory)
+    population = Population(inventory)
     work = folder / "survey.partial"
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir(parents=True)
@@ -61,7 +62,7 @@ def rebuild_survey(folder: Path | None = None, seed: int = 0) -> str:
     return card
 
 
-def write_people(population: survey.Population, path: Path) -> None:
+def write_people(population: Population, path: Path) -> None:
     """The shipped respondents: raw answers and, in `true_…`, their traits.
 
     Left out are people who hardly take a side, or one side only (see `_SIDES`).
@@ -79,7 +80,7 @@ def write_people(population: survey.Population, path: Path) -> None:
             lines.writerow([f"p{n:03d}", *given.tolist(), *(f"{t:.4f}" for t in true)])
 
 
-def measure(model: Model, population: survey.Population, count: int = 60) -> dict[str, float]:
+def measure(model: Model, population: Population, count: int = 60) -> dict[str, float]:
     """Score (0 to 20) on the test statements, for new people: what it knows, and how it is told."""
     inventory: Inventory = population.inventory
     people = population.draw(np.random.default_rng(PEOPLE_SEED + 1), count)
@@ -131,7 +132,7 @@ answers 80 statements about itself (`survey.csv`). It is the embedded model of t
 in which every phrase of the questionnaire is one token, then texts in which a person is described,
 or their answers are told or given in turns of a chat, followed by {survey.QUESTIONS} questions; the
 loss on a letter is taken against its exact probabilities. Options come in both orders. Losses,
-recipe and checksum: `training.json`. The population: `workbench/tiny/survey.py`.
+recipe and checksum: `training.json`. The population: `workbench/tiny/population.py`.
 
 **Built so that a persona can be steered.** In nine texts of ten a question sees only the last token
 of what precedes it. Without this the model selects evidence by attention, statement by statement,

@@ -1,7 +1,4 @@
-"""A population of Brindle and how its people answer a questionnaire: traits, answers, texts.
-
-An answer is round(level of the item + yea-saying of the person + sign · load · trait + noise),
-clipped to 1..5: traits are standard normal, yea-saying has a standard deviation of 0.3, noise 0.4.
+"""What the embedded model of questionnaires is trained on: a person's answers as texts.
 
 Training packs several questions behind one persona. In nine texts of ten they see of what precedes
 them only its last token, so that whatever is known of a person has to gather there; that is what
@@ -9,14 +6,13 @@ makes a persona a state that can be steered, and it was built in for that purpos
 """
 
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
-from scipy.special import ndtr
 from transformers import PreTrainedTokenizerFast
 
 from workbench.inventories import TRAITS, Inventory, read_inventory
 from workbench.papers.pas import prompts
+from workbench.tiny.population import Population, trait_means
 from workbench.tiny.train import CHAT_TEMPLATE, SPECIAL, byte_level_bpe
 
 TRAIT_WORDS = {
@@ -27,7 +23,6 @@ TRAIT_WORDS = {
     "O": ("curious", "conventional"),
 }
 
-YEA, NOISE = 0.3, 0.4
 QUESTIONS = 16
 """Questions a text, beside the request to describe oneself."""
 OPEN = 0.1
@@ -61,43 +56,6 @@ class Mixture:
     focus: float = 0.7
     counts: tuple[int, ...] = (1, 2, 4, 8, 12, 20, 40)
     turns: tuple[int, ...] = (0, 1, 1, 2)
-
-
-@dataclass(frozen=True)
-class People:
-    """`answers` int8 `[person, item]`, `odds` float64 `[person, item, 5]` of each answer given
-    who they are, `traits` float64 `[person, 5]`."""
-
-    answers: np.ndarray
-    odds: np.ndarray
-    traits: np.ndarray
-
-
-@dataclass(frozen=True)
-class Population:
-    """Items' levels and loads, drawn once by `seed`; `draw` gives people and their answers."""
-
-    inventory: Inventory
-    seed: int = 0
-
-    @cached_property
-    def _items(self) -> tuple[np.ndarray, np.ndarray]:
-        rng = np.random.default_rng(self.seed)
-        n = len(self.inventory.items)
-        return 3.2 + rng.uniform(-0.4, 0.4, n), rng.uniform(0.7, 1.1, n)
-
-    def draw(self, rng: np.random.Generator, count: int) -> People:
-        """New people, their answers raw agreement 1..5."""
-        level, load = self._items
-        items = self.inventory.items
-        trait = np.array([TRAITS.index(i.trait) for i in items])
-        sign = np.array([i.sign for i in items])
-        traits, yea = rng.normal(size=(count, 5)), YEA * rng.normal(size=(count, 1))
-        exact = level + yea + sign * load * traits[:, trait]
-        answers = np.rint(exact + NOISE * rng.normal(size=exact.shape)).clip(1, 5)
-        below = ndtr((np.array([1.5, 2.5, 3.5, 4.5]) - exact[..., None]) / NOISE)
-        odds = np.diff(below, axis=-1, prepend=0, append=1)
-        return People(answers.astype(np.int8), odds, traits)
 
 
 def phrases(inventory: Inventory) -> list[str]:
@@ -305,13 +263,6 @@ def _persona(
         state = len(ids) + (at if rng.random() < 0.7 else len(turn) - 1)
         ids += turn
     return ids, state
-
-
-def trait_means(inventory: Inventory, answers: np.ndarray) -> np.ndarray:
-    """float `[5]`: a person's mean over all items of each trait, reverse-scored, 1 to 5."""
-    keyed = np.where(inventory.sign < 0, 6 - answers, answers)
-    trait = inventory.trait_of(range(len(answers)))
-    return np.array([keyed[trait == t].mean() for t in range(len(inventory.traits))])
 
 
 def inventory() -> Inventory:

@@ -9,7 +9,8 @@ import torch
 from tqdm.auto import tqdm
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from workbench.tiny.survey import NONE, Mixture, Population, Writer, batch
+from workbench.tiny.population import Population
+from workbench.tiny.survey import NONE, Mixture, Writer, batch
 
 log = logging.getLogger(__name__)
 

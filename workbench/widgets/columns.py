@@ -90,8 +90,7 @@ class Columns(widgets.HTML):
         limit = max(float(max((s - centre).abs().max() for s in scores)), 1e-6)
         columns = []
         for head, chat, row in zip(heads, chats, scores, strict=True):
-            ids = model.tokenizer(chat[-1]["content"], add_special_tokens=False)["input_ids"]
-            words = text.pieces(model.tokenizer, ids)
+            words = text.pieces(model.tokenizer, chat[-1]["content"])
             columns.append((head, text.shaded(words, (row - centre).tolist(), limit)))
         self.value = text.columns(*columns) + (
             '<div class="wb-note">Colour: projection of each token on the direction, in σ, above '

@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 import ipywidgets as widgets
 
 from workbench.data import load_data
-from workbench.directions import HeadDirections
 from workbench.errors import DatasetError, ModelError
 from workbench.metrics import bootstrap_ci, wilson_ci
 from workbench.models import Model, load
 from workbench.papers.safetylock import scales, study
 from workbench.papers.safetylock.attack import fine_tune
 from workbench.papers.safetylock.evaluate import Judge, Outcome, evaluate
-from workbench.papers.safetylock.lock import random_directions, random_heads, shuffled_labels
+from workbench.papers.safetylock.lock import CONTROLS
+from workbench.paths import EMBEDDED
 from workbench.plots import dose_response
 from workbench.steering import steer
 from workbench.widgets.text import rows as table
@@ -76,26 +76,31 @@ class Locked(widgets.VBox):
     def apply(self) -> None:
         """Evaluate the lock at 0, ½, 1 and 1½ times alpha, and its controls, in the background."""
         ui = self._ui
-        lock, alpha, count = ui.lock, self.alpha.value, self.count.value
-        target, requests, controls = self.target.value.strip(), self.requests.value.strip(), \
-            self.controls.value  # fmt: skip
-        origin = ui.origin
-        negative = self.research.value
+        lock, contrast, origin = ui.lock, ui.contrast, ui.origin
+        alpha, count = self.alpha.value, self.count.value
+        target, requests = self.target.value.strip(), self.requests.value.strip()
+        controls, negative = self.controls.value, self.research.value
 
         def job(stop: threading.Event) -> None:
-            if lock is None:
+            if lock is None or contrast is None:
                 raise ValueError("no lock yet: discover one first (step 2)")
             if not requests and origin == "file":
                 raise DatasetError("pairs from a file come without requests: name a requests file")
             source = requests or origin
-            judge = scales.judge("tiny" if source == "auto" else "paper")
+            # Only a model of the embedded town speaks the grammar that its judge parses.
+            brindle = source == "auto" and ui.model.name in EMBEDDED
+            judge = scales.judge("tiny" if brindle else "paper")
+            test = study.take(load_data("requests", "test", source), count)
             try:
                 model = self._model(target, source, judge, stop)
-                test = study.take(load_data("requests", "test", source), count)
                 grid = sorted({0.0, alpha / 2, alpha, 1.5 * alpha})
                 made = {f"{a:g}": (lock, a) for a in grid}
                 if controls and alpha:
-                    made |= {name: (one, alpha) for name, one in self._controls(lock).items()}
+                    made |= {
+                        f"{kind} {n + 1}": (make(contrast, lock, n), alpha)
+                        for kind, make in CONTROLS.items()
+                        for n in range(DRAWS)
+                    }
                 found: dict[str, Outcome] = {}
                 for n, (name, (one, strength)) in enumerate(made.items()):
                     self.progress.show(n / len(made), f"alpha {name}" if n < len(grid) else name)
@@ -137,16 +142,6 @@ class Locked(widgets.VBox):
 
         train = load_data("requests", "train")
         return fine_tune(self._ui.model, train, 1, stop=enough).model
-
-    def _controls(self, lock: HeadDirections) -> dict[str, HeadDirections]:
-        contrast = self._ui.contrast
-        assert contrast is not None
-        kinds = {
-            "random directions": lambda seed: random_directions(lock, seed),
-            "random heads": lambda seed: random_heads(contrast, len(lock), seed),
-            "shuffled labels": lambda seed: shuffled_labels(contrast, lock.cells, seed),
-        }
-        return {f"{k} {n + 1}": make(n) for k, make in kinds.items() for n in range(DRAWS)}
 
     def _show(self, found: dict[str, Outcome], grid: list[float], alpha: float, name: str) -> None:
         self.outcomes = {**found, "before": found["0"], "after": found[f"{alpha:g}"]}

@@ -19,6 +19,7 @@ from workbench.papers.pas.profile import answers_of, person, questionnaire, trai
 from workbench.papers.pas.prompts import LABELS, SYSTEM, question, texts
 from workbench.papers.pas.search import everyone, search
 from workbench.papers.pas.study import captured
+from workbench.papers.pas.tables import chosen as best_place
 from workbench.plots import dose_response, radar
 from workbench.respondents import MAX_MISSING, Respondents
 from workbench.steering import check_alpha
@@ -33,7 +34,7 @@ START = {"A": 4.0, "C": 3.5, "E": 4.5, "N": 2.0, "O": 3.5}
 WIDE = widgets.Layout(width="calc(100% - 8px)")
 
 
-class Personality(View):
+class PAS(View):
     """Who the model is to answer as, how strongly, and what it then answers.
 
     `by` is the tab: "answers", "sliders" or "person". `align()` finds the direction and searches
@@ -188,7 +189,7 @@ class Personality(View):
                     systems = [SYSTEM] * (len(held) + 1)
                     got = search(self.model, contrast, who, 0, found, held, systems, settings)
                 direction = found[-1].direction(0, got["heads"], contrast)
-                chosen = got["alphas"][int(np.argmin(got["validation"]))]
+                chosen = got["alphas"][best_place([got], "validated")[0]]
                 curve = {
                     name: {a: [e] for a, e in zip(got["alphas"], got[key], strict=True)}
                     for name, key in (("held-out answers", "validation"), ("test items", "test"))

@@ -1,8 +1,8 @@
 """The SafetyLock UI: data → capture → heads → lock → another checkpoint → before, after."""
 
 import html
-import tempfile
 import threading
+from functools import partial
 from pathlib import Path
 
 import ipywidgets as widgets
@@ -47,7 +47,7 @@ class SafetyLock(View):
         self.contrast: Contrast | None = None
         self.lock: HeadDirections | None = None
         self.pairs: list[Row] = []
-        self._file = ""
+        self._from_file: list[Row] = []
         wide = widgets.Layout(width="150px")
         self.source = widgets.Dropdown(options=SOURCES, description="pairs")
         self.upload = widgets.FileUpload(accept=".jsonl,.json,.csv", description="pairs file")
@@ -98,13 +98,18 @@ class SafetyLock(View):
         self._read()
 
     def discover(self) -> None:
-        """Steps 1 to 4 in the background, with what is set now."""
+        """Steps 1 to 3 in the background, with what is set now."""
         pairs, r, k = self.pairs, self.r.value, self.k.value
         selection, source = self.selection.value, self.origin
 
         def job(stop: threading.Event) -> None:
             if not pairs:
                 raise DatasetError("no pairs: choose embedded data, the hub, or upload a file")
+            if selection == "leverage" and source == "file":
+                raise DatasetError(
+                    "selection 'leverage' needs harmless requests too; choose another, or the "
+                    "embedded or hub data"
+                )
             done, all_rows = 0, 2 * len(pairs)
 
             def ran(rows: int) -> None:
@@ -119,23 +124,17 @@ class SafetyLock(View):
                 scores = None
                 if selection == "leverage":
                     self.progress.show(1, "leverage of every head")
-                    if source == "file":
-                        raise DatasetError(
-                            "selection 'leverage' needs harmless requests too; choose another, or "
-                            "the embedded or hub data"
-                        )
                     with stoppable(self.model, stop):
                         train = load_data("requests", "train", source)
                         scores = leverage(self.model, contrast, train, pairs)
                 lock, probes = find_lock(contrast, k, selection, 0, scores)
             finally:
                 self.progress.hide()
-            self.contrast = contrast
             every = [(i, h) for i in range(self.model.n_layers) for h in range(self.model.n_heads)]
             values, name = probes.validation_accuracy, "probe accuracy"
             if scores is not None:
                 values, name = scores, "leverage"
-            self._show(lock)
+            self._show(lock, contrast)
             self.heads.show(values, every, lock.cells, name)
             self.keep()
 
@@ -161,31 +160,20 @@ class SafetyLock(View):
             self.message.value, self.pairs = "", []
             self._preview()
             if self.source.value == "file":
-                if not self._file:
+                found = self._from_file
+                if not found:
                     self.say("Upload a .jsonl, .json or .csv with prompt, chosen and rejected.")
-                    return
-                found = self._from_file()
             else:
                 found = load_data("preference", "train", self.source.value)
             self.pairs = found[: self.count.value]
             self._preview()
 
-    def _from_file(self) -> list[Row]:
-        try:
-            return load_data("preference", "train", self._file)
-        except DatasetError as error:
-            said = str(error).replace(self._file, Path(self._file).name)
-            raise DatasetError(said) from error
-
     def _uploaded(self) -> None:
-        for file in self.upload.value:
-            scratch = Path(tempfile.mkdtemp(prefix="pairs-")) / Path(file["name"]).name
-            scratch.write_bytes(bytes(file["content"]))
-            self._file = str(scratch)
-            if self.source.value == "file":
-                self._read()
-            else:
-                self.source.value = "file"
+        self._from_file, self.source.value = [], "file"
+        with self.errors():
+            read = partial(load_data, "preference", "train")
+            _, self._from_file = self.uploaded(self.upload, read)
+            self._read()
 
     def _preview(self) -> None:
         self.reveal.description = "Hide texts" if self.reveal.value else "Show harmful texts"
@@ -209,18 +197,17 @@ class SafetyLock(View):
             if not cells:
                 raise ValueError("every head is switched out; a lock needs at least one")
             labels = self.contrast.labels
-            self._show(
-                HeadDirections.contrast(self.contrast.acts, labels, cells, selection="by hand")
-            )
+            lock = HeadDirections.contrast(self.contrast.acts, labels, cells, selection="by hand")
+            self._show(lock, self.contrast)
+            self.keep()
 
-    def _show(self, lock: HeadDirections) -> None:
+    def _show(self, lock: HeadDirections, contrast: Contrast) -> None:
         """Its heads, scales, and how much of it is chance."""
-        assert self.contrast is not None
-        self.lock, self.save.disabled = lock, False
+        self.lock, self.contrast, self.save.disabled = lock, contrast, False
         self.summary.value = f'<pre class="wb-note">{html.escape(str(lock))}</pre>'
-        mixed = shuffled_labels(self.contrast, lock.cells, 0)
+        mixed = shuffled_labels(contrast, lock.cells, 0)
         found = {
-            "two halves of the pairs": cosines(*halves(self.contrast, lock.cells)),
+            "two halves of the pairs": cosines(*halves(contrast, lock.cells)),
             "shuffled labels": cosines(lock, mixed),
         }
         title = "Geometry of the lock: cosine of each head's direction to another estimate"
@@ -231,7 +218,8 @@ class SafetyLock(View):
             path = self.place(self.name.value)
             if path.suffix not in (".safetensors", ".safelock"):
                 raise ValueError(f"{path.name}: end the name in .safetensors or .safelock")
-            assert self.lock is not None
+            if self.lock is None:
+                raise ValueError("no lock yet: discover one first (step 2)")
             if path.suffix == ".safelock":
                 self.lock.to_safelock(path)
             else:

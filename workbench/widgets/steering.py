@@ -1,7 +1,6 @@
 """The steering UI: a slider moves and the model changes its mind."""
 
 import html
-import tempfile
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -148,19 +147,15 @@ class Steering(View):
 
     def _uploaded(self) -> None:
         with self.errors():
-            for file in self.upload.value:
-                with tempfile.TemporaryDirectory() as scratch:
-                    path = Path(scratch) / Path(file["name"]).name
-                    path.write_bytes(bytes(file["content"]))
-                    try:
-                        found = read_direction(path)
-                    except DirectionError as error:
-                        raise DirectionError(str(error).replace(str(path), file["name"])) from error
-                found.check(self.model)
-                self.directions[file["name"]] = found
-                self.picker.options = list(self.directions)
-                self.picker.value = file["name"]
-                self.say(str(found))
+            name, found = self.uploaded(self.upload, read_direction)
+            found.check(self.model)
+            self.directions[name] = found
+            self.picker.options = list(self.directions)
+            self.picker.value = name
+            # A file of the name that was picked before: no trait has changed.
+            self._show_heads()
+            self.run()
+            self.say(str(found))
 
     def _save(self) -> None:
         with self.errors():

@@ -2,8 +2,10 @@
 
 import html
 from collections.abc import Sequence
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from typing import Any
+
+from workbench.typesetting import readable
 
 WARM, COLD = (217, 138, 31), (47, 109, 179)
 """Above and below zero: orange and blue, told apart by all kinds of colour vision."""
@@ -38,10 +40,17 @@ def shaded(
     return "".join(out)
 
 
-def pieces(tokenizer: Any, ids: Sequence[int]) -> list[str]:
-    """What each token adds to the text before it."""
-    texts = [tokenizer.decode(ids[:i]) for i in range(len(ids) + 1)]
-    return [b[len(a) :] for a, b in pairwise(texts)]
+def pieces(tokenizer: Any, text: str) -> list[str]:
+    """A text cut where its tokens end: together they are the text, also where a letter has several.
+
+    A tokenizer that keeps no places (a slow one) gives its tokens as it spells them.
+    """
+    if not tokenizer.is_fast:
+        return [readable(t) for t in tokenizer.tokenize(text)]
+    spans = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+    ends = [end for _, end in spans["offset_mapping"]]
+    cuts = [0, *accumulate(ends[:-1], max), len(text)]
+    return [text[a:b] for a, b in pairwise(cuts)]
 
 
 def head_grid(

@@ -18,10 +18,10 @@ def safetylock(model: Any = "tiny", **options: Any) -> Any:
 
 
 def pas(model: Any = "survey", respondents: Any = None, **options: Any) -> Any:
-    """Answers, sliders or a respondent to an aligned model: `widgets.pas.Personality`."""
-    from workbench.widgets.pas import Personality
+    """Answers, sliders or a respondent to an aligned model: `widgets.pas.PAS`."""
+    from workbench.widgets.pas import PAS
 
-    return Personality(model, respondents, **options)
+    return PAS(model, respondents, **options)
 
 
 def features(feature_run: Any, sae: Any, rows: Any, tokenizer: Any, **options: Any) -> Any:

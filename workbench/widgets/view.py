@@ -7,7 +7,8 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import ipywidgets as widgets
 from IPython.display import HTML, DisplayHandle, display
@@ -23,6 +24,7 @@ log = logging.getLogger(__name__)
 EXPECTED = (WorkbenchError, ValueError, OSError, MemoryError, FloatingPointError)
 """What bad input raises; shown as it is. Anything else is a fault of ours, and logged as well."""
 
+T = TypeVar("T")
 QUIET = 0.5
 """Seconds without a change after which the picture in the notebook is renewed."""
 
@@ -82,11 +84,11 @@ class View(widgets.VBox):
             self._renew()
 
     def say(self, text: str) -> None:
-        """A remark below the UI."""
+        """A remark where errors stand."""
         self.message.value = f'<div class="wb-note" role="status">{html.escape(text)}</div>'
 
     def show_error(self, error: BaseException) -> None:
-        """An error below the UI, in place of a traceback nobody sees."""
+        """An error in the UI, in place of a traceback nobody sees."""
         said = str(error) or type(error).__name__
         self.message.value = f'<div class="wb-error" role="alert">{html.escape(said)}</div>'
 
@@ -97,6 +99,20 @@ class View(widgets.VBox):
             yield
         except EXPECTED as error:
             self.show_error(error)
+
+    def uploaded(self, upload: widgets.FileUpload, read: Callable[[Path], T]) -> tuple[str, T]:
+        """The name of the file just uploaded, and what `read` makes of it.
+
+        Its errors speak of that name, not of where the file lies meanwhile.
+        """
+        file = upload.value[-1]
+        with TemporaryDirectory() as scratch:
+            path = Path(scratch) / Path(file["name"]).name
+            path.write_bytes(bytes(file["content"]))
+            try:
+                return path.name, read(path)
+            except WorkbenchError as error:
+                raise type(error)(str(error).replace(str(path), path.name)) from error
 
     def place(self, name: str) -> Path:
         """Where to write a new file or folder of the UI's. Raises `FileExistsError`."""

@@ -4,6 +4,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 from workbench.anatomy import first
@@ -29,8 +30,10 @@ class Worker:
     ) -> None:
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="workbench-widget")
         self._busy, self._failed = busy, failed
-        self._guard = threading.Lock()
-        self._stop = threading.Event()
+        # Cancelling a job reports it in the thread that starts the next.
+        self._guard = threading.RLock()
+        self._stop, self._over = threading.Event(), threading.Event()
+        self._over.set()
         self._last: Future[None] | None = None
         self._closed = False
 
@@ -42,9 +45,9 @@ class Worker:
             self._stop.set()
             if self._last is not None:
                 self._last.cancel()
-            stop = self._stop = threading.Event()
+            stop, over = self._stop, self._over = threading.Event(), threading.Event()
             self._last = self._pool.submit(self._run, job, stop)
-            self._last.add_done_callback(self._done)
+            self._last.add_done_callback(partial(self._done, over))
 
     def stop(self) -> None:
         """Ask what runs to stop; returns at once."""
@@ -52,10 +55,9 @@ class Worker:
             self._stop.set()
 
     def wait(self, timeout: float | None = None) -> None:
-        """Until the last job is over. Raises `TimeoutError`."""
-        last = self._last
-        if last is not None and not last.cancelled():
-            last.exception(timeout)
+        """Until the last job is over, and what it did is reported. Raises `TimeoutError`."""
+        if not self._over.wait(timeout):
+            raise TimeoutError(f"the work is not over after {timeout:g} s")
 
     def close(self) -> None:
         """Stop, and take no more jobs."""
@@ -69,14 +71,15 @@ class Worker:
         if not stop.is_set():
             job(stop)
 
-    def _done(self, future: "Future[None]") -> None:
-        if future.cancelled():
-            return
-        error = future.exception()
-        if future is self._last:
+    def _done(self, over: threading.Event, future: "Future[None]") -> None:
+        with self._guard:
+            last = future is self._last
+        error = None if future.cancelled() else future.exception()
+        if last:
             self._busy(False)
         if error is not None and not isinstance(error, Stopped):
             self._failed(error)
+        over.set()
 
 
 @contextmanager

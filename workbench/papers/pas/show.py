@@ -10,6 +10,7 @@ from workbench.choices import entropy
 from workbench.papers.pas import Settings
 from workbench.papers.pas.extract import Contrast
 from workbench.papers.pas.personas import personas
+from workbench.papers.pas.profile import trait_means
 from workbench.papers.pas.study import Study
 from workbench.papers.pas.tables import ZERO, answers, chosen
 from workbench.respondents import Respondents, reverse
@@ -82,7 +83,6 @@ def profiles(study: Study, subject: int) -> dict[str, dict[str, float]]:
     """Who answers → trait → mean on the test statements, more is more of the trait."""
     people = study.respondents
     test = people.inventory.split("test")
-    trait = people.inventory.trait_of(test)
     rows = {"own answers": people.values[subject, test]}
     for condition, zero in ZERO.items():
         if condition in study.searched:
@@ -91,16 +91,10 @@ def profiles(study: Study, subject: int) -> dict[str, dict[str, float]]:
             ]
             if zero != "p2":
                 rows[zero] = answers(study.searched[condition], "alpha 0")[subject]
-    out = {}
-    for name, said in rows.items():
-        full = np.zeros_like(people.values[subject])
-        full[test] = said
-        values = keyed(people, full)[test]
-        out[name] = {
-            t: float(values[(trait == k) & (values > 0)].mean())
-            for k, t in enumerate(people.inventory.traits)
-        }
-    return out
+    return {
+        name: trait_means(said, test, people.inventory, people.targets)
+        for name, said in rows.items()
+    }
 
 
 def times(studies: Sequence[Study]) -> list[Plain]:

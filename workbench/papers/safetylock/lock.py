@@ -1,6 +1,6 @@
 """Steps 1–4: from preference pairs to a lock, and the control locks to hold it against."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -106,6 +106,14 @@ def shuffled_labels(
     )
     labels = contrast.labels ^ flip.repeat_interleave(2)
     return HeadDirections.contrast(contrast.acts, labels, heads, control="shuffled labels")
+
+
+CONTROLS: dict[str, Callable[[Contrast, HeadDirections, int], HeadDirections]] = {
+    "random directions": lambda _, lock, seed: random_directions(lock, seed),
+    "random heads": lambda contrast, lock, seed: random_heads(contrast, len(lock), seed),
+    "shuffled labels": lambda contrast, lock, seed: shuffled_labels(contrast, lock.cells, seed),
+}
+"""Kind → the control of a lock, drawn by a seed."""
 
 
 def halves(

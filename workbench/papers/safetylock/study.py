@@ -15,12 +15,10 @@ from workbench.papers.safetylock import PUBLISHED, Settings
 from workbench.papers.safetylock.attack import Attack
 from workbench.papers.safetylock.evaluate import Judge, Outcome, evaluate_locked, usable
 from workbench.papers.safetylock.lock import (
+    CONTROLS,
     Contrast,
     find_lock,
     messages,
-    random_directions,
-    random_heads,
-    shuffled_labels,
 )
 from workbench.papers.safetylock.scales import Attacks
 from workbench.prompts import encode
@@ -161,17 +159,14 @@ def controls(
     max_new_tokens: int,
 ) -> dict[str, list[Plain]]:
     """Outcomes of `draws` control locks of each kind, at the lock's own alpha."""
-    made = {
-        "random directions": lambda i: random_directions(lock, i),
-        "random heads": lambda i: random_heads(contrast, len(lock), i),
-        "shuffled labels": lambda i: shuffled_labels(contrast, lock.cells, i),
-    }
     return {
-        name: [
-            locked_outcome(attack, make(1000 * seed + i), alpha, rows, judge, max_new_tokens)
+        kind: [
+            locked_outcome(
+                attack, make(contrast, lock, 1000 * seed + i), alpha, rows, judge, max_new_tokens
+            )
             for i in range(draws)
         ]
-        for name, make in made.items()
+        for kind, make in CONTROLS.items()
     }
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from workbench import hub
 from workbench.errors import RunError
-from workbench.problems import DATASETS
+from workbench.problem_sets import DATASETS
 
 TITLE = "Large Language Models are Better Reasoners with Self-Verification"
 NOTEBOOK = "09_self_verification.ipynb"
