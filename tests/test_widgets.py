@@ -21,7 +21,7 @@ from workbench.papers.safetylock import scales, study
 from workbench.papers.safetylock.evaluate import evaluate_locked
 from workbench.papers.safetylock.lock import contrast_activations, find_lock, messages
 from workbench.paths import data_folder
-from workbench.widgets.table import PAGE, Table, kept
+from workbench.widgets.table import PAGE, Table, matching
 from workbench.widgets.text import pieces
 from workbench.widgets.work import Stopped, Worker, stoppable
 
@@ -522,7 +522,7 @@ def test_filters_keep_what_a_loop_keeps(sign, whole, bound, both):
         i for i, row in some.iterrows()
         if compare(row["b"], whole) and (not both or row["a"] < bound)
     ]  # fmt: skip
-    assert kept(some, text).index.tolist() == expected
+    assert np.flatnonzero(matching(some, text)).tolist() == expected
 
 
 @pytest.mark.parametrize(
@@ -537,7 +537,7 @@ def test_filters_keep_what_a_loop_keeps(sign, whole, bound, both):
 )
 def test_a_bad_filter_says_so_and_keeps_the_rows(frame, text, said):
     with pytest.raises(WorkbenchError, match=re.escape(said)):
-        kept(frame, text)
+        matching(frame, text)
     table = Table(frame, ["a"], "a")
     rows = table.rows
     table.filter = text

@@ -4,6 +4,7 @@ import re
 from collections.abc import Sequence
 
 import anywidget
+import numpy as np
 import pandas as pd
 import traitlets
 
@@ -39,15 +40,14 @@ class Table(anywidget.AnyWidget):
 
     def __init__(self, frame: pd.DataFrame, shown: Sequence[str], sort: str) -> None:
         self._frame = frame
-        self._shown = list(shown)
-        self._kept = frame
+        self._shown, self._kept = list(shown), np.arange(len(frame))
         super().__init__(columns=[frame.index.name or "row", *shown], sort=sort)
         self._filter_rows()
 
     @traitlets.observe("filter")
     def _filter_rows(self, _: object = None) -> None:
         try:
-            self._kept, self.problem = kept(self._frame, self.filter), ""
+            self._kept, self.problem = np.flatnonzero(matching(self._frame, self.filter)), ""
         except WorkbenchError as error:
             self.problem = str(error)
             return
@@ -55,13 +55,13 @@ class Table(anywidget.AnyWidget):
 
     @traitlets.observe("sort", "descending")
     def _sort_rows(self, _: object = None) -> None:
-        if self.sort == self.columns[0]:
-            self._sorted = self._kept.sort_index(ascending=not self.descending)
-        else:
-            self._sorted = self._kept.sort_values(
-                self.sort, ascending=not self.descending, kind="stable"
-            )
-        self.pages = max(1, -(-len(self._sorted) // PAGE))
+        # Places and one column: a feature table has dozens, which need not be moved.
+        own = self.sort == self.columns[0]
+        values = self._frame.index.to_series() if own else self._frame[self.sort]
+        values = values.iloc[self._kept].reset_index(drop=True)
+        order = values.sort_values(ascending=not self.descending, kind="stable").index
+        self._places = self._kept[order]
+        self.pages = max(1, -(-len(self._places) // PAGE))
         if self.page:
             self.page = 0
         else:
@@ -70,24 +70,24 @@ class Table(anywidget.AnyWidget):
     @traitlets.observe("page")
     def _draw(self, _: object = None) -> None:
         start = min(max(self.page, 0), self.pages - 1) * PAGE
-        some = self._sorted[self._shown].iloc[start : start + PAGE]
+        some = self._frame[self._shown].iloc[self._places[start : start + PAGE]]
         self.rows = [
             [str(i), *(_cell(v) for v in line)]
             for i, line in zip(some.index, some.itertuples(index=False), strict=True)
         ]
 
 
-def kept(frame: pd.DataFrame, condition: str) -> pd.DataFrame:
-    """The rows that an index or `column < number and …` lets through.
+def matching(frame: pd.DataFrame, condition: str) -> np.ndarray:
+    """bool `[row]`: the rows that an index or `column < number and …` lets through.
 
     Raises `WorkbenchError` naming the part that is not understood, or the columns there are.
     """
     text = condition.strip()
+    mask = np.ones(len(frame), bool)
     if not text:
-        return frame
+        return mask
     if text.isdigit():
-        return frame[frame.index == int(text)]
-    mask = pd.Series(True, index=frame.index)
+        return frame.index.to_numpy() == int(text)
     for part in re.split(r"\band\b|,", text):
         found = _CONDITION.fullmatch(part)
         if not found:
@@ -100,8 +100,8 @@ def kept(frame: pd.DataFrame, condition: str) -> pd.DataFrame:
             value = float(number)
         except ValueError as error:
             raise WorkbenchError(f"{number!r} is no number") from error
-        mask &= _COMPARE[sign](frame[name], value)
-    return frame[mask]
+        mask &= _COMPARE[sign](frame[name], value).to_numpy()
+    return mask
 
 
 def _cell(value: object) -> str:
