@@ -4,7 +4,7 @@ import logging
 
 import pytest
 import torch
-from conftest import CHATS, build
+from families import CHATS, build
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 

@@ -4,7 +4,7 @@ import peft
 import pytest
 import torch
 import transformers
-from conftest import CHATS, build
+from families import CHATS, build
 from test_steering import IDS, by_hand, some_lock, some_residual
 
 import workbench as wb

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from conftest import build
+from families import build
 from test_steering import IDS, some_lock, some_residual
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM
 

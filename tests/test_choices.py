@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 import transformers
-from conftest import CHATS, build
+from families import CHATS, build
 from test_decoding import HEAD, MIXED, OUT_OF_MEMORY, PROMPTS, TAILS, longrope
 from test_steering import some_lock, some_residual
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers

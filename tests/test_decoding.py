@@ -5,7 +5,7 @@ import logging
 import pytest
 import torch
 import transformers
-from conftest import CHATS, FAMILIES, build
+from families import CHATS, FAMILIES, build
 from test_steering import some_lock, some_residual
 
 import workbench as wb

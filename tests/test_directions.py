@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from conftest import CHATS, build
+from families import CHATS, build
 from safetensors.torch import save_file
 from sklearn.covariance import ledoit_wolf
 from sklearn.decomposition import PCA

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import openai
 import pytest
 import torch
-from conftest import CHATS
+from families import CHATS
 from serving import NAME, free_port, serving
 
 from workbench.completions import GenRequest

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import CHATS
+from families import CHATS, build
 
 import workbench as wb
 from workbench.completions import GenRequest, Sample, parameters, prompt_text
@@ -33,8 +33,6 @@ def test_greedy_equals_one_by_one(tiny):
 
 def test_gpt2_positions_follow_the_mask(tokenizer):
     """Learned positions: a left pad must not shift the real tokens (TransformerLens #1609)."""
-    from conftest import build
-
     model = build("gpt2", tokenizer)
     together = wb.generate(model, PROMPTS, max_new_tokens=12)
     alone = [wb.generate(model, [p], max_new_tokens=12)[0] for p in PROMPTS]

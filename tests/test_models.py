@@ -7,7 +7,7 @@ import shutil
 import pytest
 import torch
 import transformers
-from conftest import FAMILIES, build
+from families import FAMILIES, build
 from safetensors.torch import load_file, save_file
 
 import workbench as wb

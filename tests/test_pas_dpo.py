@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 import trl
-from conftest import build
+from families import build
 from huggingface_hub import constants
 from test_steering import some_lock
 from transformers import LlamaConfig, LlamaForCausalLM

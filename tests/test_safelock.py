@@ -8,7 +8,7 @@ import zipfile
 import numpy as np
 import pytest
 import torch
-from conftest import build
+from families import build
 
 import workbench as wb
 from workbench import safelock

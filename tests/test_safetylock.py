@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from conftest import CHATS, build
+from families import CHATS, build
 
 import workbench as wb
 from workbench.errors import DatasetError, DirectionError, RunError

@@ -10,7 +10,7 @@ import time
 
 import pytest
 import torch
-from conftest import CHATS, build
+from families import CHATS, build
 
 import workbench as wb
 from workbench.errors import ShardError
