@@ -627,6 +627,17 @@ def test_a_card_that_is_drawn_late_does_not_overwrite_a_newer_one(feature_ui, mo
     assert ui.card.value == expected
 
 
+def test_a_filter_that_is_not_understood_says_so_until_it_is(feature_ui):
+    ui = feature_ui
+    ui.filter.value = "nothing > 1"
+    assert 'role="alert">no column' in ui.misread.value
+    ui.probe.value = "sea anchor"
+    ui.read_text()
+    assert "no column" in ui.misread.value
+    ui.filter.value = ""
+    assert not ui.misread.value
+
+
 def test_concepts_are_exported_with_their_lens(feature_ui, tmp_path):
     import json
 

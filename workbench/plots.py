@@ -1,6 +1,7 @@
 """Plotly figures: head maps, alpha curves, direction geometry, tables of numbers."""
 
 from collections.abc import Mapping, Sequence
+from itertools import cycle
 from typing import Any
 
 import plotly.graph_objects as go
@@ -9,8 +10,10 @@ import torch
 from workbench.typesetting import PAGE, lines, pixels
 
 INK, GRID = "#22303c", "#e6eaee"
-RED, BLUE, GREY, GREEN = "#c8443c", "#2f6db3", "#8a949e", "#3c8c5a"
-ORANGE, PURPLE = "#d98a1f", "#8457a6"
+# Apart in normal sight and for the three kinds of colour blindness (tests/test_palette.py).
+RED, BLUE, GREY, GREEN = "#b3260f", "#2a62e0", "#a6adb5", "#35bd70"
+ORANGE, PURPLE = "#e4a820", "#74248e"
+COLOURS = (BLUE, RED, INK, GREEN, ORANGE, PURPLE, GREY)
 
 
 def layout(figure: go.Figure, title: str, height: int = 380, **more: Any) -> go.Figure:
@@ -18,6 +21,7 @@ def layout(figure: go.Figure, title: str, height: int = 380, **more: Any) -> go.
         title={"text": title, "x": 0, "xanchor": "left", "font": {"size": 15}},
         template="plotly_white",
         font={"color": INK, "size": 12},
+        colorway=COLOURS,
         height=height,
         margin={"l": 64, "r": 24, "t": 64, "b": 52},
         **more,
@@ -79,8 +83,8 @@ def dose_response(
     With `y_name` the values are not shares but what it says; `reference`: a named horizontal line.
     """
     figure = go.Figure()
-    colours = (RED, BLUE, GREY, GREEN)
-    for (name, curve), colour in zip(curves.items(), colours * 3, strict=False):
+    colours = cycle((RED, BLUE, GREY, GREEN, ORANGE, PURPLE, INK))
+    for (name, curve), colour in zip(curves.items(), colours, strict=False):
         alphas = sorted(curve)
         mean = [sum(curve[a]) / len(curve[a]) for a in alphas]
         low, high = [min(curve[a]) for a in alphas], [max(curve[a]) for a in alphas]
@@ -133,9 +137,8 @@ def cosine_bars(cosines: Mapping[str, Mapping[tuple[int, int], float]], title: s
 def radar(profiles: Mapping[str, Mapping[str, float]], title: str) -> go.Figure:
     """Closed lines over named axes, 1 to 5. `profiles`: name → axis → value."""
     figure = go.Figure()
-    for (name, values), colour in zip(
-        profiles.items(), (INK, RED, BLUE, GREEN, GREY, ORANGE, PURPLE) * 2, strict=False
-    ):
+    colours = cycle((INK, RED, BLUE, GREEN, GREY, ORANGE, PURPLE))
+    for (name, values), colour in zip(profiles.items(), colours, strict=False):
         axes = [*values, next(iter(values))]
         figure.add_scatterpolar(
             r=[values[a] for a in axes],
@@ -229,7 +232,7 @@ def cost_curves(
     bars: their range. `points`: name → (tokens, accuracy) of methods without a curve.
     """
     figure = go.Figure()
-    for (name, seeds), colour in zip(curves.items(), (BLUE, RED, GREEN) * 3, strict=False):
+    for (name, seeds), colour in zip(curves.items(), cycle(COLOURS), strict=False):
         n = min(map(len, seeds))
         xs = [sum(s[i][0] for s in seeds) / len(seeds) for i in range(n)]
         ys = [[s[i][1] for s in seeds] for i in range(n)]

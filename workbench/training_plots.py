@@ -1,13 +1,13 @@
 """Figures of training: curves over steps with their spread over seeds, values by condition."""
 
 from collections.abc import Mapping, Sequence
+from itertools import cycle
 
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from workbench.plots import BLUE, GREEN, GREY, INK, ORANGE, PURPLE, RED, layout
+from workbench.plots import COLOURS, layout
 
-COLOURS = (BLUE, RED, INK, GREEN, ORANGE, PURPLE, GREY)
 Curve = Sequence[tuple[int, float]]
 
 
@@ -50,7 +50,7 @@ def by_condition(
     `values`: name → condition → one value a seed.
     """
     figure = go.Figure()
-    for (name, conditions), colour in zip(values.items(), COLOURS, strict=False):
+    for (name, conditions), colour in zip(values.items(), cycle(COLOURS), strict=False):
         figure.add_scatter(
             x=[c for c, seeds in conditions.items() for _ in seeds],
             y=[v for seeds in conditions.values() for v in seeds],

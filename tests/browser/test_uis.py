@@ -240,5 +240,6 @@ def test_features(lab):
     page.keyboard.press("Tab")
     page.click("button:has-text('Read')")
     page.wait_for_selector(f"{UI} >> text=strongest features")
+    assert page.is_visible("[role=alert]:has-text('no column')")
     shot(lab, page, "features_probe")
     page.close()

@@ -19,7 +19,7 @@ from workbench.typesetting import readable
 from workbench.widgets.table import Table
 from workbench.widgets.text import rows as table_html
 from workbench.widgets.text import shaded
-from workbench.widgets.view import Figure, View, later
+from workbench.widgets.view import Figure, View, alert, later
 
 SHOWN = (
     "density_policy", "mean_policy", "dz_policy", "auroc_policy", "q_policy", "drift_rejected",
@@ -65,6 +65,7 @@ class Features(View):
             placeholder="a feature, or density_policy > 0.01 and q_policy < 0.05",
             description="filter", layout=WIDE, continuous_update=False,
         )  # fmt: skip
+        self.misread = widgets.HTML()
         self.table = Table(frame, SHOWN, "share_rejected")
         self.table.selected = int(frame["share_rejected"].idxmax())
         self.first, self.back, self.next = (
@@ -94,7 +95,7 @@ class Features(View):
         self.marked = widgets.HTML()
         self.show(
             self.filter,
-            self.message,
+            self.misread,
             self.table,
             widgets.HBox([self.first, self.back, self.next, self.where]),
             self.pages,
@@ -197,10 +198,7 @@ class Features(View):
 
     def _filtered(self) -> None:
         self.where.value = f"page {self.table.page + 1} of {self.table.pages}"
-        if self.table.problem:
-            self.show_error(ValueError(self.table.problem))
-        else:
-            self.message.value = ""
+        self.misread.value = alert(self.table.problem) if self.table.problem else ""
 
     def _show_card(self) -> None:
         from workbench.feature_plots import activation_histogram

@@ -31,7 +31,7 @@ QUIET = 0.5
 STYLE = """<style>
 .wb-view {max-width: 1180px; color: var(--jp-ui-font-color1, #22303c)}
 .wb-view .wb-note {color: var(--jp-ui-font-color2, #55606a); line-height: 1.35}
-.wb-view .wb-error {border-left: 4px solid #c8443c; padding: 4px 10px; line-height: 1.4;
+.wb-view .wb-error {border-left: 4px solid #b3260f; padding: 4px 10px; line-height: 1.4;
   white-space: pre-wrap}
 .wb-view .wb-columns {display: grid; grid-template-columns: 1fr 1fr; gap: 12px}
 .wb-view .wb-text {border: 1px solid var(--jp-border-color2, #c8ced4); border-radius: 4px;
@@ -39,14 +39,19 @@ STYLE = """<style>
   white-space: pre-wrap; overflow-wrap: anywhere; font-size: 14px}
 .wb-view .wb-text.wb-short {min-height: 0}
 .wb-view .wb-tok {border-radius: 3px; padding: 1px 0}
-.wb-view .wb-tok.wb-at {outline: 2px solid #2f6db3}
+.wb-view .wb-tok.wb-at {outline: 2px solid #2a62e0}
 .wb-view table.wb-rows {border-collapse: collapse; font-size: 13px; line-height: 1.35}
 .wb-view table.wb-rows td, .wb-view table.wb-rows th {padding: 3px 10px; text-align: left;
   border-bottom: 1px solid var(--jp-border-color2, #e6eaee); vertical-align: top}
 .wb-view h4 {margin: 10px 0 2px; font-size: 14px}
-.wb-view :focus-visible {outline: 2px solid #d98a1f; outline-offset: 1px}
+.wb-view :focus-visible {outline: 2px solid #c77700; outline-offset: 1px}
 .jp-OutputArea:has(.wb-view.widget-vbox) .wb-static {display: none}
 </style>"""
+
+
+def alert(said: str) -> str:
+    """HTML of an error, read aloud by screen readers."""
+    return f'<div class="wb-error" role="alert">{html.escape(said)}</div>'
 
 
 class View(widgets.VBox):
@@ -89,8 +94,7 @@ class View(widgets.VBox):
 
     def show_error(self, error: BaseException) -> None:
         """An error in the UI, in place of a traceback nobody sees."""
-        said = str(error) or type(error).__name__
-        self.message.value = f'<div class="wb-error" role="alert">{html.escape(said)}</div>'
+        self.message.value = alert(str(error) or type(error).__name__)
 
     @contextmanager
     def errors(self) -> Iterator[None]:
