@@ -13,6 +13,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from playwright.sync_api import expect, sync_playwright
 
 from workbench.paths import notebook_folder
 
@@ -24,6 +25,7 @@ FLAGS = (
 SHOTS = Path(os.environ.get("WORKBENCH_SCREENSHOTS", Path(__file__).parent / "screenshots"))
 SLOW = 150_000
 """Milliseconds that anything may take on a busy machine."""
+expect.set_options(timeout=SLOW)
 
 
 class Lab:
@@ -67,8 +69,6 @@ class Lab:
 @contextmanager
 def running(root):
     """A JupyterLab on a copy of the notebooks below `root`, and a browser."""
-    from playwright.sync_api import sync_playwright
-
     shutil.copytree(notebook_folder(), root / "notebooks")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

@@ -2,6 +2,8 @@
 
 import re
 
+from playwright.sync_api import expect
+
 
 def test_quickstart_runs_and_draws(lab):
     page = lab.open("00_quickstart", height=2600)
@@ -9,9 +11,10 @@ def test_quickstart_runs_and_draws(lab):
     page.wait_for_function(
         "document.querySelectorAll('.jp-OutputArea-output .main-svg').length > 3"
     )
-    text = page.inner_text(".jp-Notebook")
+    expect(page.locator(".jp-Notebook")).to_contain_text(
+        re.compile(r"torch\.Size\(\[1, \d+, \d+\]\)")
+    )
     errors = page.query_selector_all("[data-mime-type='application/vnd.jupyter.stderr'] .error")
     page.screenshot(path=lab.shots / "quickstart.png")
     page.close()
     assert not errors
-    assert re.search(r"torch\.Size\(\[1, \d+, \d+\]\)", text)

@@ -1,6 +1,7 @@
 """A tour of each UI in real JupyterLab in headless Chromium; each leaves screenshots."""
 
 import pytest
+from playwright.sync_api import expect
 
 import workbench as wb
 from workbench.papers.safetylock.lock import contrast_activations, find_lock
@@ -52,7 +53,8 @@ def test_steering(lab, files):
     lab.run(page)
     page.click("button:has-text('Generate')")
     first = steady(page, AFTER)
-    assert page.locator(f"{AFTER} .wb-tok").count() > 5
+    # Tokens are shaded once the reply stands.
+    expect(page.locator(f"{AFTER} .wb-tok")).not_to_have_count(0)
     # The slider, by keyboard: the model changes its mind.
     handle = page.locator(".wb-view .noUi-handle")
     handle.focus()
@@ -64,14 +66,12 @@ def test_steering(lab, files):
     shot(lab, page, "steering")
     # A head, by mouse and by keyboard.
     cells = page.locator(".wb-headmap button:not(:disabled)")
-    assert cells.count() == 12
+    expect(cells).to_have_count(12)
     cells.nth(0).click()
     page.wait_for_selector(".wb-headmap [aria-selected=false]:not(:disabled)")
     page.keyboard.press("ArrowRight")
     page.keyboard.press("Enter")
-    page.wait_for_function(
-        "document.querySelectorAll('.wb-headmap [aria-selected=true]').length == 10"
-    )
+    expect(page.locator(".wb-headmap [aria-selected=true]")).to_have_count(10)
     page.click("button:has-text('Copy as code')")
     page.wait_for_selector(".wb-code:has-text('.pick([')")
     # Text streams, and stops: clicked in the page as soon as the third picture of it is there.
@@ -104,9 +104,7 @@ def test_steering(lab, files):
             page.click(f"{UI} button:has-text('direction file')")
         chooser.value.set_files(files / name)
         if name == "small.safelock":
-            page.wait_for_function(
-                "document.querySelectorAll('.wb-headmap button:not(:disabled)').length == 3"
-            )
+            expect(cells).to_have_count(3)
     page.wait_for_selector("[role=alert]:has-text('bad.safetensors cannot be read')")
     shot(lab, page, "steering_bad_file")
     # Nothing of it is left in the model.
@@ -130,13 +128,12 @@ def test_without_a_kernel_the_picture_is_read(lab, files):
     page = lab.open("still")
     lab.run(page)
     said = steady(page, AFTER)
-    assert not page.locator(".wb-static").is_visible()
+    expect(page.locator(".wb-static")).to_be_hidden()
     page.evaluate("window.jupyterapp.commands.execute('docmanager:save')")
     page.evaluate("window.jupyterapp.commands.execute('kernelmenu:shutdown')")
     page.wait_for_selector("text=No Kernel")
     page.reload()
-    page.wait_for_selector(".wb-static")
-    assert page.locator(".wb-static").is_visible()
+    expect(page.locator(".wb-static")).to_be_visible()
     assert page.inner_text(".wb-static .wb-text[data-column=after]") == said
     page.screenshot(path=lab.shots / "static.png")
     page.close()
@@ -151,7 +148,7 @@ def test_safetylock(lab, files):
     page.click("button:has-text('Discover')")
     page.wait_for_selector(f"{UI} >> text=12 heads in layers")
     cells = page.locator(".wb-headmap [aria-selected=true]")
-    assert cells.count() == 12
+    expect(cells).to_have_count(12)
     cells.nth(0).click()
     page.wait_for_selector(f"{UI} >> text=11 heads in layers")
     count = page.locator(".wb-view input[type=number]").last
@@ -213,8 +210,7 @@ def test_features(lab):
     page = lab.open("features", height=2600, dark=True)
     lab.run(page)
     rows = page.locator(".wb-table tr[tabindex]")
-    page.wait_for_selector(".wb-table tr[tabindex]")
-    assert rows.count() == 20
+    expect(rows).to_have_count(20)
     page.click(".wb-table th button:has-text('auroc_policy')")
     page.wait_for_selector(".wb-table[data-sorted='auroc_policy true']")
     column = [float(x) for x in page.locator(".wb-table td:nth-child(5)").all_inner_texts()]
