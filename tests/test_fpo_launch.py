@@ -1,6 +1,7 @@
 """FPO from the command line: killed and resumed, and on two processes."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from fpo_toys import dictionary, llama, preference_pairs, tokenizer
 from safetensors.torch import load_file
 
 from workbench.papers.fpo import cache
+from workbench.papers.fpo.config import last_checkpoint
 
 OPTIONS = {
     "loss": "fpo",
@@ -79,7 +81,7 @@ def test_a_killed_training_goes_on_bit_for_bit(tmp_path, inputs):
             command(inputs, killed, max_steps=8), env=environment(), stdout=log, stderr=log
         )
         deadline = time.time() + 120
-        # As soon as a checkpoint is whole, in the middle of whatever comes next.
+        # As soon as a checkpoint's last file is begun, in the middle of whatever comes next.
         while not (killed / "checkpoint-4/trainer_state.json").exists():
             assert time.time() < deadline
             assert process.poll() is None, (tmp_path / "log").read_text()[-2000:]
@@ -88,11 +90,33 @@ def test_a_killed_training_goes_on_bit_for_bit(tmp_path, inputs):
         process.wait()
     assert not (killed / "model.safetensors").exists()
     made = (killed / "ref_cache/train/meta.json").stat().st_mtime_ns
+    # What a kill in the middle of a later one leaves.
+    shutil.copytree(killed / "checkpoint-2", killed / "checkpoint-7")
+    (killed / "checkpoint-7/trainer_state.json").write_text("")
     run(command(inputs, killed))
     assert (killed / "ref_cache/train/meta.json").stat().st_mtime_ns == made
     first, second = weights(whole), weights(killed)
     assert all(torch.equal(first[k], second[k]) for k in first)
     assert not torch.equal(first["model.norm.weight"], llama().state_dict()["model.norm.weight"])
+
+
+def test_the_last_checkpoint_is_the_newest_whole_one(tmp_path):
+    assert last_checkpoint(tmp_path / "absent") is None
+    for step, state in (
+        (9, '{"epoch": 1}'),
+        (10, '{"epoch": 2}'),
+        (11, ""),
+        (12, '{"epoch"'),
+        (13, None),
+    ):
+        folder = tmp_path / f"checkpoint-{step}"
+        folder.mkdir()
+        if state is not None:
+            (folder / "trainer_state.json").write_text(state)
+    assert last_checkpoint(tmp_path) == str(tmp_path / "checkpoint-10")
+    (tmp_path / "checkpoint-10/trainer_state.json").unlink()
+    (tmp_path / "checkpoint-9/trainer_state.json").write_text("{")
+    assert last_checkpoint(tmp_path) is None
 
 
 def test_two_processes_make_the_cache_together_and_train_as_one(tmp_path, inputs):

@@ -5,13 +5,10 @@
 field of `FPOConfig`, TRL's `ModelConfig` and `ScriptArguments` is an option; so is `--config FILE`.
 """
 
-from pathlib import Path
-
 from datasets import Dataset, load_dataset
-from transformers.trainer_utils import get_last_checkpoint
 from trl import ModelConfig, ScriptArguments, TrlParser, get_peft_config, get_quantization_config
 
-from workbench.papers.fpo.config import FPOConfig
+from workbench.papers.fpo.config import FPOConfig, last_checkpoint
 from workbench.papers.fpo.trainer import FPOTrainer
 
 
@@ -36,8 +33,8 @@ def main(argv: list[str] | None = None) -> None:
         eval_dataset=test,
         peft_config=get_peft_config(model),
     )
-    last = get_last_checkpoint(args.output_dir) if Path(args.output_dir).is_dir() else None
-    trainer.train(resume_from_checkpoint=args.resume_from_checkpoint or last)
+    last = args.resume_from_checkpoint or last_checkpoint(args.output_dir)
+    trainer.train(resume_from_checkpoint=last)
     trainer.save_model(args.output_dir)
 
 

@@ -16,7 +16,7 @@ from transformers import AutoModelForCausalLM, PreTrainedModel, PrinterCallback,
 from workbench.errors import ModelError
 from workbench.features import tensors_hash
 from workbench.papers.fpo import LABELS, METHODS, Settings
-from workbench.papers.fpo.config import FPOConfig
+from workbench.papers.fpo.config import FPOConfig, last_checkpoint
 from workbench.papers.fpo.evaluate import Evaluation, evaluate, from_plain
 from workbench.papers.fpo.scales import Scale
 from workbench.papers.fpo.trainer import FPOTrainer
@@ -182,8 +182,7 @@ def _train(
         sae=scale.sae if method == "fpo" else None,
     )
     trainer.remove_callback(PrinterCallback)
-    resume = any(folder.glob("checkpoint-*"))
-    trainer.train(resume_from_checkpoint=resume or None)
+    trainer.train(resume_from_checkpoint=last_checkpoint(folder))
     seconds = time.perf_counter() - started
     trainer.save_model(str(folder))
     # What was saved, in the precision it is used in: the trainer's own runs under autocast.
