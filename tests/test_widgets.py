@@ -208,6 +208,9 @@ def test_the_copied_code_reproduces_what_is_shown(tiny, lock, ui):
     names = {"wb": wb, "model": tiny}
     exec("\n".join(lines), names)
     assert names["replies"] == [[ui.replies[1]]]
+    ui.alpha.value = 2.0
+    assert not ui.code.text
+    ui.wait()
 
 
 def test_tokens_are_shaded_by_their_projection_around_the_unsteered_mean(tiny, lock, ui):

@@ -107,7 +107,8 @@ class Steering(View):
         return whole.pick(rows) if rows else None
 
     def run(self) -> None:
-        """Generate with what is set now; a run that is going on is dropped."""
+        """Generate with what is set now; a run that is going on is dropped, and so is old code."""
+        self.code.text = ""
         with self.errors():
             self.work(self._job(self.direction(), self.alpha.value, self._prompt()))
 

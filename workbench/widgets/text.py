@@ -72,7 +72,8 @@ def head_grid(
                 f'background:rgba(8,64,129,{depth:.2f})">{dot}</td>'
             )
         lines.append(f"<tr><th>layer {i}</th>{''.join(cells)}</tr>")
-    return f'<table class="wb-rows">{"".join(lines)}</table><div>{html.escape(name)}</div>'
+    caption = f"<div>{html.escape(name)} by layer and head</div>"
+    return f'<table class="wb-rows">{"".join(lines)}</table>{caption}'
 
 
 def rows(header: Sequence[str], cells: Sequence[Sequence[Any]]) -> str:
