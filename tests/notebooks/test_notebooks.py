@@ -32,6 +32,12 @@ def test_committed_clean_with_typed_parameters(path):
         assert info["help"], name
 
 
+def test_two_kernels_of_one_folder_share_no_sockets():
+    one, two = _IpcKernelManager().ip, _IpcKernelManager().ip
+    assert one != two
+    assert os.path.isabs(one), "sockets would lie in the working directory"
+
+
 def test_quickstart_runs(tmp_path):
     papermill.execute_notebook(
         str(notebook_folder() / "00_quickstart.ipynb"),

@@ -3,6 +3,7 @@
 import logging
 import os
 import secrets
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -30,11 +31,19 @@ PRESETS = ("tiny", "paper")
 
 
 class _IpcKernelManager(AsyncKernelManager):
-    """Talks to its kernel over sockets in a folder, so that parallel runs share no ports."""
+    """Talks to its kernel over sockets of its own, so that parallel runs share none.
+
+    Jupyter's default would be kernel-ipc-1 and so on in the working directory, which two runs
+    begun there at once would both choose.
+    """
 
     @default("transport")
     def _transport_default(self) -> str:
         return "ipc"
+
+    @default("connection_file")
+    def _connection_file_default(self) -> str:
+        return f"{tempfile.gettempdir()}/kernel-{secrets.token_hex(8)}.json"
 
 
 def run(
