@@ -13,7 +13,7 @@ from fpo_toys import dictionary, llama, preference_pairs, tokenizer
 from safetensors.torch import load_file
 
 from workbench.papers.fpo import cache
-from workbench.papers.fpo.config import last_checkpoint
+from workbench.papers.fpo.resume import last_checkpoint
 
 OPTIONS = {
     "loss": "fpo",

@@ -5,9 +5,9 @@ one plain generate step; sort and filter of a table of 16,384 features; what the
 generation, CPU seconds of the kernel in interleaved pairs.
 """
 
+import argparse
 import json
 import statistics
-import sys
 import tempfile
 from pathlib import Path
 
@@ -177,9 +177,8 @@ def main() -> None:
         for name, found in (("sort_16384_ms", sorts), ("filter_16384_ms", filters)):
             out[name] = {"median": statistics.median(found), "worst": max(found)}
     print(json.dumps(out, indent=1))
-    if len(sys.argv) > 1:
-        Path(sys.argv[1]).write_text(json.dumps(out, indent=1), encoding="utf-8")
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(description=__doc__).parse_args()
     main()

@@ -1,10 +1,8 @@
 """`FPOConfig`: TRL's `DPOConfig` with FPO's knobs and the paper's values as defaults (§2.6)."""
 
-import json
 import logging
 import math
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -112,20 +110,3 @@ class FPOConfig(DPOConfig):
             raise ValueError(f"loss_type={self.loss_type!r}: choose the loss with loss=")
         if self.use_liger_kernel:
             raise ValueError("use_liger_kernel is not supported: TRL's fused head is used instead")
-
-
-def last_checkpoint(folder: str | Path) -> str | None:
-    """The newest checkpoint below `folder` that was written to its end; none: `None`.
-
-    A run killed while it writes leaves one that transformers' `get_last_checkpoint` would choose
-    and `Trainer.train` cannot read. The trainer's state is what it writes last.
-    """
-    found = Path(folder).glob("checkpoint-[0-9]*/trainer_state.json")
-    for state in sorted(found, key=lambda f: int(f.parent.name.split("-")[1]), reverse=True):
-        try:
-            json.loads(state.read_text(encoding="utf-8"))
-        except ValueError:
-            log.warning("%s was not written to its end: skipped", state.parent)
-        else:
-            return str(state.parent)
-    return None

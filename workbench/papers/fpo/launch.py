@@ -8,7 +8,8 @@ field of `FPOConfig`, TRL's `ModelConfig` and `ScriptArguments` is an option; so
 from datasets import Dataset, load_dataset
 from trl import ModelConfig, ScriptArguments, TrlParser, get_peft_config, get_quantization_config
 
-from workbench.papers.fpo.config import FPOConfig, last_checkpoint
+from workbench.papers.fpo.config import FPOConfig
+from workbench.papers.fpo.resume import last_checkpoint
 from workbench.papers.fpo.trainer import FPOTrainer
 
 

@@ -16,8 +16,9 @@ from transformers import AutoModelForCausalLM, PreTrainedModel, PrinterCallback,
 from workbench.errors import ModelError
 from workbench.features import tensors_hash
 from workbench.papers.fpo import LABELS, METHODS, Settings
-from workbench.papers.fpo.config import FPOConfig, last_checkpoint
+from workbench.papers.fpo.config import FPOConfig
 from workbench.papers.fpo.evaluate import Evaluation, evaluate, from_plain
+from workbench.papers.fpo.resume import last_checkpoint
 from workbench.papers.fpo.scales import Scale
 from workbench.papers.fpo.trainer import FPOTrainer
 
