@@ -31,6 +31,22 @@ def lock(acts):
     return wb.HeadDirections.contrast(acts, LABELS, [(0, 1), (2, 5), (1, 0)])
 
 
+@pytest.mark.parametrize("width", [4, 16, 33, 128, 4096])
+def test_unit_vectors_stay_as_they_are_however_often_they_are_built(width):
+    """Normalised once; built again from themselves, whole or in part, they keep every bit."""
+    raw = torch.randn(50, width, generator=torch.Generator().manual_seed(width))
+    raw /= raw.norm(dim=1, keepdim=True)
+    raw[::2] = raw[::2].half().float()  # released locks are half precision
+    layer = torch.arange(50)
+    built = wb.ResidualDirection(layer, raw, torch.ones(50))
+    again = wb.ResidualDirection(layer, built.unit, built.scale)
+    assert torch.equal(again.unit, built.unit)
+    assert torch.equal(built.pick([7, 3]).unit, built.unit[[7, 3]])
+    assert built.pick([7, 3]).digest() == again.pick([7, 3]).digest()
+    norms = built.unit.double().norm(dim=1)
+    torch.testing.assert_close(norms, torch.ones_like(norms), rtol=0, atol=5e-7)
+
+
 def test_contrast_is_the_formula(acts, lock):
     rows, prompt = acts.rows()
     y = LABELS[prompt].numpy().astype(bool)

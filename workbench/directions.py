@@ -45,7 +45,7 @@ class _Directions:
         if len(self.unit) != k:
             raise DirectionError(f"{k} places but {len(self.unit)} unit vectors")
         seen: set[tuple[int, ...]] = set()
-        norms = self.unit.norm(dim=1)
+        norms = self.unit.double().norm(dim=1)
         for i, cell in enumerate(self.cells):
             where = self._named(cell)
             if min(cell) < 0 or cell in seen:
@@ -57,7 +57,12 @@ class _Directions:
                 raise DirectionError(f"{where}: direction has norm {norms[i]:.4f}, not 1")
             if self.scale[i] <= 0:
                 raise DirectionError(f"{where}: scale {self.scale[i]:.4g} is not positive")
-        object.__setattr__(self, "unit", self.unit / norms[:, None])
+        # Within rounding of norm 1 they stay as they are: dividing again would move last bits, and
+        # the same directions built in another way would have another digest.
+        inexact = (norms - 1).abs() > 4 * torch.finfo(self.unit.dtype).eps
+        if inexact.any():
+            exact = (self.unit.double() / norms[:, None]).to(self.unit.dtype)
+            object.__setattr__(self, "unit", torch.where(inexact[:, None], exact, self.unit))
 
     @property
     def cells(self) -> list[tuple[int, ...]]:
