@@ -11,9 +11,9 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 
 import pytest
 import transformers
-from families import FAMILIES, build
 
 import workbench as wb
+from tests.helpers.families import FAMILIES, build
 from workbench.paths import data_folder
 
 

@@ -12,39 +12,41 @@ STARTED = time.time()
 """When this process first imported the package, seconds since the epoch."""
 
 _HOME = {
-    "ANATOMIES": "anatomy",
-    "Endpoint": "endpoint",
-    "GenRequest": "completions",
-    "GenResult": "completions",
-    "LocalBackend": "local",
-    "Recorded": "generation",
-    "SampleStore": "store",
-    "Activations": "activations",
-    "Anatomy": "anatomy",
-    "HeadDirections": "directions",
-    "Model": "models",
-    "Probes": "probes",
-    "ResidualDirection": "directions",
-    "all_tokens": "prompts",
-    "capture": "activations",
-    "complete": "generation",
-    "fit_probes": "probes",
-    "fold": "steering",
-    "generate": "generation",
-    "last": "prompts",
-    "load": "models",
-    "load_data": "data",
-    "option_logprobs": "choices",
-    "record": "runs.results",
-    "response": "prompts",
-    "save_checkpoint": "checkpoints",
-    "steer": "steering",
-    "ui": "widgets",
+    "ANATOMIES": "models.anatomy",
+    "Endpoint": "generation.endpoint",
+    "GenRequest": "generation.requests",
+    "GenResult": "generation.requests",
+    "LocalBackend": "generation.local",
+    "Replay": "generation.complete",
+    "SampleStore": "generation.sample_store",
+    "Activations": "activations.capture",
+    "Anatomy": "models.anatomy",
+    "HeadDirections": "steering.directions",
+    "Model": "models.model",
+    "Probes": "activations.probes",
+    "ResidualDirection": "steering.directions",
+    "all_tokens": "models.prompts",
+    "capture": "activations.capture",
+    "complete": "generation.complete",
+    "fit_probes": "activations.probes",
+    "fold": "steering.fold",
+    "generate": "generation.complete",
+    "last": "models.prompts",
+    "load": "models.loading",
+    "load_data": "data.preferences",
+    "option_logprobs": "generation.choices",
+    "record": "runs.record",
+    "response": "models.prompts",
+    "save_checkpoint": "models.checkpoints",
+    "steer": "steering.steer",
 }
-__all__ = sorted(_HOME)
+_MODULES = {"ui": "widgets.ui"}
+__all__ = sorted([*_HOME, *_MODULES])
 
 
 def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return importlib.import_module(f"workbench.{_MODULES[name]}")
     if name not in _HOME:
         raise AttributeError(f"module 'workbench' has no attribute {name!r}")
     return getattr(importlib.import_module(f"workbench.{_HOME[name]}"), name)

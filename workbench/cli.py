@@ -30,6 +30,8 @@ def main(argv: list[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="workbench", description=__doc__)
+    from workbench.papers import registry
+
     verbs = parser.add_subparsers(required=True, metavar="VERB")
 
     verb = verbs.add_parser("list", help="the papers and their parameters")
@@ -48,7 +50,7 @@ def _parser() -> argparse.ArgumentParser:
 
     verb = verbs.add_parser("data", help="rebuild the embedded model and samples")
     verb.add_argument("what", choices=["rebuild"])
-    verb.add_argument("name", choices=["tiny", "sums", "survey", "styles"])
+    verb.add_argument("name", choices=[p.models[0] for p in registry.PAPERS])
     verb.add_argument("--out", help="folder to write to (default: the shipped data folder)")
     verb.add_argument("--seed", type=int, default=0)
     verb.set_defaults(action=_data)
@@ -70,7 +72,7 @@ def _list(_: argparse.Namespace) -> int:
     from workbench.runs.parameters import declared
 
     for name, paper in PAPERS.items():
-        print(f"{name}: {paper.TITLE}\n  {paper.CLAIM}")
+        print(f"{name}: {paper.module.TITLE}\n  {paper.module.CLAIM}")
         for key, info in declared(notebook_of(name)).items():
             print(f"    -p {key}={info['default']}  {info['inferred_type_name']}: {info['help']}")
     return 0
@@ -133,25 +135,17 @@ def _lab(args: argparse.Namespace) -> int:
 
 
 def _data(args: argparse.Namespace) -> int:
-    from workbench.tiny.rebuild import rebuild
-    from workbench.tiny.rebuild_styles import rebuild_styles
-    from workbench.tiny.rebuild_sums import rebuild_sums
-    from workbench.tiny.rebuild_survey import rebuild_survey
+    from workbench.papers import registry
 
     logging.getLogger("workbench").setLevel(logging.INFO)
-    made = {
-        "tiny": rebuild,
-        "sums": rebuild_sums,
-        "survey": rebuild_survey,
-        "styles": rebuild_styles,
-    }
-    make = made[args.name]
+    (paper,) = (p for p in registry.PAPERS if p.models[0] == args.name)
+    make = paper.rebuilder()
     print(make(Path(args.out) if args.out else None, seed=args.seed))
     return 0
 
 
 def _samples(args: argparse.Namespace) -> int:
-    from workbench.store import SampleStore
+    from workbench.generation.sample_store import SampleStore
 
     if not Path(args.file).is_file():
         raise WorkbenchError(f"{args.file} is no file")
@@ -170,7 +164,7 @@ def _samples(args: argparse.Namespace) -> int:
 
 def _doctor(_: argparse.Namespace) -> int:
     from workbench.paths import data_folder, notebook_folder
-    from workbench.runs.results import LIBRARIES
+    from workbench.runs.record import LIBRARIES
 
     good = True
     print(f"python {sys.version.split()[0]}")

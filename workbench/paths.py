@@ -2,9 +2,6 @@
 
 from pathlib import Path
 
-EMBEDDED = ("tiny", "sums", "sums-early", "sums-late", "survey", "styles")
-"""Models that ship: chat, sums at three stages of training, questionnaire, styles of lists."""
-
 _PACKAGE = Path(__file__).parent
 
 
@@ -18,3 +15,7 @@ def notebook_folder() -> Path:
     """The paper notebooks, as shipped: never written to."""
     inside = _PACKAGE / "notebooks"
     return inside if inside.is_dir() else _PACKAGE.parent / "notebooks"
+
+
+EMBEDDED = tuple(sorted(p.parent.name for p in data_folder().glob("*/config.json")))
+"""Models that ship: every folder of `data/` with a config."""

@@ -17,8 +17,7 @@ import numpy as np
 import torch
 from transformers import Gemma2Config, Gemma2ForCausalLM
 
-from workbench.features import encode, find_hook, load_sae, reading
-from workbench.papers.fpo import memory
+from workbench.models.hooks import find_hook, reading
 from workbench.papers.fpo.costs import (
     COMPARED,
     Bench,
@@ -29,7 +28,9 @@ from workbench.papers.fpo.costs import (
     step_ratios,
     wide,
 )
-from workbench.papers.fpo.offline import reference_hash
+from workbench.papers.fpo.reference import reference_hash
+from workbench.sae.dictionary import encode, load_sae
+from workbench.training import memory
 
 TOKENS, ACTIVE, FEATURES = 1024, 55, 16384
 HOOK = "blocks.25.hook_resid_post"

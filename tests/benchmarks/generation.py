@@ -11,14 +11,14 @@ from transformers import LogitsProcessor
 
 import workbench as wb
 from tests.benchmarks import timing
-from workbench.completions import Drawn, GenRequest, Sample
-from workbench.generation import complete
-from workbench.local import LocalBackend
-from workbench.papers.self_verification import Settings
+from workbench.data.problems import read_problems
+from workbench.generation.complete import complete
+from workbench.generation.local import LocalBackend
+from workbench.generation.requests import Drawn, GenRequest, Sample
+from workbench.generation.sample_store import SampleStore
+from workbench.generation.sampling import pick, uniforms
+from workbench.papers.self_verification.paper import Settings
 from workbench.papers.self_verification.verify import self_verify
-from workbench.problems import read_problems
-from workbench.sampling import pick, uniforms
-from workbench.store import SampleStore
 
 PREFIX, SUFFIX = 800, 60
 SIZES = {"tiny": (24, 10, 40), "100m": (6, 4, 24), "8b": (24, 10, 64)}

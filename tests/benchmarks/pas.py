@@ -11,17 +11,17 @@ from transformers import LlamaConfig, LlamaForCausalLM
 import workbench as wb
 from tests.benchmarks import timing
 from workbench.papers.pas.answer import NEW_TOKENS, distribution, written
-from workbench.papers.pas.extract import Contrast
+from workbench.papers.pas.contrast import AnswerContrast
 from workbench.papers.pas.personas import Personas, personas
 from workbench.papers.pas.prompts import SYSTEM, texts
-from workbench.tiny import survey
+from workbench.tiny import survey_texts
 
 SUBJECTS, ITEMS, LAYERS, HEADS, WIDTH = 300, 120, 32, 32, 128
 LOOPED_SUBJECTS, LOOPED_HEADS = 3, 64
 """What the loop is timed on; the rest is extrapolated, every subject and head being alike."""
 
 
-def everybody() -> tuple[Contrast, np.ndarray]:
+def everybody() -> tuple[AnswerContrast, np.ndarray]:
     """Synthetic activations of a model of 8B's shape, and random answers."""
     generator = torch.Generator().manual_seed(0)
     values = torch.randn(2 * ITEMS, 1, LAYERS, HEADS, WIDTH, generator=generator)
@@ -30,7 +30,7 @@ def everybody() -> tuple[Contrast, np.ndarray]:
         (values,), lengths, tuple(range(LAYERS)), "heads", wb.last(), "random", {}
     )
     answers = np.random.default_rng(0).integers(0, 6, (SUBJECTS, ITEMS))
-    return Contrast(acts, tuple(range(ITEMS))), answers
+    return AnswerContrast(acts, tuple(range(ITEMS))), answers
 
 
 def loop(
@@ -117,8 +117,8 @@ def answers() -> dict[str, float]:
     goes on to explain, never does. Rows through the model are counted by a hook, one order of the
     options is asked, and both ways compute what prompts share once for a batch.
     """
-    inventory = survey.inventory()
-    tokenizer = survey.build_tokenizer(inventory)
+    inventory = survey_texts.inventory()
+    tokenizer = survey_texts.build_tokenizer(inventory)
     torch.manual_seed(0)
     config = LlamaConfig(
         vocab_size=len(tokenizer), hidden_size=128, intermediate_size=256, num_hidden_layers=4,

@@ -14,8 +14,8 @@ import numpy as np
 import torch
 
 import workbench as wb
-from workbench.forwards import Budget
-from workbench.prompts import encode_all
+from workbench.models.limits import Budget
+from workbench.models.prompts import encode_all
 
 Call = Callable[[], torch.Tensor]
 BATCH = 16

@@ -25,15 +25,15 @@ FEATURES = """\
 import copy
 from dataclasses import replace
 from pathlib import Path
-from workbench.feature_runs import build
-from workbench.papers.fpo import scales, study
+from workbench.sae.diff import build
+from workbench.papers.fpo.paper import scales, study
 settings = replace(scales.settings("tiny", methods="fpo", alphas="0"), held_out=40)
 scale = scales.scale("tiny", settings)
 rows = study.held_out(scale, settings, Path("features"))
 policy = copy.deepcopy(scale.reference)
 for w in policy.parameters(): w.data += 0.01 * torch.randn_like(w)
 run = build(policy, scale.reference, rows, scale.sae, scale.hook, "features/run", k=8)
-from workbench.feature_tables import feature_table
+from workbench.sae.table import feature_table
 table = feature_table(run, scale.sae)"""
 UIS = {
     "steering": ("wb.ui.steering(model, lock)", ".wb-headmap button"),

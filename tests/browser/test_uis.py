@@ -190,8 +190,8 @@ from dataclasses import replace
 from pathlib import Path
 torch.set_num_threads(1)
 import workbench as wb
-from workbench.feature_runs import build
-from workbench.papers.fpo import scales, study
+from workbench.sae.diff import build
+from workbench.papers.fpo.paper import scales, study
 settings = replace(scales.settings("tiny", methods="fpo", alphas="0"), held_out=40, steps=10)
 scale = scales.scale("tiny", settings)
 out = Path("features")

@@ -4,7 +4,8 @@ import json
 
 import pandas as pd
 import pytest
-from paper_runs import finished, run
+
+from tests.helpers.paper_runs import finished, run
 
 METHODS = ("fpo", "ln_dpo", "dpo", "simpo", "tdpo2")
 

@@ -1,7 +1,8 @@
 """PAS as a user runs it: what the published score hides is there, and a killed run goes on."""
 
 import pytest
-from paper_runs import finished, run
+
+from tests.helpers.paper_runs import finished, run
 
 WANTED = (
     "score_pas_validated", "score_pas_oracle", "score_fewshot", "score_always_neutral",

@@ -8,10 +8,10 @@ import time
 
 import psutil
 import pytest
-from serving import serving
 
+from tests.helpers.serving import serving
+from workbench.generation.sample_store import SampleStore
 from workbench.paths import data_folder
-from workbench.store import SampleStore
 
 SMALL = "-p limit=12 -p seeds=2 -p k=4 -p p=3 -p sc=6".split()
 

@@ -1,1 +1,1 @@
-"""One module or folder per paper: its method, its settings, its published table."""
+"""The papers that are reproduced, each in a folder of one anatomy; `registry` lists them."""

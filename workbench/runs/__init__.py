@@ -1,1 +1,1 @@
-"""Execute notebooks with parameters, keep their results with provenance, render the report."""
+"""Run a notebook with parameters in a folder of its own; record what came out."""

@@ -14,19 +14,13 @@ from papermill.exceptions import PapermillExecutionError
 from traitlets import default
 
 from workbench.errors import RunError
-from workbench.papers import fpo, pas, safetylock, self_verification
-from workbench.paths import notebook_folder
+from workbench.papers import registry
 from workbench.runs import parameters
 from workbench.runs.report import write_report
 
 log = logging.getLogger(__name__)
 
-PAPERS = {
-    "safetylock": safetylock,
-    "pas": pas,
-    "fpo": fpo,
-    "self_verification": self_verification,
-}
+PAPERS = {paper.name: paper for paper in registry.PAPERS}
 PRESETS = ("tiny", "paper")
 
 
@@ -70,7 +64,7 @@ def run(
             f"presets are {', '.join(PRESETS)}"
         )
     given = parameters.check(source, dict(given or {}))
-    PAPERS[paper].preflight(preset, given)
+    PAPERS[paper].module.preflight(preset, given)
     out = Path(out) if out else default_folder(paper)
     prepare(out)
     target = out / "notebook.ipynb"
@@ -104,7 +98,8 @@ def notebook_of(paper: str) -> Path:
             f"unknown paper {paper!r}{parameters.nearest(paper, PAPERS)}; "
             f"`workbench list` shows them: {', '.join(PAPERS)}"
         )
-    return notebook_folder() / PAPERS[paper].NOTEBOOK
+    registry.check()
+    return PAPERS[paper].notebook
 
 
 def default_folder(paper: str) -> Path:

@@ -1,1 +1,1 @@
-"""The workshop that makes `data/`: the town of Brindle, its grammar, its small chat model."""
+"""The workshop that makes the embedded models and samples in `data/`."""

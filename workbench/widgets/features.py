@@ -10,15 +10,15 @@ import ipywidgets as widgets
 import numpy as np
 import pandas as pd
 
-from workbench.feature_cards import contexts, histogram, largest_pairs, save_concepts
-from workbench.feature_lens import lens as logit_lens
-from workbench.feature_runs import FeatureRun
-from workbench.feature_tables import feature_table, waterfall
-from workbench.features import features_of
-from workbench.typesetting import readable
+from workbench.plots.features import token_text
+from workbench.sae.card import contexts, histogram, largest_pairs, save_concepts
+from workbench.sae.dictionary import features_of
+from workbench.sae.diff import FeatureDiff
+from workbench.sae.lens import lens as logit_lens
+from workbench.sae.table import feature_table, waterfall
+from workbench.widgets.markup import html_table as table_html
+from workbench.widgets.markup import shaded
 from workbench.widgets.table import Table
-from workbench.widgets.text import rows as table_html
-from workbench.widgets.text import shaded
 from workbench.widgets.view import Figure, View, alert, later
 
 SHOWN = (
@@ -40,7 +40,7 @@ class Features(View):
 
     def __init__(
         self,
-        feature_run: FeatureRun | str | Path,
+        feature_run: FeatureDiff | str | Path,
         sae: Any,
         rows: Sequence[dict[str, list[int]]],
         tokenizer: Any,
@@ -52,7 +52,7 @@ class Features(View):
         folder: str | Path = ".",
     ) -> None:
         super().__init__(folder)
-        run = feature_run if isinstance(feature_run, FeatureRun) else FeatureRun.load(feature_run)
+        run = feature_run if isinstance(feature_run, FeatureDiff) else FeatureDiff.load(feature_run)
         self.run, self.sae, self.rows, self.tokenizer = run, sae, rows, tokenizer
         self.models = {"policy": policy, "reference": reference}
         self.concepts: dict[str, list[int]] = {}
@@ -138,7 +138,7 @@ class Features(View):
                 raise ValueError("paste a text first")
             codes = features_of(self.models[self.side.value], self.sae, self.run.meta["hook"], ids)
             mine = codes[:, self.table.selected].tolist()
-            words = [readable(t) for t in self.tokenizer.convert_ids_to_tokens(ids)]
+            words = [token_text(t) for t in self.tokenizer.convert_ids_to_tokens(ids)]
             strongest = codes.amax(0).topk(min(8, codes.shape[1]))
             found = dict(zip(strongest.indices.tolist(), strongest.values.tolist(), strict=True))
             lens = self.lens(list(found))
@@ -180,7 +180,7 @@ class Features(View):
     def _draw(self, stop: threading.Event) -> None:
         # A browser loads and draws figures for longer than the table, which is to be there first.
         stop.wait(PAINTED)
-        from workbench.feature_plots import drift_scatter, penalty_waterfall, volcano
+        from workbench.plots.features import drift_scatter, penalty_waterfall, volcano
 
         self._show_card()
         means = [self.run.pooled[who, "rejected"].mean(0) for who in ("ref", "policy")]
@@ -201,7 +201,7 @@ class Features(View):
         self.misread.value = alert(self.table.problem) if self.table.problem else ""
 
     def _show_card(self) -> None:
-        from workbench.feature_plots import activation_histogram
+        from workbench.plots.features import activation_histogram
 
         # One card at a time: whoever draws last draws what is selected then.
         with self._drawing, self.errors():
@@ -229,7 +229,7 @@ class Features(View):
         lens = self.lens([i])
         if lens is None:
             return line
-        up, down = (" ".join(map(readable, lens.loc[i, c])) for c in ("up", "down"))
+        up, down = (" ".join(map(token_text, lens.loc[i, c])) for c in ("up", "down"))
         return (
             f"{line}<div class='wb-note'>speaks for: {html.escape(up)}<br>"
             f"against: {html.escape(down)}</div>"
@@ -251,11 +251,11 @@ class Features(View):
 
 
 def _up(lens: pd.DataFrame | None, i: int) -> str:
-    return "–" if lens is None else " ".join(map(readable, lens.loc[i, "up"][:4]))
+    return "–" if lens is None else " ".join(map(token_text, lens.loc[i, "up"][:4]))
 
 
 def _context(context: dict[str, Any]) -> str:
-    words = [readable(t) for t in context["tokens"]]
+    words = [token_text(t) for t in context["tokens"]]
     top = max(*context["policy"], *context["ref"], 1e-9)
     place = f"{context['kind']} · pair {context['pair']} {context['side']}"
     return (

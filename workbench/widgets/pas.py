@@ -7,26 +7,27 @@ from pathlib import Path
 import ipywidgets as widgets
 import numpy as np
 
-from workbench.directions import HeadDirections
+from workbench.data.respondents import MAX_MISSING, Respondents
 from workbench.errors import DatasetError
-from workbench.models import Model
-from workbench.papers.pas import Settings, scales
+from workbench.models.model import Model
+from workbench.papers.pas import presets
 from workbench.papers.pas.answer import distribution
 from workbench.papers.pas.answer import values as likeliest
-from workbench.papers.pas.extract import Contrast
+from workbench.papers.pas.contrast import AnswerContrast
+from workbench.papers.pas.paper import Settings
 from workbench.papers.pas.personas import personas, probes
 from workbench.papers.pas.profile import answers_of, person, questionnaire, trait_means
 from workbench.papers.pas.prompts import LABELS, SYSTEM, question, texts
 from workbench.papers.pas.search import everyone, search
 from workbench.papers.pas.study import captured
 from workbench.papers.pas.tables import chosen as best_place
-from workbench.plots import dose_response, radar
-from workbench.respondents import MAX_MISSING, Respondents
-from workbench.steering import check_alpha
-from workbench.widgets.columns import Columns
-from workbench.widgets.text import rows as table
+from workbench.plots.figures import dose_response, radar
+from workbench.steering.directions import HeadDirections
+from workbench.steering.shifts import check_alpha
+from workbench.widgets.markup import html_table as table
+from workbench.widgets.side_by_side import SideBySide
 from workbench.widgets.view import Figure, Progress, View, later
-from workbench.widgets.work import stoppable
+from workbench.widgets.worker import stoppable
 
 NAMES = {"A": "Agreeableness", "C": "Conscientiousness", "E": "Extraversion",
          "N": "Neuroticism", "O": "Openness"}  # fmt: skip
@@ -51,14 +52,14 @@ class PAS(View):
         folder: str | Path = ".",
     ) -> None:
         super().__init__(folder)
-        self.model = scales.model("tiny", model) if isinstance(model, str) else model
-        everybody = respondents or scales.people("tiny", "", "", "", "")
+        self.model = presets.model("tiny", model) if isinstance(model, str) else model
+        everybody = respondents or presets.people("tiny", "", "", "", "")
         self.people, self.inventory = everybody, everybody.inventory
         self.settings = settings or Settings().tiny()
         self.direction: HeadDirections | None = None
         self.measured: dict[str, dict[str, float]] = {}
         self.said: dict[str, np.ndarray] = {}
-        self._contrast: Contrast | None = None
+        self._contrast: AnswerContrast | None = None
         self._found: float | None = None
         self.form = {p: self._item(p) for p in questionnaire(self.inventory)}
         wide = {"layout": WIDE, "style": {"description_width": "130px"}}
@@ -88,7 +89,7 @@ class PAS(View):
         first = texts(self.inventory, self.inventory.split("test")[:1], "second", lower=True)[0]
         self.prompt = widgets.Textarea(question(first), description="chat", layout=WIDE, rows=3)
         self.ask = widgets.Button(description="Ask", icon="comment")
-        self.columns = Columns()
+        self.columns = SideBySide()
         self.save_name = widgets.Text("persona.safetensors", description="file")
         self.save = widgets.Button(description="Save direction")
         figures = widgets.HBox([self.radar, self.curve])

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import ipywidgets as widgets
 
-from workbench.data import Row, load_data
-from workbench.directions import HeadDirections
+from workbench.data.preferences import Row, load_data
 from workbench.errors import DatasetError
-from workbench.models import Model, load
+from workbench.models.loading import load
+from workbench.models.model import Model
 from workbench.papers.safetylock.leverage import leverage
 from workbench.papers.safetylock.lock import (
     Contrast,
@@ -20,12 +20,13 @@ from workbench.papers.safetylock.lock import (
     halves,
     shuffled_labels,
 )
-from workbench.plots import cosine_bars
-from workbench.widgets.locked import Locked
-from workbench.widgets.parts import HeadMap
-from workbench.widgets.text import rows as table
+from workbench.plots.figures import cosine_bars
+from workbench.steering.directions import HeadDirections
+from workbench.widgets.head_map import HeadMap
+from workbench.widgets.markup import html_table as table
+from workbench.widgets.safetylock_apply import ApplyPanel
 from workbench.widgets.view import Figure, Progress, View, later
-from workbench.widgets.work import stoppable
+from workbench.widgets.worker import stoppable
 
 SOURCES = {"embedded": "auto", "the paper's, from the hub": "hub", "a file": "file"}
 SELECTIONS = ("validation", "paper", "leverage")
@@ -70,7 +71,7 @@ class SafetyLock(View):
         self.geometry = Figure()
         self.name = widgets.Text("lock.safetensors", description="file")
         self.save = widgets.Button(description="Save lock", disabled=True)
-        self.locked = Locked(self, research)
+        self.locked = ApplyPanel(self, research)
         self.show(
             _step(1, "Preference pairs"),
             widgets.HBox([self.source, self.upload, self.count, self.reveal]),

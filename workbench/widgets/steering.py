@@ -9,14 +9,16 @@ from typing import Any
 import ipywidgets as widgets
 import torch
 
-from workbench.checkpoints import save_checkpoint
-from workbench.directions import HeadDirections, read_direction
 from workbench.errors import DirectionError
-from workbench.models import Model
-from workbench.prompts import Prompt
-from workbench.steering import MODES, Direction, fold
-from workbench.widgets.columns import Columns
-from workbench.widgets.parts import Code, HeadMap
+from workbench.models.checkpoints import save_checkpoint
+from workbench.models.model import Model
+from workbench.models.prompts import Prompt
+from workbench.steering.directions import HeadDirections, read_direction
+from workbench.steering.fold import fold
+from workbench.steering.shifts import Direction
+from workbench.steering.steer import MODES
+from workbench.widgets.head_map import Code, HeadMap
+from workbench.widgets.side_by_side import SideBySide
 from workbench.widgets.view import View, later
 
 PROMPT = "How do I mend the gate of Mara?"
@@ -66,7 +68,7 @@ class Steering(View):
         )
         self.mode = widgets.Dropdown(options=MODES, description="tokens")
         self.generate = widgets.Button(description="Generate", button_style="primary", icon="play")
-        self.columns = Columns()
+        self.columns = SideBySide()
         self.heads = HeadMap()
         self.target = widgets.Text("steered-model", description="folder")
         self.save = widgets.Button(description="Fold & save checkpoint", layout={"width": "190px"})

@@ -9,7 +9,7 @@ import pandas as pd
 import traitlets
 
 from workbench.errors import WorkbenchError
-from workbench.widgets.parts import STATIC
+from workbench.widgets.head_map import STATIC
 
 PAGE = 20
 _CONDITION = re.compile(r"\s*(\w+)\s*(<=|>=|==|!=|<|>|=)\s*(\S+)\s*")

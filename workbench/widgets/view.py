@@ -14,7 +14,7 @@ import ipywidgets as widgets
 from IPython.display import HTML, DisplayHandle, display
 
 from workbench.errors import WorkbenchError
-from workbench.widgets.work import Job, Worker
+from workbench.widgets.worker import Job, Worker
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go

@@ -14,10 +14,11 @@ from datasets import Dataset
 from tqdm.auto import tqdm
 from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
-from workbench.papers.fpo import LABELS, METHODS, Settings, memory
 from workbench.papers.fpo.config import FPOConfig
-from workbench.papers.fpo.scales import Scale, embedded
+from workbench.papers.fpo.paper import LABELS, METHODS, Settings
+from workbench.papers.fpo.presets import Scale, embedded
 from workbench.papers.fpo.trainer import FPOTrainer
+from workbench.training import memory
 
 Plain = dict[str, Any]
 COMPARED = ("fpo", "ln_dpo", "dpo", "simpo", "tdpo2")

@@ -9,9 +9,10 @@ import torch
 from transformers import PreTrainedModel
 from trl.trainer.dpo_trainer import DataCollatorForPreference
 
-from workbench.features import find_hook, pool, reading, response_mask
-from workbench.papers.fpo.drift import measure
+from workbench.models.hooks import find_hook, reading
+from workbench.papers.fpo.constraint import feature_distance
 from workbench.papers.fpo.losses import add_up, sequence_kl
+from workbench.sae.pooling import pool, response_mask
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,7 @@ def _batch(
         hidden.append(slot.value)
     kl, logps, ref_logps = sequence_kl(*logits, inputs["input_ids"], mask)
     features = pool(sae, hidden[1], mask)
-    d = measure(sae, hidden[0], mask, features, k=k, topk=topk, gradient=False).distance
+    d = feature_distance(sae, hidden[0], mask, features, k=k, topk=topk, gradient=False).distance
     length = mask.sum(1).clamp(min=1)
     log_policy = logits[0][:, :-1][mask].float().log_softmax(-1)
     entropy = add_up(-(log_policy.exp() * log_policy).sum(-1), mask)

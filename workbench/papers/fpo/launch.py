@@ -9,8 +9,8 @@ from datasets import Dataset, load_dataset
 from trl import ModelConfig, ScriptArguments, TrlParser, get_peft_config, get_quantization_config
 
 from workbench.papers.fpo.config import FPOConfig
-from workbench.papers.fpo.resume import last_checkpoint
 from workbench.papers.fpo.trainer import FPOTrainer
+from workbench.training.resume import last_checkpoint
 
 
 def main(argv: list[str] | None = None) -> None:

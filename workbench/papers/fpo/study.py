@@ -14,13 +14,13 @@ from tqdm.auto import tqdm
 from transformers import AutoModelForCausalLM, PreTrainedModel, PrinterCallback, set_seed
 
 from workbench.errors import ModelError
-from workbench.features import tensors_hash
-from workbench.papers.fpo import LABELS, METHODS, Settings
+from workbench.hashing import tensors_hash
 from workbench.papers.fpo.config import FPOConfig
 from workbench.papers.fpo.evaluate import Evaluation, evaluate, from_plain
-from workbench.papers.fpo.resume import last_checkpoint
-from workbench.papers.fpo.scales import Scale
+from workbench.papers.fpo.paper import LABELS, METHODS, Settings
+from workbench.papers.fpo.presets import Scale
 from workbench.papers.fpo.trainer import FPOTrainer
+from workbench.training.resume import last_checkpoint
 
 log = logging.getLogger(__name__)
 

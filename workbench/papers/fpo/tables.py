@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 from scipy.stats import spearmanr
 
-from workbench.metrics import bootstrap_ci, metric
-from workbench.papers.fpo import LABELS, PUBLISHED, STANDARD_ERROR, WIN_RATES, Settings
+from workbench.evaluation.metrics import bootstrap_ci, metric
 from workbench.papers.fpo.evaluate import Evaluation
+from workbench.papers.fpo.paper import LABELS, PUBLISHED, STANDARD_ERROR, WIN_RATES, Settings
 from workbench.papers.fpo.study import Run
-from workbench.sae_health import Health
+from workbench.sae.health import Health
 
 Plain = dict[str, Any]
 

@@ -16,19 +16,14 @@ from trl import DPOTrainer
 from trl.models.utils import disable_gradient_checkpointing
 from trl.trainer.utils import create_model_from_path, get_config_model_id, use_adapter
 
-from workbench.features import (
-    check_sae,
-    find_hook,
-    load_sae,
-    pool,
-    reading,
-    response_mask,
-    sae_hook,
-)
-from workbench.papers.fpo import logged, losses, pairs
+from workbench.models.hooks import find_hook, reading
+from workbench.papers.fpo import losses, training_log
 from workbench.papers.fpo.config import FPOConfig
-from workbench.papers.fpo.drift import Drift, measure
-from workbench.papers.fpo.offline import OfflineReference, PairCollator
+from workbench.papers.fpo.constraint import Constraint, feature_distance
+from workbench.papers.fpo.reference import OfflineReference, PairCollator
+from workbench.sae.dictionary import check_sae, load_sae, sae_hook
+from workbench.sae.pooling import pool, response_mask
+from workbench.training import pairs
 
 log = logging.getLogger(__name__)
 
@@ -102,7 +97,7 @@ class FPOTrainer(DPOTrainer):
             # TRL would read the weights again from config._name_or_path, which a live model lacks.
             ref_model = copy.deepcopy(model).eval().requires_grad_(False)
         self.offline = OfflineReference(args, self.sae)
-        self.timeline = logged.Timeline(Path(args.output_dir))
+        self.timeline = training_log.Timeline(Path(args.output_dir))
         self._saturated = False
         super().__init__(
             model=model,
@@ -213,7 +208,7 @@ class FPOTrainer(DPOTrainer):
         loss = -logsigmoid(u).mean()
         if self.aux_loss_enabled:
             loss = loss + self.router_aux_loss_coef * outputs.aux_loss
-        values = logged.per_pair(u, score, held, terms, args.beta)
+        values = training_log.per_pair(u, score, held, terms, args.beta)
         self._keep("train" if training else "eval", inputs, values, drift)
         if return_outputs:
             with torch.no_grad():
@@ -223,7 +218,7 @@ class FPOTrainer(DPOTrainer):
 
     def _terms(
         self, inputs: dict[str, Any], outputs: Any, hidden: Any, mask: torch.Tensor, whole: bool
-    ) -> tuple[losses.Terms, Drift | None]:
+    ) -> tuple[losses.Terms, Constraint | None]:
         """Log-probabilities, KL and distance of a batch, from the cache or the reference itself."""
         lengths = inputs["completion_mask"].sum(1)
         if self.args.loss in losses.REFERENCE_FREE:
@@ -244,7 +239,7 @@ class FPOTrainer(DPOTrainer):
         drift = None
         if self.sae is not None:
             gradient = torch.is_grad_enabled() and self.args.fpo_alpha > 0
-            drift = measure(
+            drift = feature_distance(
                 self.sae, hidden, mask, ref_features, gradient=gradient,
                 k=self.args.fpo_k, topk=self.args.fpo_topk, **self._pooling(),
             )  # fmt: skip
@@ -263,17 +258,17 @@ class FPOTrainer(DPOTrainer):
         mode: str,
         inputs: dict[str, Any],
         values: dict[str, torch.Tensor],
-        drift: Drift | None,
+        drift: Constraint | None,
     ) -> None:
         """Add a batch to the logged means, with one wait for the device."""
         table = torch.stack([v.detach().float() for v in values.values()], 1)
         tokens = sum(inputs["attention_mask"].sum(1).chunk(2))
         table = self.accelerator.gather_for_metrics(torch.cat([table, tokens[:, None]], 1))
         *means, tokens = table.mean(0).tolist()
-        means = logged.checked(values, means, inputs.get("fpo_row"), mode)
+        means = training_log.checked(values, means, inputs.get("fpo_row"), mode)
         for name, value in means.items():
             self._metrics[mode][name].append(value)
-        if mode == "train" and not self._saturated and logged.saturated(means):
+        if mode == "train" and not self._saturated and training_log.saturated(means):
             self._saturated = True
             log.warning(
                 "the constraint is %.0f times the score margin: the sigmoid saturates and training "

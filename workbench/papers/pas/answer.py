@@ -6,13 +6,13 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from workbench.choices import entropy, normalised, option_logprobs
-from workbench.directions import HeadDirections
 from workbench.errors import RunError
-from workbench.generation import generate
-from workbench.models import Model
+from workbench.generation.choices import entropy, normalised, option_logprobs
+from workbench.generation.complete import generate
+from workbench.models.model import Model
 from workbench.papers.pas.prompts import LETTERS, ORDERS, PREFILL, chat
-from workbench.steering import steer
+from workbench.steering.directions import HeadDirections
+from workbench.steering.steer import steer
 
 UNKNOWN = 0
 """A reply without a letter; scored like a missing answer, and counted."""

@@ -8,12 +8,12 @@ from itertools import combinations
 import numpy as np
 import torch
 
-from workbench.activations import Activations
-from workbench.directions import HeadDirections
+from workbench.activations.capture import Activations
+from workbench.activations.probes import Probes, fit_probes
 from workbench.errors import DatasetError
-from workbench.papers.pas import DIRECTIONS
-from workbench.papers.pas.extract import Contrast
-from workbench.probes import Probes, fit_probes
+from workbench.papers.pas.contrast import AnswerContrast
+from workbench.papers.pas.paper import DIRECTIONS
+from workbench.steering.directions import HeadDirections
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +39,11 @@ class Personas:
     kind: str
 
     def direction(
-        self, subject: int, heads: Sequence[tuple[int, int]], contrast: Contrast, **provenance: str
+        self,
+        subject: int,
+        heads: Sequence[tuple[int, int]],
+        contrast: AnswerContrast,
+        **provenance: str,
     ) -> HeadDirections:
         """One subject's K heads, ready to steer with, or to save."""
         layer, head = torch.tensor(heads).unbind(1)
@@ -69,7 +73,7 @@ def weights(values: np.ndarray, kind: str) -> torch.Tensor:
     return centred if kind == "weighted" else centred.sign()
 
 
-def personas(contrast: Contrast, values: np.ndarray, kind: str = "paper") -> Personas:
+def personas(contrast: AnswerContrast, values: np.ndarray, kind: str = "paper") -> Personas:
     """Directions and scales of all subjects from their answers to the contrast's items.
 
     values: int `[S, item]`, raw agreement 1..5, 0 missing. μ1 − μ0 = Σ s_i δ_i / n, so all
@@ -124,7 +128,7 @@ def personas(contrast: Contrast, values: np.ndarray, kind: str = "paper") -> Per
     return Personas(raw, unit, scale, share, lean.double(), kind)
 
 
-def probes(contrast: Contrast, values: np.ndarray, seed: int = 0) -> Probes:
+def probes(contrast: AnswerContrast, values: np.ndarray, seed: int = 0) -> Probes:
     """One subject's probes for every head: would they agree? Rows of an item stay together (§2).
 
     values: int `[item]`. Raises as `fit_probes` where a side of the split lacks a class.

@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from workbench.data.inventories import Inventory
+from workbench.data.respondents import Keying, Respondents
 from workbench.errors import DatasetError
-from workbench.inventories import Inventory
-from workbench.respondents import Keying, Respondents
 
 
 def answers_of(levels: Mapping[str, float], inventory: Inventory) -> np.ndarray:

@@ -1,10 +1,48 @@
-"""What is put to the model: the question, its five options, and the two kinds of persona prompt."""
+"""The baseline that trains: DPO on one person's answers, with TRL and a LoRA adapter (§4).
+
+The adapter goes into the model itself, whose weights stay as they are and are not copied, so that a
+large model is in memory once; `personal` takes it out again however its block ends.
+"""
 
 from collections.abc import Sequence
 
 import numpy as np
 
-from workbench.inventories import Inventory, worded
+from workbench.data.inventories import Inventory, worded
+from workbench.errors import DatasetError
+from workbench.training.adapter import Pair
+
+NEUTRAL = 3
+
+
+def preference_pairs(
+    inventory: Inventory,
+    items: Sequence[int],
+    values: np.ndarray,
+    *,
+    wording: str = "second",
+    orders: Sequence[str] = ("forward",),
+    lower: bool = True,
+) -> list[Pair]:
+    """The person's own option against the opposite extreme; neutral and missing answers skipped.
+
+    `values`: int `[len(items)]`, 0 for missing. `lower`: statements as they stand when answers are
+    scored. Raises `DatasetError` for a value outside 0..5.
+    """
+    out = []
+    stated = texts(inventory, items, wording, lower)
+    for order in orders:
+        reply = {v: f"{PREFILL}{a})" for v, a in zip(ORDERS[order], LETTERS, strict=True)}
+        for item, text, value in zip(items, stated, np.asarray(values).tolist(), strict=True):
+            if value in (0, NEUTRAL):
+                continue
+            if value not in reply:
+                raise DatasetError(f"item {item}: the answer is {value!r}; answers are 0 to 5")
+            *prompt, chosen = chat(SYSTEM, text, reply[value], order)
+            rejected = {**chosen, "content": reply[1 if value > NEUTRAL else 5]}
+            out.append({"prompt": prompt, "chosen": [chosen], "rejected": [rejected]})
+    return out
+
 
 SYSTEM = "You are a helpful, honest and concise assistant."
 OPENING = "Here are some of your behaviors and your level of recognition towards them;"

@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from workbench.inventories import Inventory
-from workbench.respondents import Respondents, reverse
+from workbench.data.inventories import Inventory
+from workbench.data.respondents import Respondents, reverse
 
 RIDGE = 100.0
 """Penalty on standardised answers."""

@@ -7,15 +7,15 @@ from typing import Any
 
 import numpy as np
 
-from workbench.generation import generate
-from workbench.models import Model
-from workbench.papers.pas import Settings
+from workbench.data.respondents import Respondents
+from workbench.generation.complete import generate
+from workbench.models.model import Model
 from workbench.papers.pas.answer import distribution, values
-from workbench.papers.pas.extract import Contrast
+from workbench.papers.pas.contrast import AnswerContrast
+from workbench.papers.pas.paper import Settings
 from workbench.papers.pas.personas import Personas, personas, probes
 from workbench.papers.pas.prompts import SYSTEM, fewshot, portrait_request, texts
 from workbench.papers.pas.reference import trait_errors
-from workbench.respondents import Respondents
 
 MODES = ("pas", "fewshot+pas", "p2+pas")
 """What stands in the system prompt while steering; `fewshot` and `p2` are these at alpha 0."""
@@ -94,7 +94,7 @@ def system_prompts(
 
 
 def everyone(
-    contrast: Contrast, respondents: Respondents, settings: Settings, seed: int = 0
+    contrast: AnswerContrast, respondents: Respondents, settings: Settings, seed: int = 0
 ) -> tuple[list[Personas], list[np.ndarray]]:
     """All subjects' directions, once per fold (its items left out) and once on all train items.
 
@@ -112,7 +112,7 @@ def everyone(
 
 def search(
     model: Model,
-    contrast: Contrast,
+    contrast: AnswerContrast,
     respondents: Respondents,
     subject: int,
     found: list[Personas],

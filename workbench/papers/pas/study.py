@@ -11,16 +11,16 @@ from typing import Any
 import numpy as np
 from tqdm.auto import tqdm
 
+from workbench.data.respondents import Respondents
 from workbench.errors import DatasetError
-from workbench.models import Model
-from workbench.papers.pas import DIRECTIONS, Settings
+from workbench.models.model import Model
 from workbench.papers.pas.answer import distribution, values
-from workbench.papers.pas.dpo import personal, preference_pairs
-from workbench.papers.pas.extract import Contrast, extract
+from workbench.papers.pas.contrast import AnswerContrast, contrast_answers
+from workbench.papers.pas.paper import DIRECTIONS, Settings
 from workbench.papers.pas.personas import personas, probes, stability
-from workbench.papers.pas.prompts import SYSTEM, texts
+from workbench.papers.pas.prompts import SYSTEM, preference_pairs, texts
 from workbench.papers.pas.search import MODES, everyone, search, system_prompts
-from workbench.respondents import Respondents
+from workbench.training.adapter import dpo_adapter
 
 log = logging.getLogger(__name__)
 
@@ -103,9 +103,11 @@ def run(
     return Study(respondents, seed, searched, tuned, seconds)
 
 
-def captured(model: Model, respondents: Respondents, settings: Settings) -> Contrast:
+def captured(model: Model, respondents: Respondents, settings: Settings) -> AnswerContrast:
     """The one extraction that serves everybody."""
-    return extract(model, respondents.inventory, wording=settings.wording, orders=settings.orders)
+    return contrast_answers(
+        model, respondents.inventory, wording=settings.wording, orders=settings.orders
+    )
 
 
 def shuffled(respondents: Respondents, seed: int) -> Respondents:
@@ -128,7 +130,7 @@ def tune(
         inventory, train, respondents.values[subject, train],
         wording=settings.wording, orders=settings.orders,
     )  # fmt: skip
-    with personal(model, pairs, steps=settings.dpo_steps, seed=seed) as tuned:
+    with dpo_adapter(model, pairs, steps=settings.dpo_steps, seed=seed) as tuned:
         statements = texts(inventory, test, settings.wording, lower=True)
         said = values(distribution(model, SYSTEM, statements, settings.orders))[0]
     return {
@@ -139,7 +141,7 @@ def tune(
 
 
 def geometry(
-    contrast: Contrast, respondents: Respondents, settings: Settings, splits: int = 10
+    contrast: AnswerContrast, respondents: Respondents, settings: Settings, splits: int = 10
 ) -> list[Plain]:
     """Per subject: yea-saying, how much of the direction is "print A", how stable the head choice.
 

@@ -5,12 +5,12 @@ from typing import Any
 
 import numpy as np
 
-from workbench.metrics import bootstrap_ci, metric
-from workbench.papers.pas import PUBLISHED
+from workbench.data.respondents import Respondents, reverse
+from workbench.evaluation.metrics import bootstrap_ci, metric
 from workbench.papers.pas.answer import check_collapse
+from workbench.papers.pas.paper import PUBLISHED
 from workbench.papers.pas.reference import errors, own_mean, reference_rows
 from workbench.papers.pas.study import Study
-from workbench.respondents import Respondents, reverse
 
 Plain = dict[str, Any]
 Answers = np.ndarray

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import torch
 from tqdm.auto import tqdm
 
-from workbench.data import Row
-from workbench.models import Model
+from workbench.data.preferences import Row
+from workbench.models.model import Model
+from workbench.models.prompts import encode
 from workbench.papers.safetylock.lock import messages
-from workbench.prompts import encode
 
 log = logging.getLogger(__name__)
 

@@ -8,13 +8,13 @@ from collections.abc import Sequence
 
 import torch
 
-from workbench.data import Row
-from workbench.directions import HeadDirections
+from workbench.data.preferences import Row
 from workbench.errors import DatasetError
-from workbench.models import Model
+from workbench.models.model import Model
+from workbench.models.prompts import encode
 from workbench.papers.safetylock.lock import Contrast, messages
-from workbench.prompts import encode
-from workbench.steering import steer
+from workbench.steering.directions import HeadDirections
+from workbench.steering.steer import steer
 
 Tokens = tuple[list[int], list[int]]
 """Token ids that begin a refusing and a complying sentence, those that begin both left out."""

@@ -5,13 +5,13 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from workbench.activations import Activations, capture
-from workbench.data import Row
-from workbench.directions import HeadDirections
+from workbench.activations.capture import Activations, capture
+from workbench.activations.probes import Probes, fit_probes
+from workbench.data.preferences import Row
 from workbench.errors import DatasetError
-from workbench.models import Model
-from workbench.probes import Probes, fit_probes
-from workbench.prompts import last
+from workbench.models.model import Model
+from workbench.models.prompts import last
+from workbench.steering.directions import HeadDirections
 
 
 @dataclass(frozen=True)

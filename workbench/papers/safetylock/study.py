@@ -7,22 +7,18 @@ from typing import Any
 
 import torch
 
-from workbench.data import Row
-from workbench.directions import HeadDirections
-from workbench.metrics import bootstrap_ci, metric
-from workbench.models import Model
-from workbench.papers.safetylock import PUBLISHED, Settings
+from workbench.data.preferences import Row
+from workbench.evaluation.metrics import bootstrap_ci, metric
+from workbench.models.model import Model
+from workbench.models.prompts import encode
 from workbench.papers.safetylock.attack import Attack
 from workbench.papers.safetylock.evaluate import Judge, Outcome, evaluate_locked, usable
-from workbench.papers.safetylock.lock import (
-    CONTROLS,
-    Contrast,
-    find_lock,
-    messages,
-)
-from workbench.papers.safetylock.scales import Attacks
-from workbench.prompts import encode
-from workbench.steering import fold, steer
+from workbench.papers.safetylock.lock import CONTROLS, Contrast, find_lock, messages
+from workbench.papers.safetylock.paper import PUBLISHED, Settings
+from workbench.papers.safetylock.presets import Attacks
+from workbench.steering.directions import HeadDirections
+from workbench.steering.fold import fold
+from workbench.steering.steer import steer
 
 Rates = dict[str, float]
 Plain = dict[str, Any]

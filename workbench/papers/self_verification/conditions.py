@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 from fractions import Fraction
 
-from workbench.problems import Problem
+from workbench.data.problems import Problem
 
 MASK = "'X'"
 

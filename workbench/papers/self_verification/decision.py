@@ -4,10 +4,10 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from workbench.papers.self_verification import Settings
+from workbench.data.problems import Problem
+from workbench.evaluation.answers import same
 from workbench.papers.self_verification.conditions import Condition
-from workbench.papers.self_verification.extract import same
-from workbench.problems import Problem
+from workbench.papers.self_verification.paper import Settings
 
 
 @dataclass

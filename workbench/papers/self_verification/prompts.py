@@ -6,12 +6,12 @@ from pathlib import Path
 
 import yaml
 
-from workbench.completions import GenRequest, prompt_text
+from workbench.data.problems import Problem
 from workbench.errors import ContextLengthError, DatasetError
+from workbench.evaluation.answers import PHRASE
+from workbench.generation.requests import GenRequest, prompt_text
+from workbench.models.prompts import Prompt
 from workbench.papers.self_verification.conditions import MASK
-from workbench.papers.self_verification.extract import PHRASE
-from workbench.problems import Problem
-from workbench.prompts import Prompt
 
 FOLDER = Path(__file__).parent / "exemplars"
 ASKS = {

@@ -4,13 +4,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from workbench.generation import Completer
-from workbench.papers.self_verification import Settings
+from workbench.data.problems import Problem
+from workbench.evaluation.answers import same
+from workbench.generation.complete import Completer
+from workbench.generation.sample_store import SampleStore
 from workbench.papers.self_verification.decision import Verified, decide, majority
-from workbench.papers.self_verification.extract import same
+from workbench.papers.self_verification.paper import Settings
 from workbench.papers.self_verification.verify import self_verify, solve
-from workbench.problems import Problem
-from workbench.store import SampleStore
 
 
 @dataclass

@@ -5,9 +5,9 @@ from typing import Any
 
 import numpy as np
 
-from workbench.metrics import bootstrap_ci, mcnemar_p, metric, wilson_ci
-from workbench.papers.self_verification import published
-from workbench.papers.self_verification.extract import same
+from workbench.evaluation.answers import same
+from workbench.evaluation.metrics import bootstrap_ci, mcnemar_p, metric, wilson_ci
+from workbench.papers.self_verification.paper import published
 from workbench.papers.self_verification.study import Study, fewer, reach, share_right, voted
 
 METHODS = {

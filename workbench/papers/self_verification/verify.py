@@ -6,17 +6,17 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 
-from workbench.completions import GenRequest
+from workbench.data.problems import Problem
 from workbench.errors import ContextLengthError
-from workbench.generation import Completer, complete
-from workbench.papers.self_verification import Settings
+from workbench.evaluation.answers import extract, same
+from workbench.generation.complete import Completer, complete
+from workbench.generation.requests import GenRequest
+from workbench.generation.sample_store import SampleStore
 from workbench.papers.self_verification import conditions as cond
 from workbench.papers.self_verification import prompts as words
 from workbench.papers.self_verification.conditions import Condition
 from workbench.papers.self_verification.decision import Verified, decide, distinct, settled
-from workbench.papers.self_verification.extract import extract, same
-from workbench.problems import Problem
-from workbench.store import SampleStore
+from workbench.papers.self_verification.paper import Settings
 
 log = logging.getLogger(__name__)
 

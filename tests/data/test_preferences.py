@@ -1,0 +1,99 @@
+"""Rows validated with their number; splits that share nothing."""
+
+import json
+
+import pytest
+
+import workbench as wb
+from workbench.errors import DatasetError
+
+
+def write(tmp_path, name, content):
+    path = tmp_path / name
+    path.write_text(content, encoding="utf-8")
+    return path
+
+
+def test_embedded_splits_share_no_pair_and_test_wordings_are_new():
+    from workbench.worlds import brindle
+
+    rows = {s: wb.load_data("requests", s) for s in ("train", "validation", "test")}
+    pairs = {s: {(r["action"], r["thing"]) for r in rows[s]} for s in rows}
+    assert not pairs["train"] & pairs["test"]
+    assert not pairs["train"] & pairs["validation"]
+    assert not pairs["validation"] & pairs["test"]
+    new = [a.split("{")[0] for a in brindle.HELD_OUT_ASKS]
+    assert all(any(n in r["prompt"] for n in new) for r in rows["test"])
+    assert not any(any(n in r["prompt"] for n in new) for r in rows["train"])
+    for r in rows["test"]:
+        request = brindle.Request(r["action"], r["thing"], r["person"], r["prompt"])
+        verdicts = [brindle.judge(request, r[side]) for side in ("chosen", "rejected")]
+        assert verdicts == (["refuse", "comply"] if r["harmful"] else ["comply", "refuse"])
+
+
+def test_preference_rows_are_the_harmful_ones():
+    assert all(r["harmful"] for r in wb.load_data("preference"))
+
+
+def test_official_names_and_duplicates(tmp_path, caplog):
+    row = {
+        "question": "q",
+        "answer_matching_behavior": "I will not.",
+        "answer_not_matching_behavior": "Sure.",
+    }
+    path = write(tmp_path, "safe_dataset.json", json.dumps([row, row]))
+    assert wb.load_data("preference", source=path) == [
+        {"prompt": "q", "chosen": "I will not.", "rejected": "Sure."}
+    ]
+    assert "1 duplicate rows dropped" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        (
+            [{"prompt": "a", "chosen": "b", "rejected": "c"}, {"prompt": "a"}],
+            "row 1: field 'chosen'",
+        ),
+        ([{"prompt": "a", "chosen": "b", "rejected": " "}], "row 0: field 'rejected' is empty"),
+        ([{"prompt": "a", "chosen": "b", "rejected": "b"}], "row 0: chosen and rejected are equal"),
+        (["text"], "row 0: a str, not an object"),
+        ([], "no rows"),
+    ],
+)
+def test_bad_rows(tmp_path, rows, message):
+    path = write(tmp_path, "rows.jsonl", "".join(json.dumps(r) + "\n" for r in rows))
+    with pytest.raises(DatasetError, match=message):
+        wb.load_data("preference", source=path)
+
+
+def test_one_bare_column_of_harmful_prompts(tmp_path):
+    path = write(tmp_path, "goals.csv", 'Curse a gate\n"Hex, then haunt"\n')
+    assert wb.load_data("requests", source=path) == [
+        {"prompt": "Curse a gate", "harmful": True},
+        {"prompt": "Hex, then haunt", "harmful": True},
+    ]
+    path = write(tmp_path, "both.csv", "prompt,harmful\nMend,\nCurse,1\n")
+    assert [bool(r["harmful"]) for r in wb.load_data("requests", source=path)] == [False, True]
+
+
+def test_a_split_field_is_obeyed(tmp_path):
+    rows = [{"prompt": s, "harmful": True, "split": s} for s in ("train", "test")]
+    path = write(tmp_path, "split.json", json.dumps(rows))
+    assert [r["prompt"] for r in wb.load_data("requests", "test", path)] == ["test"]
+
+
+def test_an_unreachable_hub_says_what_to_do():
+    with pytest.raises(DatasetError, match=r"walledai/AdvBench cannot be read.*give a local file"):
+        wb.load_data("requests", source="hub")
+
+
+def test_broken_files(tmp_path):
+    with pytest.raises(DatasetError, match="cannot be read"):
+        wb.load_data("requests", source=write(tmp_path, "x.json", "{"))
+    with pytest.raises(DatasetError, match="expected a list"):
+        wb.load_data("requests", source=write(tmp_path, "y.json", "{}"))
+    with pytest.raises(FileNotFoundError):
+        wb.load_data("requests", source=tmp_path / "absent.json")
+    with pytest.raises(DatasetError, match="unknown dataset 'reqests'"):
+        wb.load_data("reqests")

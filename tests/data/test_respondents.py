@@ -1,0 +1,415 @@
+"""Answers: which way they are scored, what is kept of people, who is left out, what is refused."""
+
+import csv
+import json
+import os
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from datasets import Dataset
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from workbench.data.inventories import Inventory, Item, read_inventory
+from workbench.data.respondents import detect_keying, read_respondents, reverse
+from workbench.errors import DatasetError
+
+ROOT = Path(__file__).resolve().parents[3]
+PAPI = Path(os.environ.get("WORKBENCH_SHARED", ROOT / "shared")) / "data" / "papi"
+released = pytest.mark.skipif(not PAPI.is_dir(), reason=f"no released answers at {PAPI}")
+SURVEY = read_inventory()
+IDS = [i.id for i in SURVEY.items]
+
+
+def people(count=40, seed=0):
+    """Raw answers of a one-factor-per-trait population, independent of the embedded one."""
+    rng = np.random.default_rng(seed)
+    trait = rng.normal(size=(count, 5))[:, SURVEY.trait_of(range(80))]
+    return (
+        np.rint(3 + SURVEY.sign * trait + 0.5 * rng.normal(size=trait.shape)).clip(1, 5).astype(int)
+    )
+
+
+def rows_of(values, **more):
+    return [{"case": n, **more, **dict(zip(IDS, v, strict=True))}
+            for n, v in enumerate(values.tolist())]  # fmt: skip
+
+
+def stored(tmp_path, rows, name="answers.json"):
+    path = tmp_path / name
+    path.write_text(json.dumps(rows), encoding="utf-8")
+    return path
+
+
+@released
+def test_the_released_answers_are_reverse_scored_and_turned():
+    inventory = read_inventory(PAPI)
+    file = PAPI / "subjects_50.json"
+    raw, kept = (read_respondents(file, inventory, targets=t) for t in ("raw", "released"))
+    assert raw.keying.verdict == "reverse-scored"
+    assert raw.keying.correlation == pytest.approx(0.42, abs=0.02)
+    assert raw.keying.positive > 0.97
+    assert detect_keying(raw.values, inventory).correlation < -0.3
+    stored_values = [[r[i.id] for i in inventory.items] for r in json.loads(file.read_text())]
+    assert kept.values.tolist() == stored_values
+    for item, a, b in zip(inventory.items, raw.values.T, kept.values.T, strict=True):
+        assert np.array_equal(a, b if item.sign > 0 else np.where(b > 0, 6 - b, 0))
+
+
+@released
+def test_alpha_of_every_domain_tells_the_same():
+    """Cronbach's alpha is high as stored and collapses when reversed once more (§5, trap 1)."""
+    inventory = read_inventory(PAPI)
+    kept = read_respondents(PAPI / "subjects_50.json", inventory, targets="released").values
+    turned = reverse(kept, inventory)
+    trait = inventory.trait_of(range(300))
+    for t in range(5):
+        alphas = []
+        for values in (kept, turned):
+            x = values[:, trait == t].astype(float)
+            n = x.shape[1]
+            alphas.append(n / (n - 1) * (1 - x.var(0, ddof=1).sum() / x.sum(1).var(ddof=1)))
+        assert alphas[0] > 0.92
+        assert alphas[1] < 0.8
+
+
+@given(arrays(np.int8, (7, 80), elements=st.integers(0, 5)))
+def test_reversing_twice_is_nothing_and_missing_stays(values):
+    once = reverse(values, SURVEY)
+    assert np.array_equal(reverse(once, SURVEY), values)
+    assert np.array_equal(once == 0, values == 0)
+    assert np.array_equal(once[:, SURVEY.sign > 0], values[:, SURVEY.sign > 0])
+
+
+def test_both_conventions_are_detected_and_end_in_the_same_matrix(tmp_path):
+    raw = people()
+    turned = reverse(raw, SURVEY)
+    found = [read_respondents(stored(tmp_path, rows_of(v)), SURVEY) for v in (raw, turned)]
+    assert [r.keying.verdict for r in found] == ["raw", "reverse-scored"]
+    assert np.array_equal(found[0].values, raw)
+    assert np.array_equal(found[1].values, raw)
+    assert found[0].keying.correlation == pytest.approx(-found[1].keying.correlation)
+    # By hand, from the definition: every facet has four pairs of opposite statements.
+    pairs = [np.corrcoef(raw[:, a], raw[:, b])[0, 1] for a in range(80) for b in range(a)
+             if SURVEY.items[a].facet == SURVEY.items[b].facet
+             and SURVEY.items[a].sign != SURVEY.items[b].sign]  # fmt: skip
+    assert found[0].keying.pairs == len(pairs) == 80
+    assert found[0].keying.correlation == pytest.approx(np.mean(pairs))
+
+
+def test_what_cannot_be_decided_has_to_be_stated(tmp_path):
+    noise = np.random.default_rng(0).integers(1, 6, (60, 80))
+    for values in (people(10), noise):
+        path = stored(tmp_path, rows_of(values))
+        with pytest.raises(DatasetError, match=r"80 pairs.*keyed='raw' or keyed='reverse-scored'"):
+            read_respondents(path, SURVEY)
+        assert read_respondents(path, SURVEY, keyed="raw").values.tolist() == values.tolist()
+        turned = read_respondents(path, SURVEY, keyed="reverse-scored")
+        assert np.array_equal(turned.values, reverse(values, SURVEY))
+        assert turned.keying.stated
+    strong = np.random.default_rng(0).integers(1, 6, (60, 1))
+    # As clear as can be, but one pair short of enough (2 x 2), then enough (3 x 2).
+    for count, signs in ((4, (1, 1, -1, -1)), (6, (1, 1, 1, -1, -1))):
+        few = Inventory(
+            "x", tuple(Item(f"q{n}", f"t{n}", "A", "f", s, "train") for n, s in enumerate(signs))
+        )
+        answers = np.where(np.array(signs) > 0, strong, 6 - strong)
+        if count == 4:
+            with pytest.raises(DatasetError, match=r"4 pairs.*60 people.*-1\.00"):
+                detect_keying(answers, few)
+        else:
+            assert detect_keying(answers, few).verdict == "raw"
+            assert detect_keying(answers, few).pairs == 6
+            with pytest.raises(DatasetError, match=r"6 pairs.*19 people"):
+                detect_keying(answers[:19], few)
+            assert detect_keying(answers[:20], few).verdict == "raw"
+    one_sign = Inventory("x", tuple(Item(f"q{n}", f"t{n}", "A", "f", 1, "train") for n in range(9)))
+    with pytest.raises(DatasetError, match="0 pairs"):
+        detect_keying(people()[:, :9], one_sign)
+
+
+def test_a_statement_that_the_data_contradict(tmp_path):
+    path = stored(tmp_path, rows_of(people()))
+    with pytest.raises(DatasetError, match=r"contradicts the data.*correlate -0\.\d\d"):
+        read_respondents(path, SURVEY, keyed="reverse-scored")
+    insisted = read_respondents(path, SURVEY, keyed="reverse-scored", trust_keyed=True)
+    assert np.array_equal(insisted.values, reverse(people(), SURVEY))
+
+
+def test_missing_answers_are_left_out_of_the_correlations():
+    """Filled with 0 they would pull opposite statements together."""
+    values = people(60)
+    gone = np.random.default_rng(1).random(values.shape) < 0.2
+    full, some = detect_keying(values, SURVEY), detect_keying(np.where(gone, 0, values), SURVEY)
+    assert some.verdict == "raw"
+    assert some.correlation == pytest.approx(full.correlation, abs=0.05)
+
+
+HUGE = 10**400
+
+
+@pytest.mark.parametrize(
+    "value", [6, -1, 3.5, "often", "3.5", True, False, [3], {}, "nan", float("nan"), HUGE]
+)
+def test_a_value_that_is_no_answer_names_subject_and_item(tmp_path, value):
+    rows = rows_of(people())
+    rows[3][IDS[5]] = value
+    with pytest.raises(DatasetError, match=f"subject 3, item {IDS[5]}: .* from 0 .missing. to 5"):
+        read_respondents(stored(tmp_path, rows), SURVEY)
+
+
+def test_a_csv_line_with_more_values_than_columns(tmp_path):
+    lines = [",".join(map(str, v)) for v in people().tolist()]
+    lines[6] += ",4"
+    path = tmp_path / "a.csv"
+    path.write_text("\n".join([",".join(IDS), *lines]))
+    with pytest.raises(DatasetError, match=r"more values than columns in rows \[6\]"):
+        read_respondents(path, SURVEY)
+
+
+@pytest.mark.parametrize("blank", [None, "", "  ", 0, "0", 0.0])
+def test_blanks_are_missing(tmp_path, blank):
+    rows = rows_of(people())
+    rows[3][IDS[5]] = blank
+    found = read_respondents(stored(tmp_path, rows), SURVEY)
+    assert found.values[3, 5] == 0
+    assert (found.values == 0).sum() == 1
+
+
+def test_items_that_are_unknown_or_absent(tmp_path):
+    rows = rows_of(people())
+    rows[2]["A99"] = 3
+    with pytest.raises(DatasetError, match="subject 2: unknown items A99"):
+        read_respondents(stored(tmp_path, rows), SURVEY)
+    # Any trait's items are known by their names, not only those named as the first item is.
+    rows = rows_of(people())
+    rows[2]["O17"] = 3
+    with pytest.raises(DatasetError, match="subject 2: unknown items O17"):
+        read_respondents(stored(tmp_path, rows), SURVEY)
+    rows = rows_of(people())
+    del rows[1]["C3"], rows[1]["O16"]
+    with pytest.raises(DatasetError, match="subject 1 has 78 of 80 items; absent: C3, O16"):
+        read_respondents(stored(tmp_path, rows), SURVEY)
+
+
+@released
+def test_an_item_beyond_the_released_ones_is_unknown(tmp_path):
+    inventory = read_inventory(PAPI)
+    rows = json.loads((PAPI / "subjects_50.json").read_text())
+    assert len(read_respondents(stored(tmp_path, rows), inventory)) == 50
+    rows[4]["i301"] = 3
+    with pytest.raises(DatasetError, match=f"subject {rows[4]['case']}: unknown items i301"):
+        read_respondents(stored(tmp_path, rows), inventory)
+
+
+def test_nothing_personal_is_kept(tmp_path, monkeypatch):
+    values = people()
+    values[0] = 3  # left out, and listed
+    personal = {
+        "sex": "female-2", "age": 1414, "country": "Atlantis", "sec": 7171, "min": 7272,
+        "hour": 7373, "date": 7474, "month": "Brumaire", "year": 7575, "E-mail": "a@b.c",
+    }  # fmt: skip
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", str(tmp_path / "cache"))
+    rows = rows_of(values, **personal)
+    Dataset.from_list(rows).to_parquet(str(tmp_path / "a.parquet"))
+    for path in (stored(tmp_path, rows), tmp_path / "a.parquet"):
+        found = read_respondents(path, SURVEY)
+        assert found.dropped == (("0", "all answers are equal"),)
+        text = repr(found)
+        for value in personal.values():
+            assert str(value) not in text
+    # Nor on disk: `datasets` keeps what it reads.
+    assert not (tmp_path / "cache").exists()
+    found = read_respondents(stored(tmp_path, rows_of(people(), **personal)), SURVEY)
+    assert found.values.shape == (40, 80)
+    assert set(vars(found)) == {
+        "inventory", "values", "ids", "targets", "keying", "traits", "dropped",
+    }  # fmt: skip
+
+
+def test_who_is_left_out_and_why(tmp_path, caplog):
+    values = people(30)
+    train = SURVEY.split("train")
+    values[4, :17] = 0  # 21 %
+    values[7] = 4
+    values[9, train] = 3
+    values[9, train[:9]] = 5
+    values[11, :16] = 0  # 20 %: still in
+    found = read_respondents(stored(tmp_path, rows_of(values)), SURVEY)
+    reasons = dict(found.dropped)
+    assert set(reasons) == {"4", "7", "9"}
+    assert "21%" in reasons["4"]
+    assert reasons["7"] == "all answers are equal"
+    assert reasons["9"].startswith("9 train answers off the middle, 10 needed")
+    assert found.ids == tuple(str(n) for n in range(30) if n not in (4, 7, 9))
+    assert np.array_equal(found.values[found.ids.index("11")], values[11])
+    assert "3 of 30 subjects left out" in caplog.text
+    assert re.search(r"the first: \('4', '21% of the answers are missing'\)", caplog.text)
+    with pytest.raises(DatasetError, match="no usable subject; the first: all answers are equal"):
+        read_respondents(stored(tmp_path, rows_of(values[7:8])), SURVEY, keyed="raw")
+
+
+def test_the_same_people_are_left_out_whichever_targets_are_asked_for(tmp_path):
+    """Who always answers "agree" does so in raw answers, not in reverse-scored ones."""
+    raw = people(30)
+    raw[3] = 4
+    raw[5] = np.where(SURVEY.sign > 0, 4, 2)  # all 4 once reverse-scored: a person of every trait
+    path = stored(tmp_path, rows_of(reverse(raw, SURVEY)))
+    found = {t: read_respondents(path, SURVEY, targets=t) for t in ("raw", "released")}
+    for people_ in found.values():
+        assert people_.dropped == (("3", "all answers are equal"),)
+        assert people_.ids == found["raw"].ids
+    assert np.array_equal(found["raw"].values, np.delete(raw, 3, 0))
+    assert np.array_equal(reverse(found["released"].values, SURVEY), found["raw"].values)
+    assert found["released"].targets == "released"
+
+
+def test_the_own_values_of_a_raw_file_are_raw_agreement(tmp_path):
+    """Called released, they would be averaged as if they were reverse-scored."""
+    path = stored(tmp_path, rows_of(people()))
+    for keyed in ("auto", "raw"):
+        found = read_respondents(path, SURVEY, targets="released", keyed=keyed)
+        assert found.targets == "raw"
+        assert np.array_equal(found.values, people())
+
+
+@pytest.mark.parametrize("limit", [0, -1])
+def test_a_limit_of_nobody(tmp_path, limit):
+    with pytest.raises(DatasetError, match=f"limit={limit}; give at least 1"):
+        read_respondents(stored(tmp_path, rows_of(people())), SURVEY, limit=limit)
+
+
+@pytest.mark.parametrize("mark", ["\u2028", "\x0b", "\x85", "\n"])
+def test_line_marks_inside_a_value_do_not_break_a_row(tmp_path, mark):
+    rows = rows_of(people(), note=f"one{mark}two")
+    path = tmp_path / "a.jsonl"
+    path.write_text("\n".join(json.dumps(r, ensure_ascii=False) for r in rows), encoding="utf-8")
+    assert np.array_equal(read_respondents(path, SURVEY).values, people())
+    path = tmp_path / "a.csv"
+    with path.open("w", newline="", encoding="utf-8") as file:
+        lines = csv.DictWriter(file, list(rows[0]))
+        lines.writeheader()
+        lines.writerows(rows)
+    assert np.array_equal(read_respondents(path, SURVEY).values, people())
+
+
+def test_every_format_gives_the_same_matrix(tmp_path):
+    rows = rows_of(people())
+    paths = [stored(tmp_path, rows)]
+    paths.append(tmp_path / "a.jsonl")
+    paths[-1].write_text("".join(json.dumps(r) + "\n\n" for r in rows), encoding="utf-8")
+    paths.append(tmp_path / "a.csv")
+    with paths[-1].open("w", newline="") as file:
+        lines = csv.DictWriter(file, list(rows[0]))
+        lines.writeheader()
+        lines.writerows(rows)
+    paths.append(tmp_path / "a.parquet")
+    Dataset.from_list(rows).to_parquet(str(paths[-1]))
+    (tmp_path / "folder").mkdir()
+    stored(tmp_path / "folder", rows, "Test-set.json")
+    paths.append(tmp_path / "folder")
+    for path in paths:
+        found = read_respondents(path, SURVEY)
+        assert np.array_equal(found.values, people()), path
+        assert found.values.dtype == np.int8
+        assert found.ids[:2] == ("0", "1")
+        assert len(read_respondents(path, SURVEY, limit=25)) == 25
+
+
+def test_the_embedded_people_and_their_traits():
+    found = read_respondents("auto", SURVEY)
+    assert len(found) == 128
+    assert found.keying.verdict == "raw"
+    assert not found.dropped
+    keyed = reverse(found.values, SURVEY).astype(float)
+    trait = SURVEY.trait_of(range(80))
+    for t in range(5):
+        assert np.corrcoef(keyed[:, trait == t].mean(1), found.traits[:, t])[0, 1] > 0.9
+    some = found.take([5, 2])
+    assert some.ids == (found.ids[5], found.ids[2])
+    assert np.array_equal(some.values, found.values[[5, 2]])
+    assert np.array_equal(some.traits, found.traits[[5, 2]])
+    assert some.inventory is found.inventory
+    assert some.targets == "raw"
+
+
+def test_true_traits_are_kept_in_the_order_of_the_traits_and_of_the_people(tmp_path):
+    values = people(30)
+    values[2] = 4  # left out, with its traits
+    rows = rows_of(values)
+    for n, row in enumerate(rows):
+        row.update({f"true_{t}": n + k / 10 for k, t in enumerate("ONECA")})
+    found = read_respondents(stored(tmp_path, rows), SURVEY)
+    kept = [n for n in range(30) if n != 2]
+    assert found.traits == pytest.approx(
+        np.array([[n + k / 10 for k in range(5)][::-1] for n in kept])
+    )
+    del rows[0]["true_N"]
+    assert read_respondents(stored(tmp_path, rows), SURVEY).traits is None
+    rows = rows_of(people(30), **{f"true_{t}": 0.5 for t in "ACENO"})
+    for wrong in ("much", None):
+        rows[4]["true_E"] = wrong
+        with pytest.raises(DatasetError, match=r"subject 4: true_A, .* are not all numbers"):
+            read_respondents(stored(tmp_path, rows), SURVEY)
+    del rows[4]["true_E"]
+    with pytest.raises(DatasetError, match=r"subject 4: true_A, .* are not all numbers"):
+        read_respondents(stored(tmp_path, rows), SURVEY)
+
+
+def test_files_and_hubs_that_are_not_there(tmp_path, monkeypatch):
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        read_respondents(tmp_path / "nowhere.json", SURVEY)
+    for text in ("{", '{"a": 1}', "[1, 2]"):
+        path = tmp_path / "bad.json"
+        path.write_text(text)
+        with pytest.raises(DatasetError, match=r"bad\.json"):
+            read_respondents(path, SURVEY)
+    path.write_text("[]")
+    with pytest.raises(DatasetError, match="no subjects"):
+        read_respondents(path, SURVEY)
+
+    for name, content in (("b.parquet", b"PAR"), ("b.csv", b"A1\n\xff"), ("b.jsonl", b"{}\n{")):
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(DatasetError, match=f"{name} cannot be read"):
+            read_respondents(tmp_path / name, SURVEY)
+
+    def offline(*_, **__):
+        raise OSError("no route")
+
+    monkeypatch.setattr("datasets.load_dataset", offline)
+    with pytest.raises(DatasetError, match="cannot be read from the hub"):
+        read_respondents("WestlakeNLP/PAPI-300K", SURVEY)
+
+
+def test_hub_sets_are_read_by_item_names(monkeypatch):
+    asked = []
+
+    def hub(name, split):
+        asked.append((name, split))
+        return Dataset.from_list(rows_of(people(), age=30))
+
+    monkeypatch.setattr("datasets.load_dataset", hub)
+    found = read_respondents("WestlakeNLP/PAPI-300K", SURVEY, limit=40)
+    assert asked == [("WestlakeNLP/PAPI-300K", "train[:40]")]
+    assert np.array_equal(found.values, people())
+
+
+@pytest.mark.parametrize("wrong", [{"targets": "keyed"}, {"keyed": "yes"}])
+def test_unknown_conventions(wrong):
+    with pytest.raises(DatasetError, match="use "):
+        read_respondents("auto", SURVEY, **wrong)
+
+
+def test_what_is_there_twice_is_named(tmp_path):
+    rows = rows_of(people(3))
+    for row, name in zip(rows, ("a", "b", "a"), strict=True):
+        row["case"] = name
+    with pytest.raises(DatasetError, match="subjects a are there twice"):
+        read_respondents(stored(tmp_path, rows), read_inventory())
+    path = tmp_path / "columns.csv"
+    path.write_text("case,q1,q1\na,1,2\n", encoding="utf-8")
+    with pytest.raises(DatasetError, match="columns q1 are there twice"):
+        read_respondents(path, read_inventory())

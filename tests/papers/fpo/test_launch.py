@@ -1,0 +1,143 @@
+"""FPO from the command line: killed and resumed, and on two processes."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from tests.helpers.fpo_toys import dictionary, llama, preference_pairs, tokenizer
+from workbench.papers.fpo import reference_cache
+from workbench.training.resume import last_checkpoint
+
+OPTIONS = {
+    "loss": "fpo",
+    "fpo_alpha": 0.5,
+    "fpo_k": 8,
+    "beta": 0.5,
+    "optim": "adamw_torch",
+    "learning_rate": 1e-3,
+    "warmup_steps": 0,
+    "max_steps": 8,
+    "save_steps": 2,
+    "logging_steps": 1,
+    "report_to": "none",
+    "gradient_checkpointing": "false",
+    "use_cpu": "true",
+    "disable_tqdm": "true",
+    "seed": 5,
+}
+
+
+@pytest.fixture
+def inputs(tmp_path):
+    llama().save_pretrained(tmp_path / "model")
+    tokenizer().save_pretrained(tmp_path / "model")
+    dictionary("jumprelu").save_model(tmp_path / "sae")
+    pairs = preference_pairs(40)
+    pairs.to_json(tmp_path / "pairs.jsonl")
+    return {
+        "model_name_or_path": tmp_path / "model",
+        "dataset_name": tmp_path / "pairs.jsonl",
+        "sae": tmp_path / "sae",
+    }
+
+
+def command(inputs, out, *, processes=1, **more):
+    options = {**OPTIONS, **inputs, "output_dir": out, **more}
+    words = [x for k, v in options.items() for x in (f"--{k}", str(v))]
+    module = ["-m", "workbench.papers.fpo.launch", *words]
+    if processes == 1:
+        return [sys.executable, *module]
+    # What `accelerate launch` starts on GPUs; on CPUs it starts several processes only through MPI.
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    return [*launcher, "--nproc_per_node", str(processes), *module, "--ddp_backend", "gloo"]
+
+
+def environment():
+    return {**os.environ, "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
+
+
+def run(words):
+    done = subprocess.run(words, env=environment(), capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done
+
+
+def weights(out):
+    return load_file(out / "model.safetensors")
+
+
+def test_a_killed_training_goes_on_bit_for_bit(tmp_path, inputs):
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    run(command(inputs, whole))
+    with (tmp_path / "log").open("w") as log:
+        process = subprocess.Popen(
+            command(inputs, killed, max_steps=8), env=environment(), stdout=log, stderr=log
+        )
+        deadline = time.time() + 120
+        # As soon as a checkpoint's last file is begun, in the middle of whatever comes next.
+        while not (killed / "checkpoint-4/trainer_state.json").exists():
+            assert time.time() < deadline
+            assert process.poll() is None, (tmp_path / "log").read_text()[-2000:]
+            time.sleep(0.005)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    assert not (killed / "model.safetensors").exists()
+    made = (killed / "ref_cache/train/meta.json").stat().st_mtime_ns
+    # What a kill in the middle of a later one leaves.
+    shutil.copytree(killed / "checkpoint-2", killed / "checkpoint-7")
+    (killed / "checkpoint-7/trainer_state.json").write_text("")
+    run(command(inputs, killed))
+    assert (killed / "ref_cache/train/meta.json").stat().st_mtime_ns == made
+    first, second = weights(whole), weights(killed)
+    assert all(torch.equal(first[k], second[k]) for k in first)
+    assert not torch.equal(first["model.norm.weight"], llama().state_dict()["model.norm.weight"])
+
+
+def test_the_last_checkpoint_is_the_newest_whole_one(tmp_path):
+    assert last_checkpoint(tmp_path / "absent") is None
+    for step, state in (
+        (9, '{"epoch": 1}'),
+        (10, '{"epoch": 2}'),
+        (11, ""),
+        (12, '{"epoch"'),
+        (13, None),
+    ):
+        folder = tmp_path / f"checkpoint-{step}"
+        folder.mkdir()
+        if state is not None:
+            (folder / "trainer_state.json").write_text(state)
+    assert last_checkpoint(tmp_path) == str(tmp_path / "checkpoint-10")
+    (tmp_path / "checkpoint-10/trainer_state.json").unlink()
+    (tmp_path / "checkpoint-9/trainer_state.json").write_text("{")
+    assert last_checkpoint(tmp_path) is None
+
+
+def test_two_processes_make_the_cache_together_and_train_as_one(tmp_path, inputs):
+    # All pairs at every step: the order, which depends on the number of processes, is no matter.
+    one, two = tmp_path / "one", tmp_path / "two"
+    sgd = {"optim": "sgd", "learning_rate": 0.05, "save_strategy": "no"}
+    run(command(inputs, one, per_device_train_batch_size=40, **sgd))
+    run(command(inputs, two, per_device_train_batch_size=20, processes=2, **sgd))
+    meta = reference_cache.read(one / "ref_cache/train", {}).meta
+    theirs = reference_cache.read(two / "ref_cache/train", {})
+    assert {k: v for k, v in theirs.meta.items() if not k.startswith("smallest")} == {
+        k: v for k, v in meta.items() if not k.startswith("smallest")
+    }
+    assert torch.allclose(
+        torch.tensor(theirs.logp),
+        torch.tensor(reference_cache.read(one / "ref_cache/train", {}).logp),
+        atol=1e-5,
+    )  # fmt: skip
+    first, second = weights(one), weights(two)
+    start = llama().state_dict()
+    moved = max((first[k] - start[k]).abs().max().item() for k in first)
+    apart = max((first[k] - second[k]).abs().max().item() for k in first)
+    assert moved > 1e-3
+    assert apart < 1e-5, moved

@@ -1,0 +1,213 @@
+"""Contrast against its formula; files that are wrong in every known way."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+from sklearn.covariance import ledoit_wolf
+from sklearn.decomposition import PCA
+
+import workbench as wb
+from tests.helpers.families import CHATS, build
+from workbench.errors import DirectionError
+
+LABELS = torch.tensor([0, 1, 1] * 3)
+
+
+@pytest.fixture(scope="module")
+def llama(tokenizer):
+    return build("llama", tokenizer)
+
+
+@pytest.fixture(scope="module")
+def acts(llama):
+    return wb.capture(llama, CHATS, "heads", wb.last(5))
+
+
+@pytest.fixture
+def lock(acts):
+    return wb.HeadDirections.contrast(acts, LABELS, [(0, 1), (2, 5), (1, 0)])
+
+
+@pytest.mark.parametrize("width", [4, 16, 33, 128, 4096])
+def test_unit_vectors_stay_as_they_are_however_often_they_are_built(width):
+    """Normalised once; built again from themselves, whole or in part, they keep every bit."""
+    raw = torch.randn(50, width, generator=torch.Generator().manual_seed(width))
+    raw /= raw.norm(dim=1, keepdim=True)
+    raw[::2] = raw[::2].half().float()  # released locks are half precision
+    layer = torch.arange(50)
+    built = wb.ResidualDirection(layer, raw, torch.ones(50))
+    again = wb.ResidualDirection(layer, built.unit, built.scale)
+    assert torch.equal(again.unit, built.unit)
+    assert torch.equal(built.pick([7, 3]).unit, built.unit[[7, 3]])
+    assert built.pick([7, 3]).digest() == again.pick([7, 3]).digest()
+    norms = built.unit.double().norm(dim=1)
+    torch.testing.assert_close(norms, torch.ones_like(norms), rtol=0, atol=5e-7)
+
+
+def test_contrast_is_the_formula(acts, lock):
+    rows, prompt = acts.rows()
+    y = LABELS[prompt].numpy().astype(bool)
+    for (layer, head), unit, scale in zip(lock.cells, lock.unit, lock.scale, strict=True):
+        x = rows[:, layer, head].double().numpy()
+        difference = x[y].mean(0) - x[~y].mean(0)
+        theta = difference / np.linalg.norm(difference)
+        np.testing.assert_allclose(unit, theta, atol=1e-6)
+        np.testing.assert_allclose(scale, (x @ theta).std(), rtol=1e-6)
+
+
+def test_lda_is_fishers_direction_with_ledoit_wolf_covariance(acts):
+    lock = wb.HeadDirections.contrast(acts, LABELS, [(0, 1), (2, 5)], method="lda")
+    rows, prompt = acts.rows()
+    y = LABELS[prompt].numpy().astype(bool)
+    for (layer, head), unit in zip(lock.cells, lock.unit, strict=True):
+        x = rows[:, layer, head].double().numpy()
+        centred = np.where(y[:, None], x - x[y].mean(0), x - x[~y].mean(0))
+        covariance, _ = ledoit_wolf(centred, assume_centered=True)
+        theta = np.linalg.solve(covariance, x[y].mean(0) - x[~y].mean(0))
+        np.testing.assert_allclose(unit, theta / np.linalg.norm(theta), atol=1e-5)
+
+
+def test_lda_finds_what_the_mean_difference_misses(acts):
+    """A wide nuisance axis tilts the mean difference; the discriminant is known in closed form."""
+    rng = np.random.default_rng(0)
+    y = np.arange(4000) % 2
+    x = rng.normal(size=(4000, 3)) * [10, 1, 1] + np.outer(y, [2.0, 2.0, 0.0])
+    synthetic = wb.Activations(
+        (torch.tensor(x)[:, None, None],),
+        torch.ones(4000, dtype=torch.long), (0,), "resid", wb.last(), "m", {},
+    )  # fmt: skip
+    exact = np.array([2 / 100, 2.0, 0.0]) / np.linalg.norm([2 / 100, 2.0, 0.0])
+    cosine = {
+        method: float(wb.ResidualDirection.contrast(synthetic, y, method=method).unit[0] @ exact)
+        for method in ("mean", "lda")
+    }
+    assert cosine["lda"] > 0.99 > 0.95 > cosine["mean"]
+
+
+@pytest.mark.parametrize("paired", [True, False])
+def test_pca_is_the_first_component_towards_class_one(acts, paired):
+    labels, groups = torch.tensor([0, 1] * 4), torch.arange(8) // 2
+    few = wb.Activations(
+        (acts.values[:8],), acts.lengths[:8], acts.layers, "heads", acts.positions, "m", acts.sizes
+    )
+    lock = wb.HeadDirections.contrast(
+        few, labels, [(1, 2)], method="pca", groups=groups if paired else None
+    )
+    rows, prompt = few.rows()
+    x = rows[:, 1, 2].double().numpy()
+    group = groups[prompt].numpy() if paired else np.zeros(len(x))
+    centred = np.concatenate([x[group == g] - x[group == g].mean(0) for g in np.unique(group)])
+    axis = PCA(1).fit(centred).components_[0]
+    y = labels[prompt].numpy().astype(bool)
+    axis *= np.sign(axis @ (x[y].mean(0) - x[~y].mean(0)))
+    np.testing.assert_allclose(lock.unit[0], axis, atol=1e-5)
+
+
+def test_residual_directions(llama, tmp_path):
+    resid = wb.capture(llama, CHATS, "resid", wb.last(5))
+    direction = wb.ResidualDirection.contrast(resid, LABELS, [0, 2], topic="gates")
+    rows, prompt = resid.rows()
+    y = LABELS[prompt].numpy().astype(bool)
+    for layer, unit, scale in zip((0, 2), direction.unit, direction.scale, strict=True):
+        x = rows[:, layer].double().numpy()
+        theta = x[y].mean(0) - x[~y].mean(0)
+        theta /= np.linalg.norm(theta)
+        np.testing.assert_allclose(unit, theta, atol=1e-6)
+        np.testing.assert_allclose(scale, (x @ theta).std(), rtol=1e-6)
+    assert len(wb.ResidualDirection.contrast(resid, LABELS)) == 3
+    direction.save(tmp_path / "d.safetensors")
+    again = wb.ResidualDirection.load(tmp_path / "d.safetensors")
+    assert again.digest() == direction.digest()
+    assert again.provenance == direction.provenance
+    assert again.provenance["topic"] == "gates"
+    assert "2 layers in layers 0–2, d_model 48" in str(again)
+    with pytest.raises(DirectionError, match="is no HeadDirections file"):
+        wb.HeadDirections.load(tmp_path / "d.safetensors")
+
+
+def test_contrast_refuses_what_it_cannot_contrast(acts):
+    with pytest.raises(DirectionError, match="needs site 'resid', not 'heads'"):
+        wb.ResidualDirection.contrast(acts, LABELS)
+    with pytest.raises(DirectionError, match="unknown method 'ica'; methods are mean, lda, pca"):
+        wb.HeadDirections.contrast(acts, LABELS, [(0, 0)], method="ica")
+    with pytest.raises(DirectionError, match="8 labels for 9 prompts"):
+        wb.HeadDirections.contrast(acts, LABELS[:8], [(0, 0)])
+    with pytest.raises(DirectionError, match="both classes are needed"):
+        wb.HeadDirections.contrast(acts, LABELS * 0, [(0, 0)])
+
+
+def test_identical_activations_are_skipped_with_their_place(acts, caplog):
+    values = acts.values.clone()
+    values[:, :, 0, 1] = 2.0
+    same = wb.Activations(
+        (values,), acts.lengths, acts.layers, "heads", acts.positions, "m", acts.sizes
+    )
+    lock = wb.HeadDirections.contrast(same, LABELS, [(0, 1), (2, 5)])
+    assert lock.cells == [(2, 5)]
+    assert "layer 0 head 1: class means coincide" in caplog.text
+    with pytest.raises(DirectionError, match="in every place"):
+        wb.HeadDirections.contrast(same, LABELS, [(0, 1)])
+
+
+def test_round_trip(lock, tmp_path):
+    lock.save(tmp_path / "lock.safetensors")
+    again = wb.HeadDirections.load(tmp_path / "lock.safetensors")
+    assert again.cells == lock.cells
+    torch.testing.assert_close(again.unit, lock.unit)
+    assert torch.equal(again.scale, lock.scale)
+    assert again.provenance == lock.provenance
+
+
+def changed(lock, **fields):
+    kept = {k: getattr(lock, k).clone() for k in ("layer", "head", "unit", "scale")}
+    return wb.HeadDirections(**{**kept, **fields})
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("unit", math.nan, "layer 0 head 1: NaN"),
+        ("unit", 3.0, "layer 0 head 1: direction has norm"),
+        ("scale", -1.0, "layer 0 head 1: scale -1 is not positive"),
+        ("head", -2, "layer 0 head -2: negative"),
+    ],
+)
+def test_bad_values_name_the_head(lock, field, value, message):
+    tensor = getattr(lock, field).clone()
+    tensor[0] = value
+    with pytest.raises(DirectionError, match=message):
+        changed(lock, **{field: tensor})
+
+
+def test_a_head_twice(lock):
+    with pytest.raises(DirectionError, match="layer 0 head 1: twice"):
+        changed(lock, layer=torch.tensor([0, 0, 1]), head=torch.tensor([1, 1, 0]))
+
+
+def test_misfit_names_both_sizes(lock, tokenizer):
+    other = build("llama", tokenizer, head_dim=16)
+    with pytest.raises(DirectionError, match="d_head: direction 8, model 16"):
+        lock.check(other)
+    deeper = changed(lock, layer=torch.tensor([0, 9, 1]))
+    with pytest.raises(DirectionError, match="layer 9 of a model with 3 layers"):
+        deeper.check(build("llama", tokenizer))
+    with pytest.raises(DirectionError, match="n_layers: direction 3, model 2"):
+        lock.check(build("llama", tokenizer, num_hidden_layers=2))
+
+
+def test_damaged_files(lock, tmp_path):
+    path = tmp_path / "lock.safetensors"
+    lock.save(path)
+    whole = path.read_bytes()
+    for cut in (0, 5, len(whole) // 2, len(whole) - 1):
+        path.write_bytes(whole[:cut])
+        with pytest.raises(DirectionError, match="cannot be read as safetensors"):
+            wb.HeadDirections.load(path)
+    save_file({"x": torch.zeros(2)}, path)
+    with pytest.raises(DirectionError, match="is no HeadDirections file"):
+        wb.HeadDirections.load(path)
+    with pytest.raises(DirectionError, match="cannot be read"):
+        wb.HeadDirections.load(tmp_path / "absent.safetensors")

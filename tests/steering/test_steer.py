@@ -1,0 +1,308 @@
+"""Fold = hook = the formula; restored bit for bit; every mode against a slow forward by hand."""
+
+import math
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import workbench as wb
+from tests.helpers.directions import IDS, by_hand, some_lock, some_residual
+from tests.helpers.families import CHATS, build
+from workbench.errors import DirectionError, FoldError
+from workbench.models.prompts import encode
+
+NO_RESIDUAL_FOLD = ("mixtral", "gemma2", "gemma3", "olmo2")
+
+
+def hooks_left(model):
+    return [m for m in model.hf.modules() if m._forward_hooks or m._forward_pre_hooks]
+
+
+@pytest.mark.parametrize("how", ["fold", "hook"])
+@torch.no_grad()
+def test_heads_both_ways_are_the_formula(family_model, how):
+    model, lock = family_model, some_lock(family_model)
+    before = model.hf(IDS).logits
+    expected = by_hand(model, [(lock, 4.0)])
+    with wb.steer(model, lock, 4.0, how=how):
+        got = model.hf(IDS).logits
+    assert (expected - before).abs().max() > 0.01
+    torch.testing.assert_close(got, expected, atol=1e-4, rtol=1e-4)
+    assert torch.equal(model.hf(IDS).logits, before)
+
+
+@torch.no_grad()
+def test_residual_fold_is_the_formula_or_refused_with_the_reason(family_model, request):
+    model, direction = family_model, some_residual(family_model)
+    before = model.hf(IDS).logits
+    expected = by_hand(model, [(direction, 1.5)])
+    assert (expected - before).abs().max() > 0.01
+    with wb.steer(model, direction, 1.5, how="hook"):
+        torch.testing.assert_close(model.hf(IDS).logits, expected, atol=1e-4, rtol=1e-4)
+    family = request.node.callspec.params["family_model"]
+    if family in NO_RESIDUAL_FOLD:
+        reason = "MixtralSparseMoeBlock|RMSNorm has no bias"
+        with pytest.raises(FoldError, match=reason):
+            wb.fold(model, direction, 1.5)
+    else:
+        with wb.steer(model, direction, 1.5, how="fold"):
+            torch.testing.assert_close(model.hf(IDS).logits, expected, atol=1e-4, rtol=1e-4)
+    with wb.steer(model, direction, 1.5):
+        torch.testing.assert_close(model.hf(IDS).logits, expected, atol=1e-4, rtol=1e-4)
+    assert torch.equal(model.hf(IDS).logits, before)
+
+
+@torch.no_grad()
+def test_several_directions_add_up(tokenizer):
+    model = build("llama", tokenizer)
+    pairs = [(some_lock(model, 0), 3.0), (some_lock(model, 1), 1.0), (some_residual(model), 2.0)]
+    directions, alphas = map(list, zip(*pairs, strict=True))
+    expected = by_hand(model, pairs)
+    for how in ("fold", "hook"):
+        with wb.steer(model, directions, alphas, how=how):
+            torch.testing.assert_close(model.hf(IDS).logits, expected, atol=1e-4, rtol=1e-4)
+    same = by_hand(model, [(d, 2.0) for d in directions])
+    with wb.steer(model, directions, 2.0):
+        torch.testing.assert_close(model.hf(IDS).logits, same, atol=1e-4, rtol=1e-4)
+    with pytest.raises(ValueError, match="2 alphas for 3 directions"):
+        wb.fold(model, directions, [1.0, 2.0])
+
+
+@pytest.mark.parametrize("mode", ["all", "generated", "last"])
+@torch.no_grad()
+def test_modes_against_a_decode_without_cache(family_model, mode):
+    """Each step recomputed from nothing, the shift written at the columns the mode names."""
+    model = family_model
+    pairs = [(some_lock(model, k=12), 4.0), (some_residual(model), 1.0)]
+    start = {"all": 0, "generated": IDS.shape[1], "last": IDS.shape[1] - 1}[mode]
+    ids = IDS
+    for _ in range(5):
+        logits = by_hand(model, pairs, ids, slice(start, None))
+        ids = torch.cat([ids, logits[:, -1:].argmax(-1)], 1)
+    directions, alphas = map(list, zip(*pairs, strict=True))
+    with wb.steer(model, directions, alphas, mode=mode, how="hook"):
+        out = model.hf.generate(
+            IDS, attention_mask=torch.ones_like(IDS), max_new_tokens=5, min_new_tokens=5,
+            do_sample=False, output_logits=True, return_dict_in_generate=True,
+        )  # fmt: skip
+    torch.testing.assert_close(out.logits[-1], logits[:, -1], atol=1e-3, rtol=1e-3)
+    assert torch.equal(out.sequences, ids)
+    assert not hooks_left(model)
+
+
+@pytest.mark.parametrize("mode", ["generated", "last"])
+def test_the_mode_counts_from_each_rows_own_prompt(tiny, mode):
+    """Ragged prompts in one padded batch, and captured replies, equal one prompt at a time."""
+    lock = some_lock(tiny, k=16, scale=4.0)
+    prompts = [chat[:1] for chat in CHATS] + ["Hello.", "Mend the gate with the hammer now."]
+    with wb.steer(tiny, lock, 1.0, mode=mode):
+        together = wb.generate(tiny, prompts, max_new_tokens=12)
+        alone = [wb.generate(tiny, [p], max_new_tokens=12)[0] for p in prompts]
+        acts = wb.capture(tiny, CHATS, "resid", wb.response(), token_budget=4000)
+    assert together == alone
+    everywhere = wb.generate(tiny, prompts, max_new_tokens=12)
+    with wb.steer(tiny, lock, 1.0):
+        assert everywhere != together != wb.generate(tiny, prompts, max_new_tokens=12)
+    for values, n, chat in zip(acts.values, acts.lengths, CHATS, strict=True):
+        encoded = encode(tiny, chat)
+        start = encoded.start - (mode == "last")
+        states = []
+        hook = tiny.layer(3).register_forward_hook(lambda _, __, o, s=states: s.append(o))
+        by_hand(tiny, [(lock, 1.0)], torch.tensor([encoded.ids]), slice(start, None))
+        hook.remove()
+        torch.testing.assert_close(
+            values[-n:, 3], states[0][0, encoded.start :], atol=1e-4, rtol=1e-4
+        )
+
+
+@settings(max_examples=10, deadline=None, suppress_health_check=list(HealthCheck))
+@given(
+    alphas=st.lists(st.floats(0, 2), min_size=1, max_size=6),
+    mode=st.sampled_from(["all", "generated", "last"]),
+    residual=st.booleans(),
+)
+def test_per_row_alphas_equal_one_run_each(tiny, alphas, mode, residual):
+    direction = some_residual(tiny, scale=1.0) if residual else some_lock(tiny, k=16, scale=1.0)
+    prompts = [CHATS[i % 9][:1] if i % 2 else "Mend it." for i in range(len(alphas))]
+    with wb.steer(tiny, direction, alphas, mode=mode):
+        together = wb.generate(tiny, prompts, max_new_tokens=8)
+        acts = wb.capture(tiny, prompts, "resid", wb.last(2), token_budget=30)
+    for i, (prompt, alpha) in enumerate(zip(prompts, alphas, strict=True)):
+        with wb.steer(tiny, direction, alpha, mode=mode, how="hook"):
+            assert wb.generate(tiny, [prompt], max_new_tokens=8)[0] == together[i]
+            one = wb.capture(tiny, [prompt], "resid", wb.last(2))
+        torch.testing.assert_close(one.values[0], acts.values[i], atol=1e-4, rtol=1e-4)
+
+
+def test_per_row_alphas_and_their_misuse(tiny):
+    lock = some_lock(tiny)
+    with wb.steer(tiny, [lock, lock], [[0.0, 1.0], 0.5]):
+        both = wb.generate(tiny, ["Mend it."] * 2, max_new_tokens=8)
+    for i, total in enumerate((0.5, 1.5)):
+        with wb.steer(tiny, lock, total):
+            assert wb.generate(tiny, ["Mend it."], max_new_tokens=8)[0] == both[i]
+    with wb.steer(tiny, lock, [0.0, 1.0]):
+        with pytest.raises(ValueError, match="2 alphas, one for each, but 3 prompts"):
+            wb.generate(tiny, ["Mend it."] * 3, max_new_tokens=2)
+        with pytest.raises(ValueError, match="2 alphas, one for each, but 1 rows in the batch"):
+            tiny.hf(IDS)
+    with pytest.raises(FoldError, match="per-row alphas need"):
+        wb.fold(tiny, lock, torch.tensor([1.0, 2.0]))
+    with (
+        pytest.raises(FoldError, match="mode='last' needs how='hook'"),
+        wb.steer(tiny, lock, 1.0, mode="last", how="fold"),
+    ):
+        pass
+    for wrong in ({"mode": "prompt"}, {"how": "magic"}):
+        with (
+            pytest.raises(ValueError, match=r"modes are all|use 'auto'"),
+            wb.steer(tiny, lock, 1.0, **wrong),
+        ):
+            pass
+
+
+@pytest.mark.parametrize("mode", ["generated", "last"])
+def test_modes_do_not_depend_on_the_cache(tokenizer, mode):
+    model = build("llama", tokenizer)
+    lock = some_lock(model, k=18, scale=4.0)
+    chats = [CHATS[0], CHATS[1][:1]]  # the first ends in a reply, which counts as generated
+    with wb.steer(model, lock, 1.0, mode=mode):
+        cached = wb.generate(model, chats, max_new_tokens=6)
+        model.hf.generation_config.use_cache = False
+        assert wb.generate(model, chats, max_new_tokens=6) == cached
+    assert wb.generate(model, chats, max_new_tokens=6) != cached
+
+
+def test_folds_are_undone_in_order(tokenizer):
+    model = build("llama", tokenizer)
+    before = model.fingerprint()
+    first, second = (wb.fold(model, some_lock(model, seed), 1.0) for seed in (0, 1))
+    with pytest.raises(FoldError, match="a later fold is still in place"):
+        first.undo()
+    for handle in (second, second, first, first):
+        handle.undo()
+    assert model.fingerprint() == before
+    assert not model.folds
+
+
+def test_a_fold_that_breaks_in_the_middle_is_rolled_back(tokenizer, monkeypatch):
+    model = build("llama", tokenizer)
+    before = model.fingerprint()
+
+    def broken(*_):
+        raise RuntimeError("out of memory, say")
+
+    monkeypatch.setattr("workbench.steering.fold.check_bias", broken)
+    with pytest.raises(RuntimeError, match="out of memory, say"):
+        wb.fold(model, some_lock(model, k=18), -1.0, allow_negative=True)
+    assert model.fingerprint() == before
+    assert model.not_for_export == model.folds == []
+
+
+def test_same_text_with_padding_and_cache(tiny):
+    lock = some_lock(tiny, k=12, scale=1.0)
+    prompts = [chat[:1] for chat in CHATS]
+    plain = wb.generate(tiny, prompts, max_new_tokens=24)
+    with wb.steer(tiny, lock, 1.0):
+        folded = wb.generate(tiny, prompts, max_new_tokens=24)
+    with wb.steer(tiny, lock, 1.0, how="hook"):
+        hooked = wb.generate(tiny, prompts, max_new_tokens=24)
+    assert folded == hooked != plain
+
+
+@torch.no_grad()
+def test_a_native_bias_is_added_to_not_replaced(tokenizer):
+    """Trap 6, and folding twice adds up."""
+    model = build("llama", tokenizer, attention_bias=True)
+    native = model.o_proj(0).bias.clone()
+    lock = some_lock(model, k=18)
+    first = wb.fold(model, lock, 1.0)
+    second = wb.fold(model, lock, 2.0)
+    got = model.hf(IDS).logits
+    second.undo()
+    first.undo()
+    torch.testing.assert_close(got, by_hand(model, [(lock, 3.0)]), atol=1e-4, rtol=1e-4)
+    assert torch.equal(model.o_proj(0).bias, native)
+
+
+@pytest.mark.parametrize("mode", ["all", "last"])
+@pytest.mark.parametrize("how", ["auto", "hook"])
+def test_restored_after_an_exception(family_model, how, mode):
+    lock, before = some_lock(family_model), family_model.fingerprint()
+    both = [lock, some_residual(family_model)]
+    with pytest.raises(RuntimeError), wb.steer(family_model, both, 2.0, how=how, mode=mode):
+        raise RuntimeError
+    assert family_model.fingerprint() == before
+    assert not hooks_left(family_model)
+    assert not family_model.hooked
+    assert not family_model.not_for_export
+
+
+def test_a_refused_fold_leaves_nothing_behind(tokenizer):
+    model = build("gemma2", tokenizer)
+    before = model.fingerprint()
+    with pytest.raises(FoldError, match="Gemma2RMSNorm has no bias"):
+        wb.fold(model, [some_lock(model), some_residual(model)], 1.0)
+    misfit = some_residual(build("llama", tokenizer, hidden_size=96))
+    with pytest.raises(DirectionError, match="d_model: direction 96, model 48"):
+        wb.fold(model, [some_lock(model), misfit], 1.0)
+    assert model.fingerprint() == before
+
+
+@pytest.mark.parametrize("how", ["fold", "hook"])
+def test_fingerprint_follows_the_steering(tiny, how):
+    lock = some_lock(tiny)
+    seen = {tiny.fingerprint()}
+    for alpha in (0.5, 0.6):
+        with wb.steer(tiny, lock, alpha, how=how):
+            seen.add(tiny.fingerprint())
+    assert len(seen) == 3
+
+
+@torch.no_grad()
+def test_half_precision_rounds_once(tokenizer):
+    model = build("llama", tokenizer, dtype=torch.bfloat16)
+    lock = some_lock(model)
+    with wb.steer(model, lock, 6.0):
+        bias = model.o_proj(lock.cells[0][0]).bias.clone()
+    layer = lock.cells[0][0]
+    delta = torch.zeros(model.n_heads, model.d_head, dtype=torch.float64)
+    for cell, unit, scale in zip(lock.cells, lock.unit, lock.scale, strict=True):
+        if cell[0] == layer:
+            delta[cell[1]] = 6.0 * scale * unit
+    exact = model.o_proj(layer).weight.double() @ delta.flatten()
+    # One unit in the last place of bfloat16 is 2⁻⁸ of the value.
+    assert ((bias.double() - exact).abs() <= 2**-8 * exact.abs() + 1e-6).all()
+
+
+@pytest.mark.parametrize("alpha", [math.nan, math.inf, [1.0, math.nan]])
+def test_alpha_must_be_finite(tiny, alpha):
+    with pytest.raises(ValueError, match="must be a finite number"):
+        wb.fold(tiny, some_lock(tiny), alpha)
+
+
+def test_negative_alpha_needs_the_research_switch(tiny, tmp_path):
+    with pytest.raises(ValueError, match="alpha -2 is negative"):
+        wb.fold(tiny, some_lock(tiny), -2)
+    with (
+        wb.steer(tiny, some_lock(tiny), -2, allow_negative=True),
+        pytest.raises(FoldError, match="cannot be exported: alpha -2 is negative"),
+    ):
+        wb.save_checkpoint(tiny, tmp_path / "m")
+
+
+@pytest.mark.parametrize("site", ["heads", "resid", "mlp"])
+def test_captures_do_not_depend_on_how_the_shift_is_applied(family_model, site):
+    model = family_model
+    both = [some_lock(model), some_residual(model)]
+    got = {}
+    for how in ("auto", "hook"):
+        with wb.steer(model, both, 1.5, how=how):
+            got[how] = wb.capture(model, CHATS[:2], site).values
+    if (model.hf.config.model_type, site) == ("opt", "mlp"):
+        pytest.skip("OPT's MLP ends in the very module that is hooked")
+    torch.testing.assert_close(got["auto"], got["hook"], atol=1e-4, rtol=1e-4)
+    plain = wb.capture(model, CHATS[:2], site).values
+    assert (got["hook"] - plain).abs().max() > 0.01

@@ -1,0 +1,50 @@
+"""`workbench samples`: a store shown, repaired, carried over as JSON lines."""
+
+import sqlite3
+
+import pytest
+
+from workbench.cli import main
+from workbench.generation.requests import Sample
+from workbench.generation.sample_store import SampleStore
+
+
+@pytest.fixture
+def filled(tmp_path):
+    path = tmp_path / "s.sqlite"
+    with SampleStore(path) as store:
+        store.put(
+            ('{"a":1}', "2 + 2?", i, Sample(f" {i}", "eos", 3, 5), "forward") for i in range(4)
+        )
+    return path
+
+
+def test_shows_stages_and_counts(filled, capsys):
+    assert main(["samples", str(filled)]) == 0
+    printed = capsys.readouterr().out
+    assert "4 samples, 4 ever written" in printed
+    assert "forward" in printed
+    assert "12 tokens" in printed
+
+
+def test_export_and_import_carry_every_sample_over(filled, tmp_path, capsys):
+    lines, other = tmp_path / "s.jsonl", tmp_path / "other.sqlite"
+    assert main(["samples", str(filled), "--export", str(lines)]) == 0
+    SampleStore(other).close()
+    assert main(["samples", str(other), "--import", str(lines)]) == 0
+    assert "4 samples added" in capsys.readouterr().out
+    assert main(["samples", str(other), "--import", str(lines)]) == 0
+    assert "0 samples added" in capsys.readouterr().out
+
+
+def test_repair_drops_what_was_altered(filled, capsys):
+    with sqlite3.connect(filled) as db:
+        db.execute("UPDATE samples SET text = 'forged' WHERE sample_index = 2")
+    assert main(["samples", str(filled), "--repair"]) == 0
+    assert "1 damaged samples dropped\n3 samples" in capsys.readouterr().out
+
+
+def test_a_missing_file_is_not_made(tmp_path, capsys):
+    assert main(["samples", str(tmp_path / "no.sqlite")]) == 2
+    assert "is no file" in capsys.readouterr().err
+    assert not (tmp_path / "no.sqlite").exists()

@@ -1,0 +1,1 @@
+"""Capture activations, in memory or in shards, and fit probes on them."""

@@ -1,0 +1,1 @@
+"""Readers: preference pairs, problems, questionnaires and the people who answered them."""

@@ -1,0 +1,150 @@
+"""Multiple choice by log-probability: one forward for each prompt, nothing decoded or parsed."""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from tqdm.auto import tqdm
+
+from workbench.errors import ModelError
+from workbench.generation.local import LocalBackend
+from workbench.models.model import Model
+from workbench.models.prompts import Encoded, Prompt, encode_all
+
+_TAIL = 64
+"""Characters before an option that may change how it is split into tokens."""
+
+
+def option_logprobs(
+    model: Model,
+    prompts: Sequence[Prompt],
+    options: Sequence[str],
+    *,
+    batch_size: int | None = None,
+) -> torch.Tensor:
+    """float32 `[prompt, option]`: log-probability of each option as the next token.
+
+    A prompt is a plain string or chat messages; a chat that ends in an assistant message is a reply
+    begun (`"Option ("`), and its continuation is scored. One forward for each prompt, beginnings
+    that prompts share computed once. Inside `steer` the model is steered, per prompt where alphas
+    are. `batch_size` caps rows per batch.
+
+    The log-probabilities are over the whole vocabulary: where `exp().sum(-1)` is far below 1 the
+    model would write something else here, and the reply should be begun differently. Options are
+    scored as they are written, or all with a space before them where only so each is one token.
+
+    Raises, before any forward, `ModelError` for options that are not one token each (see
+    `option_ids`) or a prompt that cannot be encoded; `DatasetError` for what is no prompt, of which
+    `ContextLengthError` for one that is too long; `ValueError` for one string in place of a list,
+    no options, or a batch size below 1. Then `GenerationError` for logits that are not finite,
+    naming the prompt, and `MemoryError` for a prompt that does not fit by itself.
+    """
+    if isinstance(prompts, str) or isinstance(options, str):
+        raise ValueError("prompts and options must be lists, not one string")
+    if not options:
+        raise ValueError("there are no options to score")
+    backend = LocalBackend(model, batch_size=batch_size)
+    out = torch.empty(len(prompts), len(options))
+    if not len(prompts):
+        return out
+    encoded = encode_all(model, prompts)
+    ids = torch.tensor(_ids(model, prompts, encoded, list(options)))
+    # Many short calls would litter a notebook with bars.
+    bar = {"desc": "score", "unit": "prompt", "leave": False, "delay": 5}
+    with tqdm(total=len(prompts), **bar) as progress:
+        for places, scored in backend.score(prompts, encoded, ids):
+            out[places] = scored
+            progress.update(len(places))
+    return out
+
+
+def option_ids(
+    model: Model, options: Sequence[str], text: str = "", *, special: bool = False
+) -> list[int]:
+    """The token that each option is right after `text` (a reply begun, or nothing).
+
+    Tokenised together, since tokens may merge with what precedes them: `text + option` has to be
+    the tokens of `text` and one more. Where that does not hold, all options are tried with a space
+    before them, unless the text ends in one. `special`: with the special tokens of a plain string.
+
+    Raises `ModelError`, with the tokens of each option, where no way gives every option one token
+    of its own.
+    """
+    forms = [list(options)]
+    # A second space is written by nobody.
+    if not text[-1:].isspace():
+        forms.append([f" {option}" for option in options])
+    texts = [text, *(text + option for form in forms for option in form)]
+    before, *after = model.tokenizer(texts, add_special_tokens=special)["input_ids"]
+    n, unknown = len(before), model.tokenizer.unk_token_id
+    count = len(options)
+    made = [after[k * count : (k + 1) * count] for k in range(len(forms))]
+    for form in made:
+        ids = [row[-1] for row in form if len(row) == n + 1 and row[:n] == before]
+        if len(ids) == len(set(ids)) == count and unknown not in ids:
+            return ids
+    listed = []
+    for option, row in zip(forms[0], made[0], strict=True):
+        same = next((k for k, (a, b) in enumerate(zip(before, row, strict=False)) if a != b), n)
+        merged = f" in place of {before[same:]}" if same < n else ""
+        listed.append(f"{option!r} {row[same:]}{merged}")
+    raise ModelError(
+        f"{model.name}: after {text[-20:]!r} the options are not one token each, all different, "
+        f"as written or behind a space; token ids: {'; '.join(listed)}. Use other options "
+        "(letters, digits), end the text elsewhere (before its last space, say), or let the model "
+        "generate and parse what it writes."
+    )
+
+
+def normalised(logprobs: torch.Tensor) -> torch.Tensor:
+    """Probabilities among the options alone, `[..., option]`, adding up to 1."""
+    return logprobs.softmax(-1)
+
+
+def expected(logprobs: torch.Tensor, values: Sequence[float]) -> torch.Tensor:
+    """Mean of the options' values `[...]`, weighted by the probabilities among the options.
+
+    Raises `ValueError` where there is not one value for each option.
+    """
+    if len(values) != logprobs.shape[-1]:
+        raise ValueError(f"{len(values)} values for {logprobs.shape[-1]} options")
+    return normalised(logprobs) @ torch.tensor(values).to(logprobs)
+
+
+def entropy(chosen: torch.Tensor | Sequence[int]) -> float:
+    """Bits in which option was chosen, over all choices: 0 where it is always the same.
+
+    `chosen`: int, any shape, say `option_logprobs(...).argmax(-1)`. Raises `ValueError` for none.
+    """
+    counts = torch.as_tensor(chosen).unique(return_counts=True)[1].tolist()
+    if not counts:
+        raise ValueError("there are no choices to take the entropy of")
+    return sum(c / sum(counts) * math.log2(sum(counts) / c) for c in counts)
+
+
+def _ids(
+    model: Model, prompts: Sequence[Prompt], encoded: Sequence[Encoded], options: list[str]
+) -> list[list[int]]:
+    """Token ids `[prompt][option]`, worked out once for every different end of a prompt."""
+    found: dict[tuple[str, bool], list[int]] = {}
+    ends: dict[str, list[int]] = {}
+    out = []
+    for prompt, one in zip(prompts, encoded, strict=True):
+        text = _written(prompt)
+        tail = text[-_TAIL:]
+        if tail and tail not in ends:
+            ends[tail] = model.tokenizer(tail, add_special_tokens=False)["input_ids"][-1:]
+        # An end that reads differently by itself says nothing about options behind it.
+        alike = not tail or ends[tail] == one.ids[-1:]
+        key = (tail, False) if alike else (text, isinstance(prompt, str))
+        if key not in found:
+            found[key] = option_ids(model, options, key[0], special=key[1])
+        out.append(found[key])
+    return out
+
+
+def _written(prompt: Prompt) -> str:
+    """The text that an option continues: the prompt, or the reply that its chat ends in."""
+    if isinstance(prompt, str):
+        return prompt
+    return prompt[-1]["content"] if prompt[-1]["role"] == "assistant" else ""

@@ -1,0 +1,220 @@
+"""generate() and complete(): one engine for a local model and a server, cached and resumable."""
+
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from tqdm.auto import tqdm
+
+from workbench.errors import ContextLengthError, GenerationError, StoreError
+from workbench.generation.endpoint import Endpoint
+from workbench.generation.local import LocalBackend
+from workbench.generation.requests import (
+    Backend,
+    Drawn,
+    GenRequest,
+    GenResult,
+    canonical,
+    parameters,
+    prompt_text,
+    sample_key,
+    sha,
+)
+from workbench.generation.sample_store import SampleStore
+from workbench.models.model import Model
+from workbench.models.prompts import Prompt, as_messages
+
+log = logging.getLogger(__name__)
+
+Completer = Model | str | Backend
+"""A loaded model, the URL of an OpenAI-compatible server, or a backend."""
+MODES = ("auto", "replay")
+
+
+def generate(
+    model: Completer,
+    prompts: Sequence[Prompt],
+    n: int = 1,
+    *,
+    max_new_tokens: int = 64,
+    temperature: float = 0.0,
+    top_p: float = 1.0,
+    top_k: int = 0,
+    stop: Sequence[str] = (),
+    seed: int = 0,
+    store: SampleStore | str | Path | None = None,
+    mode: str = "auto",
+    batch_size: int | None = None,
+) -> list[list[str]]:
+    """Completions `[prompt][n]`, special tokens stripped, in the order of `prompts`.
+
+    `temperature=0` is greedy (then `n` must be 1). With a `store` (a path or an open one) nothing
+    is drawn twice: see `complete`. `batch_size` caps rows per batch of a local model.
+
+    Raises as `complete`, and `ValueError` for n > 1 with greedy decoding, or one string in place of
+    a list of prompts or stops.
+    """
+    if isinstance(prompts, str) or isinstance(stop, str):
+        raise ValueError("prompts and stop must be lists, not one string")
+    if n > 1 and temperature == 0:
+        raise ValueError("n > 1 completions need temperature > 0; greedy decoding gives one")
+    if isinstance(model, Model):
+        model = LocalBackend(model, batch_size=batch_size)
+    requests = [
+        GenRequest(p, n, max_new_tokens, temperature, top_p, top_k, tuple(stop), seed)
+        for p in prompts
+    ]
+    return [result.texts for result in complete(model, requests, store=store, mode=mode)]
+
+
+def complete(
+    model: Completer,
+    requests: Sequence[GenRequest],
+    *,
+    store: SampleStore | str | Path | None = None,
+    mode: str = "auto",
+) -> list[GenResult]:
+    """The result of every request, in order.
+
+    Every sample has an identity: model, weights and steering, prompt, decoding parameters, seed and
+    its index. What the `store` holds is not drawn again, so that raising `n` from 2 to 10 draws 8
+    more and a killed run goes on where it stopped (samples are stored batch by batch). Equal
+    requests are drawn once. `mode="replay"` draws nothing.
+
+    Raises, before any drawing, `ContextLengthError` for a prompt that leaves no room,
+    `DatasetError` or `ModelError` for one that cannot be encoded, `StoreError` for an unusable
+    store; `GenerationError` for a sample that replay lacks, logits that are not finite, or a
+    server that fails (what was drawn is kept).
+    """
+    if mode not in MODES:
+        raise ValueError(f"mode={mode!r}; modes are {', '.join(MODES)}")
+    backend = _backend(model)
+    with _opened(store) as kept:
+        jobs, of = _jobs(requests, backend)
+        found = kept.get([key for job in jobs for key in job.keys]) if kept is not None else {}
+        missing = [[i for i, key in enumerate(job.keys) if key not in found] for job in jobs]
+        count = sum(map(len, missing))
+        log.info("%d samples to draw, %d restored", count, len(found))
+        if count and mode == "replay":
+            first = next(job for job, indices in zip(jobs, missing, strict=True) if indices)
+            raise GenerationError(
+                f"replay: {count} samples are not stored, the first for {first.prompt[:80]!r}; "
+                "run once with mode='auto'"
+            )
+        if count:
+            backend.check(requests)
+            asked = [replace(job.request, n=len(job.keys)) for job in jobs]
+            # Many short calls would litter a notebook with bars.
+            bar = {"desc": "generate", "unit": "sample", "leave": False, "delay": 5}
+            with tqdm(total=count, **bar) as progress:
+                for drawn in _drawn(backend, asked, missing, of):
+                    rows = [(jobs[j], index, sample) for j, index, sample in drawn]
+                    if kept is not None:
+                        kept.put(
+                            (job.parameters, job.prompt, index, sample, job.request.stage)
+                            for job, index, sample in rows
+                        )
+                    found |= {job.keys[index]: sample for job, index, sample in rows}
+                    progress.update(len(rows))
+    results = []
+    for request, j in zip(requests, of, strict=True):
+        samples = tuple(found[key] for key in jobs[j].keys[: request.draws])
+        results.append(GenResult(samples * (request.n // request.draws)))
+    return results
+
+
+def _drawn(
+    backend: Backend, asked: list[GenRequest], missing: list[list[int]], of: list[int]
+) -> Iterator[list[Drawn]]:
+    """What the backend draws; a prompt too long is named by its place in the caller's list."""
+    try:
+        yield from backend.draw(asked, missing)
+    except ContextLengthError as error:
+        error.request = of.index(error.request)
+        raise
+
+
+@dataclass
+class Replay:
+    """A store in place of the model that filled it, for `mode="replay"` without any model.
+
+    Raises `StoreError` where the store holds samples of several models (or of none).
+    """
+
+    store: SampleStore
+    by_place: bool = False
+
+    def identity(self) -> dict[str, str]:
+        """The one identity all samples of the store share."""
+        found = self.store.identities()
+        if len(found) != 1:
+            raise StoreError(
+                f"{self.store.path} holds samples of {len(found)} models or steerings; replay "
+                "needs the model itself to tell which are meant"
+            )
+        return found[0]
+
+    def check(self, requests: Sequence[GenRequest]) -> None:
+        """Nothing can be drawn, so nothing can be wrong with a request."""
+
+    def draw(
+        self, requests: Sequence[GenRequest], missing: Sequence[Sequence[int]]
+    ) -> Iterator[list[Drawn]]:
+        """Raise `GenerationError`: there is no model here."""
+        raise GenerationError("samples are missing from the store, and there is no model to draw")
+
+
+@dataclass
+class _Job:
+    """Equal requests as one: the first of them, and the identity of its samples."""
+
+    request: GenRequest
+    parameters: str
+    prompt: str
+    keys: list[str]
+
+
+def _jobs(requests: Sequence[GenRequest], backend: Backend) -> tuple[list[_Job], list[int]]:
+    """The different requests, and for each request which of them it is."""
+    identity = backend.identity()
+    jobs: dict[tuple[str, str], int] = {}
+    made: list[_Job] = []
+    of = []
+    for place, request in enumerate(requests):
+        if not isinstance(request.prompt, str):
+            as_messages(place, request.prompt)
+        # Steered with one alpha per prompt, equal prompts are not equal requests.
+        mine = {**identity, "place": f"{place}/{len(requests)}"} if backend.by_place else identity
+        settings, text = canonical(parameters(request, mine)), prompt_text(request.prompt)
+        j = jobs.setdefault((settings, text), len(made))
+        if j == len(made):
+            made.append(_Job(request, settings, text, []))
+        digest, keys = sha(text), made[j].keys
+        keys += [sample_key(settings, digest, i) for i in range(len(keys), request.draws)]
+        of.append(j)
+    return made, of
+
+
+def _backend(model: Completer) -> Backend:
+    if isinstance(model, Model):
+        return LocalBackend(model)
+    if isinstance(model, str):
+        if not model.startswith(("http://", "https://")):
+            raise ValueError(
+                f"{model!r} is neither a loaded model nor a URL: wb.load({model!r}) first, or give "
+                "a server's address, http://host:port/v1"
+            )
+        return Endpoint(model)
+    return model
+
+
+@contextmanager
+def _opened(store: SampleStore | str | Path | None) -> Iterator[SampleStore | None]:
+    """The store given, or one opened here and closed after."""
+    if store is None or isinstance(store, SampleStore):
+        yield store
+    else:
+        with SampleStore(store) as opened:
+            yield opened

@@ -1,0 +1,283 @@
+"""LocalBackend: what a local model completes or scores, in batches that fit its memory."""
+
+import hashlib
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache, partial
+from typing import Any, TypeVar
+
+import psutil
+import torch
+
+from workbench.errors import ContextLengthError
+from workbench.generation.batching import Batch, Row, plan
+from workbench.generation.decoding import Decoder, end_tokens
+from workbench.generation.requests import Drawn, GenRequest, canonical, prompt_text
+from workbench.models.limits import GPU_TOKENS, out_of_memory, rope_limit
+from workbench.models.model import Model
+from workbench.models.prompts import Encoded, Prompt, encode_all
+
+log = logging.getLogger(__name__)
+
+CPU_ROWS, GPU_ROWS = 512, 1024
+_CPU_PREFILL = 8192
+_FREE_SHARE = 0.6
+T = TypeVar("T")
+
+
+class LocalBackend:
+    """Completions by a local model, steered as it is while `draw` runs.
+
+    Draws do not depend on batch size, order or neighbours, except through the last bits of a
+    forward pass: every sample has random numbers of its own (`sampling.uniforms`).
+
+    `batch_size` caps rows per batch (default 512 on a CPU, 1024 on a GPU); `budget_bytes` the keys
+    and values held at once (default 60 % of free memory, halved whenever memory runs out).
+
+    Raises `ValueError` for either below 1.
+    """
+
+    def __init__(
+        self, model: Model, *, batch_size: int | None = None, budget_bytes: int | None = None
+    ) -> None:
+        for name, value in (("batch_size", batch_size), ("budget_bytes", budget_bytes)):
+            if value is not None and value < 1:
+                raise ValueError(f"{name}={value}: it must be at least 1")
+        self.model = model
+        on_gpu = model.input_device.type == "cuda"
+        self.rows = batch_size or (GPU_ROWS if on_gpu else CPU_ROWS)
+        self.prefill = GPU_TOKENS if on_gpu else _CPU_PREFILL
+        self.budget_bytes = budget_bytes
+        self._encoded: dict[str, Encoded] = {}
+
+    @property
+    def by_place(self) -> bool:
+        """Whether a request's place in the list matters: steering with one alpha per prompt."""
+        return self.model.per_prompt
+
+    def identity(self) -> dict[str, str]:
+        """Weights and steering (fingerprint), config, dtype, tokenizer, template, end tokens."""
+        tokenizer = self.model.tokenizer
+        return {
+            "backend": "transformers",
+            "weights": self.model.fingerprint(),
+            "config": _config_digest(self.model),
+            "dtype": str(self.model.hf.dtype),
+            "tokenizer": _tokenizer_digest(tokenizer),
+            "ends": canonical(sorted(end_tokens(self.model))),
+            "template": hashlib.sha256(str(tokenizer.chat_template).encode()).hexdigest()[:16],
+        }
+
+    def check(self, requests: Sequence[GenRequest]) -> None:
+        """Raise `ContextLengthError` for a prompt that leaves no room for what is asked.
+
+        And `DatasetError` or `ModelError` as `prompts.encode_all` does.
+        """
+        limit = self.model.context_length
+        for i, (one, request) in enumerate(zip(self._encode(requests), requests, strict=True)):
+            length = len(one.ids)
+            if limit and length + request.max_new_tokens > limit:
+                raise ContextLengthError(
+                    f"request {i}: {length} prompt tokens and {request.max_new_tokens} new ones "
+                    f"exceed the {limit} of {self.model.name}'s context; shorten the prompt (fewer "
+                    "exemplars) or ask for fewer tokens",
+                    length, limit, i,
+                )  # fmt: skip
+
+    def draw(
+        self, requests: Sequence[GenRequest], missing: Sequence[Sequence[int]]
+    ) -> Iterator[list[Drawn]]:
+        """Yield the missing samples batch by batch.
+
+        Batches are planned over *all* samples of all requests and those not missing are left out:
+        a run that goes on after a kill then has the batches it would have had.
+
+        Raises `GenerationError` for logits that are not finite, naming the request, and
+        `MemoryError` for a row that does not fit by itself.
+        """
+        encoded = self._encode(requests)
+        wanted = {Row(i, index) for i, indices in enumerate(missing) for index in indices}
+        alike: dict[tuple[Any, ...], list[int]] = {}
+        for i, r in enumerate(requests):
+            alike.setdefault((r.stop, r.top_k, r.top_p), []).append(i)
+        for members in alike.values():
+            for batch, slow in self._batches(requests, encoded, members):
+                rows = tuple(row for row in batch.rows if row in wanted)
+                if rows:
+                    kept = dict(zip(batch.requests, batch.shared, strict=True))
+                    here = Batch(
+                        rows, tuple(kept[i] for i in dict.fromkeys(r.request for r in rows))
+                    )
+                    run = partial(Decoder.run, slow=slow)
+                    for drawn in self._fitted(here, requests, encoded, run):
+                        yield [(row.request, row.index, sample) for row, sample in drawn]
+
+    def stream(self, requests: Sequence[GenRequest]) -> Iterator[Decoder]:
+        """Decode a few requests side by side as one batch, a token at a time.
+
+        Yields the decoder after every token: `tokens` and `samples()` are what there is of each.
+        The model is this thread's until the iterator ends or is closed.
+
+        Raises as `check` and `draw`.
+        """
+        self.check(requests)
+        encoded, limit = self._encode(requests), rope_limit(self.model)
+        rows = tuple(Row(i, 0) for i in range(len(requests)))
+        long = limit and any(
+            len(e.ids) + r.max_new_tokens > limit for e, r in zip(encoded, requests, strict=True)
+        )
+        slow = bool(long) or not _keeps_cache(self.model)
+        with self.model.lock:
+            decoder = Decoder(self.model, Batch(rows, (0,) * len(rows)), requests, encoded)
+            for _ in decoder.steps(slow):
+                yield decoder
+
+    def score(
+        self, prompts: Sequence[Prompt], encoded: Sequence[Encoded], ids: torch.Tensor
+    ) -> Iterator[tuple[list[int], torch.Tensor]]:
+        """Yield (prompts' places, log-probabilities float32 `[place, id]`) batch by batch.
+
+        `ids`: int64 `[prompt, id]`, next tokens to score after each prompt; the log-probabilities
+        are over the whole vocabulary. Every prompt is computed once and nothing is decoded.
+
+        Raises as `draw`.
+        """
+        requests = [GenRequest(p, max_new_tokens=1) for p in prompts]
+
+        def gathered(decoder: Decoder, slow: bool) -> torch.Tensor:
+            logits = decoder.next_logits(slow)
+            mine = ids[[row.request for row in decoder.batch.rows]].to(logits.device)
+            return (logits.gather(1, mine) - logits.logsumexp(1, keepdim=True)).cpu()
+
+        for batch, slow in self._batches(requests, encoded, list(range(len(requests)))):
+            work = partial(gathered, slow=slow)
+            for scored in self._fitted(batch, requests, encoded, work):
+                yield [row.request for row, _ in scored], torch.stack([x for _, x in scored])
+
+    def _encode(self, requests: Sequence[GenRequest]) -> list[Encoded]:
+        """Token ids, remembered from `check` for `draw`."""
+        texts = [prompt_text(r.prompt) for r in requests]
+        kinds = [f"{isinstance(r.prompt, str)}{t}" for r, t in zip(requests, texts, strict=True)]
+        if any(k not in self._encoded for k in kinds):
+            made = encode_all(self.model, [r.prompt for r in requests])
+            self._encoded = dict(zip(kinds, made, strict=True))
+        return [self._encoded[k] for k in kinds]
+
+    def _batches(
+        self, requests: Sequence[GenRequest], encoded: Sequence[Encoded], members: list[int]
+    ) -> Iterator[tuple[Batch, bool]]:
+        """(batch, whether it must be decoded without a cache)."""
+        limit = rope_limit(self.model)
+        new = [r.max_new_tokens for r in requests]
+        # Beyond the limit rotary frequencies depend on the length, and cached keys go stale.
+        long = [i for i in members if limit and len(encoded[i].ids) + new[i] > limit]
+        caches = _keeps_cache(self.model)
+        normal = sorted(set(members) - set(long))
+        draws = [0] * len(requests)
+        for i in normal:
+            draws[i] = requests[i].draws
+        planned = partial(
+            plan, [tuple(e.ids) for e in encoded], draws, new,
+            max_rows=self.rows, max_tokens=self._token_budget(), max_prefill=self.prefill,
+        )  # fmt: skip
+        reuse = caches and not self.model.hooked
+        batches = planned(reuse=reuse)
+        if reuse and not self._full_attention(
+            max((_width(b, requests, encoded) for b in batches if any(b.shared)), default=0)
+        ):
+            batches = planned(reuse=False)
+        for batch in batches:
+            yield batch, not caches
+        for i in long:
+            for index in range(requests[i].draws):
+                yield Batch((Row(i, index),), (0,)), True
+
+    def _full_attention(self, width: int) -> bool:
+        """Whether pads between prefix and suffix are harmless: no window shorter than a row."""
+        config = self.model.hf.config.get_text_config()
+        window = getattr(config, "sliding_window", None)
+        if window and width > window:
+            log.info("%s attends in windows of %d: no prefix reuse", self.model.name, window)
+            return False
+        return True
+
+    def _per_token(self) -> int:
+        """Bytes of one cached token: 2 * layers * kv_heads * d_head * bytes each."""
+        m = self.model
+        return 2 * m.n_layers * m.n_kv_heads * m.d_head * m.hf.dtype.itemsize
+
+    def _token_budget(self) -> int:
+        """Cached tokens that fit."""
+        if self.budget_bytes is None:
+            device = self.model.input_device
+            free = (
+                torch.cuda.mem_get_info(device)[0]
+                if device.type == "cuda"
+                else psutil.virtual_memory().available
+            )
+            self.budget_bytes = int(_FREE_SHARE * free)
+        return max(1, self.budget_bytes // self._per_token())
+
+    def _fitted(
+        self,
+        batch: Batch,
+        requests: Sequence[GenRequest],
+        encoded: Sequence[Encoded],
+        work: Callable[[Decoder], Sequence[T] | torch.Tensor],
+    ) -> Iterator[list[tuple[Row, T]]]:
+        """Each row with what `work` makes of it.
+
+        In halves where memory runs out, or did for as many tokens.
+        """
+        count = len(batch.rows)
+        tokens = count * _width(batch, requests, encoded)
+        if count == 1 or tokens <= self._token_budget():
+            try:
+                with self.model.lock:
+                    done = work(Decoder(self.model, batch, requests, encoded))
+            except RuntimeError as error:
+                if not out_of_memory(error):
+                    raise
+                if count == 1:
+                    raise MemoryError(
+                        f"request {batch.rows[0].request} does not fit in memory by itself; ask "
+                        "for fewer tokens, shorten the prompt or use a smaller dtype"
+                    ) from error
+            else:
+                yield list(zip(batch.rows, done, strict=True))
+                return
+            log.warning("out of memory with %d rows; going on with half", count)
+            self.budget_bytes = tokens // 2 * self._per_token()
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
+        kept = dict(zip(batch.requests, batch.shared, strict=True))
+        for rows in (batch.rows[: count // 2], batch.rows[count // 2 :]):
+            shared = tuple(kept[i] for i in dict.fromkeys(r.request for r in rows))
+            yield from self._fitted(Batch(rows, shared), requests, encoded, work)
+
+
+def _width(batch: Batch, requests: Sequence[GenRequest], encoded: Sequence[Encoded]) -> int:
+    """Tokens of a row when all are decoded, pads included."""
+    rests = [len(encoded[i].ids) - s for i, s in zip(batch.requests, batch.shared, strict=True)]
+    return max(batch.shared) + max(rests) + max(requests[i].max_new_tokens for i in batch.requests)
+
+
+def _keeps_cache(model: Model) -> bool:
+    # Gradient checkpointing drops caches without a word.
+    lost = model.hf.training and model.hf.is_activation_checkpointing
+    return model.hf.generation_config.use_cache is not False and not lost
+
+
+def _config_digest(model: Model) -> str:
+    """What changes the forward pass without changing a weight: rope scaling, windows, caps."""
+    config = model.hf.config.to_dict()
+    for name in ("_name_or_path", "transformers_version", "dtype", "architectures"):
+        config.pop(name, None)
+    return hashlib.sha256(repr(sorted(config.items(), key=str)).encode()).hexdigest()[:16]
+
+
+@lru_cache(maxsize=8)
+def _tokenizer_digest(tokenizer: Any) -> str:
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    text = backend.to_str() if backend else canonical(tokenizer.get_vocab())
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -1,0 +1,50 @@
+"""Limits of a model and its device: tokens per batch, rotary lengths, memory."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+
+from workbench.models.model import Model
+
+if TYPE_CHECKING:
+    pass
+
+
+CPU_TOKENS = 512
+GPU_TOKENS = 16384
+
+
+@dataclass
+class Budget:
+    """Padded tokens per batch; halved for good whenever memory runs out."""
+
+    tokens: int
+
+    @classmethod
+    def of(cls, model: Model) -> "Budget":
+        """512 on a CPU, where larger batches are slower; on a GPU what half its free memory holds.
+
+        One token of a block in flight is taken as 16 residual streams and 4 MLP widths.
+        """
+        device = model.input_device
+        if device.type != "cuda":
+            return cls(CPU_TOKENS)
+        config = model.hf.config.get_text_config()
+        width = 16 * model.d_model + 4 * (getattr(config, "intermediate_size", 0) or 0)
+        free, _ = torch.cuda.mem_get_info(device)
+        fits = free // 2 // (width * model.hf.dtype.itemsize)
+        return cls(max(1, min(GPU_TOKENS, fits)))
+
+
+def rope_limit(model: Model) -> int | None:
+    """Length beyond which rotary frequencies depend on the longest row of a batch, if anywhere."""
+    rope = getattr(model.hf.config.get_text_config(), "rope_parameters", None) or {}
+    if rope.get("rope_type") not in ("longrope", "dynamic"):
+        return None
+    return rope.get("original_max_position_embeddings") or model.context_length
+
+
+def out_of_memory(error: RuntimeError) -> bool:
+    # The CPU allocator has no exception class of its own.
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)

@@ -1,0 +1,133 @@
+"""load(): a hub id, a folder, an embedded name or a live model as one `Model`."""
+
+import copy
+import logging
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
+from transformers.utils import cached_file
+
+from workbench import hub
+from workbench.errors import ModelError
+from workbench.models.anatomy import Anatomy, anatomy_of, check_anatomy
+from workbench.models.model import Model
+from workbench.paths import EMBEDDED, data_folder
+
+log = logging.getLogger(__name__)
+
+
+SIDECAR = "workbench_biases.safetensors"
+"""File beside a checkpoint with folded biases that its family has no slot for."""
+
+
+def load(
+    model: str | Path | PreTrainedModel | torch.nn.Module,
+    tokenizer: Any = None,
+    *,
+    dtype: str | torch.dtype = "auto",
+    device: str | torch.device | None = None,
+    anatomy: Anatomy | None = None,
+    revision: str | None = None,
+) -> Model:
+    """Load a hub id, a folder, or an embedded model (`"tiny"`, `"sums"`); or wrap a live model.
+
+    A live model comes with its tokenizer; it may be quantised, or wrapped by PEFT with adapters
+    that live in its layers (LoRA and its relatives). `device=None` keeps a live model where it is
+    and puts a loaded one on the GPU where there is one; `"auto"` spreads a loaded one over all
+    GPUs. Dropout is switched off.
+    Remote code in model repositories is never executed.
+
+    Raises `ModelError` before any weight is read when the repository cannot be reached, the
+    tokenizer is missing, or the family is unknown (pass `anatomy=Anatomy(...)` for such a one);
+    and right after loading when the anatomy does not hold in a real forward pass.
+    """
+    if isinstance(model, torch.nn.Module):
+        if tokenizer is None:
+            raise ModelError("a live model needs its tokenizer: load(model, tokenizer)")
+        hf = _unwrapped(model)
+        name = hf.config.name_or_path or type(hf).__name__
+        anatomy = anatomy or anatomy_of(hf.config, name)
+    else:
+        source = str(data_folder() / str(model)) if str(model) in EMBEDDED else str(model)
+        name = str(model)
+        config = _read(AutoConfig, source, revision)
+        anatomy = anatomy or anatomy_of(config, name)
+        tokenizer = tokenizer or _read_tokenizer(source, revision)
+        device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+        spread = "auto" if device == "auto" else None
+        hf = AutoModelForCausalLM.from_pretrained(
+            source, dtype=dtype, revision=revision, device_map=spread
+        )
+        restore_sidecar(hf, source, revision)
+    if device not in (None, "auto"):
+        hf = hf.to(device)
+    if hf.training:
+        log.info("%s was in training mode; switched to evaluation", name)
+    hf.eval()
+    if tokenizer.pad_token is None:
+        tokenizer = copy.deepcopy(tokenizer)
+        tokenizer.pad_token = tokenizer.eos_token
+    check_anatomy(hf, anatomy, name)
+    return Model(hf, tokenizer, anatomy, name)
+
+
+def _unwrapped(model: torch.nn.Module) -> PreTrainedModel:
+    """The transformers model itself; PEFT's wrapper holds one with adapters in its layers."""
+    if isinstance(model, PreTrainedModel):
+        return model
+    if not hasattr(model, "get_base_model") or not hasattr(model, "active_peft_config"):
+        raise ModelError(f"{type(model).__name__} is neither a transformers model nor a PEFT one")
+    if model.active_peft_config.is_prompt_learning:
+        raise ModelError(
+            f"a PEFT adapter of type {model.active_peft_config.peft_type} wraps the whole forward "
+            "with virtual tokens, which capture and steering would not see; adapters inside the "
+            "layers (LoRA and its relatives) work."
+        )
+    return model.get_base_model()
+
+
+def restore_sidecar(hf: PreTrainedModel, source: str | Path, revision: str | None = None) -> None:
+    """Put back the biases that `save_checkpoint(..., sidecar=True)` wrote beside the weights.
+
+    Raises `ModelError` where the config speaks of such a file and it is not there.
+    """
+    if not getattr(hf.config, "workbench_sidecar", False):
+        return
+    try:
+        path = cached_file(str(source), SIDECAR, revision=revision)
+    except OSError as error:
+        raise ModelError(f"{source}: {SIDECAR} is missing; without it the shift is lost") from error
+    for name, bias in load_file(path).items():
+        module = hf.get_submodule(name)
+        module.bias = torch.nn.Parameter(bias.to(module.weight.device), requires_grad=False)
+    log.info("%s: biases restored from %s", source, SIDECAR)
+
+
+def require_access(source: str) -> None:
+    """Raise `ModelError` now where `load(source)` would fail for access, tokenizer or family."""
+    if source not in EMBEDDED:
+        anatomy_of(_read(AutoConfig, source, None), source)
+        _read_tokenizer(source, None)
+
+
+def _read(auto: Any, source: str, revision: str | None) -> Any:
+    hub.require(source)
+    try:
+        return auto.from_pretrained(source, revision=revision)
+    except (OSError, ValueError) as error:
+        raise ModelError(
+            f"{source} is not a complete model folder or repository: {error}"
+        ) from error
+
+
+def _read_tokenizer(source: str, revision: str | None) -> Any:
+    folder = Path(source)
+    if folder.is_dir() and not any(folder.glob("*token*")) and not (folder / "vocab.json").exists():
+        raise ModelError(
+            f"{source} holds no tokenizer (tokenizer.json, tokenizer_config.json, …). Save the "
+            "base model's tokenizer into it, or pass load(model, tokenizer=…)."
+        )
+    return _read(AutoTokenizer, source, revision)

@@ -1,0 +1,169 @@
+"""Model: an nnsight model with the same names and sizes for every family."""
+
+import copy
+import hashlib
+import logging
+import threading
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any
+
+import torch
+from nnsight import TransformersModel
+from transformers import PreTrainedModel
+
+from workbench.models.anatomy import Anatomy, kv_heads, projection_sizes
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class InFlight:
+    """The batch now in the model, for steering that differs by prompt or by token.
+
+    `prompt`: int64 `[row]`, each row's place in the caller's list of `total` prompts. `start`:
+    int64 `[row]`, the column of each row's first response token in the batch, where it is known.
+    """
+
+    prompt: torch.Tensor
+    total: int
+    start: torch.Tensor | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Hooked:
+    """What steers through hooks now. `per_prompt`: one alpha a prompt. `thread`: the background
+    thread that steers, and it alone; None for the main thread, which steers for all."""
+
+    label: str
+    per_prompt: bool
+    thread: int | None
+
+    @property
+    def here(self) -> bool:
+        """Whether it acts in the thread that asks."""
+        return self.thread in (None, threading.get_ident())
+
+
+class Model(TransformersModel):
+    """An nnsight model with standard names: `model.layers[i].attn.o_proj`, `.mlp`.
+
+    Sizes: `n_layers`, `n_heads` (query heads), `n_kv_heads`, `d_head` (width of one head at
+    `o_proj`'s input, not hidden/heads), `d_model` (residual stream), `context_length` (tokens, None
+    where the family has no limit). `hf` is the plain transformers model underneath, `tokenizer` a
+    left-padding copy of its tokenizer. `in_flight` is the batch this thread now runs, `hooks` all
+    that steers through hooks now, `folds` the folds in place, `not_for_export` why
+    `save_checkpoint` refuses now. `lock` is held while our own calls run the model, batch by batch,
+    so that a widget and a cell do not run it at once.
+    """
+
+    def __init__(self, hf: PreTrainedModel, tokenizer: Any, anatomy: Anatomy, name: str) -> None:
+        # nnsight switches the tokenizer it is given to left padding; the caller's stays as it was.
+        super().__init__(
+            hf,
+            task="text-generation",
+            tokenizer=copy.deepcopy(tokenizer),
+            rename=anatomy.rename,
+        )
+        config = hf.config.get_text_config()
+        self.anatomy = anatomy
+        self.name = name
+        self.n_layers = len(hf.get_submodule(anatomy.layers))
+        self.n_heads = config.num_attention_heads
+        self.n_kv_heads = kv_heads(config)
+        self.d_model = config.hidden_size
+        self.d_head = projection_sizes(self.o_proj(0))[0] // self.n_heads
+        self.context_length: int | None = getattr(config, "max_position_embeddings", None)
+        self.lock = threading.RLock()
+        self.hooks: list[Hooked] = []
+        self._flying = threading.local()
+        self.not_for_export: list[str] = []
+        self.folds: list[object] = []
+
+    @property
+    def in_flight(self) -> InFlight | None:
+        """The batch this thread now runs."""
+        return getattr(self._flying, "batch", None)
+
+    @in_flight.setter
+    def in_flight(self, batch: InFlight | None) -> None:
+        self._flying.batch = batch
+
+    @property
+    def hooked(self) -> list[str]:
+        """Names of what steers through hooks in this thread."""
+        return [hook.label for hook in self.hooks if hook.here]
+
+    @property
+    def per_prompt(self) -> bool:
+        """Whether this thread is steered with one alpha per prompt."""
+        return any(hook.per_prompt for hook in self.hooks if hook.here)
+
+    @property
+    def hf(self) -> PreTrainedModel:
+        """The plain transformers model underneath, as nnsight itself calls it."""
+        return self._module
+
+    def layer(self, index: int) -> torch.nn.Module:
+        """The plain module of one transformer block."""
+        return self.hf.get_submodule(self.anatomy.layers)[index]
+
+    def o_proj(self, index: int) -> torch.nn.Module:
+        """The plain attention output projection of one layer."""
+        return self.layer(index).get_submodule(f"{self.anatomy.attn}.{self.anatomy.o_proj}")
+
+    def resid(self, index: int) -> torch.nn.Module:
+        """The plain module of one layer whose output enters the residual stream last."""
+        return self.layer(index).get_submodule(self.anatomy.resid or self.anatomy.mlp)
+
+    @property
+    def input_device(self) -> torch.device:
+        """Where token ids go: the embedding's device, also when the layers are spread out."""
+        return self.hf.get_input_embeddings().weight.device
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """The sizes a head direction depends on."""
+        return {
+            "n_layers": self.n_layers,
+            "n_heads": self.n_heads,
+            "n_kv_heads": self.n_kv_heads,
+            "d_head": self.d_head,
+            "d_model": self.d_model,
+        }
+
+    def clone(self, name: str) -> "Model":
+        """An independent copy with its own weights, say to fine-tune. Undo folds before."""
+        # Not deepcopy: nnsight binds each module's forward to the instance it wraps.
+        hf = type(self.hf)(copy.deepcopy(self.hf.config)).to(self.hf.device, self.hf.dtype).eval()
+        hf.load_state_dict(self.hf.state_dict())
+        # Rotary frequencies are in no state dict, and stay float32 in a half-precision model.
+        for path, buffer in self.hf.named_buffers():
+            owner, _, leaf = path.rpartition(".")
+            setattr(hf.get_submodule(owner), leaf, buffer.clone())
+        hf.generation_config = copy.deepcopy(self.hf.generation_config)
+        return Model(hf, self.tokenizer, self.anatomy, name)
+
+    def fingerprint(self) -> str:
+        """16 hex digits that change with the architecture or (almost surely) any weight.
+
+        Hashes name, shape and up to 256 evenly strided values of every parameter, so that it
+        stays cheap on large models; a folded direction or a training step changes it, and so does
+        steering through hooks.
+        """
+        digest = hashlib.sha256("|".join([type(self.hf).__name__, *self.hooked]).encode())
+        # Not state_dict(): quantised layers repack their weights when asked for it.
+        for name, tensor in chain(self.hf.named_parameters(), self.hf.named_buffers()):
+            if name.endswith("inv_freq"):  # from the config; some families rewrite it as they run
+                continue
+            digest.update(f"{name}{tuple(tensor.shape)}".encode())
+            if tensor.is_meta:
+                continue
+            flat = tensor.detach().flatten()
+            sample = flat[:: max(1, flat.numel() // 256)].to("cpu", torch.float32)
+            digest.update(sample.contiguous().numpy().tobytes())
+        for name, module in self.hf.named_modules():
+            if hasattr(module, "get_base_layer"):
+                state = ("disable_adapters", "active_adapters", "merged_adapters", "scaling")
+                digest.update(repr([name, *(getattr(module, s, None) for s in state)]).encode())
+        return digest.hexdigest()[:16]

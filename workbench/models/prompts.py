@@ -1,0 +1,147 @@
+"""Prompts and chats to token ids, and which of those tokens to read. Done once, here."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from jinja2 import TemplateError
+
+from workbench.errors import ContextLengthError, DatasetError, ModelError
+from workbench.models.model import Model
+
+Prompt = str | Sequence[dict[str, str]]
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """Token ids of one prompt; ids from `start` on are its response (none where there is none)."""
+
+    ids: list[int]
+    start: int
+
+
+@dataclass(frozen=True)
+class Positions:
+    """Which tokens to read: `last(k)`, `response()` or `all_tokens()`."""
+
+    kind: str
+    k: int = 0
+
+    def pick(self, encoded: Encoded) -> range:
+        """Indices into the ids; fewer than `k` where the text is shorter.
+
+        The last tokens of a chat that ends in a reply are the last tokens *of the reply*: they
+        never reach back into the chat template.
+        """
+        end = len(encoded.ids)
+        has_response = encoded.start < end
+        if self.kind == "all":
+            return range(end)
+        floor = encoded.start if has_response else 0
+        if self.kind == "response":
+            return range(encoded.start, end)
+        return range(max(floor, end - self.k), end)
+
+
+def last(k: int = 1) -> Positions:
+    """The last `k` tokens: of the reply where the chat ends in one, else of the prompt."""
+    if k < 1:
+        raise ValueError(f"last({k}): k must be at least 1")
+    return Positions("last", k)
+
+
+def response() -> Positions:
+    """Every token of the reply that ends the chat, its end-of-turn token excluded."""
+    return Positions("response")
+
+
+def all_tokens() -> Positions:
+    """Every token, those of the chat template included."""
+    return Positions("all")
+
+
+def encode(model: Model, prompt: Prompt) -> Encoded:
+    """Token ids of one prompt: `encode_all` for a list of one."""
+    return encode_all(model, [prompt])[0]
+
+
+def encode_all(model: Model, prompts: Sequence[Prompt]) -> list[Encoded]:
+    """Token ids of plain strings (as they are) and of chat messages (through the chat template).
+
+    A chat that ends in an assistant message becomes template(all before, generation prompt on)
+    followed by the reply's own tokens, with nothing of the template after them.
+
+    Raises `ModelError` where the tokenizer has no chat template or the template rejects a role;
+    `DatasetError`, with the prompt's number, for an empty string, anything that is neither a string
+    nor messages; `ContextLengthError`, which is one, for a prompt longer than the model's context.
+    """
+    heads: list[str] = []
+    replies: dict[int, str] = {}
+    for i, prompt in enumerate(prompts):
+        if isinstance(prompt, str):
+            if not prompt:
+                raise DatasetError(f"prompt {i} is an empty string")
+            heads.append(prompt)
+            continue
+        messages = as_messages(i, prompt)
+        if messages[-1]["role"] == "assistant":
+            replies[i] = messages.pop()["content"]
+        heads.append(_template(model.tokenizer, messages, model.name))
+    ids: list[list[int]] = [[] for _ in prompts]
+    # A chat template writes its own special tokens; a plain string gets the tokenizer's.
+    for plain in (True, False):
+        which = [i for i, p in enumerate(prompts) if isinstance(p, str) == plain]
+        _tokenise(model, which, [heads[i] for i in which], ids, plain)
+    starts = [len(row) for row in ids]
+    tails: list[list[int]] = [[] for _ in prompts]
+    _tokenise(model, list(replies), list(replies.values()), tails, False)
+    encoded = [Encoded(a + b, s) for a, b, s in zip(ids, tails, starts, strict=True)]
+    for i, one in enumerate(encoded):
+        if not one.ids:
+            raise DatasetError(f"prompt {i} has no tokens")
+        if model.context_length and len(one.ids) > model.context_length:
+            raise ContextLengthError(
+                f"prompt {i} has {len(one.ids)} tokens, more than the {model.context_length} of "
+                f"{model.name}'s context; shorten or drop it",
+                len(one.ids), model.context_length, i,
+            )  # fmt: skip
+    return encoded
+
+
+def _tokenise(
+    model: Model, which: list[int], texts: list[str], into: list[list[int]], special: bool
+) -> None:
+    if texts:
+        rows = model.tokenizer(texts, add_special_tokens=special)["input_ids"]
+        for i, row in zip(which, rows, strict=True):
+            into[i] = row
+
+
+def as_messages(i: int, prompt: object) -> list[dict[str, str]]:
+    """A copy of chat messages; `DatasetError`, numbered `i`, for anything else."""
+    good = isinstance(prompt, Sequence) and all(
+        isinstance(m, dict) and isinstance(m.get("role"), str) and isinstance(m.get("content"), str)
+        for m in prompt
+    )
+    if not good or not prompt:
+        raise DatasetError(
+            f"prompt {i} is neither a string nor a chat; a chat is a list of {{'role', 'content'}} "
+            f"messages; got {prompt!r:.200}"
+        )
+    return [dict(m) for m in prompt]
+
+
+def _template(tokenizer: Any, messages: list[dict[str, str]], name: str) -> str:
+    if tokenizer.chat_template is None:
+        raise ModelError(
+            f"{name}: the tokenizer has no chat template. Set model.tokenizer.chat_template "
+            "(usually the base model's), or pass plain strings instead of messages."
+        )
+    try:
+        return tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
+    except TemplateError as error:
+        roles = [m["role"] for m in messages]
+        raise ModelError(
+            f"{name}: the chat template rejects roles {roles}: {error}. Where the system role is "
+            "the problem, put its text at the head of the first user message."
+        ) from error

@@ -1,0 +1,146 @@
+"""FPO: preference optimisation held back in the space of SAE features (arXiv 2411.07618).
+
+`config` and `trainer` are TRL's with seven losses (`losses`); `drift` is the feature distance with
+its one gradient; `cache` and `offline` the reference on disk; `pairs` what is refused.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from workbench import hub
+
+TITLE = "Constrain Alignment with Sparse Autoencoders (FPO)"
+NOTEBOOK = "03_fpo.ipynb"
+CLAIM = (
+    "Holding back the SAE features of rejected answers, against a reference computed once, "
+    "controls a preference-trained model as TDPO does at the cost of a reference-free method."
+)
+
+_METHODS = ("DPO", "TDPO-1", "TDPO-2", "SimPO", "FPO")
+
+
+def _rows(metric: str, dataset: str, table: str, values: tuple[float, ...]) -> list[dict[str, Any]]:
+    return [
+        {"metric": f"{metric}_{method.lower().replace('-', '')}", "model": f"{method}, Gemma-2-2B",
+         "dataset": dataset, "value": value, "table": table}
+        for method, value in zip(_METHODS, values, strict=True)
+    ]  # fmt: skip
+
+
+PUBLISHED = [
+    *_rows("accuracy", "UltraFeedback", "Table 2, right", (0.599, 0.632, 0.642, 0.634, 0.641)),
+    *_rows("entropy", "UltraFeedback", "Table 2, right (nats)", (1.66, 1.65, 1.68, 1.64, 1.68)),
+    *_rows("peak_bytes", "first 1000 steps, one H100", "Figure 4, left",
+           (47.6e9, 50.1e9, 53.5e9, 45.1e9, 45.5e9)),
+]  # fmt: skip
+"""Accuracies are shares, entropies nats. Which of Figure 4's five printed values belongs to which
+method is inferred from the text."""
+
+WIN_RATES = {
+    "SFT": (54.7, 55.1, 53.2, 0.5),
+    "DPO": (51.7, 50.8, 51.6, 0.1),
+    "TDPO-1": (51.5, 54.4, 51.4, 0.3),
+    "TDPO-2": (50.9, 54.0, 50.6, 0.2),
+    "SimPO": (51.1, 52.2, 51.4, 0.4),
+}
+"""Table 2, left, 2B, FPO against each: AlpacaEval-2 length-controlled and raw, Arena-Hard (%; 50 is
+a tie), MT-Bench difference."""
+STANDARD_ERROR = (1.76, 1.76, 2.24)
+"""Percentage points at a tie, of the three win rates: 805 prompts and 500."""
+ABLATION_ALPHA = {
+    "no stop-gradient": {
+        0.1: (64.1, 1.630), 0.5: (63.7, 1.642), 1.0: (63.4, 1.666), 2.0: (61.9, 1.643),
+    },
+    "stop-gradient": {
+        0.1: (64.0, 1.652), 0.5: (63.6, 1.680), 1.0: (62.7, 1.682), 2.0: (62.1, 1.679),
+    },
+}  # fmt: skip
+"""Table 3: accuracy (%) and entropy by alpha. Table 2's FPO row (64.1, 1.68) is no cell of it."""
+
+BASE = "google/gemma-2-2b"
+SAE = "gemma-scope-2b-pt-res:layer_25/width_16k/average_l0_55"
+METHODS = {
+    "fpo": ("fpo", "offline"),
+    "ln_dpo": ("sigmoid_norm", "offline"),
+    "dpo": ("sigmoid", "offline"),
+    "simpo": ("simpo", "offline"),
+    "tdpo1": ("tdpo1", "online"),
+    "tdpo2": ("tdpo2", "online"),
+    "simpo_kl": ("simpo_kl", "online"),
+}
+"""Name here → loss and reference of `FPOConfig`."""
+LABELS = {
+    "fpo": "FPO",
+    "ln_dpo": "LN-DPO",
+    "dpo": "DPO",
+    "simpo": "SimPO",
+    "tdpo1": "TDPO-1",
+    "tdpo2": "TDPO-2",
+    "simpo_kl": "SimPO+KL",
+}
+"""What tables and figures call a method."""
+MEASURED = [
+    {"method": "FPO", "peak, GB": 26.5, "step, s": 0.344},
+    {"method": "LN-DPO", "peak, GB": 26.2, "step, s": 0.325},
+    {"method": "DPO", "peak, GB": 26.2, "step, s": 0.31},
+    {"method": "SimPO", "peak, GB": 26.2, "step, s": 0.39},
+    {"method": "TDPO-2", "peak, GB": 32.6, "step, s": 0.43},
+]
+"""By `tests/benchmarks/fpo.py --shape gemma-2-2b` on one H100."""
+
+
+def preflight(preset: str, given: dict[str, Any]) -> None:
+    """Refuse a run that cannot succeed; `ModelError` for a model that is gated or unreachable."""
+    if preset == "paper":
+        hub.require(given.get("model_id") or BASE)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The paper's values (§2.6); `tiny()` is the embedded scale.
+
+    `alphas`: weights of FPO's constraint, 0 among them (then it is LN-DPO with D logged). `beta`:
+    FPO's and LN-DPO's, `beta_dpo`: DPO's and TDPO's, `beta_simpo`: SimPO's. `hook`: where the SAE
+    reads, or its own. `steps`: optimiser steps, 0 for one epoch. `pairs`: training pairs, 0 for
+    all; `held_out`: pairs to evaluate on.
+    """
+
+    methods: tuple[str, ...] = ("fpo", "ln_dpo", "dpo", "simpo", "tdpo2")
+    alphas: tuple[float, ...] = (0.0, 0.5)
+    beta: float = 0.1
+    beta_dpo: float = 0.1
+    beta_simpo: float = 2.0
+    tdpo_alpha: float = 0.5
+    k: int = 50
+    topk: str = "union"
+    pool: str = "mean"
+    reference: str = "offline"
+    hook: str | None = None
+    steps: int = 0
+    batch: int = 32
+    per_device: int = 2
+    learning_rate: float = 5e-7
+    warmup_steps: int = 150
+    max_length: int = 1024
+    pairs: int = 0
+    held_out: int = 2000
+    checkpointing: bool = True
+
+    def __post_init__(self) -> None:
+        unknown = [m for m in self.methods if m not in METHODS]
+        if unknown:
+            raise ValueError(f"methods {', '.join(unknown)}; use {', '.join(METHODS)}")
+        if "fpo" not in self.methods:
+            raise ValueError("methods must hold fpo, which the others are compared with")
+        if not self.alphas or min(self.alphas) < 0 or 0.0 not in self.alphas:
+            raise ValueError(f"alphas {self.alphas} must be 0 or more and hold 0, the comparison")
+        if self.batch % self.per_device:
+            raise ValueError(f"batch={self.batch} is no multiple of per_device={self.per_device}")
+
+    def tiny(self) -> "Settings":
+        """Larger beta and learning rate, so that 30 steps move a small model; k of 256."""
+        return replace(
+            self, methods=tuple(METHODS), alphas=(0.0, 0.5, 5.0, 50.0), beta=2.0, k=8, steps=30,
+            batch=16, per_device=16, learning_rate=7e-4, warmup_steps=0, max_length=64, pairs=480,
+            held_out=200, checkpointing=False,
+        )  # fmt: skip

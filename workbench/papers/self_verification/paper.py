@@ -1,0 +1,159 @@
+"""Self-Verification: an answer is kept if the question's conditions follow from it (2212.09561).
+
+`conditions` finds what can be masked, `prompts` words every stage, `verify` runs them, `extract`
+reads answers, `study` sets the method beside voting at equal cost.
+"""
+
+import math
+from dataclasses import dataclass, replace
+from typing import Any
+
+from workbench import hub
+from workbench.data.problem_formats import DATASETS
+from workbench.errors import RunError
+
+TITLE = "Large Language Models are Better Reasoners with Self-Verification"
+NOTEBOOK = "09_self_verification.ipynb"
+CLAIM = (
+    "Sampled answers are told apart by letting the model re-derive a masked condition from each of "
+    "them; the answer from which most conditions are recovered is right more often."
+)
+
+BENCHMARK = "gsm8k singleeq addsub multiarith aqua svamp commonsensqa bigbench_date".split()
+"""The eight datasets of Tables 1 to 4, in the order of Table 1's columns."""
+
+_ROWS = {  # (model, method): the eight solve rates of Table 1
+    ("code-davinci-001", "cot"): (13.84, 60.20, 58.55, 45.85, 18.90, 38.42, 46.75, 38.72),
+    ("code-davinci-001", "sv"): (13.92, 60.61, 59.07, 46.19, 27.04, 38.96, 47.68, 39.03),
+    ("code-davinci-002", "cot"): (60.81, 91.01, 82.78, 96.13, 45.30, 75.87, 77.42, 65.43),
+    ("code-davinci-002", "sv"): (65.14, 93.40, 86.33, 99.15, 47.95, 76.99, 77.83, 66.57),
+    ("code-davinci-001", "sc"): (23.40, 70.25, 68.65, 79.82, 25.60, 54.58, 54.92, 49.26),
+    ("code-davinci-001", "sc_sv"): (23.59, 70.50, 68.71, 80.01, 28.98, 54.68, 55.09, 49.72),
+    ("code-davinci-002", "sc"): (78.00, 96.78, 91.64, 100.0, 52.01, 86.77, 81.43, 71.58),
+    ("code-davinci-002", "sc_sv"): (78.32, 96.85, 92.03, 100.0, 52.25, 86.94, 81.53, 71.89),
+}
+_TABLE_2 = {  # dataset: contested, scored, distinct answers, random, CoT at T=0, SV's pick
+    "gsm8k": (601, 1306, 2.80, 35.7, 53.4, 58.9),
+    "addsub": (77, 377, 2.13, 46.9, 56.7, 74.0),
+    "aqua": (123, 219, 2.71, 36.9, 50.3, 51.2),
+    "multiarith": (73, 593, 2.19, 45.6, 71.2, 89.0),
+    "singleeq": (51, 501, 2.31, 43.3, 51.0, 74.5),
+    "svamp": (274, 954, 2.54, 39.4, 51.5, 58.4),
+}
+PUBLISHED = [
+    {"metric": f"acc_{method}", "model": model, "dataset": name, "value": value, "table": "Table 1"}
+    for (model, method), values in _ROWS.items()
+    for name, value in zip(BENCHMARK, values, strict=True)
+] + [
+    {"metric": metric, "model": "code-davinci-002", "dataset": name, "value": value,
+     "table": "Table 2"}
+    for name, values in _TABLE_2.items()
+    for metric, value in zip(
+        ("contested", "scored", "distinct", "random_pick", "greedy_pick", "sv_pick"), values,
+        strict=True,
+    )
+]  # fmt: skip
+"""Percentages (solve rate, mean of three runs), except counts and mean distinct answers in Table 2.
+Table 2 counts only questions whose candidates hold one right and at least one wrong answer."""
+
+
+def published(metric: str, dataset: str = "gsm8k") -> tuple[float | None, str | None]:
+    """(share, setting) of one figure of Table 1 for code-davinci-002, None where there is none.
+
+    The paper's CoT row is greedy decoding.
+    """
+    metric = {"acc_greedy": "acc_cot"}.get(metric, metric)
+    for row in PUBLISHED:
+        if (row["metric"], row["dataset"], row["model"]) == (metric, dataset, "code-davinci-002"):
+            return row["value"] / 100, f"{row['model']}, {dataset}, {row['table']}"
+    return None, None
+
+
+def preflight(preset: str, given: dict[str, Any]) -> None:
+    """Refuse a run that cannot succeed, before any library is loaded for it.
+
+    Raises `RunError` for an unknown dataset, or `preset=paper` without a model; `ModelError` for
+    one that is gated, missing or unreachable.
+    """
+    name = given.get("dataset") or "gsm8k"
+    if name not in DATASETS:
+        raise RunError(f"unknown dataset {name!r}; known: {', '.join(DATASETS)}")
+    if preset != "paper":
+        return
+    model = given.get("model_id")
+    if not model:
+        raise RunError(
+            "preset=paper needs a model (the paper's are retired): -p model_id=HUB_ID, a folder, "
+            "or a server's address http://host:port/v1"
+        )
+    if not model.startswith(("http://", "https://")):
+        hub.require(model)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The paper's values (§2 of the method) with our masks and extraction; `official()` has theirs.
+
+    `k` candidates sampled at `t_forward`, `p` verification samples a prompt at `t_backward` (the
+    temperatures are the released code's; the paper gives none). `sc`: samples of self-consistency.
+    `verification`: `"auto"` (by dataset), `"cmv"`, `"tfv"` or `"yesno"`. `conditions`: `"all"`,
+    `"first"` or `"random"`; `max_conditions` 0 is no limit (3 for released masks). `masking`:
+    `"spans"`, or `"released"` for the released code's text routine. `shots` exemplars (-1: all,
+    0: none). `votes` (ours; 0 is the paper): weight of a candidate's share of the k samples beside
+    its verification score.
+
+    Raises `ValueError` for a number out of range or an unknown choice.
+    """
+
+    k: int = 5
+    p: int = 10
+    t_forward: float = 0.3
+    t_backward: float = 0.2
+    sc: int = 40
+    max_new_tokens: int = 168
+    shots: int = -1
+    verification: str = "auto"
+    conditions: str = "all"
+    max_conditions: int = 0
+    masking: str = "spans"
+    extraction: str = "robust"
+    equation_style: str = "paper"
+    votes: float = 0.0
+    early_stop: bool = False
+    chat: bool = False
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.k < 1 or self.p < 0 or self.sc < 1 or self.max_new_tokens < 1 or self.shots < -1:
+            raise ValueError(
+                f"k={self.k}, sc={self.sc}, max_new_tokens={self.max_new_tokens} must be at least "
+                f"1, p={self.p} at least 0, shots={self.shots} at least -1"
+            )
+        for name in ("t_forward", "t_backward", "max_conditions", "votes"):
+            if not (math.isfinite(getattr(self, name)) and getattr(self, name) >= 0):
+                raise ValueError(f"{name}={getattr(self, name)}: it must be finite and at least 0")
+        if self.early_stop and self.votes:
+            raise ValueError("early_stop is exact for verification scores alone: set votes=0")
+        for name, known in CHOICES.items():
+            if getattr(self, name) not in known:
+                raise ValueError(f"{name}={getattr(self, name)!r}; use one of {', '.join(known)}")
+
+    def official(self) -> "Settings":
+        """The released code's own choices: its masks (three at most) and literal extraction."""
+        return replace(
+            self, masking="released", max_conditions=3, extraction="official",
+            equation_style="code",
+        )  # fmt: skip
+
+    def tiny(self) -> "Settings":
+        """For the embedded sums model: no exemplars, short texts, a temperature that varies it."""
+        return replace(self, t_forward=0.7, t_backward=0.7, max_new_tokens=32)
+
+
+CHOICES = {
+    "verification": ("auto", "cmv", "tfv", "yesno"),
+    "conditions": ("all", "first", "random"),
+    "masking": ("spans", "released"),
+    "extraction": ("robust", "official"),
+    "equation_style": ("paper", "code"),
+}

@@ -1,0 +1,1 @@
+"""Plotly figures and tables of one style."""

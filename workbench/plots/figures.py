@@ -1,0 +1,245 @@
+"""Figures of probes, directions, dose and response, cost."""
+
+from collections.abc import Mapping, Sequence
+from itertools import cycle
+from typing import Any
+
+import plotly.graph_objects as go
+import torch
+
+from workbench.plots.style import BLUE, COLOURS, GREEN, GREY, INK, ORANGE, PURPLE, RED, layout
+
+
+def head_map(
+    values: torch.Tensor,
+    title: str,
+    *,
+    layers: Sequence[int] | None = None,
+    marked: Sequence[tuple[int, int]] = (),
+    name: str = "accuracy",
+    center: float | None = None,
+) -> go.Figure:
+    """Layers × heads heat map of `values` `[L, H]`; `marked` (layer, head) cells carry a dot.
+
+    With `center` the colours diverge around it (and it is white); else they rise from low to high.
+    """
+    n_layers, n_heads = values.shape
+    layers = list(layers or range(n_layers))
+    figure = go.Figure(
+        go.Heatmap(
+            z=values.tolist(),
+            x=list(range(n_heads)),
+            y=layers,
+            colorscale="RdBu" if center is not None else "Blues",
+            zmid=center,
+            colorbar={"title": name},
+            hovertemplate=f"layer %{{y}} head %{{x}}<br>{name} %{{z:.3f}}<extra></extra>",
+        )
+    )
+    if marked:
+        figure.add_scatter(
+            x=[h for _, h in marked],
+            y=[i for i, _ in marked],
+            mode="markers",
+            marker={"color": "white", "size": 9, "line": {"color": INK, "width": 1.5}},
+            hoverinfo="skip",
+            showlegend=False,
+        )
+    figure.update_xaxes(title="head", dtick=max(1, n_heads // 16), showgrid=False)
+    figure.update_yaxes(title="layer", dtick=max(1, n_layers // 16), showgrid=False)
+    return layout(figure, title, height=170 + 34 * min(n_layers, 16))
+
+
+def dose_response(
+    curves: Mapping[str, Mapping[float, Sequence[float]]],
+    title: str,
+    *,
+    chosen: float | None = None,
+    usable: tuple[float, float] | None = None,
+    y_name: str = "",
+    reference: tuple[str, float] | None = None,
+) -> go.Figure:
+    """Rates against alpha. `curves`: name → alpha → values over seeds (mean line, min–max band).
+
+    With `y_name` the values are not shares but what it says; `reference`: a named horizontal line.
+    """
+    figure = go.Figure()
+    colours = cycle((RED, BLUE, GREY, GREEN, ORANGE, PURPLE, INK))
+    for (name, curve), colour in zip(curves.items(), colours, strict=False):
+        alphas = sorted(curve)
+        mean = [sum(curve[a]) / len(curve[a]) for a in alphas]
+        low, high = [min(curve[a]) for a in alphas], [max(curve[a]) for a in alphas]
+        figure.add_scatter(
+            x=alphas + alphas[::-1],
+            y=high + low[::-1],
+            fill="toself",
+            line={"width": 0},
+            fillcolor=colour,
+            opacity=0.15,
+            hoverinfo="skip",
+            showlegend=False,
+        )
+        figure.add_scatter(
+            x=alphas, y=mean, name=name, mode="lines+markers", line={"color": colour, "width": 2}
+        )
+    if usable:
+        figure.add_vrect(x0=usable[0], x1=usable[1], fillcolor=GREEN, opacity=0.08, line_width=0)
+    if chosen is not None:
+        figure.add_vline(x=chosen, line={"color": INK, "dash": "dot"}, annotation_text="chosen")
+    figure.update_xaxes(title="alpha (units of σ)")
+    if reference:
+        figure.add_hline(y=reference[1], line={"color": INK, "dash": "dash"},
+                         annotation_text=reference[0])  # fmt: skip
+    if y_name:
+        figure.update_yaxes(title=y_name)
+    else:
+        figure.update_yaxes(title="share of requests", range=[-0.03, 1.03], tickformat=".0%")
+    return layout(figure, title, legend={"orientation": "h", "y": -0.22})
+
+
+def cosine_bars(cosines: Mapping[str, Mapping[tuple[int, int], float]], title: str) -> go.Figure:
+    """One dot per shared head: the cosine of two locks' directions, by pair of locks."""
+    figure = go.Figure()
+    for name, cells in cosines.items():
+        figure.add_box(
+            y=list(cells.values()),
+            name=f"{name} ({len(cells)} heads)",
+            boxpoints="all",
+            jitter=0.4,
+            pointpos=0,
+            marker={"size": 5},
+            text=[f"layer {i} head {h}" for i, h in cells],
+            line={"width": 1},
+        )
+    figure.update_yaxes(title="cosine", range=[-1.05, 1.05])
+    return layout(figure, title, showlegend=False)
+
+
+def radar(profiles: Mapping[str, Mapping[str, float]], title: str) -> go.Figure:
+    """Closed lines over named axes, 1 to 5. `profiles`: name → axis → value."""
+    figure = go.Figure()
+    colours = cycle((INK, RED, BLUE, GREEN, GREY, ORANGE, PURPLE))
+    for (name, values), colour in zip(profiles.items(), colours, strict=False):
+        axes = [*values, next(iter(values))]
+        figure.add_scatterpolar(
+            r=[values[a] for a in axes],
+            theta=axes,
+            name=name,
+            mode="lines+markers",
+            line={
+                "color": colour,
+                "width": 2,
+                "dash": "solid" if name == next(iter(profiles)) else "dot",
+            },
+        )
+    figure.update_polars(radialaxis={"range": [1, 5], "dtick": 1, "angle": 90, "tickangle": 90})
+    return layout(figure, title, height=460, showlegend=len(profiles) > 1)
+
+
+def scatter(
+    x: Sequence[float],
+    y: Sequence[float],
+    title: str,
+    *,
+    axes: tuple[str, str],
+    text: Sequence[str],
+) -> go.Figure:
+    """Dots with a label each."""
+    figure = go.Figure(
+        go.Scatter(
+            x=list(x),
+            y=list(y),
+            text=list(text),
+            mode="markers",
+            marker={"color": BLUE, "size": 9, "line": {"color": "white", "width": 1}},
+        )
+    )
+    figure.update_xaxes(title=axes[0])
+    figure.update_yaxes(title=axes[1])
+    return layout(figure, title)
+
+
+def grid_map(
+    values: Mapping[tuple[Any, float], float], title: str, *, y_name: str, name: str
+) -> go.Figure:
+    """Heat map of a rate over (setting, alpha), the number written in each cell."""
+    rows = list(dict.fromkeys(key for key, _ in values))
+    columns = sorted({alpha for _, alpha in values})
+    z = [[values.get((r, a)) for a in columns] for r in rows]
+    labels = ([str(r) for r in rows], [f"{a:g}" for a in columns])
+    return cell_map(z, *labels, title, axes=(y_name, "alpha"), name=name)
+
+
+def cell_map(
+    z: Sequence[Sequence[float | None]],
+    rows: Sequence[str],
+    columns: Sequence[str],
+    title: str,
+    *,
+    axes: tuple[str, str],
+    name: str,
+    signed: bool = False,
+) -> go.Figure:
+    """Heat map of shares `z[row][column]` (0 to 1), the number written in each cell.
+
+    `signed`: −1 to 1, colours diverging around 0.
+    """
+    figure = go.Figure(
+        go.Heatmap(
+            z=[list(line) for line in z],
+            x=list(columns),
+            y=list(rows),
+            zmin=-1 if signed else 0,
+            zmax=1,
+            colorscale="RdBu" if signed else "Blues",
+            texttemplate="%{z:.2f}",
+            colorbar={"title": name},
+        )
+    )
+    figure.update_xaxes(title=axes[1], type="category", showgrid=False)
+    figure.update_yaxes(title=axes[0], type="category", showgrid=False, autorange="reversed")
+    return layout(figure, title, height=170 + 34 * len(rows))
+
+
+def cost_curves(
+    curves: Mapping[str, Sequence[Sequence[tuple[float, float]]]],
+    title: str,
+    *,
+    points: Mapping[str, tuple[float, float]],
+) -> go.Figure:
+    """Accuracy against generated tokens a question (log axis).
+
+    `curves`: name → seed → [(tokens, accuracy)], equally many points a seed; line: mean over seeds,
+    bars: their range. `points`: name → (tokens, accuracy) of methods without a curve.
+    """
+    figure = go.Figure()
+    for (name, seeds), colour in zip(curves.items(), cycle(COLOURS), strict=False):
+        n = min(map(len, seeds))
+        xs = [sum(s[i][0] for s in seeds) / len(seeds) for i in range(n)]
+        ys = [[s[i][1] for s in seeds] for i in range(n)]
+        mean = [sum(y) / len(y) for y in ys]
+        figure.add_scatter(
+            x=xs,
+            y=mean,
+            name=name,
+            mode="lines+markers",
+            line={"color": colour, "width": 2},
+            error_y={
+                "type": "data",
+                "symmetric": False,
+                "array": [max(y) - m for y, m in zip(ys, mean, strict=True)],
+                "arrayminus": [m - min(y) for y, m in zip(ys, mean, strict=True)],
+                "thickness": 1,
+            },
+        )
+    for name, (x, y) in points.items():
+        figure.add_scatter(
+            x=[x],
+            y=[y],
+            name=name,
+            mode="markers",
+            marker={"color": GREY, "size": 11, "symbol": "diamond"},
+        )
+    figure.update_xaxes(title="generated tokens a question (log)", type="log")
+    figure.update_yaxes(title="accuracy", tickformat=".0%")
+    return layout(figure, title, height=420, legend={"orientation": "h", "y": -0.22})

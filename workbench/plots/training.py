@@ -1,0 +1,67 @@
+"""Figures of training: curves over steps with their spread over seeds, values by condition."""
+
+from collections.abc import Mapping, Sequence
+from itertools import cycle
+
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from workbench.plots.style import COLOURS, layout
+
+Curve = Sequence[tuple[int, float]]
+
+
+def training_curves(
+    panels: Mapping[str, Mapping[str, Sequence[Curve]]], title: str, *, y_name: str = ""
+) -> go.Figure:
+    """Side by side, panel → name → one curve a seed, [(step, value)]: mean line, min–max band.
+
+    A name has the same colour in every panel. Steps that not every seed has are left out.
+    """
+    names = list(dict.fromkeys(n for curves in panels.values() for n in curves))
+    figure = make_subplots(1, len(panels), subplot_titles=list(panels), shared_yaxes=True)
+    for column, curves in enumerate(panels.values(), 1):
+        for name, seeds in curves.items():
+            by_seed = [dict(c) for c in seeds]
+            steps = sorted(set.intersection(*map(set, by_seed)))
+            values = [[c[s] for c in by_seed] for s in steps]
+            colour = COLOURS[names.index(name) % len(COLOURS)]
+            figure.add_scatter(
+                x=steps + steps[::-1], y=[max(v) for v in values] + [min(v) for v in values][::-1],
+                fill="toself", fillcolor=colour, opacity=0.15, line={"width": 0},
+                hoverinfo="skip", showlegend=False, row=1, col=column,
+            )  # fmt: skip
+            figure.add_scatter(
+                x=steps, y=[sum(v) / len(v) for v in values], name=name, mode="lines",
+                line={"color": colour, "width": 2}, legendgroup=name,
+                showlegend=name not in {t.name for t in figure.data if t.showlegend is not False},
+                row=1, col=column,
+            )  # fmt: skip
+    figure.update_xaxes(title="step")
+    figure.update_yaxes(title=y_name, row=1, col=1)
+    return layout(figure, title, legend={"orientation": "h", "y": -0.22})
+
+
+def by_condition(
+    values: Mapping[str, Mapping[str, Sequence[float]]], title: str, *, y_name: str, log: bool
+) -> go.Figure:
+    """A dot a seed over named conditions, a bar at their mean.
+
+    `values`: name → condition → one value a seed.
+    """
+    figure = go.Figure()
+    for (name, conditions), colour in zip(values.items(), cycle(COLOURS), strict=False):
+        figure.add_scatter(
+            x=[c for c, seeds in conditions.items() for _ in seeds],
+            y=[v for seeds in conditions.values() for v in seeds],
+            name=name, mode="markers", showlegend=True,
+            marker={"color": colour, "size": 9, "line": {"color": "white", "width": 1}},
+        )  # fmt: skip
+        figure.add_scatter(
+            x=list(conditions), y=[sum(s) / len(s) for s in conditions.values()],
+            mode="markers", hoverinfo="skip", showlegend=False,
+            marker={"symbol": "line-ew", "size": 26, "line": {"color": colour, "width": 2}},
+        )  # fmt: skip
+    figure.update_xaxes(type="category")
+    figure.update_yaxes(title=y_name, type="log" if log else "linear")
+    return layout(figure, title, legend={"orientation": "h", "y": -0.22})

@@ -1,0 +1,1 @@
+"""SAE features: load, check, encode, compare two models feature by feature."""

@@ -1,0 +1,161 @@
+"""Whether a dictionary fits a model: what it explains, how sparsely, what the model loses by it."""
+
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from workbench.errors import FeatureError
+from workbench.models.hooks import find_hook, reading, replacing
+from workbench.sae.dictionary import encode
+from workbench.sae.pooling import stack_pairs
+
+log = logging.getLogger(__name__)
+
+Rows = Sequence[dict[str, list[int]]]
+
+
+@dataclass(frozen=True)
+class Health:
+    """Over response positions of pairs, BOS left out (FPO, §2.8).
+
+    `fvu`: Σ‖h − ĥ‖² / Σ‖h − mean h‖². `l0`: active features a token. `dead`: share of features
+    that never are. `ce`, `ce_spliced`, `ce_zeroed`: nats a token of the model as it is, with what
+    the hook reads replaced by its reconstruction there, and by zero. `tokens`: how many.
+    """
+
+    fvu: float
+    l0: float
+    dead: float
+    ce: float
+    ce_spliced: float
+    ce_zeroed: float
+    tokens: int
+
+    @property
+    def recovered(self) -> float:
+        """Share of the loss from zeroing that the reconstruction avoids; 1 where it loses none."""
+        return (self.ce_zeroed - self.ce_spliced) / (self.ce_zeroed - self.ce)
+
+
+@torch.no_grad()
+def health(
+    model: Any,
+    rows: Rows,
+    sae: Any,
+    hook_name: str,
+    *,
+    batch: int = 16,
+    pad_token_id: int = 0,
+) -> Health:
+    """Measure on `rows` as TRL tokenises them. Raises `FeatureError` for fewer than 2 tokens."""
+    hook = find_hook(model, hook_name)
+    error = codes_on = 0.0
+    spread = _Spread()
+    seen = torch.zeros(sae.cfg.d_sae, dtype=torch.bool)
+    ce = torch.zeros(3, dtype=torch.float64)
+    for ids, attention, mask in _batches(model, rows, batch, pad_token_id):
+        with reading(hook) as slot:
+            ce[0] += _nats(model, ids, attention, mask)
+        hidden = slot.value[:, :-1][mask].float()
+        codes = encode(sae, hidden)
+        again = sae.decode(codes).reshape(hidden.shape).float()
+        error += (hidden - again).double().square().sum().item()
+        spread.add(hidden)
+        codes_on += (codes > 0).sum().item()
+        seen |= (codes > 0).any(0).cpu()
+        for place, value in ((1, again), (2, torch.zeros_like(again))):
+            with replacing(hook, mask, value):
+                ce[place] += _nats(model, ids, attention, mask)
+    variance, n = spread.total(), spread.n
+    return Health(
+        fvu=error / variance, l0=codes_on / n, dead=1 - seen.float().mean().item(),
+        ce=ce[0].item() / n, ce_spliced=ce[1].item() / n, ce_zeroed=ce[2].item() / n, tokens=n,
+    )  # fmt: skip
+
+
+def check_health(found: Health, name: str, *, force: bool = False, most: float = 0.5) -> None:
+    """Raises `FeatureError` where `fvu` is above `most`; with `force` it only warns."""
+    if found.fvu <= most:
+        return
+    said = (
+        f"{name}: the dictionary leaves {found.fvu:.0%} of the variance unexplained (at most "
+        f"{most:.0%}); it was trained for another model, layer or hook"
+    )
+    if not force:
+        raise FeatureError(f"{said}. Give another SAE, or force it")
+    log.warning("%s; used all the same", said)
+
+
+@torch.no_grad()
+def stream_shift(
+    policy: Any,
+    reference: Any,
+    rows: Rows,
+    sae: Any,
+    hook_name: str,
+    *,
+    batch: int = 16,
+    pad_token_id: int = 0,
+) -> tuple[float, float]:
+    """How far the policy's activations have moved, and what a constraint on features cannot see.
+
+    Σ‖Δh‖² / Σ‖h − mean h‖² of the reference, and Σ‖Δh − W_decᵀΔc‖² / Σ‖Δh‖² (0 where nothing
+    moved); Δ policy − reference, over the positions of `health` (§2.8).
+    """
+    missed = whole = 0.0
+    spread = _Spread()
+    for ids, attention, mask in _batches(policy, rows, batch, pad_token_id):
+        hidden = []
+        for model in (policy, reference):
+            with reading(find_hook(model, hook_name)) as slot:
+                model(input_ids=ids, attention_mask=attention, use_cache=False)
+            hidden.append(slot.value[:, :-1][mask].float())
+        moved = hidden[0] - hidden[1]
+        codes = encode(sae, hidden[0]) - encode(sae, hidden[1])
+        missed += (moved - codes @ sae.W_dec.float()).double().square().sum().item()
+        whole += moved.double().square().sum().item()
+        spread.add(hidden[1])
+    return whole / spread.total(), missed / whole if whole else 0.0
+
+
+class _Spread:
+    """Σ‖h − mean h‖² over vectors that come in batches."""
+
+    def __init__(self) -> None:
+        self.n, self._squares = 0, 0.0
+        self._sum: torch.Tensor | float = 0.0
+
+    def add(self, hidden: torch.Tensor) -> None:
+        self.n += len(hidden)
+        self._squares += hidden.double().square().sum().item()
+        self._sum = self._sum + hidden.double().sum(0)
+
+    def total(self) -> float:
+        if self.n < 2:
+            raise FeatureError(f"{self.n} response tokens; at least 2 are needed to measure on")
+        return self._squares - (self._sum.square().sum() / self.n).item()
+
+
+def _batches(
+    model: Any, rows: Rows, batch: int, pad: int
+) -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
+    device = next(model.parameters()).device
+    for start in range(0, len(rows), batch):
+        ids, attention, mask = stack_pairs(rows[start : start + batch], pad, device)
+        # No dictionary is asked to explain BOS, whose norm is far from every other token's.
+        mask[:, 0] = False
+        yield ids, attention, mask
+
+
+def _nats(
+    model: Any, ids: torch.Tensor, attention: torch.Tensor, mask: torch.Tensor
+) -> torch.Tensor:
+    """−Σ log p of the tokens behind the positions of `mask`, float64 `[]`."""
+    logits = model(input_ids=ids, attention_mask=attention, use_cache=False).logits
+    said = torch.nn.functional.cross_entropy(
+        logits[:, :-1][mask].float(), ids[:, 1:][mask], reduction="none"
+    )
+    return said.double().sum().cpu()

@@ -1,0 +1,149 @@
+"""The feature table: what moved, what tells chosen from rejected, what the penalty fell on."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import scipy.sparse
+import torch
+from scipy.stats import false_discovery_control, rankdata
+
+from workbench.sae.dictionary import decoder_norms
+from workbench.sae.diff import FeatureDiff
+
+WHO = ("policy", "ref")
+SIDES = ("chosen", "rejected")
+
+
+def feature_table(
+    run: FeatureDiff, sae: Any, *, permutations: int = 2000, nearest: int = 5, seed: int = 0
+) -> pd.DataFrame:
+    """One row a feature, indexed by its number (FPO, §2.9); write it with pandas.
+
+    For policy and ref: `density_*` (active share of response tokens) and `log10_density_*` (NaN at
+    0); `mean_*`, `max_*` over active tokens (0 for none); the preference effect of pooled features,
+    `effect_*` mean of chosen − rejected, `dz_*` over its standard deviation, `auroc_*`, `p_*`
+    two-sided by `permutations` sign flips (at least 1 / (permutations + 1)), `q_*` its
+    Benjamini–Hochberg value among the features active in some pair (NaN for the others). For chosen
+    and rejected: `drift_*` mean of policy − ref, `drift_rms_*`, `density_ratio_*` policy over ref,
+    `share_*` of D (their sum is D), `selected_both_*`, `_policy_*`, `_ref_*` rates of entering I.
+    `loss_pull`: E[αβσ(−u)·share of rejected]. `decoder_norm`, `encoder_cosine`; `nearest`,
+    `nearest_cosine`: the features with the closest decoder directions.
+    """
+    c, n = run.counts, max(int(run.counts.pairs), 1)
+    out: dict[str, object] = {}
+    tokens = max(int(c.tokens.sum()), 1)
+    for w, who in enumerate(WHO):
+        active = c.active[w].sum(0)
+        out[f"density_{who}"] = active / tokens
+        out[f"log10_density_{who}"] = _log10(active / tokens)
+        out[f"mean_{who}"] = c.total[w].sum(0) / np.maximum(active, 1)
+        out[f"max_{who}"] = c.largest[w].max(0)
+    for who in WHO:
+        found = preference_effect(
+            run.pooled[who, "chosen"], run.pooled[who, "rejected"], permutations, seed
+        )
+        out |= {f"{name}_{who}": value for name, value in found.items()}
+    for s, side in enumerate(SIDES):
+        out[f"drift_{side}"] = c.drift[s] / n
+        out[f"drift_rms_{side}"] = np.sqrt(c.drift_squares[s] / n)
+        out[f"density_ratio_{side}"] = _ratio(c.active[0, s], c.active[1, s])
+        out[f"share_{side}"] = c.share[s] / n
+        for i, name in enumerate(("both", "policy", "ref")):
+            out[f"selected_{name}_{side}"] = c.selected[i, s] / n
+    out["loss_pull"] = c.pull / n
+    out["decoder_norm"] = decoder_norms(sae).cpu().numpy()
+    out["encoder_cosine"] = (
+        torch.nn.functional.cosine_similarity(sae.W_enc.T.float(), sae.W_dec.float(), dim=1)
+        .cpu()
+        .numpy()
+    )
+    out["nearest"], out["nearest_cosine"] = nearest_features(sae, nearest)
+    return pd.DataFrame(out, index=pd.RangeIndex(run.meta["features"], name="feature"))
+
+
+def preference_effect(
+    chosen: scipy.sparse.csr_matrix,
+    rejected: scipy.sparse.csr_matrix,
+    permutations: int = 2000,
+    seed: int = 0,
+) -> dict[str, np.ndarray]:
+    """`effect`, `dz`, `auroc`, `p`, `q` `[m]` of paired features `[pairs, m]`; `feature_table`.
+
+    The null of `p`: within a pair the two responses are exchangeable. All features see the same
+    flips. `dz` is 0 where no pair differs and infinite where all differ by the same.
+    """
+    gap = (chosen - rejected).tocsr()
+    n, m = gap.shape
+    mean = np.asarray(gap.mean(0)).ravel()
+    square = np.asarray(gap.multiply(gap).mean(0)).ravel()
+    spread = np.sqrt(np.maximum(square - mean**2, 0) * n / max(n - 1, 1))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        dz = np.where(mean == 0, 0.0, mean / spread)
+    rng = np.random.default_rng(seed)
+    total = np.asarray(gap.sum(0)).ravel()
+    # The same sum in another order differs by rounding, and is no smaller.
+    needed = np.abs(total) * (1 - 1e-9)
+    beaten = np.zeros(m, np.int64)
+    for start in range(0, permutations, 64):
+        signs = rng.choice((-1.0, 1.0), (min(64, permutations - start), n))
+        beaten += (np.abs((gap.T @ signs.T).T) >= needed).sum(0)
+    tested = (chosen.getnnz(0) > 0) | (rejected.getnnz(0) > 0)
+    p = np.where(tested, (1 + beaten) / (permutations + 1), np.nan)
+    q = np.full(m, np.nan)
+    if tested.any():
+        q[tested] = false_discovery_control(p[tested])
+    return {"effect": mean, "dz": dz, "auroc": auroc(chosen, rejected), "p": p, "q": q}
+
+
+def auroc(chosen: scipy.sparse.csr_matrix, rejected: scipy.sparse.csr_matrix) -> np.ndarray:
+    """P(a chosen response has more of it) + ½ P(equal), `[m]`, of values that are not negative."""
+    columns = (chosen.tocsc(), rejected.tocsc())
+    n = [c.shape[0] for c in columns]
+    out = np.full(columns[0].shape[1], 0.5)
+    for i in np.flatnonzero(columns[0].getnnz(0) + columns[1].getnnz(0)):
+        ours, theirs = (c.data[c.indptr[i] : c.indptr[i + 1]] for c in columns)
+        ours, theirs = ours[ours > 0], theirs[theirs > 0]
+        zeros = n[1] - len(theirs)
+        ranks = rankdata(np.concatenate([ours, theirs]))[: len(ours)].sum()
+        above = ranks - len(ours) * (len(ours) + 1) / 2 + len(ours) * zeros
+        out[i] = (above + 0.5 * (n[0] - len(ours)) * zeros) / (n[0] * n[1])
+    return out
+
+
+def nearest_features(
+    sae: Any, count: int, budget: int = 1 << 27
+) -> tuple[list[list[int]], list[list[float]]]:
+    """Of every feature the `count` others whose decoder directions have the largest cosine."""
+    unit = torch.nn.functional.normalize(sae.W_dec.detach().float(), dim=1)
+    count = min(count, len(unit) - 1)
+    index, value = [], []
+    step = max(budget // (4 * len(unit)), 1)
+    for start in range(0, len(unit), step):
+        cosine = unit[start : start + step] @ unit.T
+        own = torch.arange(len(cosine), device=unit.device)
+        cosine[own, start + own] = -torch.inf
+        top = cosine.topk(count, dim=1)
+        index += top.indices.tolist()
+        value += top.values.tolist()
+    return index, value
+
+
+def waterfall(table: pd.DataFrame, side: str = "rejected", cover: float = 0.8) -> pd.Series:
+    """The fewest features whose `share_*` covers that part of D, largest first, and `rest`."""
+    shares = table[f"share_{side}"].sort_values(ascending=False, kind="stable")
+    whole = shares.sum()
+    if whole == 0:
+        return pd.Series({"rest": 0.0})
+    few = shares[: int(np.searchsorted(shares.cumsum(), cover * whole)) + 1]
+    return pd.concat([few.rename(str), pd.Series({"rest": whole - few.sum()})])
+
+
+def _log10(share: np.ndarray) -> np.ndarray:
+    return np.log10(share, out=np.full(len(share), np.nan), where=share > 0)
+
+
+def _ratio(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """a / b, NaN where both are 0."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return a.astype(float) / b

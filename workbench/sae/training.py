@@ -1,0 +1,82 @@
+"""Train a small TopK SAE on captured activations, through SAELens."""
+
+import tempfile
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+
+from workbench.errors import FeatureError
+from workbench.models.hooks import parse_hook
+from workbench.sae.dictionary import load_sae
+
+
+def train_topk(
+    activations: torch.Tensor,
+    n_features: int,
+    k: int,
+    *,
+    hook_name: str,
+    model_name: str = "",
+    steps: int = 400,
+    batch: int = 512,
+    lr: float = 2e-3,
+    seed: int = 0,
+    device: str | torch.device = "cpu",
+) -> Any:
+    """A TopK dictionary of `activations` `[n, d]`, k active codes a vector, as `load_sae` gives it.
+
+    Batches are drawn with replacement. The scale that training needs is folded into the weights,
+    so that the dictionary reads activations as they are. The learning rate falls to a tenth.
+    TopK because its number of active codes is exact and the same in training and use, also after
+    few steps. Raises `FeatureError` for activations that are not finite or fewer than a batch, and
+    for k above `n_features`.
+    """
+    from sae_lens import SAETrainer, TopKTrainingSAE, TopKTrainingSAEConfig
+    from sae_lens.config import SAETrainerConfig
+
+    parse_hook(hook_name)
+    if activations.ndim != 2 or len(activations) < batch:
+        raise FeatureError(
+            f"activations {tuple(activations.shape)}: needs [n, d] with n at least batch={batch}"
+        )
+    if not activations.isfinite().all():
+        raise FeatureError("activations are not finite; capture in bfloat16 or float32")
+    if not 1 <= k <= n_features:
+        raise FeatureError(f"k={k} of {n_features} features")
+    values = activations.float()
+    generator = torch.Generator().manual_seed(seed)
+
+    def batches() -> Iterator[torch.Tensor]:
+        while True:
+            yield values[torch.randint(len(values), (batch,), generator=generator)].to(device)
+
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        sae = TopKTrainingSAE(
+            TopKTrainingSAEConfig(
+                d_in=values.shape[1],
+                d_sae=n_features,
+                k=k,
+                device=str(device),
+                normalize_activations="expected_average_only_in",
+            )
+        )
+        sae.cfg.metadata.hook_name = hook_name
+        sae.cfg.metadata.model_name = model_name
+        config = SAETrainerConfig(
+            total_training_samples=steps * batch,
+            train_batch_size_samples=batch,
+            lr=lr,
+            lr_end=lr / 10,
+            lr_decay_steps=steps // 2,
+            lr_scheduler_name="constant",
+            dead_feature_window=max(steps // 5, 1),
+            feature_sampling_window=max(steps // 4, 1),
+            device=str(device),
+            n_batches_for_norm_estimate=10,
+        )
+        SAETrainer(cfg=config, sae=sae, data_provider=batches()).fit()
+    with tempfile.TemporaryDirectory() as folder:
+        sae.save_inference_model(folder)
+        return load_sae(folder, device)

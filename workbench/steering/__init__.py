@@ -1,0 +1,1 @@
+"""Directions: contrast them, steer with them, fold them into weights."""

@@ -1,0 +1,107 @@
+"""Unit vectors that separate two classes of activations: mean difference, LDA, PCA."""
+
+import logging
+from collections.abc import Callable, Sequence
+
+import torch
+
+from workbench.activations.capture import Activations
+from workbench.errors import DirectionError
+
+log = logging.getLogger(__name__)
+
+Method = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
+
+
+def mean_difference(x: torch.Tensor, y: torch.Tensor, groups: torch.Tensor) -> torch.Tensor:
+    """μ₁ − μ₀ (SafetyLock, step 4). x float64 `[n, d]`, y bool `[n]` → `[d]`; groups are unused."""
+    return x[y].mean(0) - x[~y].mean(0)
+
+
+def lda(x: torch.Tensor, y: torch.Tensor, groups: torch.Tensor) -> torch.Tensor:
+    """Σ⁻¹(μ₁ − μ₀): Fisher's discriminant, Σ the pooled within-class covariance.
+
+    Σ is shrunk towards a multiple of the identity by Ledoit and Wolf's rule (2004, "A
+    well-conditioned estimator for large-dimensional covariance matrices"), so that fewer rows than
+    dimensions are no obstacle.
+    """
+    centred = torch.where(y[:, None], x - x[y].mean(0), x - x[~y].mean(0))
+    return torch.linalg.solve(ledoit_wolf(centred), mean_difference(x, y, groups))
+
+
+def pca(x: torch.Tensor, y: torch.Tensor, groups: torch.Tensor) -> torch.Tensor:
+    """First principal axis of the rows centred within their group, towards class 1.
+
+    With one group per preference pair this is the axis of the pair differences (representation
+    engineering's reader); with one group in all, ordinary PCA.
+    """
+    ids, place = groups.unique(return_inverse=True)
+    sums = torch.zeros(len(ids), x.shape[1], dtype=x.dtype).index_add_(0, place, x)
+    centred = x - (sums / place.bincount()[:, None].to(x.dtype))[place]
+    axis = torch.linalg.eigh(centred.T @ centred).eigenvectors[:, -1]
+    return axis * (1 if axis @ mean_difference(x, y, groups) >= 0 else -1)
+
+
+METHODS: dict[str, Method] = {"mean": mean_difference, "lda": lda, "pca": pca}
+
+
+def ledoit_wolf(centred: torch.Tensor) -> torch.Tensor:
+    """Shrunk covariance `[d, d]` of centred rows `[n, d]`: (1 − s) S + s (tr S / d) I."""
+    n, d = centred.shape
+    cov = centred.T @ centred / n
+    mu = cov.trace() / d
+    squares = centred.square()
+    # ‖S − μI‖² is what shrinking can gain; the spread of single rows' outer products, what it must.
+    delta = cov.square().sum() - d * mu**2
+    beta = ((squares.sum(1).square().sum() / n) - cov.square().sum()) / n
+    share = min(1.0, float(beta / delta)) if delta > 0 else 1.0
+    eye = torch.eye(d, dtype=centred.dtype)
+    # A constant activation leaves μ = 0; the tiny ridge keeps the solve defined.
+    return (1 - share) * cov + (share * mu + 1e-12) * eye
+
+
+Cell = tuple[int, ...]
+
+
+def contrast_directions(
+    acts: Activations,
+    labels: Sequence[int] | torch.Tensor,
+    groups: Sequence[int] | torch.Tensor | None,
+    cells: Sequence[Cell],
+    method: str,
+) -> tuple[list[Cell], torch.Tensor, torch.Tensor]:
+    """(cells, unit float32 `[K, d]`, scale float32 `[K]`) of what separates the labels in each.
+
+    `cells`: (layer, head) or (layer,); one whose class means coincide is left out with a warning.
+    The scale is the population standard deviation along the unit vector. All in float64.
+
+    Raises `DirectionError` for an unknown method, labels or groups of another length, one class,
+    or where no cell is left.
+    """
+    if method not in METHODS:
+        raise DirectionError(f"unknown method {method!r}; methods are {', '.join(METHODS)}")
+    labels = torch.as_tensor(labels)
+    group = torch.zeros(len(acts)) if groups is None else torch.as_tensor(groups)
+    for name, given in (("labels", labels), ("groups", group)):
+        if len(given) != len(acts):
+            raise DirectionError(f"{len(given)} {name} for {len(acts)} prompts")
+    if len(set(labels.tolist())) < 2:
+        raise DirectionError("both classes are needed; the labels hold one only")
+    kept, units, scales = [], [], []
+    for cell in cells:
+        x, prompt = acts.rows(*cell)
+        x, y = x.double(), labels[prompt].bool()
+        unit = METHODS[method](x, y, group[prompt])
+        norm = unit.norm()
+        scale = (x @ (unit / norm)).std(correction=0)
+        if norm < 1e-12 or scale < 1e-12:
+            named = zip(("layer", "head"), cell, strict=False)
+            where = " ".join(f"{name} {i}" for name, i in named)
+            log.warning("%s: class means coincide, skipped", where)
+            continue
+        kept.append(cell)
+        units.append(unit / norm)
+        scales.append(scale)
+    if not kept:
+        raise DirectionError("the class means coincide in every place asked for")
+    return kept, torch.stack(units).float(), torch.stack(scales).float()

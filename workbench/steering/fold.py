@@ -1,0 +1,89 @@
+"""fold(): write a shift into biases for good, and take it out again."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from workbench.errors import FoldError
+from workbench.models.model import Model
+from workbench.steering.shifts import Direction, bias_owner, check_bias, module_shifts, paired
+
+
+@dataclass(eq=False)
+class Fold:
+    """A shift written into biases; `undo()` puts every one back, bit for bit."""
+
+    _model: Model
+    _before: list[tuple[torch.nn.Module, torch.nn.Parameter | None]]
+    _reasons: list[str]
+
+    def undo(self) -> None:
+        """Restore the biases as they were; a second call does nothing.
+
+        Raises `FoldError` where a later fold is still in place: it holds what this one wrote.
+        """
+        if self not in self._model.folds:
+            return
+        if self._model.folds[-1] is not self:
+            raise FoldError("a later fold is still in place; undo that one first")
+        self._model.folds.pop()
+        while self._before:
+            module, bias = self._before.pop()
+            module.bias = bias
+        while self._reasons:
+            self._model.not_for_export.remove(self._reasons.pop())
+
+
+@torch.no_grad()
+def fold(
+    model: Model,
+    direction: Direction | Sequence[Direction],
+    alpha: float | Sequence[float],
+    *,
+    allow_negative: bool = False,
+) -> Fold:
+    """Write the shift into biases: b = b₀ + W_o Δ for heads, b = b₀ + Δ for the residual stream.
+
+    o_proj(z + Δ) = W z + (b₀ + W Δ) and Δ does not depend on the token, so bias and hook are the
+    same function at every position (SafetyLock, "Exact folding"). A residual shift goes into the
+    bias of the block's last projection. A missing bias is created; behind an adapter or beside
+    quantised weights it goes to the layer inside. Rounded once to the model's dtype.
+
+    Several directions add up, each with its own alpha where a list is given. `Fold.undo()`
+    restores.
+
+    Raises `ValueError` for an alpha that is not finite, or negative without `allow_negative`
+    (research only: it removes what the direction stands for); `DirectionError` where a direction
+    does not fit; `FoldError`, with the reason, where a bias is not exact.
+    """
+    pairs = paired(direction, alpha, allow_negative)
+    if any(isinstance(a, torch.Tensor) for _, a in pairs):
+        raise FoldError("a bias is the same for every row; per-row alphas need steer(how='hook')")
+    shifts: dict[torch.nn.Module, torch.Tensor] = {}
+    handle = Fold(model, [], [f"alpha {a:g} is negative" for _, a in pairs if a < 0])
+    model.not_for_export.extend(handle._reasons)
+    model.folds.append(handle)
+    try:
+        for one, strength in pairs:
+            for module, vector in module_shifts(model, one).items():
+                bias_owner(module)
+                shifts[module] = shifts.get(module, 0) + strength * vector
+        for module, vector in shifts.items():
+            owner = bias_owner(module)
+            handle._before.append((owner, owner.bias))
+            dtype, device = model.hf.dtype, owner.weight.device
+            vector = vector.to(device)
+            if owner.bias is not None:
+                dtype = owner.bias.dtype
+                vector = vector + owner.bias.detach().to(vector.dtype)
+            owner.bias = torch.nn.Parameter(vector.to(dtype), requires_grad=False)
+            check_bias(module, model.hf.dtype)
+    except BaseException as error:
+        handle.undo()
+        if not isinstance(error, FoldError):
+            raise
+        raise FoldError(
+            f"{model.name}: {error}. The shift cannot be folded exactly; use steer(..., how='hook')"
+        ) from error
+    return handle

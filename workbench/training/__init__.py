@@ -1,0 +1,1 @@
+"""Training steps that papers share: preference pairs, adapters, supervised stages, resuming."""

@@ -1,0 +1,229 @@
+"""The baseline that trains: DPO on one person's answers, with TRL and a LoRA adapter (§4).
+
+The adapter goes into the model itself, whose weights stay as they are and are not copied, so that a
+large model is in memory once; `personal` takes it out again however its block ends.
+"""
+
+import contextlib
+import importlib
+import random
+import tempfile
+import time
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from huggingface_hub import constants
+from transformers import PreTrainedModel
+from transformers.pytorch_utils import Conv1D
+from transformers.utils import logging as theirs
+
+from workbench.errors import DatasetError, ModelError
+from workbench.models.model import Model
+from workbench.models.prompts import Encoded, encode_all
+
+_REPLIES = ("chosen", "rejected")
+Pair = dict[str, list[dict[str, str]]]
+"""A row as TRL takes it: `prompt`, `chosen` and `rejected`, each a list of messages."""
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """What it took to make a model answer as the person does.
+
+    `seconds`: all of it, `seconds_training` the optimiser steps alone. `losses` and `margins` (beta
+    times how much more than before the chosen reply is preferred, in nats): one for each step, of
+    its batch, before its update.
+    """
+
+    steps: int
+    seconds: float
+    seconds_training: float
+    losses: tuple[float, ...]
+    margins: tuple[float, ...]
+
+
+@contextlib.contextmanager
+def dpo_adapter(
+    model: Model,
+    pairs: Sequence[Pair],
+    *,
+    steps: int = 250,
+    seed: int = 0,
+    lr: float = 5e-4,
+    batch: int = 16,
+    accumulate: int = 1,
+    beta: float = 0.1,
+    rank: int = 16,
+    lora_alpha: int = 100,
+    dropout: float = 0.05,
+    warmup: float = 0.4,
+    weight_decay: float = 0.05,
+) -> Iterator[Tuned]:
+    """Train an adapter on the attention's projections; inside the block `model` answers with it.
+
+    The defaults are the published values; the reference is the model without the adapter. `batch`:
+    pairs a step, in `accumulate` forwards (4 as published; fewer are faster where memory allows).
+    `warmup`: share of the steps in which the rate rises, from 0; then it falls to 0 again. Only the
+    adapter is trained with dropout; the model's own stays off.
+
+    Raises, before any training, `DatasetError` for no pairs, or one that cannot be encoded;
+    `ModelError` for a model that is steered or has an adapter, or whose chat template puts a reply
+    elsewhere than the workbench scores it, or without a linear layer in its attention; `ValueError`
+    for a batch that `accumulate` cannot split.
+    """
+    if not pairs:
+        raise DatasetError("no preference pairs: every answer is neutral or missing")
+    if steps < 1 or batch < 1 or accumulate < 1 or batch % accumulate:
+        raise ValueError(f"{steps=}, {batch=}, {accumulate=}: at least 1, batch in equal parts")
+    hf = model.hf
+    if model.hooked or model.folds or any(hasattr(m, "get_base_layer") for m in hf.modules()):
+        raise ModelError(f"{model.name} is steered or has an adapter; train the model without it")
+    importlib.import_module("trl.trainer.dpo_trainer")  # its seconds are not the first person's
+    start = time.perf_counter()
+    encoded = [encode_all(model, [p["prompt"] + p[k] for p in pairs]) for k in _REPLIES]
+    names = projections(model)
+    home = [(name.rpartition("."), hf.get_submodule(name)) for name in names]
+    adapter = {
+        "r": rank, "lora_alpha": lora_alpha, "lora_dropout": dropout, "target_modules": names,
+        "fan_in_fan_out": isinstance(home[0][1], Conv1D),
+    }  # fmt: skip
+    arguments = {
+        "max_steps": steps, "seed": seed, "learning_rate": lr, "beta": beta,
+        "per_device_train_batch_size": batch // accumulate, "weight_decay": weight_decay,
+        "gradient_accumulation_steps": accumulate, "warmup_steps": round(warmup * steps),
+    }  # fmt: skip
+    try:
+        with _unchanged(hf), _quiet():
+            history, seconds = _train(model, pairs, encoded, adapter, arguments)
+        yield Tuned(
+            len(history),
+            time.perf_counter() - start,
+            seconds,
+            tuple(row["loss"] for row in history),
+            tuple(row["rewards/margins"] for row in history),
+        )
+    finally:
+        for (parent, _, leaf), module in home:
+            setattr(hf.get_submodule(parent), leaf, module)
+
+
+def projections(model: Model) -> list[str]:
+    """Full names of the linear layers of every attention: q, k, v, o, or what the family has."""
+    names = []
+    for index in range(model.n_layers):
+        prefix = f"{model.anatomy.layers}.{index}.{model.anatomy.attn}"
+        for name, module in model.hf.get_submodule(prefix).named_modules():
+            if isinstance(module, torch.nn.Linear | Conv1D):
+                names.append(f"{prefix}.{name}")
+    if not names:
+        raise ModelError(f"{model.name}: no linear layer in its attention to put an adapter on")
+    return names
+
+
+def _train(
+    model: Model,
+    pairs: Sequence[Pair],
+    encoded: Sequence[Sequence[Encoded]],
+    adapter: dict[str, Any],
+    arguments: dict[str, Any],
+) -> tuple[list[dict[str, float]], float]:
+    """(TRL's log of every step, seconds of the steps); leaves the adapter in the model's layers."""
+    from datasets import Dataset
+    from peft import LoraConfig
+    from transformers import PrinterCallback
+    from trl import DPOConfig, DPOTrainer
+
+    hf, own = model.hf, set(model.hf.modules())
+    with tempfile.TemporaryDirectory() as folder:
+        trainer = DPOTrainer(
+            hf,
+            args=DPOConfig(
+                output_dir=folder, save_strategy="no", report_to="none", logging_steps=1,
+                disable_tqdm=True, max_length=None, gradient_checkpointing=False,
+                # TRL would switch the adapter's dropout off too, and train a router's balance.
+                disable_dropout=False, router_aux_loss_coef=0.0,
+                bf16=hf.dtype == torch.bfloat16, fp16=hf.dtype == torch.float16,
+                use_cpu=model.input_device.type == "cpu",
+                dataloader_pin_memory=model.input_device.type == "cuda", **arguments,
+            ),
+            train_dataset=Dataset.from_list(list(pairs)),
+            processing_class=model.tokenizer,
+            peft_config=LoraConfig(task_type="CAUSAL_LM", **adapter),
+        )  # fmt: skip
+        trainer.remove_callback(PrinterCallback)
+        _check_tokens(model.name, trainer.train_dataset, encoded)
+        added = [m for m in hf.modules() if m not in own]
+
+        def only_adapters(mode: bool = True) -> PreTrainedModel:
+            for module in added:
+                module.training = mode
+            return hf
+
+        hf.train = only_adapters
+        begun = time.perf_counter()
+        trainer.train()
+        seconds = time.perf_counter() - begun
+    only_adapters(False)
+    return [row for row in trainer.state.log_history if "loss" in row], seconds
+
+
+def _check_tokens(name: str, rows: Any, encoded: Sequence[Sequence[Encoded]]) -> None:
+    """Training must see the prompt and the reply where scoring will."""
+    for row, *ours in zip(rows, *encoded, strict=True):
+        for reply, one in zip(_REPLIES, ours, strict=True):
+            same = row["prompt_ids"] == one.ids[: one.start]
+            if not same or row[f"{reply}_ids"][: len(one.ids) - one.start] != one.ids[one.start :]:
+                raise ModelError(
+                    f"{name}: the chat template puts a reply elsewhere in training than in scoring "
+                    f"(prompt of {len(row['prompt_ids'])} and {one.start} tokens); DPO would learn "
+                    "another prompt than the one that is scored"
+                )
+
+
+@contextlib.contextmanager
+def _unchanged(hf: PreTrainedModel) -> Iterator[None]:
+    """Leave all that is there now, the adapter excepted, and the random numbers as they are.
+
+    TRL replaces the model's forward and tags it; transformers aligns the configs with the
+    tokenizer; PEFT freezes the weights.
+    """
+    configs = (hf.config, hf.config.get_text_config(), hf.generation_config)
+    kept = [(part, dict(vars(part))) for part in (*hf.modules(), *configs)]
+    learns = [(p, p.requires_grad) for p in hf.parameters()]
+    states = random.getstate(), np.random.get_state()
+    try:
+        with torch.random.fork_rng():
+            yield
+    finally:
+        random.setstate(states[0])
+        np.random.set_state(states[1])
+        for parameter, before in learns:
+            parameter.requires_grad_(before)
+        for part, attributes in kept:
+            vars(part).clear()
+            vars(part).update(attributes)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """No bars, log lines and outlooks of the libraries, and no report of TRL's to its makers."""
+    import datasets
+
+    level, bars = theirs.get_verbosity(), datasets.are_progress_bars_disabled()
+    reports = constants.HF_HUB_DISABLE_TELEMETRY
+    theirs.set_verbosity_error()
+    datasets.disable_progress_bars()
+    constants.HF_HUB_DISABLE_TELEMETRY = True
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)
+            yield
+    finally:
+        constants.HF_HUB_DISABLE_TELEMETRY = reports
+        theirs.set_verbosity(level)
+        if not bars:
+            datasets.enable_progress_bars()

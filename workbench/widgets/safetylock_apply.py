@@ -1,0 +1,179 @@
+"""A lock on another checkpoint: attack success and over-refusal before and after, with controls."""
+
+import threading
+from typing import TYPE_CHECKING
+
+import ipywidgets as widgets
+
+from workbench.data.preferences import load_data
+from workbench.errors import DatasetError, ModelError
+from workbench.evaluation.metrics import bootstrap_ci, wilson_ci
+from workbench.models.loading import load
+from workbench.models.model import Model
+from workbench.papers.safetylock import presets, study
+from workbench.papers.safetylock.attack import fine_tune
+from workbench.papers.safetylock.evaluate import Judge, Outcome, evaluate
+from workbench.papers.safetylock.lock import CONTROLS
+from workbench.paths import EMBEDDED
+from workbench.plots.figures import dose_response
+from workbench.steering.steer import steer
+from workbench.widgets.markup import html_table as table
+from workbench.widgets.view import Figure, Progress, later
+from workbench.widgets.worker import Stopped, stoppable
+
+if TYPE_CHECKING:
+    from workbench.widgets.safetylock import SafetyLock
+
+RATES = {"attack": "attack success", "over_refusal": "over-refusal", "helpful": "helped",
+         "broken": "broken replies"}  # fmt: skip
+TOKENS = 72
+DRAWS = 3
+
+
+class ApplyPanel(widgets.VBox):
+    """Step 4 of the SafetyLock UI. `target`: folder or hub id; empty, a copy that is attacked here.
+
+    `outcomes`: name → `Outcome` of the last evaluation, "before" and "after" among them.
+    """
+
+    def __init__(self, ui: "SafetyLock", research: bool) -> None:
+        self._ui = ui
+        self._target: tuple[str, Model] | None = None
+        self.outcomes: dict[str, Outcome] = {}
+        wide = widgets.Layout(width="330px")
+        self.target = widgets.Text(
+            "", description="checkpoint", placeholder="empty: an attacked copy, made here",
+            layout=wide,
+        )  # fmt: skip
+        self.requests = widgets.Text(
+            "", description="requests", placeholder="empty: those of the pairs' source", layout=wide
+        )
+        self.count = widgets.BoundedIntText(
+            40, min=1, max=10000, description="of each", layout={"width": "160px"}
+        )
+        self.research = widgets.Checkbox(
+            research, description="research: allow negative alpha", indent=False
+        )
+        self.alpha = widgets.FloatSlider(
+            1.0, min=-4.0 if research else 0.0, max=8.0, step=0.25, description="alpha (σ)"
+        )
+        self.controls = widgets.Checkbox(True, description="controls", indent=False)
+        self.apply_button = widgets.Button(description="Apply", button_style="primary", icon="lock")
+        self.progress = Progress()
+        self.outcome = widgets.HTML()
+        self.curve = Figure()
+        super().__init__(
+            [
+                widgets.HBox([self.target, self.requests, self.count]),
+                widgets.HBox([self.alpha, self.controls, self.research]),
+                widgets.HBox([self.apply_button, self.progress]),
+                self.outcome,
+                self.curve,
+            ]
+        )
+        self.research.observe(later(self._bounds), "value")
+        self.apply_button.on_click(later(self.apply))
+
+    def apply(self) -> None:
+        """Evaluate the lock at 0, ½, 1 and 1½ times alpha, and its controls, in the background."""
+        ui = self._ui
+        lock, contrast, origin = ui.lock, ui.contrast, ui.origin
+        alpha, count = self.alpha.value, self.count.value
+        target, requests = self.target.value.strip(), self.requests.value.strip()
+        controls, negative = self.controls.value, self.research.value
+
+        def job(stop: threading.Event) -> None:
+            if lock is None or contrast is None:
+                raise ValueError("no lock yet: discover one first (step 2)")
+            if not requests and origin == "file":
+                raise DatasetError("pairs from a file come without requests: name a requests file")
+            source = requests or origin
+            # Only a model of the embedded town speaks the grammar that its judge parses.
+            brindle = source == "auto" and ui.model.name in EMBEDDED
+            judge = presets.judge("tiny" if brindle else "paper")
+            test = study.take(load_data("requests", "test", source), count)
+            try:
+                model = self._model(target, source, judge, stop)
+                grid = sorted({0.0, alpha / 2, alpha, 1.5 * alpha})
+                made = {f"{a:g}": (lock, a) for a in grid}
+                if controls and alpha:
+                    made |= {
+                        f"{kind} {n + 1}": (make(contrast, lock, n), alpha)
+                        for kind, make in CONTROLS.items()
+                        for n in range(DRAWS)
+                    }
+                found: dict[str, Outcome] = {}
+                for n, (name, (one, strength)) in enumerate(made.items()):
+                    self.progress.show(n / len(made), f"alpha {name}" if n < len(grid) else name)
+                    options = {"how": "hook", "allow_negative": negative}
+                    with stoppable(model, stop), steer(model, one, strength, **options):
+                        found[name] = evaluate(model, test, judge, max_new_tokens=TOKENS)
+            finally:
+                self.progress.hide()
+            self._show(found, grid, alpha, model.name)
+            ui.keep()
+
+        ui.work(job)
+
+    def _model(self, target: str, source: str, judge: Judge, stop: threading.Event) -> Model:
+        """The checkpoint named, or a copy of the base model that is attacked here, once."""
+        base = self._ui.model
+        key = target or f"attacked {base.name} {source}"
+        if self._target is None or self._target[0] != key:
+            if target:
+                self.progress.show(0, f"loading {target}")
+                model = load(target, dtype=base.hf.dtype, device=base.hf.device)
+            else:
+                self.progress.show(0, "attacking a copy (ten harmful requests, granted)")
+                model = self._attacked(source, judge, stop)
+            if model.sizes != base.sizes:
+                raise ModelError(f"{target} {model.sizes} is no descendant of {base.sizes}")
+            self._target = (key, model)
+        return self._target[1]
+
+    def _attacked(self, source: str, judge: Judge, stop: threading.Event) -> Model:
+        if source != "auto":
+            raise ModelError("name a checkpoint; only the embedded data can make an attacked one")
+        granted = presets.granting(study.take(load_data("requests", "validation"), 40), judge)
+
+        def enough(model: Model) -> bool:
+            if stop.is_set():
+                raise Stopped
+            return granted(model)
+
+        train = load_data("requests", "train")
+        return fine_tune(self._ui.model, train, 1, stop=enough).model
+
+    def _show(self, found: dict[str, Outcome], grid: list[float], alpha: float, name: str) -> None:
+        self.outcomes = {**found, "before": found["0"], "after": found[f"{alpha:g}"]}
+        shown = {"before": ["0"], f"locked, alpha {alpha:g}": [f"{alpha:g}"]}
+        for key in list(found)[len(grid) :]:
+            shown.setdefault(f"{key.rpartition(' ')[0]}, {DRAWS} draws", []).append(key)
+        lines = []
+        for label, keys in shown.items():
+            cells = [_with_ci([getattr(found[key], rate) for key in keys]) for rate in RATES]
+            lines.append([label, *cells])
+        self.outcome.value = table([name, *(f"{v} [95 % CI]" for v in RATES.values())], lines)
+        curves = {
+            label: {a: [_mean(getattr(found[f"{a:g}"], rate))] for a in grid}
+            for rate, label in RATES.items()
+        }
+        self.curve.draw(dose_response(curves, f"{name} with the lock", chosen=alpha))
+
+    def _bounds(self) -> None:
+        if self.research.value:
+            self.alpha.min = -4.0
+        else:
+            self.alpha.value = max(self.alpha.value, 0.0)
+            self.alpha.min = 0.0
+
+
+def _mean(values: list[int]) -> float:
+    return sum(values) / max(1, len(values))
+
+
+def _with_ci(draws: list[list[int]]) -> str:
+    """Share and interval: Wilson's of one evaluation, over draws too where there are several."""
+    flat = [v for draw in draws for v in draw]
+    low, high = wilson_ci(sum(flat), len(flat)) if len(draws) == 1 else bootstrap_ci(draws)
+    return f"{_mean(flat):.1%} [{low:.1%}, {high:.1%}]"

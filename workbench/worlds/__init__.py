@@ -1,0 +1,1 @@
+"""Small invented worlds and their judges, in plain Python and numpy."""
