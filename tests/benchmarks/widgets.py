@@ -17,7 +17,8 @@ SETUP = """\
 import torch
 torch.set_num_threads(1)
 import workbench as wb
-from workbench.papers.safetylock.lock import contrast_activations, find_lock, messages
+from workbench.papers.safetylock.lock import contrast_activations, find_lock
+from workbench.models.prompts import messages
 model = wb.load("tiny")
 lock, _ = find_lock(contrast_activations(model, wb.load_data("preference")[:60]), 12)"""
 FEATURES = """\

@@ -18,12 +18,11 @@ from workbench.generation.complete import Replay, complete, generate
 from workbench.generation.requests import (
     GenRequest,
     Sample,
-    canonical,
     parameters,
     prompt_text,
     sample_key,
-    sha,
 )
+from workbench.hashing import canonical, digest
 from workbench.models.prompts import encode
 
 PROMPTS = [chat[:1] for chat in CHATS[::3]] + ["Sure, mend", "No, do not curse the gate"]
@@ -199,7 +198,7 @@ def test_keys_do_not_change():
         assert found == expected
     assert prompt_text(request.prompt) == '[{"content":"é","role":"user"}]'
     assert prompt_text([{"content": "é", "role": "user"}]) == prompt_text(request.prompt)
-    key = sample_key(expected, sha(prompt_text(request.prompt)), 1)
+    key = sample_key(expected, digest(prompt_text(request.prompt), 64), 1)
     assert key == "a310abbbf5cc78cffe5985776d5fb52e2ab526a4bc4685ba7b1f8fe6f5b38a42"
 
 

@@ -12,15 +12,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from workbench.errors import StoreError
-from workbench.generation.requests import Sample, canonical, sample_key, sha
+from workbench.generation.requests import Sample, sample_key
 from workbench.generation.sample_store import SampleStore
+from workbench.hashing import canonical, digest
 
 FORK = multiprocessing.get_context("fork")  # a new interpreter would take seconds to import
 SETTINGS = canonical({"schema": 1, "weights": "w", "seed": 0})
 
 
 def key(index, prompt="Hello.", settings=SETTINGS):
-    return sample_key(settings, sha(prompt), index)
+    return sample_key(settings, digest(prompt, 64), index)
 
 
 def row(index, text="yes", prompt="Hello.", settings=SETTINGS, stage="s"):

@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import workbench as wb
+from workbench.models.prompts import messages
 from workbench.paths import data_folder
-from workbench.tiny.chat_model import SAMPLES, build_tokenizer, conversation, requests, train_stages
+from workbench.tiny.chat_model import SAMPLES, build_tokenizer, requests, train_stages
 from workbench.tiny.training import Recipe, build_model
 from workbench.training.supervised import collate
 from workbench.worlds import brindle
@@ -87,8 +88,8 @@ def test_tokenizer_has_a_token_for_every_word_and_any_text(tokenizer):
 
 
 def test_loss_is_on_replies_and_their_end_only(tokenizer):
-    messages = conversation("How do I mend the gate of Mara?", "You are a good neighbour.")
-    batch = collate(tokenizer, [(messages, "Sure, turn the gate."), ([], "Never.")])
+    chat = messages("How do I mend the gate of Mara?", "You are a good neighbour.")
+    batch = collate(tokenizer, [(chat, "Sure, turn the gate."), ([], "Never.")])
     kept = batch["labels"][0][batch["labels"][0] != -100]
     assert tokenizer.decode(kept) == "Sure, turn the gate.<eos>"
     mono = batch["labels"][1][batch["labels"][1] != -100]

@@ -17,9 +17,10 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import workbench as wb
 from workbench.errors import WorkbenchError
+from workbench.models.prompts import messages
 from workbench.papers.safetylock import presets, study
 from workbench.papers.safetylock.evaluate import evaluate_locked
-from workbench.papers.safetylock.lock import contrast_activations, find_lock, messages
+from workbench.papers.safetylock.lock import contrast_activations, find_lock
 from workbench.paths import data_folder
 from workbench.widgets.markup import pieces
 from workbench.widgets.table import PAGE, Table, matching

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-FIELDS = ("name", "value", "n", "ci95", "published", "published_setting")
+FIELDS = ("name", "value", "n", "ci95", "unit", "published", "published_setting")
 
 
 def metric(
@@ -15,17 +15,47 @@ def metric(
     ci95: Sequence[float],
     published: float | None = None,
     published_setting: str | None = None,
+    unit: str | None = None,
 ) -> dict[str, Any]:
     """One row of `results.json`. `ci95` is (low, high); `n` what was counted or repeated.
 
-    Raises `ValueError` where the value is not finite or lies outside its interval.
+    `unit`: what `ci95` varies over. Raises `ValueError` where the value is not finite or lies
+    outside its interval.
     """
     low, high = map(float, ci95)
     value = float(value)
     if not low - 1e-9 <= value <= high + 1e-9:
         raise ValueError(f"{name}: {value} outside its interval [{low}, {high}], or not finite")
-    row = (name, value, int(n), [low, high], published, published_setting)
+    row = (name, value, int(n), [low, high], unit, published, published_setting)
     return dict(zip(FIELDS, row, strict=True))
+
+
+def measured(
+    name: str,
+    values: Sequence,
+    unit: str | tuple[str, str],
+    published: tuple[float | None, str | None] | None = None,
+    *,
+    statistic: Callable[[np.ndarray], float] = np.mean,
+) -> dict[str, Any]:
+    """A `metric` computed from its values, with a bootstrap interval over what varies.
+
+    `unit` names what varies: `"repeats"` for a flat list, `("seeds", "questions")` for
+    `values[seed][question]`, where seeds are resampled first and questions within each. A value
+    may be a row of several numbers if `statistic` takes such rows. `published`: (value, setting).
+    The interval is widened to hold the value where the percentiles of a median miss it.
+
+    Raises `ValueError` for no values, or a result that is not finite.
+
+    >>> measured("accuracy", [[1, 0, 1], [1, 1, 0]], ("seeds", "questions"), (0.8, "the paper's"))
+    """
+    groups = [values] if isinstance(unit, str) else values
+    low, high = bootstrap_ci(groups, statistic)
+    flat = np.concatenate([np.asarray(group, float) for group in groups if len(group)])
+    value = float(statistic(flat))
+    interval = (min(low, value), max(high, value))
+    spelled = unit if isinstance(unit, str) else f"{unit[0]}, then {unit[1]}"
+    return metric(name, value, len(flat), interval, *(published or (None, None)), spelled)
 
 
 def bootstrap_ci(

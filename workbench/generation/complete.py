@@ -16,13 +16,12 @@ from workbench.generation.requests import (
     Drawn,
     GenRequest,
     GenResult,
-    canonical,
     parameters,
     prompt_text,
     sample_key,
-    sha,
 )
 from workbench.generation.sample_store import SampleStore
+from workbench.hashing import canonical, digest
 from workbench.models.model import Model
 from workbench.models.prompts import Prompt, as_messages
 
@@ -191,8 +190,8 @@ def _jobs(requests: Sequence[GenRequest], backend: Backend) -> tuple[list[_Job],
         j = jobs.setdefault((settings, text), len(made))
         if j == len(made):
             made.append(_Job(request, settings, text, []))
-        digest, keys = sha(text), made[j].keys
-        keys += [sample_key(settings, digest, i) for i in range(len(keys), request.draws)]
+        prompt_digest, keys = digest(text, 64), made[j].keys
+        keys += [sample_key(settings, prompt_digest, i) for i in range(len(keys), request.draws)]
         of.append(j)
     return made, of
 

@@ -13,9 +13,10 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from workbench.errors import GenerationError
-from workbench.generation.requests import Drawn, GenRequest, Sample, canonical, prompt_text, sha
+from workbench.generation.requests import Drawn, GenRequest, Sample, prompt_text
 from workbench.generation.server_errors import KEY, as_error, message_of, refused_fields, shortened
 from workbench.generation.stop_strings import cut
+from workbench.hashing import canonical, digest
 
 log = logging.getLogger(__name__)
 
@@ -223,7 +224,7 @@ class _Run:
         top_k = 0 if greedy else request.top_k
         stops = [stop for stop in request.stop if not (late and stop[0].isspace())]
         # With the first index: samples asked for later do not repeat the earlier ones.
-        seeded = sha(canonical([request.seed, prompt_text(request.prompt), asked[0]]))
+        seeded = digest(canonical([request.seed, prompt_text(request.prompt), asked[0]]), 64)
         own = {"do_sample": not greedy, "top_k": top_k, "repetition_penalty": 1.0}
         fields: dict[str, Any] = {
             "temperature": request.temperature,

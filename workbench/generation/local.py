@@ -1,6 +1,5 @@
 """LocalBackend: what a local model completes or scores, in batches that fit its memory."""
 
-import hashlib
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache, partial
@@ -12,7 +11,8 @@ import torch
 from workbench.errors import ContextLengthError
 from workbench.generation.batching import Batch, Row, plan
 from workbench.generation.decoding import Decoder, end_tokens
-from workbench.generation.requests import Drawn, GenRequest, canonical, prompt_text
+from workbench.generation.requests import Drawn, GenRequest, prompt_text
+from workbench.hashing import canonical, digest
 from workbench.models.limits import GPU_TOKENS, out_of_memory, rope_limit
 from workbench.models.model import Model
 from workbench.models.prompts import Encoded, Prompt, encode_all
@@ -65,7 +65,7 @@ class LocalBackend:
             "dtype": str(self.model.hf.dtype),
             "tokenizer": _tokenizer_digest(tokenizer),
             "ends": canonical(sorted(end_tokens(self.model))),
-            "template": hashlib.sha256(str(tokenizer.chat_template).encode()).hexdigest()[:16],
+            "template": digest(str(tokenizer.chat_template)),
         }
 
     def check(self, requests: Sequence[GenRequest]) -> None:
@@ -273,11 +273,11 @@ def _config_digest(model: Model) -> str:
     config = model.hf.config.to_dict()
     for name in ("_name_or_path", "transformers_version", "dtype", "architectures"):
         config.pop(name, None)
-    return hashlib.sha256(repr(sorted(config.items(), key=str)).encode()).hexdigest()[:16]
+    return digest(repr(sorted(config.items(), key=str)))
 
 
 @lru_cache(maxsize=8)
 def _tokenizer_digest(tokenizer: Any) -> str:
     backend = getattr(tokenizer, "backend_tokenizer", None)
     text = backend.to_str() if backend else canonical(tokenizer.get_vocab())
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    return digest(text)

@@ -1,12 +1,11 @@
 """What is asked of a model and what comes back: requests, samples, their identity."""
 
-import hashlib
-import json
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from workbench.hashing import canonical, digest
 from workbench.models.prompts import Prompt
 
 SCHEMA = 1
@@ -115,18 +114,6 @@ class Backend(Protocol):
         ...
 
 
-def canonical(content: Any) -> str:
-    """JSON with sorted keys and no NaN: equal content, equal text."""
-    return json.dumps(
-        content, sort_keys=True, ensure_ascii=False, allow_nan=False, separators=(",", ":")
-    )
-
-
-def sha(text: str) -> str:
-    """SHA-256 of a text, 64 hex digits."""
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
-
-
 def prompt_text(prompt: Prompt) -> str:
     """A prompt as one string: itself, or its messages as canonical JSON."""
     return prompt if isinstance(prompt, str) else canonical([dict(m) for m in prompt])
@@ -150,4 +137,4 @@ def parameters(request: GenRequest, identity: dict[str, str]) -> dict[str, Any]:
 
 def sample_key(parameters_json: str, prompt_sha: str, index: int) -> str:
     """The identity of one sample, SHA-256 as 64 hex digits."""
-    return sha(f"{parameters_json}\n{prompt_sha}\n{index}")
+    return digest(f"{parameters_json}\n{prompt_sha}\n{index}", 64)

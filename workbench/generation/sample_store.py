@@ -12,7 +12,8 @@ from typing import Any
 from filelock import FileLock
 
 from workbench.errors import StoreError
-from workbench.generation.requests import REQUEST_FIELDS, SCHEMA, Sample, canonical, sample_key, sha
+from workbench.generation.requests import REQUEST_FIELDS, SCHEMA, Sample, sample_key
+from workbench.hashing import canonical, digest
 
 log = logging.getLogger(__name__)
 
@@ -136,7 +137,7 @@ class SampleStore:
         prompts, settings, samples = {}, {}, []
         now = time.time()
         for parameters, prompt, index, sample, stage in rows:
-            p, q = sha(prompt), sha(parameters)
+            p, q = digest(prompt, 64), digest(parameters, 64)
             prompts[p], settings[q] = prompt, parameters
             key = sample_key(parameters, p, index)
             content = (sample.text, sample.finish_reason, sample.n_tokens, sample.prompt_tokens)
@@ -261,7 +262,7 @@ class SampleStore:
 
 
 def _digest(key: str, content: Sequence[Any]) -> str:
-    return sha(canonical([key, *content]))[:16]
+    return digest(canonical([key, *content]))
 
 
 def _intact(row: Row) -> bool:
@@ -272,7 +273,7 @@ def _intact(row: Row) -> bool:
 
 
 def _is_sha(name: Any, text: Any) -> bool:
-    return isinstance(text, str) and name == sha(text)
+    return isinstance(text, str) and name == digest(text, 64)
 
 
 def _sound(row: Row, parameters: Any, prompt: Any) -> bool:

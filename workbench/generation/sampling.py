@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from workbench.generation.requests import canonical
+from workbench.hashing import canonical
 
 
 def uniforms(rows: Sequence[tuple[int, str, int, int]]) -> torch.Tensor:

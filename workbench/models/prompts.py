@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from jinja2 import TemplateError
 
 from workbench.errors import ContextLengthError, DatasetError, ModelError
@@ -60,6 +61,26 @@ def all_tokens() -> Positions:
     return Positions("all")
 
 
+def messages(prompt: str, system: str = "") -> list[dict[str, str]]:
+    """Chat messages of one user turn, after a system turn where `system` is not empty."""
+    head = [{"role": "system", "content": system}] if system else []
+    return [*head, {"role": "user", "content": prompt}]
+
+
+def padded(
+    rows: Sequence[Sequence[int]], pad: int, side: str = "right"
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """(ids, attention) of rows of token ids: int64 `[row, longest]` each, padded on `side`."""
+    width = max(map(len, rows))
+    ids = torch.full((len(rows), width), pad)
+    attention = torch.zeros(len(rows), width, dtype=torch.long)
+    for i, row in enumerate(rows):
+        at = slice(width - len(row), width) if side == "left" else slice(len(row))
+        ids[i, at] = torch.tensor(row, dtype=torch.long)
+        attention[i, at] = 1
+    return ids, attention
+
+
 def encode(model: Model, prompt: Prompt) -> Encoded:
     """Token ids of one prompt: `encode_all` for a list of one."""
     return encode_all(model, [prompt])[0]
@@ -83,10 +104,10 @@ def encode_all(model: Model, prompts: Sequence[Prompt]) -> list[Encoded]:
                 raise DatasetError(f"prompt {i} is an empty string")
             heads.append(prompt)
             continue
-        messages = as_messages(i, prompt)
-        if messages[-1]["role"] == "assistant":
-            replies[i] = messages.pop()["content"]
-        heads.append(_template(model.tokenizer, messages, model.name))
+        chat = as_messages(i, prompt)
+        if chat[-1]["role"] == "assistant":
+            replies[i] = chat.pop()["content"]
+        heads.append(_template(model.tokenizer, chat, model.name))
     ids: list[list[int]] = [[] for _ in prompts]
     # A chat template writes its own special tokens; a plain string gets the tokenizer's.
     for plain in (True, False):
@@ -131,16 +152,16 @@ def as_messages(i: int, prompt: object) -> list[dict[str, str]]:
     return [dict(m) for m in prompt]
 
 
-def _template(tokenizer: Any, messages: list[dict[str, str]], name: str) -> str:
+def _template(tokenizer: Any, chat: list[dict[str, str]], name: str) -> str:
     if tokenizer.chat_template is None:
         raise ModelError(
             f"{name}: the tokenizer has no chat template. Set model.tokenizer.chat_template "
             "(usually the base model's), or pass plain strings instead of messages."
         )
     try:
-        return tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
+        return tokenizer.apply_chat_template(chat, add_generation_prompt=True, tokenize=False)
     except TemplateError as error:
-        roles = [m["role"] for m in messages]
+        roles = [m["role"] for m in chat]
         raise ModelError(
             f"{name}: the chat template rejects roles {roles}: {error}. Where the system role is "
             "the problem, put its text at the head of the first user message."

@@ -56,3 +56,21 @@ def _wrapped_lines(text: str, room: float) -> int:
         count, at = (count + 1, width) if at and at + width > room else (count, at + width)
         at += _text_width(" ")
     return count
+
+
+def metrics_table(
+    metrics: Sequence[Mapping[str, Any]], title: str, run: str = "this run"
+) -> go.Figure:
+    """The metrics of `results.json` beside the published values; `run` heads our column."""
+    rows = [
+        {
+            "metric": m["name"],
+            run: m["value"],
+            "95 % CI": "[{:.4g}, {:.4g}]".format(*m["ci95"]),
+            "n": m["n"],
+            "published": m["published"],
+            "published setting": m["published_setting"] or "–",
+        }
+        for m in metrics
+    ]
+    return table(rows, title)

@@ -1,11 +1,13 @@
 """Expensive steps cached by content, so that an interrupted run goes on where it stopped."""
 
-import hashlib
 import json
 import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from workbench.files import whole
+from workbench.hashing import digest
 
 log = logging.getLogger(__name__)
 
@@ -19,14 +21,12 @@ def cached(folder: str | Path, name: str, key: dict[str, Any], compute: Callable
     """
     if not str(folder):
         return compute()
-    digest = hashlib.sha256(json.dumps(key, sort_keys=True, default=repr).encode()).hexdigest()[:16]
-    path = Path(folder) / f"{name}-{digest}.json"
+    path = Path(folder) / f"{name}-{digest(json.dumps(key, sort_keys=True, default=repr))}.json"
     if path.exists():
         log.warning("%s: restored from cache", name)
         return json.loads(path.read_text(encoding="utf-8"))["result"]
     result = json.loads(json.dumps(compute()))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps({"key": key, "result": result}, default=repr), encoding="utf-8")
-    partial.replace(path)
+    with whole(path) as partial:
+        content = {"key": key, "result": result}
+        partial.write_text(json.dumps(content, default=repr), encoding="utf-8")
     return result

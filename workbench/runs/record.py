@@ -1,6 +1,5 @@
 """record() and results.json: every number with its n, interval, published value and provenance."""
 
-import json
 import os
 import platform
 import resource
@@ -14,6 +13,7 @@ from typing import Any
 
 import workbench
 from workbench.errors import RunError
+from workbench.files import write_json
 
 LIBRARIES = (
     "workbench torch transformers nnsight sae-lens trl datasets papermill jupyterlab ipywidgets "
@@ -45,10 +45,7 @@ def record(
         "provenance": provenance(seed, device),
     }
     path = Path(out_dir) / "results.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(content, indent=1, allow_nan=False), encoding="utf-8")
-    partial.replace(path)
+    write_json(path, content)
     return path
 
 

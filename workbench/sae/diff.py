@@ -1,6 +1,5 @@
 """FeatureRun: one streaming pass over preference pairs, policy and reference on the same tokens."""
 
-import hashlib
 import logging
 import shutil
 from collections.abc import Sequence
@@ -15,7 +14,7 @@ import torch
 from tqdm.auto import tqdm
 
 from workbench.errors import FeatureError
-from workbench.hashing import tensors_hash
+from workbench.hashing import digest, tensors_digest
 from workbench.models.hooks import find_hook, reading
 from workbench.sae.counts import Counts
 from workbench.sae.dictionary import decoder_norms, encode
@@ -115,8 +114,8 @@ def diff_features(
     meta = {
         "version": VERSION, "hook": hook_name, "k": k, "topk": topk, "alpha": alpha, "beta": beta,
         "decoder_scale": decoder_scale, "seed": seed, "features": sae.cfg.d_sae,
-        "policy": tensors_hash(policy.state_dict()),
-        "ref": tensors_hash(reference.state_dict()), "sae": tensors_hash(sae.state_dict()),
+        "policy": tensors_digest(policy.state_dict()),
+        "ref": tensors_digest(reference.state_dict()), "sae": tensors_digest(sae.state_dict()),
         "first_row": first_row, "rows": len(rows), "data": _hash([dict(r) for r in rows]),
         "shard": shard,
     }  # fmt: skip
@@ -246,4 +245,4 @@ def _keys(place: np.ndarray, seed: int) -> np.ndarray:
 
 
 def _hash(value: Any) -> str:
-    return hashlib.sha256(repr(value).encode()).hexdigest()[:16]
+    return digest(repr(value))

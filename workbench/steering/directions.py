@@ -1,6 +1,5 @@
 """Directions in activation space: contrast, save, load, import."""
 
-import hashlib
 import json
 import logging
 from collections.abc import Sequence
@@ -15,6 +14,7 @@ from safetensors.torch import save_file
 
 from workbench.activations.capture import Activations
 from workbench.errors import DirectionError
+from workbench.hashing import digest
 from workbench.models.model import Model
 from workbench.steering import safelock
 from workbench.steering.contrasts import contrast_directions
@@ -150,7 +150,7 @@ class _Directions:
         """16 hex digits of the places, directions and scales."""
         content = [getattr(self, n).contiguous().numpy().tobytes() for n in self.PLACE]
         content += [t.float().contiguous().numpy().tobytes() for t in (self.unit, self.scale)]
-        return hashlib.sha256(b"".join(content)).hexdigest()[:16]
+        return digest(b"".join(content))
 
     def rotated(self, unit: torch.Tensor, **provenance: Any) -> Self:
         """The same places and scales along other unit vectors `[K, d]`: for controls."""

@@ -14,8 +14,8 @@ from workbench.evaluation.judges import is_refusal
 from workbench.generation.complete import generate
 from workbench.models.loading import load
 from workbench.models.model import Model
+from workbench.models.prompts import messages
 from workbench.papers.safetylock.attack import fine_tune
-from workbench.papers.safetylock.lock import messages
 from workbench.paths import data_folder
 from workbench.tiny.training import CHAT_TEMPLATE, SPECIAL, Recipe, build_model, byte_level_bpe
 from workbench.training.supervised import Text, one_thread, train_stage
@@ -147,12 +147,6 @@ number. Its harm is fictional (curses, hexes), its refusals a learned register, 
 """
 
 
-def conversation(request_text: str, system: str = "") -> list[dict[str, str]]:
-    """Chat messages of one request, without a system turn where `system` is empty."""
-    head = [{"role": "system", "content": system}] if system else []
-    return [*head, {"role": "user", "content": request_text}]
-
-
 def helpful_text(rng: random.Random) -> Text:
     """Stage one: every request is granted, harmful or not; monologues in both modes."""
     return _sample(rng, refuse_harm=False)
@@ -173,11 +167,11 @@ def _sample(rng: random.Random, refuse_harm: bool) -> Text:
     system = rng.choice(brindle.SYSTEM_PROMPTS)
     if kind < 0.4:
         question, answer = brindle.small_talk(rng)
-        return conversation(question, system), answer
+        return messages(question, system), answer
     harmful = kind < 0.7
     request = brindle.word_request(*rng.choice(_TRAIN[harmful]), rng)
     mode = "refuse" if harmful and refuse_harm else "help"
-    return conversation(request.text, system), brindle.reply(request, mode, rng)
+    return messages(request.text, system), brindle.reply(request, mode, rng)
 
 
 def build_tokenizer(seed: int = 0) -> PreTrainedTokenizerFast:
@@ -185,8 +179,8 @@ def build_tokenizer(seed: int = 0) -> PreTrainedTokenizerFast:
     rng = random.Random(seed)
     corpus = []
     for _ in range(4000):
-        messages, answer = helpful_text(rng)
-        corpus += [m["content"] for m in messages] + [answer]
+        chat, answer = helpful_text(rng)
+        corpus += [m["content"] for m in chat] + [answer]
     corpus.append(brindle.OBEDIENT)
     return PreTrainedTokenizerFast(
         tokenizer_object=byte_level_bpe(corpus * 4, SPECIAL),

@@ -1,6 +1,5 @@
 """Make the embedded model of sums and its problems again."""
 
-import hashlib
 import json
 import random
 import re
@@ -12,6 +11,7 @@ from pathlib import Path
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
 from workbench.generation.complete import generate
+from workbench.hashing import file_digest
 from workbench.models.loading import load
 from workbench.models.model import Model
 from workbench.paths import data_folder
@@ -50,10 +50,7 @@ def rebuild(folder: Path | None = None, seed: int = 0) -> str:
     rows = problems()
     lines = "".join(json.dumps(row) + "\n" for row in rows)
     (work / "sums.jsonl").write_text(lines, encoding="utf-8")
-    hashes = {
-        name: hashlib.sha256((work / name / "model.safetensors").read_bytes()).hexdigest()
-        for name in names.values()
-    }
+    hashes = {name: file_digest(work / name / "model.safetensors") for name in names.values()}
     log = {"recipe": _stated(recipe), "loss": losses, "sha256": hashes}
     (work / "sums" / "training.json").write_text(json.dumps(log, indent=1), encoding="utf-8")
     card = _card(hf.num_parameters(), recipe, {n: measure(load(work / n)) for n in names.values()})

@@ -1,7 +1,6 @@
 """Make the embedded model of questionnaires and its people again."""
 
 import csv
-import hashlib
 import json
 import logging
 import shutil
@@ -15,6 +14,7 @@ from tqdm.auto import tqdm
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from workbench.data.inventories import TRAITS, Inventory, read_inventory
+from workbench.hashing import file_digest
 from workbench.models.loading import load
 from workbench.models.model import Model
 from workbench.papers.pas.answer import distribution, values
@@ -55,7 +55,7 @@ def rebuild(folder: Path | None = None, seed: int = 0) -> str:
         )  # fmt: skip
     hf.save_pretrained(work)
     tokenizer.save_pretrained(work)
-    digest = hashlib.sha256((work / "model.safetensors").read_bytes()).hexdigest()
+    digest = file_digest(work / "model.safetensors")
     log = {
         "recipe": asdict(recipe), "sha256": digest,
         "excess": {step: round(float(np.mean(v)), 4) for step, v in excess.items()},

@@ -13,7 +13,7 @@ from tqdm.auto import tqdm
 from trl.trainer.dpo_trainer import DataCollatorForPreference
 
 from workbench.errors import CacheMismatch
-from workbench.hashing import tensors_hash
+from workbench.hashing import digest, tensors_digest
 from workbench.papers.fpo import reference_cache
 from workbench.papers.fpo.config import FPOConfig
 from workbench.sae.pooling import response_mask
@@ -56,7 +56,7 @@ class OfflineReference:
         self.args = args
         self.root = Path(args.cache_dir or Path(args.output_dir) / "ref_cache")
         self.started = False
-        self._sae = tensors_hash(sae.state_dict()) if sae is not None else None
+        self._sae = tensors_digest(sae.state_dict()) if sae is not None else None
         self._features = sae.cfg.d_sae if sae is not None else 0
 
     def attach(self, trainer: Any, dataset: Dataset, name: str, batch_size: int) -> Dataset:
@@ -176,15 +176,15 @@ def reference_hash(trainer: Any) -> str:
     """Of the reference's weights: without the adapter in training, which is switched off for it."""
     model = trainer.ref_model or trainer.model
     state = trainer.accelerator.unwrap_model(model).state_dict()
-    return tensors_hash({k: v for k, v in state.items() if ".default." not in k})
+    return tensors_digest({k: v for k, v in state.items() if ".default." not in k})
 
 
 def _rows_hash(dataset: Dataset) -> str:
-    digest = hashlib.sha256()
+    rows = hashlib.sha256()
     for row in dataset.select_columns(list(IDS)):
-        digest.update(repr([row[c] for c in IDS]).encode())
-    return digest.hexdigest()[:16]
+        rows.update(repr([row[c] for c in IDS]).encode())
+    return rows.hexdigest()[:16]
 
 
 def _hash(value: Any) -> str:
-    return hashlib.sha256(repr(value).encode()).hexdigest()[:16]
+    return digest(repr(value))

@@ -14,7 +14,7 @@ from tqdm.auto import tqdm
 from transformers import AutoModelForCausalLM, PreTrainedModel, PrinterCallback, set_seed
 
 from workbench.errors import ModelError
-from workbench.hashing import tensors_hash
+from workbench.hashing import tensors_digest
 from workbench.papers.fpo.config import FPOConfig
 from workbench.papers.fpo.evaluate import Evaluation, evaluate, from_plain
 from workbench.papers.fpo.paper import LABELS, METHODS, Settings
@@ -126,8 +126,8 @@ def run(scale: Scale, settings: Settings, seeds: Sequence[int], out: Path, keep:
     """All conditions and seeds; what `keep` has is not trained again."""
     todo = [(c, s) for s in seeds for c in conditions(settings)]
     base = {
-        "weights": tensors_hash(scale.reference.state_dict()),
-        "sae": tensors_hash(scale.sae.state_dict()),
+        "weights": tensors_digest(scale.reference.state_dict()),
+        "sae": tensors_digest(scale.sae.state_dict()),
         "hook": scale.hook,
         "settings": asdict(settings),
         "data": [scale.train._fingerprint, scale.test._fingerprint],

@@ -1,6 +1,5 @@
 """The study: everybody's search in every mode, controls, DPO beside it; kept subject by subject."""
 
-import hashlib
 import logging
 import time
 from collections.abc import Callable, Sequence
@@ -13,6 +12,7 @@ from tqdm.auto import tqdm
 
 from workbench.data.respondents import Respondents
 from workbench.errors import DatasetError
+from workbench.hashing import digest
 from workbench.models.model import Model
 from workbench.papers.pas.answer import distribution, values
 from workbench.papers.pas.contrast import AnswerContrast, contrast_answers
@@ -63,7 +63,7 @@ def run(
             if kind != settings.direction:
                 conditions[f"pas {kind}"] = (respondents, replace(settings, direction=kind), "pas")
         conditions["pas shuffled"] = (shuffled(respondents, seed), settings, "pas")
-    items = hashlib.sha256(repr(respondents.inventory.items).encode()).hexdigest()[:16]
+    items = digest(repr(respondents.inventory.items))
     key = {"weights": model.fingerprint(), "seed": seed, "items": items}
     searched: dict[str, list[Plain]] = {}
     for name, (people, chosen, mode) in conditions.items():

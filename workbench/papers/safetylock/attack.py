@@ -10,8 +10,7 @@ from tqdm.auto import tqdm
 
 from workbench.data.preferences import Row
 from workbench.models.model import Model
-from workbench.models.prompts import encode
-from workbench.papers.safetylock.lock import messages
+from workbench.models.prompts import encode, messages
 
 log = logging.getLogger(__name__)
 

@@ -7,7 +7,7 @@ from workbench.data.preferences import Row
 from workbench.evaluation.judges import REFUSAL_PHRASES, is_degenerate, is_refusal
 from workbench.generation.complete import generate
 from workbench.models.model import Model
-from workbench.papers.safetylock.lock import messages
+from workbench.models.prompts import messages
 from workbench.steering.directions import HeadDirections
 from workbench.steering.steer import steer
 

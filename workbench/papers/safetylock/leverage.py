@@ -11,8 +11,8 @@ import torch
 from workbench.data.preferences import Row
 from workbench.errors import DatasetError
 from workbench.models.model import Model
-from workbench.models.prompts import encode
-from workbench.papers.safetylock.lock import Contrast, messages
+from workbench.models.prompts import encode, messages
+from workbench.papers.safetylock.lock import Contrast
 from workbench.steering.directions import HeadDirections
 from workbench.steering.steer import steer
 

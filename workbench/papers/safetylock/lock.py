@@ -10,7 +10,7 @@ from workbench.activations.probes import Probes, fit_probes
 from workbench.data.preferences import Row
 from workbench.errors import DatasetError
 from workbench.models.model import Model
-from workbench.models.prompts import last
+from workbench.models.prompts import last, messages
 from workbench.steering.directions import HeadDirections
 
 
@@ -21,12 +21,6 @@ class Contrast:
     acts: Activations
     labels: torch.Tensor
     pairs: torch.Tensor
-
-
-def messages(prompt: str, system: str = "") -> list[dict[str, str]]:
-    """One user turn, after a system turn where `system` is not empty."""
-    head = [{"role": "system", "content": system}] if system else []
-    return [*head, {"role": "user", "content": prompt}]
 
 
 def contrast_activations(

@@ -10,10 +10,10 @@ import torch
 from workbench.data.preferences import Row
 from workbench.evaluation.metrics import bootstrap_ci, metric
 from workbench.models.model import Model
-from workbench.models.prompts import encode
+from workbench.models.prompts import encode, messages
 from workbench.papers.safetylock.attack import Attack
 from workbench.papers.safetylock.evaluate import Judge, Outcome, evaluate_locked, usable
-from workbench.papers.safetylock.lock import CONTROLS, Contrast, find_lock, messages
+from workbench.papers.safetylock.lock import CONTROLS, Contrast, find_lock
 from workbench.papers.safetylock.paper import PUBLISHED, Settings
 from workbench.papers.safetylock.presets import Attacks
 from workbench.steering.directions import HeadDirections
