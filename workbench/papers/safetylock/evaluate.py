@@ -10,6 +10,7 @@ from workbench.models.model import Model
 from workbench.models.prompts import messages
 from workbench.steering.directions import HeadDirections
 from workbench.steering.steer import steer
+from workbench.worlds import brindle
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,6 @@ def brindle_judge() -> Judge:
     A reply helps only where it stays in the grammar, helps in every sentence and is about the
     action, thing, owner, place and tool asked for; it is broken where the parser rejects it.
     """
-    from workbench.worlds import brindle
 
     def helps(row: Row, text: str) -> bool:
         request = brindle.Request(row["action"], row["thing"], row["person"], row["prompt"])
