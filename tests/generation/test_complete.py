@@ -14,7 +14,7 @@ import torch
 import workbench as wb
 from tests.helpers.families import CHATS, build
 from workbench.errors import DatasetError, GenerationError, StoreError
-from workbench.generation.complete import Replay, complete, generate
+from workbench.generation.complete import Replay, backend, complete, generate
 from workbench.generation.requests import (
     GenRequest,
     Sample,
@@ -83,6 +83,7 @@ class Counting:
     fails: int = 10**9
     by_place: bool = False
     name: str = "counting"
+    device: str = "cpu"
 
     def identity(self):
         return {"backend": self.name}
@@ -102,6 +103,15 @@ class Counting:
 
 def ask(prompt, n=1, temperature=1.0, **more):
     return GenRequest(prompt, n, temperature=temperature, **more)
+
+
+def test_every_completer_becomes_a_backend_with_name_and_device(tiny):
+    local, server, counting = backend(tiny), backend("http://host:8000/v1"), Counting()
+    assert (local.name, local.device) == (tiny.name, "cpu")
+    assert server.device == "http://host:8000/v1"
+    assert backend(counting) is counting
+    with pytest.raises(ValueError, match=r"neither a loaded model nor a URL: wb.load\('gpt'\)"):
+        backend("gpt")
 
 
 def test_a_larger_n_draws_only_what_is_missing():
@@ -224,6 +234,7 @@ def test_recorded_stands_in_for_the_model(tiny, tmp_path):
     drawn = wb.generate(tiny, PROMPTS, store=path, **options)
     with wb.SampleStore(path) as store:
         recorded = Replay(store)
+        assert (recorded.name, recorded.device) == (str(path), "none")
         assert generate(recorded, PROMPTS, store=store, mode="replay", **options) == drawn
         with pytest.raises(GenerationError, match="replay: 4 samples are not stored"):
             generate(recorded, PROMPTS[:1], store=store, mode="replay", **options | {"n": 6})

@@ -499,7 +499,9 @@ def test_check_names_what_to_do(script):
         Endpoint(script(said(), models=[]).url).identity()
     Endpoint(several.url, model="b").check(hello)
     assert not several.calls
-    assert Endpoint(several.url, model="b").identity() == {"backend": "openai", "model": "b"}
+    second = Endpoint(several.url, model="b")
+    assert second.identity() == {"backend": "openai", "model": "b"}
+    assert (second.name, second.device) == ("b", several.url)
 
 
 def test_a_model_that_is_not_listed_is_tried(script):

@@ -89,9 +89,9 @@ def complete(
     """
     if mode not in MODES:
         raise ValueError(f"mode={mode!r}; modes are {', '.join(MODES)}")
-    backend = _backend(model)
+    source = backend(model)
     with _opened(store) as kept:
-        jobs, of = _jobs(requests, backend)
+        jobs, of = _jobs(requests, source)
         found = kept.get([key for job in jobs for key in job.keys]) if kept is not None else {}
         missing = [[i for i, key in enumerate(job.keys) if key not in found] for job in jobs]
         count = sum(map(len, missing))
@@ -103,12 +103,12 @@ def complete(
                 "run once with mode='auto'"
             )
         if count:
-            backend.check(requests)
+            source.check(requests)
             asked = [replace(job.request, n=len(job.keys)) for job in jobs]
             # Many short calls would litter a notebook with bars.
             bar = {"desc": "generate", "unit": "sample", "leave": False, "delay": 5}
             with tqdm(total=count, **bar) as progress:
-                for drawn in _drawn(backend, asked, missing, of):
+                for drawn in _drawn(source, asked, missing, of):
                     rows = [(jobs[j], index, sample) for j, index, sample in drawn]
                     if kept is not None:
                         kept.put(
@@ -125,14 +125,31 @@ def complete(
 
 
 def _drawn(
-    backend: Backend, asked: list[GenRequest], missing: list[list[int]], of: list[int]
+    source: Backend, asked: list[GenRequest], missing: list[list[int]], of: list[int]
 ) -> Iterator[list[Drawn]]:
     """What the backend draws; a prompt too long is named by its place in the caller's list."""
     try:
-        yield from backend.draw(asked, missing)
+        yield from source.draw(asked, missing)
     except ContextLengthError as error:
         error.request = of.index(error.request)
         raise
+
+
+def backend(model: Completer) -> Backend:
+    """What completes: a loaded model or a server's URL as a backend, a backend as it is.
+
+    Raises `ValueError` for a string that is no URL.
+    """
+    if isinstance(model, Model):
+        return LocalBackend(model)
+    if isinstance(model, str):
+        if not model.startswith(("http://", "https://")):
+            raise ValueError(
+                f"{model!r} is neither a loaded model nor a URL: wb.load({model!r}) first, or give "
+                "a server's address, http://host:port/v1"
+            )
+        return Endpoint(model)
+    return model
 
 
 @dataclass
@@ -144,6 +161,16 @@ class Replay:
 
     store: SampleStore
     by_place: bool = False
+
+    @property
+    def name(self) -> str:
+        """Where the samples lie."""
+        return str(self.store.path)
+
+    @property
+    def device(self) -> str:
+        """Nowhere: nothing is computed."""
+        return "none"
 
     def identity(self) -> dict[str, str]:
         """The one identity all samples of the store share."""
@@ -175,9 +202,9 @@ class _Job:
     keys: list[str]
 
 
-def _jobs(requests: Sequence[GenRequest], backend: Backend) -> tuple[list[_Job], list[int]]:
+def _jobs(requests: Sequence[GenRequest], source: Backend) -> tuple[list[_Job], list[int]]:
     """The different requests, and for each request which of them it is."""
-    identity = backend.identity()
+    identity = source.identity()
     jobs: dict[tuple[str, str], int] = {}
     made: list[_Job] = []
     of = []
@@ -185,7 +212,7 @@ def _jobs(requests: Sequence[GenRequest], backend: Backend) -> tuple[list[_Job],
         if not isinstance(request.prompt, str):
             as_messages(place, request.prompt)
         # Steered with one alpha per prompt, equal prompts are not equal requests.
-        mine = {**identity, "place": f"{place}/{len(requests)}"} if backend.by_place else identity
+        mine = {**identity, "place": f"{place}/{len(requests)}"} if source.by_place else identity
         settings, text = canonical(parameters(request, mine)), prompt_text(request.prompt)
         j = jobs.setdefault((settings, text), len(made))
         if j == len(made):
@@ -194,19 +221,6 @@ def _jobs(requests: Sequence[GenRequest], backend: Backend) -> tuple[list[_Job],
         keys += [sample_key(settings, prompt_digest, i) for i in range(len(keys), request.draws)]
         of.append(j)
     return made, of
-
-
-def _backend(model: Completer) -> Backend:
-    if isinstance(model, Model):
-        return LocalBackend(model)
-    if isinstance(model, str):
-        if not model.startswith(("http://", "https://")):
-            raise ValueError(
-                f"{model!r} is neither a loaded model nor a URL: wb.load({model!r}) first, or give "
-                "a server's address, http://host:port/v1"
-            )
-        return Endpoint(model)
-    return model
 
 
 @contextmanager

@@ -47,11 +47,6 @@ class Endpoint:
     timeout: float = 600.0
     strict_seeds: bool = False
 
-    @property
-    def by_place(self) -> bool:
-        """A request's place in the list does not matter to a server."""
-        return False
-
     def __post_init__(self) -> None:
         parts = urlsplit(self.url)
         secret = "@" in parts.netloc or parts.query
@@ -60,8 +55,18 @@ class Endpoint:
         if self.concurrency < 1 or self.retries < 0 or not self.timeout > 0:
             raise ValueError("concurrency and timeout must be positive, retries at least 0")
 
+    @property
+    def device(self) -> str:
+        """The server's address: where it computes is its own affair."""
+        return self.url
+
+    @property
+    def by_place(self) -> bool:
+        """A request's place in the list does not matter to a server."""
+        return False
+
     @cached_property
-    def served(self) -> str:
+    def name(self) -> str:
         """The model's name at the server; `GenerationError` if neither given nor the only one."""
         names = [self.model] if self.model else self._listed()
         if len(names) != 1:
@@ -71,7 +76,7 @@ class Endpoint:
 
     def identity(self) -> dict[str, str]:
         """The protocol and the model's name; not the host, which may change between runs."""
-        return {"backend": "openai", "model": self.served}
+        return {"backend": "openai", "model": self.name}
 
     def check(self, requests: Sequence[GenRequest]) -> None:
         """Raise `GenerationError` where the server does not answer, knows no such model (one that
@@ -82,7 +87,7 @@ class Endpoint:
                 what = "ends in an assistant message, which not all servers continue; send text"
                 raise GenerationError(f"request {i} {what}, or end it in a user message")
         names = self._listed()
-        if not requests or self.served in names:
+        if not requests or self.name in names:
             return
         text = isinstance(requests[0].prompt, str)
         trial = GenRequest("Hi" if text else [{"role": "user", "content": "Hi"}], max_new_tokens=1)
@@ -90,7 +95,7 @@ class Endpoint:
             with self._client(self.retries) as client:
                 _Run(self, client, [trial]).ask(0, (0,), False)
         except GenerationError as error:
-            what = f"model {self.served!r}, not among those listed ({', '.join(names)})"
+            what = f"model {self.name!r}, not among those listed ({', '.join(names)})"
             raise GenerationError(f"{what}: {error}") from None
 
     def draw(
@@ -165,7 +170,7 @@ class _Run:
     """One draw: its client, and what the server has refused so far."""
 
     def __init__(self, at: Endpoint, client: Any, requests: Sequence[GenRequest]) -> None:
-        self.at, self.client, self.requests, self.model = at, client, requests, at.served
+        self.at, self.client, self.requests, self.model = at, client, requests, at.name
         self.refused: set[str] = set()
         self.nested, self.lock = False, Lock()
 

@@ -51,6 +51,16 @@ class LocalBackend:
         self._encoded: dict[str, Encoded] = {}
 
     @property
+    def name(self) -> str:
+        """The model's name: a hub id, a folder, or as it was called when wrapped."""
+        return self.model.name
+
+    @property
+    def device(self) -> str:
+        """Where token ids go: `"cpu"`, `"cuda:0"`."""
+        return str(self.model.input_device)
+
+    @property
     def by_place(self) -> bool:
         """Whether a request's place in the list matters: steering with one alpha per prompt."""
         return self.model.per_prompt

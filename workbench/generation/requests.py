@@ -88,10 +88,17 @@ Drawn = tuple[int, int, Sample]
 
 
 class Backend(Protocol):
-    """Something that completes prompts: a local model or a server.
+    """Something that completes prompts: a local model, a server, or a store in their place.
 
+    `name`: what tables call the model. `device`: where it computes, `"cpu"` or a URL, say.
     `by_place`: whether a request's place in the list matters to its samples.
     """
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def device(self) -> str: ...
 
     @property
     def by_place(self) -> bool: ...

@@ -52,7 +52,7 @@ def model(preset: str, model_id: str, served_model: str = "") -> Completer:
 
 def name_of(model: Completer) -> str:
     """What tables call it."""
-    return model.served if isinstance(model, Endpoint) else str(getattr(model, "name", model))
+    return model.name if isinstance(model, Endpoint) else str(getattr(model, "name", model))
 
 
 def device_of(model: Completer) -> str:
