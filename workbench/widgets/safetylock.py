@@ -24,7 +24,7 @@ from workbench.plots.figures import cosine_bars
 from workbench.steering.directions import HeadDirections
 from workbench.widgets.head_map import HeadMap
 from workbench.widgets.markup import html_table as table
-from workbench.widgets.safetylock_apply import ApplyPanel
+from workbench.widgets.safetylock_apply import ApplyPanel, Discovery
 from workbench.widgets.view import Figure, Progress, View, later
 from workbench.widgets.worker import stoppable
 
@@ -71,7 +71,12 @@ class SafetyLock(View):
         self.geometry = Figure()
         self.name = widgets.Text("lock.safetensors", description="file")
         self.save = widgets.Button(description="Save lock", disabled=True)
-        self.locked = ApplyPanel(self, research)
+        self.locked = ApplyPanel(
+            self,
+            self.model,
+            lambda: Discovery(self.lock, self.contrast, self.source.value),
+            research,
+        )
         self.show(
             _step(1, "Preference pairs"),
             widgets.HBox([self.source, self.upload, self.count, self.reveal]),
@@ -79,15 +84,14 @@ class SafetyLock(View):
             _step(2, "Capture the last r answer tokens, probe every head, keep the best K"),
             widgets.HBox([self.r, self.k, self.selection]),
             widgets.HBox([self.capture, self.stop, self.progress]),
-            self.message,
             self.heads,
             _step(3, "The lock: click heads above to change it"),
             self.summary,
             self.geometry,
             widgets.HBox([self.name, self.save]),
+            self.message,
             _step(4, "Apply it to another checkpoint"),
             self.locked,
-            self.message,
         )
         self.source.observe(later(self._read), "value")
         self.count.observe(later(self._read), "value")
@@ -101,7 +105,7 @@ class SafetyLock(View):
     def discover(self) -> None:
         """Steps 1 to 3 in the background, with what is set now."""
         pairs, r, k = self.pairs, self.r.value, self.k.value
-        selection, source = self.selection.value, self.origin
+        selection, source = self.selection.value, self.source.value
 
         def job(stop: threading.Event) -> None:
             if not pairs:
@@ -144,11 +148,6 @@ class SafetyLock(View):
     def use(self, cells: list[tuple[int, int]]) -> None:
         """A lock of the heads given, as a click on the map does."""
         self.heads.active = [list(c) for c in cells]
-
-    @property
-    def origin(self) -> str:
-        """Where requests come from that belong to the pairs: "auto", "hub" or "file"."""
-        return self.source.value
 
     def static(self) -> str:
         """The lock found and what it did."""

@@ -1,7 +1,8 @@
 """A lock on another checkpoint: attack success and over-refusal before and after, with controls."""
 
 import threading
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import ipywidgets as widgets
 
@@ -13,16 +14,14 @@ from workbench.models.model import Model
 from workbench.papers.safetylock import presets, study
 from workbench.papers.safetylock.attack import fine_tune
 from workbench.papers.safetylock.evaluate import Judge, Outcome, evaluate
-from workbench.papers.safetylock.lock import CONTROLS
+from workbench.papers.safetylock.lock import CONTROLS, Contrast
 from workbench.paths import EMBEDDED
 from workbench.plots.figures import dose_response
+from workbench.steering.directions import HeadDirections
 from workbench.steering.steer import steer
 from workbench.widgets.markup import html_table as table
-from workbench.widgets.view import Figure, Progress, later
+from workbench.widgets.view import Figure, Progress, View, later
 from workbench.widgets.worker import Stopped, stoppable
-
-if TYPE_CHECKING:
-    from workbench.widgets.safetylock import SafetyLock
 
 RATES = {"attack": "attack success", "over_refusal": "over-refusal", "helpful": "helped",
          "broken": "broken replies"}  # fmt: skip
@@ -30,14 +29,29 @@ TOKENS = 72
 DRAWS = 3
 
 
-class ApplyPanel(widgets.VBox):
-    """Step 4 of the SafetyLock UI. `target`: folder or hub id; empty, a copy that is attacked here.
+@dataclass(frozen=True)
+class Discovery:
+    """What there is to apply: a lock, the contrast it was found in, the source of its requests.
 
-    `outcomes`: name → `Outcome` of the last evaluation, "before" and "after" among them.
+    `source`: "auto", "hub", or "file" where the pairs came without requests.
     """
 
-    def __init__(self, ui: "SafetyLock", research: bool) -> None:
-        self._ui = ui
+    lock: HeadDirections | None
+    contrast: Contrast | None
+    source: str
+
+
+class ApplyPanel(widgets.VBox):
+    """A lock's effect on `target`: a folder or hub id; empty, a copy of `base` attacked here.
+
+    `discovery()` is asked for the lock whenever it is applied; `view` runs the work. `outcomes`:
+    name → `Outcome` of the last evaluation, "before" and "after" among them.
+    """
+
+    def __init__(
+        self, view: View, base: Model, discovery: Callable[[], Discovery], research: bool
+    ) -> None:
+        self._view, self._base, self._discovery = view, base, discovery
         self._target: tuple[str, Model] | None = None
         self.outcomes: dict[str, Outcome] = {}
         wide = widgets.Layout(width="330px")
@@ -76,8 +90,8 @@ class ApplyPanel(widgets.VBox):
 
     def apply(self) -> None:
         """Evaluate the lock at 0, ½, 1 and 1½ times alpha, and its controls, in the background."""
-        ui = self._ui
-        lock, contrast, origin = ui.lock, ui.contrast, ui.origin
+        discovered = self._discovery()
+        lock, contrast, origin = discovered.lock, discovered.contrast, discovered.source
         alpha, count = self.alpha.value, self.count.value
         target, requests = self.target.value.strip(), self.requests.value.strip()
         controls, negative = self.controls.value, self.research.value
@@ -89,7 +103,7 @@ class ApplyPanel(widgets.VBox):
                 raise DatasetError("pairs from a file come without requests: name a requests file")
             source = requests or origin
             # Only a model of the embedded town speaks the grammar that its judge parses.
-            brindle = source == "auto" and ui.model.name in EMBEDDED
+            brindle = source == "auto" and self._base.name in EMBEDDED
             judge = presets.judge("tiny" if brindle else "paper")
             test = study.take(load_data("requests", "test", source), count)
             try:
@@ -111,13 +125,13 @@ class ApplyPanel(widgets.VBox):
             finally:
                 self.progress.hide()
             self._show(found, grid, alpha, model.name)
-            ui.keep()
+            self._view.keep()
 
-        ui.work(job)
+        self._view.work(job)
 
     def _model(self, target: str, source: str, judge: Judge, stop: threading.Event) -> Model:
         """The checkpoint named, or a copy of the base model that is attacked here, once."""
-        base = self._ui.model
+        base = self._base
         key = target or f"attacked {base.name} {source}"
         if self._target is None or self._target[0] != key:
             if target:
@@ -142,7 +156,7 @@ class ApplyPanel(widgets.VBox):
             return granted(model)
 
         train = load_data("requests", "train")
-        return fine_tune(self._ui.model, train, 1, stop=enough).model
+        return fine_tune(self._base, train, 1, stop=enough).model
 
     def _show(self, found: dict[str, Outcome], grid: list[float], alpha: float, name: str) -> None:
         self.outcomes = {**found, "before": found["0"], "after": found[f"{alpha:g}"]}
