@@ -132,7 +132,7 @@ def test_token_scores_against_plain_hooks(tiny, alpha):
             for token in range(one.start, len(one.ids)):
                 along = [
                     float(inputs[i][token].view(tiny.n_heads, -1)[h] @ u) / float(s)
-                    for (i, h), u, s in zip(lock.cells, lock.unit, lock.scale, strict=True)
+                    for (i, h), u, s in zip(lock.heads, lock.unit, lock.scale, strict=True)
                 ]
                 expected.append(sum(along) / len(along))
             torch.testing.assert_close(scores, torch.tensor(expected), atol=2e-5, rtol=1e-4)

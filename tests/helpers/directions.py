@@ -9,11 +9,11 @@ IDS = torch.tensor([[1, 7, 300, 12, 44, 9]])
 
 def some_lock(model, seed=0, k=5, scale=0.7):
     generator = torch.Generator().manual_seed(seed)
-    cells = torch.randperm(model.n_layers * model.n_heads, generator=generator)[:k]
+    rows = torch.randperm(model.n_layers * model.n_heads, generator=generator)[:k]
     unit = torch.randn(k, model.d_head, generator=generator)
     return wb.HeadDirections(
-        cells // model.n_heads,
-        cells % model.n_heads,
+        rows // model.n_heads,
+        rows % model.n_heads,
         unit / unit.norm(dim=1, keepdim=True),
         torch.full((k,), scale),
     )
@@ -33,12 +33,14 @@ def by_hand(model, pairs, ids=IDS, columns=slice(None)):
     """Logits with each shift added at its definition: o_proj's input, or the block's output."""
     hooks = []
     for direction, alpha in pairs:
-        for cell, unit, scale in zip(direction.cells, direction.unit, direction.scale, strict=True):
+        of_heads = isinstance(direction, wb.HeadDirections)
+        places = direction.heads if of_heads else [(layer, None) for layer in direction.layers]
+        for (layer, head), unit, scale in zip(places, direction.unit, direction.scale, strict=True):
             shift = alpha * scale * unit
 
-            def before(_, args, cell=cell, shift=shift):
+            def before(_, args, head=head, shift=shift):
                 z = args[0].clone()
-                first = cell[1] * model.d_head
+                first = head * model.d_head
                 z[:, columns, first : first + model.d_head] += shift
                 return (z, *args[1:])
 
@@ -47,10 +49,10 @@ def by_hand(model, pairs, ids=IDS, columns=slice(None)):
                 x[:, columns] += shift
                 return (x, *out[1:]) if isinstance(out, tuple) else x
 
-            if isinstance(direction, wb.HeadDirections):
-                hooks.append(model.o_proj(cell[0]).register_forward_pre_hook(before))
+            if of_heads:
+                hooks.append(model.o_proj(layer).register_forward_pre_hook(before))
             else:
-                hooks.append(model.layer(cell[0]).register_forward_hook(after))
+                hooks.append(model.layer(layer).register_forward_hook(after))
     logits = model.hf(ids).logits
     for hook in hooks:
         hook.remove()

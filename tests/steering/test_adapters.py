@@ -120,7 +120,7 @@ def test_a_fold_uses_the_quantised_weight(quantised, tokenizer):
     original = build("llama", tokenizer, num_attention_heads=8, num_key_value_heads=4, **sizes)
     lock = some_lock(quantised, k=24)
     delta = torch.zeros(8, 16)
-    for (layer, head), unit, scale in zip(lock.cells, lock.unit, lock.scale, strict=True):
+    for (layer, head), unit, scale in zip(lock.heads, lock.unit, lock.scale, strict=True):
         if layer == 1:
             delta[head] = 2.0 * scale * unit
     module = quantised.o_proj(1)

@@ -50,7 +50,7 @@ def test_unit_vectors_stay_as_they_are_however_often_they_are_built(width):
 def test_contrast_is_the_formula(acts, lock):
     rows, prompt = acts.rows()
     y = LABELS[prompt].numpy().astype(bool)
-    for (layer, head), unit, scale in zip(lock.cells, lock.unit, lock.scale, strict=True):
+    for (layer, head), unit, scale in zip(lock.heads, lock.unit, lock.scale, strict=True):
         x = rows[:, layer, head].double().numpy()
         difference = x[y].mean(0) - x[~y].mean(0)
         theta = difference / np.linalg.norm(difference)
@@ -62,7 +62,7 @@ def test_lda_is_fishers_direction_with_ledoit_wolf_covariance(acts):
     lock = wb.HeadDirections.contrast(acts, LABELS, [(0, 1), (2, 5)], method="lda")
     rows, prompt = acts.rows()
     y = LABELS[prompt].numpy().astype(bool)
-    for (layer, head), unit in zip(lock.cells, lock.unit, strict=True):
+    for (layer, head), unit in zip(lock.heads, lock.unit, strict=True):
         x = rows[:, layer, head].double().numpy()
         centred = np.where(y[:, None], x - x[y].mean(0), x - x[~y].mean(0))
         covariance, _ = ledoit_wolf(centred, assume_centered=True)
@@ -146,16 +146,16 @@ def test_identical_activations_are_skipped_with_their_place(acts, caplog):
         (values,), acts.lengths, acts.layers, "heads", acts.positions, "m", acts.sizes
     )
     lock = wb.HeadDirections.contrast(same, LABELS, [(0, 1), (2, 5)])
-    assert lock.cells == [(2, 5)]
+    assert lock.heads == [(2, 5)]
     assert "layer 0 head 1: class means coincide" in caplog.text
-    with pytest.raises(DirectionError, match="in every place"):
+    with pytest.raises(DirectionError, match="coincide in every head asked for"):
         wb.HeadDirections.contrast(same, LABELS, [(0, 1)])
 
 
 def test_round_trip(lock, tmp_path):
     lock.save(tmp_path / "lock.safetensors")
     again = wb.HeadDirections.load(tmp_path / "lock.safetensors")
-    assert again.cells == lock.cells
+    assert again.heads == lock.heads
     torch.testing.assert_close(again.unit, lock.unit)
     assert torch.equal(again.scale, lock.scale)
     assert again.provenance == lock.provenance

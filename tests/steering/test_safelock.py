@@ -41,7 +41,7 @@ def test_released_llama_lock_is_as_listed(shared):
         shared / "safetylock" / "Meta-Llama-3-8B-Instruct.safelock"
     )
     found: dict[int, set[int]] = {}
-    for layer, head in lock.cells:
+    for layer, head in lock.heads:
         found.setdefault(layer, set()).add(head)
     assert found == LLAMA_3_8B
     assert list(found) == list(LLAMA_3_8B)

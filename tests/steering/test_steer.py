@@ -266,10 +266,10 @@ def test_half_precision_rounds_once(tokenizer):
     model = build("llama", tokenizer, dtype=torch.bfloat16)
     lock = some_lock(model)
     with wb.steer(model, lock, 6.0):
-        bias = model.o_proj(lock.cells[0][0]).bias.clone()
-    layer = lock.cells[0][0]
+        bias = model.o_proj(lock.heads[0][0]).bias.clone()
+    layer = lock.heads[0][0]
     delta = torch.zeros(model.n_heads, model.d_head, dtype=torch.float64)
-    for cell, unit, scale in zip(lock.cells, lock.unit, lock.scale, strict=True):
+    for cell, unit, scale in zip(lock.heads, lock.unit, lock.scale, strict=True):
         if cell[0] == layer:
             delta[cell[1]] = 6.0 * scale * unit
     exact = model.o_proj(layer).weight.double() @ delta.flatten()

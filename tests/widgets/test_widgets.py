@@ -187,7 +187,7 @@ def test_the_columns_are_what_generate_returns(tiny, lock, ui, mode):
 
 def test_heads_switch_in_and_out(tiny, lock, ui):
     ui.alpha.value = 2.0
-    ui.heads.active = [list(c) for c in lock.cells[:4]]
+    ui.heads.active = [list(c) for c in lock.heads[:4]]
     ui.wait()
     with wb.steer(tiny, lock.pick([0, 1, 2, 3]), 2.0):
         assert ui.replies[1] == wb.generate(tiny, [messages(PROMPT)])[0][0]
@@ -200,7 +200,7 @@ def test_heads_switch_in_and_out(tiny, lock, ui):
 
 def test_the_copied_code_reproduces_what_is_shown(tiny, lock, ui):
     ui.alpha.value, ui.mode.value = 1.5, "last"
-    ui.heads.active = [list(c) for c in lock.cells[2:9]]
+    ui.heads.active = [list(c) for c in lock.heads[2:9]]
     ui.wait()
     ui.as_code.click()
     lines = ui.code.text.splitlines()
@@ -237,12 +237,12 @@ def test_files_are_uploaded_checked_and_used(tiny, lock, ui, tmp_path):
     lock.to_safelock(tmp_path / "l.safelock")
     ui.upload.value = (file("l.safelock", (tmp_path / "l.safelock").read_bytes()),)
     ui.wait()
-    assert sorted(ui.direction().cells) == sorted(lock.cells)
+    assert sorted(ui.direction().heads) == sorted(lock.heads)
     # Edited and uploaded again under the same name.
     lock.pick([4, 5, 6]).to_safelock(tmp_path / "l.safelock")
     ui.upload.value = (file("l.safelock", (tmp_path / "l.safelock").read_bytes()),)
     ui.wait()
-    assert sorted(tuple(c) for c in ui.heads.cells) == sorted(lock.cells[4:7])
+    assert sorted(tuple(c) for c in ui.heads.cells) == sorted(lock.heads[4:7])
     before = ui.picker.value, ui.replies
     (tmp_path / "evil.safelock").write_bytes(pickle.dumps(print))
     ui.upload.value = (file("evil.safelock", (tmp_path / "evil.safelock").read_bytes()),)
@@ -349,7 +349,7 @@ def test_safetylock_finds_the_packages_lock_and_measures_as_it_does(tiny, tmp_pa
     expected, probes = find_lock(contrast, 6, "validation")
     assert ui.lock.digest() == expected.digest()
     np.testing.assert_allclose(ui.heads.values, probes.validation_accuracy)
-    assert [tuple(c) for c in ui.heads.active] == expected.cells
+    assert [tuple(c) for c in ui.heads.active] == expected.heads
     ui.locked.count.value, ui.locked.alpha.value = 10, 2.0
     ui.locked.controls.value = False
     ui.locked.apply()
@@ -364,7 +364,7 @@ def test_safetylock_finds_the_packages_lock_and_measures_as_it_does(tiny, tmp_pa
     rate = sum(said.attack) / 10
     assert f"{rate:.1%} [" in ui.locked.outcome.value
     assert not target.hooks
-    ui.use(expected.cells[:2])
+    ui.use(expected.heads[:2])
     assert ui.lock.digest() == expected.pick([0, 1]).digest()
     ui.save.click()
     assert wb.HeadDirections.load(tmp_path / "lock.safetensors").digest() == ui.lock.digest()
@@ -434,7 +434,7 @@ def test_pas_aligns_to_a_respondent_as_the_study_does(tmp_path):
     got = search(ui.model, contrast, one, 0, found, held, systems, ui.settings)
     best = int(np.argmin(got["validation"]))
     assert ui.alpha.value == got["alphas"][best]
-    assert ui.direction.cells == got["heads"]
+    assert ui.direction.heads == got["heads"]
     assert ui.said["after"].tolist() == got["answers"][best]
     assert ui.said["before"].tolist() == got["answers"][0]
     ui.alpha.value = 8.0

@@ -11,6 +11,8 @@ from workbench.errors import DirectionError
 log = logging.getLogger(__name__)
 
 Method = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
+Place = tuple[int, ...]
+"""Where a direction acts: (layer, head), or (layer,) for a site without heads."""
 
 
 def mean_difference(x: torch.Tensor, y: torch.Tensor, groups: torch.Tensor) -> torch.Tensor:
@@ -60,48 +62,51 @@ def ledoit_wolf(centred: torch.Tensor) -> torch.Tensor:
     return (1 - share) * cov + (share * mu + 1e-12) * eye
 
 
-Cell = tuple[int, ...]
+def place_name(place: Place) -> str:
+    """`layer 2 head 5` of (2, 5), `layer 2` of (2,)."""
+    return " ".join(f"{axis} {i}" for axis, i in zip(("layer", "head"), place, strict=False))
 
 
 def contrast_directions(
     acts: Activations,
     labels: Sequence[int] | torch.Tensor,
     groups: Sequence[int] | torch.Tensor | None,
-    cells: Sequence[Cell],
+    places: Sequence[Place],
     method: str,
-) -> tuple[list[Cell], torch.Tensor, torch.Tensor]:
-    """(cells, unit float32 `[K, d]`, scale float32 `[K]`) of what separates the labels in each.
+) -> tuple[list[Place], torch.Tensor, torch.Tensor]:
+    """(places, unit float32 `[K, d]`, scale float32 `[K]`) of what separates the labels in each.
 
-    `cells`: (layer, head) or (layer,); one whose class means coincide is left out with a warning.
-    The scale is the population standard deviation along the unit vector. All in float64.
+    `places`: heads or layers; one whose class means coincide is left out with a warning. The scale
+    is the population standard deviation along the unit vector. All in float64.
 
     Raises `DirectionError` for an unknown method, labels or groups of another length, one class,
-    or where no cell is left.
+    or where no place is left.
     """
     if method not in METHODS:
         raise DirectionError(f"unknown method {method!r}; methods are {', '.join(METHODS)}")
     labels = torch.as_tensor(labels)
     group = torch.zeros(len(acts)) if groups is None else torch.as_tensor(groups)
-    for name, given in (("labels", labels), ("groups", group)):
-        if len(given) != len(acts):
-            raise DirectionError(f"{len(given)} {name} for {len(acts)} prompts")
+    for name, ids in (("labels", labels), ("groups", group)):
+        if len(ids) != len(acts):
+            raise DirectionError(f"{len(ids)} {name} for {len(acts)} prompts")
     if len(set(labels.tolist())) < 2:
         raise DirectionError("both classes are needed; the labels hold one only")
-    kept, units, scales = [], [], []
-    for cell in cells:
-        x, prompt = acts.rows(*cell)
+    separated, units, scales = [], [], []
+    for place in places:
+        x, prompt = acts.rows(*place)
         x, y = x.double(), labels[prompt].bool()
-        unit = METHODS[method](x, y, group[prompt])
-        norm = unit.norm()
-        scale = (x @ (unit / norm)).std(correction=0)
+        axis = METHODS[method](x, y, group[prompt])
+        norm = axis.norm()
+        scale = (x @ (axis / norm)).std(correction=0)
         if norm < 1e-12 or scale < 1e-12:
-            named = zip(("layer", "head"), cell, strict=False)
-            where = " ".join(f"{name} {i}" for name, i in named)
-            log.warning("%s: class means coincide, skipped", where)
+            log.warning("%s: class means coincide, skipped", place_name(place))
             continue
-        kept.append(cell)
-        units.append(unit / norm)
+        separated.append(place)
+        units.append(axis / norm)
         scales.append(scale)
-    if not kept:
-        raise DirectionError("the class means coincide in every place asked for")
-    return kept, torch.stack(units).float(), torch.stack(scales).float()
+    if not separated:
+        raise DirectionError(
+            f"the class means coincide in every {'head' if acts.site == 'heads' else 'layer'} "
+            "asked for"
+        )
+    return separated, torch.stack(units).float(), torch.stack(scales).float()

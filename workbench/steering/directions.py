@@ -1,34 +1,33 @@
-"""Directions in activation space: contrast, save, load, import."""
+"""Directions in activation space: of attention heads, and of the residual stream."""
 
-import json
 import logging
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 
 from workbench.activations.capture import Activations
 from workbench.errors import DirectionError
 from workbench.hashing import digest
 from workbench.models.model import Model
-from workbench.steering import safelock
-from workbench.steering.contrasts import contrast_directions
+from workbench.steering import direction_files, safelock
+from workbench.steering.contrasts import Place, contrast_directions, place_name
 
 log = logging.getLogger(__name__)
 
 
 class _Directions:
-    """What both kinds share: K places, with a unit vector and a scale for each."""
+    """What both kinds share: K places, with a unit vector and a scale for each.
+
+    A place is (layer, head) or (layer,): one index from each of the tensors named in `AXES`.
+    """
 
     FORMAT: ClassVar[str]
     SITE: ClassVar[str]
     WIDTH: ClassVar[str]
-    PLACE: ClassVar[tuple[str, ...]]
+    AXES: ClassVar[tuple[str, ...]]
 
     layer: torch.Tensor
     unit: torch.Tensor
@@ -37,26 +36,26 @@ class _Directions:
 
     def __post_init__(self) -> None:
         k = len(self.layer)
-        places = [getattr(self, name) for name in self.PLACE]
-        if any(t.shape != (k,) for t in (*places, self.scale)) or self.unit.dim() != 2 or k == 0:
+        columns = [getattr(self, name) for name in (*self.AXES, "scale")]
+        if any(t.shape != (k,) for t in columns) or self.unit.dim() != 2 or k == 0:
             raise DirectionError(
-                f"{', '.join(self.PLACE)}, scale must be [K] and unit [K, {self.WIDTH}] with K ≥ 1"
+                f"{', '.join(self.AXES)}, scale must be [K] and unit [K, {self.WIDTH}] with K ≥ 1"
             )
         if len(self.unit) != k:
-            raise DirectionError(f"{k} places but {len(self.unit)} unit vectors")
-        seen: set[tuple[int, ...]] = set()
+            raise DirectionError(f"{k} scales but {len(self.unit)} unit vectors")
         norms = self.unit.double().norm(dim=1)
-        for i, cell in enumerate(self.cells):
-            where = self._named(cell)
-            if min(cell) < 0 or cell in seen:
-                raise DirectionError(f"{where}: {'negative index' if min(cell) < 0 else 'twice'}")
-            seen.add(cell)
+        seen: set[Place] = set()
+        for i, place in enumerate(self._places):
+            name = place_name(place)
+            if min(place) < 0 or place in seen:
+                raise DirectionError(f"{name}: {'negative index' if min(place) < 0 else 'twice'}")
+            seen.add(place)
             if not torch.isfinite(self.unit[i]).all() or not torch.isfinite(self.scale[i]):
-                raise DirectionError(f"{where}: NaN or infinite values")
+                raise DirectionError(f"{name}: NaN or infinite values")
             if abs(norms[i].item() - 1) > 0.01:
-                raise DirectionError(f"{where}: direction has norm {norms[i]:.4f}, not 1")
+                raise DirectionError(f"{name}: direction has norm {norms[i]:.4f}, not 1")
             if self.scale[i] <= 0:
-                raise DirectionError(f"{where}: scale {self.scale[i]:.4g} is not positive")
+                raise DirectionError(f"{name}: scale {self.scale[i]:.4g} is not positive")
         # Within rounding of norm 1 they stay: dividing again would move last bits, and the digest.
         inexact = (norms - 1).abs() > 4 * torch.finfo(self.unit.dtype).eps
         if inexact.any():
@@ -64,31 +63,26 @@ class _Directions:
             object.__setattr__(self, "unit", torch.where(inexact[:, None], exact, self.unit))
 
     @property
-    def cells(self) -> list[tuple[int, ...]]:
-        """The places, (layer, head) or (layer,), in stored order."""
-        columns = (getattr(self, name).tolist() for name in self.PLACE)
-        return list(zip(*columns, strict=True))
-
-    @classmethod
-    def _named(cls, cell: tuple[int, ...]) -> str:
-        return " ".join(f"{name} {i}" for name, i in zip(cls.PLACE, cell, strict=True))
+    def _places(self) -> list[Place]:
+        return list(zip(*(getattr(self, name).tolist() for name in self.AXES), strict=True))
 
     def __len__(self) -> int:
+        """Heads, or layers."""
         return len(self.layer)
 
     def __str__(self) -> str:
-        by_layer: dict[int, list[int]] = {}
-        for layer, *rest in self.cells:
-            by_layer.setdefault(layer, []).extend(rest)
-        places = ", ".join(
-            f"{i} {{{','.join(map(str, sorted(h)))}}}" if h else str(i) for i, h in by_layer.items()
+        heads: dict[int, list[int]] = {}
+        for layer, *head in self._places:
+            heads.setdefault(layer, []).extend(head)
+        listed = ", ".join(
+            f"{i} {{{','.join(map(str, sorted(h)))}}}" if h else str(i) for i, h in heads.items()
         )
-        noun, legend = ("heads", "layer {heads}") if "head" in self.PLACE else ("layers", "layers")
+        legend = "layer {heads}" if "head" in self.AXES else "layers"
         return (
-            f"{type(self).__name__}: {len(self)} {noun} in layers {self.layer.min()}–"
+            f"{type(self).__name__}: {len(self)} {self.AXES[-1]}s in layers {self.layer.min()}–"
             f"{self.layer.max()}, {self.WIDTH} {self.unit.shape[1]}, scale "
             f"{self.scale.min():.3f}–{self.scale.max():.3f}, model "
-            f"{self.provenance.get('model', 'unknown')}\n  {legend}: {places}"
+            f"{self.provenance.get('model', 'unknown')}\n  {legend}: {listed}"
         )
 
     @classmethod
@@ -96,17 +90,16 @@ class _Directions:
         cls,
         acts: Activations,
         labels: Sequence[int] | torch.Tensor,
-        cells: Sequence[tuple[int, ...]],
+        places: Sequence[Place],
         method: str,
         groups: Sequence[int] | torch.Tensor | None,
         provenance: dict[str, Any],
     ) -> Self:
         if acts.site != cls.SITE:
             raise DirectionError(f"{cls.__name__} needs site {cls.SITE!r}, not {acts.site!r}")
-        kept, unit, scale = contrast_directions(acts, labels, groups, cells, method)
-        places = dict(zip(cls.PLACE, torch.tensor(kept).unbind(1), strict=True))
+        places, unit, scale = contrast_directions(acts, labels, groups, places, method)
         return cls(
-            **places,
+            **dict(zip(cls.AXES, torch.tensor(places).unbind(1), strict=True)),
             unit=unit,
             scale=scale,
             provenance={
@@ -121,19 +114,19 @@ class _Directions:
 
     def check(self, model: Model) -> None:
         """Raise `DirectionError`, naming both sizes, where this does not fit the model."""
-        own, width = self.provenance.get("sizes", {}), model.sizes[self.WIDTH]
-        names = ("n_layers", "n_heads", self.WIDTH) if "head" in self.PLACE else ("n_layers",)
+        sizes, width = self.provenance.get("sizes", {}), model.sizes[self.WIDTH]
+        names = ("n_layers", "n_heads", self.WIDTH) if "head" in self.AXES else ("n_layers",)
         problems = [
-            f"{name}: direction {own[name]}, model {model.sizes[name]}"
+            f"{name}: direction {sizes[name]}, model {model.sizes[name]}"
             for name in names
-            if own.get(name, model.sizes[name]) != model.sizes[name]
+            if sizes.get(name, model.sizes[name]) != model.sizes[name]
         ]
         if self.unit.shape[1] != width:
             problems.append(f"{self.WIDTH}: direction {self.unit.shape[1]}, model {width}")
-        for name in self.PLACE:
-            top, size = int(getattr(self, name).max()), model.sizes[f"n_{name}s"]
-            if top >= size:
-                problems.append(f"{name} {top} of a model with {size} {name}s")
+        for name in self.AXES:
+            highest, size = int(getattr(self, name).max()), model.sizes[f"n_{name}s"]
+            if highest >= size:
+                problems.append(f"{name} {highest} of a model with {size} {name}s")
         if problems:
             raise DirectionError(f"direction does not fit {model.name}: " + "; ".join(problems))
         base = self.provenance.get("model")
@@ -141,51 +134,44 @@ class _Directions:
             log.info("direction of %s used on %s", base, model.name)
 
     def pick(self, rows: Sequence[int]) -> Self:
-        """Some of the places, by their row in this object."""
+        """The directions in these rows (indices into `unit`), in that order."""
         index = torch.tensor(rows)
-        tensors = {name: getattr(self, name)[index] for name in (*self.PLACE, "unit", "scale")}
-        return replace(self, **tensors)
+        return replace(self, **{name: tensor[index] for name, tensor in self._tensors().items()})
 
     def digest(self) -> str:
-        """16 hex digits of the places, directions and scales."""
-        content = [getattr(self, n).contiguous().numpy().tobytes() for n in self.PLACE]
-        content += [t.float().contiguous().numpy().tobytes() for t in (self.unit, self.scale)]
-        return digest(b"".join(content))
+        """16 hex digits of the heads or layers, unit vectors and scales."""
+        tensors = self._tensors()
+        tensors |= {"unit": self.unit.float(), "scale": self.scale.float()}
+        return digest(b"".join(t.contiguous().numpy().tobytes() for t in tensors.values()))
 
     def rotated(self, unit: torch.Tensor, **provenance: Any) -> Self:
-        """The same places and scales along other unit vectors `[K, d]`: for controls."""
+        """The same heads or layers and scales along other unit vectors `[K, d]`: for controls."""
         return replace(self, unit=unit, provenance={**self.provenance, **provenance})
 
     def save(self, path: str | Path) -> None:
-        """Write as safetensors with provenance in its header."""
-        tensors = {name: getattr(self, name).int().contiguous() for name in self.PLACE}
-        tensors |= {"unit": self.unit.float().contiguous(), "scale": self.scale.float()}
-        header = {"format": self.FORMAT, "provenance": json.dumps(self.provenance)}
-        save_file(tensors, str(path), header)
+        """Write a safetensors file with provenance in its header, whole or not at all."""
+        tensors = {name: getattr(self, name).int() for name in self.AXES}
+        tensors |= {"unit": self.unit.float(), "scale": self.scale.float()}
+        direction_files.write(path, self.FORMAT, tensors, self.provenance)
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
         """Read what `save` wrote. `DirectionError` for a truncated, foreign or non-finite file."""
-        expected = {*cls.PLACE, "unit", "scale"}
-        try:
-            with safe_open(str(path), "pt") as file:
-                header = file.metadata() or {}
-                names = set(file.keys())
-                if header.get("format") != cls.FORMAT or names != expected:
-                    raise DirectionError(
-                        f"{path} is no {cls.__name__} file: format {header.get('format')!r} with "
-                        f"tensors {sorted(names)}, expected {cls.FORMAT!r}"
-                    )
-                tensors = {name: file.get_tensor(name) for name in names}
-        except (SafetensorError, OSError) as error:
-            raise DirectionError(f"{path} cannot be read as safetensors: {error}") from error
-        tensors |= {name: tensors[name].long() for name in cls.PLACE}
-        return cls(**tensors, provenance=json.loads(header["provenance"]))
+        names = (*cls.AXES, "unit", "scale")
+        tensors, provenance = direction_files.read(path, cls.FORMAT, names, cls.__name__)
+        tensors |= {name: tensors[name].long() for name in cls.AXES}
+        return cls(**tensors, provenance=provenance)
+
+    def _tensors(self) -> dict[str, torch.Tensor]:
+        return {name: getattr(self, name) for name in (*self.AXES, "unit", "scale")}
 
 
 @dataclass(frozen=True)
 class HeadDirections(_Directions):
     """K attention-head directions: shift head (layer, head) by alpha · scale · unit.
+
+    >>> lock = wb.HeadDirections.contrast(acts, labels, probes.top(12))
+    >>> lock.save("lock.safetensors")
 
     `layer`, `head`: int64 `[K]`, query heads. `unit`: float32 `[K, d_head]`, norm 1. `scale`:
     float32 `[K]`, standard deviation of the data along the direction. `provenance`: where it comes
@@ -195,13 +181,18 @@ class HeadDirections(_Directions):
     FORMAT = "workbench.head_directions.1"
     SITE = "heads"
     WIDTH = "d_head"
-    PLACE = ("layer", "head")
+    AXES = ("layer", "head")
 
     layer: torch.Tensor
     head: torch.Tensor
     unit: torch.Tensor
     scale: torch.Tensor
     provenance: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def heads(self) -> list[tuple[int, int]]:
+        """The (layer, head) of every row."""
+        return list(zip(self.layer.tolist(), self.head.tolist(), strict=True))
 
     @classmethod
     def contrast(
@@ -239,20 +230,16 @@ class HeadDirections(_Directions):
 
     def to_safelock(self, path: str | Path) -> None:
         """Write the released format, half precision, readable by the official loader."""
-        safelock.write(
-            path,
-            [
-                safelock.Entry(layer, head, unit.numpy(), scale)
-                for (layer, head), unit, scale in zip(
-                    self.cells, self.unit, self.scale.tolist(), strict=True
-                )
-            ],
-        )
+        rows = zip(self.heads, self.unit.numpy(), self.scale.tolist(), strict=True)
+        safelock.write(path, [safelock.Entry(*head, unit, scale) for head, unit, scale in rows])
 
 
 @dataclass(frozen=True)
 class ResidualDirection(_Directions):
     """Directions in the residual stream: shift the output of block `layer` by alpha · scale · unit.
+
+    >>> direction = wb.ResidualDirection.contrast(wb.capture(model, chats, "resid"), labels, [8])
+    >>> with wb.steer(model, direction, 4.0): wb.generate(model, prompts)
 
     `layer`: int64 `[L]`. `unit`: float32 `[L, d_model]`, norm 1. `scale`: float32 `[L]`, standard
     deviation of the data along the direction. `provenance`: as for `HeadDirections`.
@@ -261,12 +248,17 @@ class ResidualDirection(_Directions):
     FORMAT = "workbench.residual_direction.1"
     SITE = "resid"
     WIDTH = "d_model"
-    PLACE = ("layer",)
+    AXES = ("layer",)
 
     layer: torch.Tensor
     unit: torch.Tensor
     scale: torch.Tensor
     provenance: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def layers(self) -> list[int]:
+        """The layer of every row."""
+        return self.layer.tolist()
 
     @classmethod
     def contrast(
@@ -282,19 +274,16 @@ class ResidualDirection(_Directions):
 
         Everything else as `HeadDirections.contrast`, on activations of site `"resid"`.
         """
-        cells = [(layer,) for layer in (acts.layers if layers is None else layers)]
-        return cls._contrast(acts, labels, cells, method, groups, provenance)
+        places = [(layer,) for layer in (acts.layers if layers is None else layers)]
+        return cls._contrast(acts, labels, places, method, groups, provenance)
 
 
 def read_direction(path: str | Path) -> HeadDirections | ResidualDirection:
-    """A direction of either kind from a `.safetensors`, or a released `.safelock`, file.
+    """Directions of either kind from a `.safetensors`, or a released `.safelock`, file.
 
     Raises as `load` and `from_safelock`.
     """
     if Path(path).suffix == ".safelock":
         return HeadDirections.from_safelock(path)
-    # A file that cannot be read is refused by load, which says why.
-    with suppress(SafetensorError, OSError), safe_open(str(path), "pt") as file:
-        if (file.metadata() or {}).get("format") == ResidualDirection.FORMAT:
-            return ResidualDirection.load(path)
-    return HeadDirections.load(path)
+    residual = direction_files.format_of(path) == ResidualDirection.FORMAT
+    return (ResidualDirection if residual else HeadDirections).load(path)

@@ -131,7 +131,7 @@ def module_shifts(model: Model, direction: Direction) -> dict[torch.nn.Module, t
         return {model.resid(i): v for i, v in zip(direction.layer.tolist(), vectors, strict=True)}
     inputs: dict[int, torch.Tensor] = {}
     for (layer, head), unit, scale in zip(
-        direction.cells, direction.unit, direction.scale, strict=True
+        direction.heads, direction.unit, direction.scale, strict=True
     ):
         shape = (model.n_heads, model.d_head)
         delta = inputs.setdefault(layer, torch.zeros(shape, dtype=torch.float64))

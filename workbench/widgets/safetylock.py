@@ -140,7 +140,7 @@ class SafetyLock(View):
             if scores is not None:
                 values, name = scores, "leverage"
             self._show(lock, contrast)
-            self.heads.show(values, every, lock.cells, name)
+            self.heads.show(values, every, lock.heads, name)
             self.keep()
 
         self.work(job)
@@ -191,7 +191,7 @@ class SafetyLock(View):
 
     def _picked(self) -> None:
         cells = [tuple(c) for c in self.heads.active]
-        if self.contrast is None or (self.lock and set(cells) == set(self.lock.cells)):
+        if self.contrast is None or (self.lock and set(cells) == set(self.lock.heads)):
             return
         with self.errors():
             if not cells:
@@ -205,9 +205,9 @@ class SafetyLock(View):
         """Its heads, scales, and how much of it is chance."""
         self.lock, self.contrast, self.save.disabled = lock, contrast, False
         self.summary.value = f'<pre class="wb-note">{html.escape(str(lock))}</pre>'
-        mixed = shuffled_labels(contrast, lock.cells, 0)
+        mixed = shuffled_labels(contrast, lock.heads, 0)
         found = {
-            "two halves of the pairs": cosines(*halves(contrast, lock.cells)),
+            "two halves of the pairs": cosines(*halves(contrast, lock.heads)),
             "shuffled labels": cosines(lock, mixed),
         }
         title = "Geometry of the lock: cosine of each head's direction to another estimate"

@@ -223,4 +223,6 @@ def named(
 
 def _cells(direction: Direction) -> list[tuple[int, int]]:
     """(layer, head); a residual direction's layers are (layer, 0)."""
-    return [(cell[0], cell[-1] if len(cell) > 1 else 0) for cell in direction.cells]
+    if isinstance(direction, HeadDirections):
+        return direction.heads
+    return [(layer, 0) for layer in direction.layers]

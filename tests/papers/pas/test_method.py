@@ -258,7 +258,7 @@ def test_one_subjects_lock_equals_the_contrast_of_the_labelled_rows():
         contrast.acts, shards=(contrast.acts.values[rows],), lengths=contrast.acts.lengths[rows]
     )
     expected = wb.HeadDirections.contrast(acts, labels, heads)
-    assert lock.cells == expected.cells == heads
+    assert lock.heads == expected.heads == heads
     torch.testing.assert_close(lock.unit, expected.unit, atol=1e-5, rtol=1e-4)
     torch.testing.assert_close(lock.scale, expected.scale, atol=1e-5, rtol=1e-4)
     assert lock.provenance["person"] == "Mara"
@@ -400,7 +400,7 @@ def letters_by_hand(model, system, text, order, lock=None, alpha=0.0):
 
         def shifted(_, args, layer=layer):
             z = args[0].clone()
-            for (at, head), unit, scale in zip(lock.cells, lock.unit, lock.scale, strict=True):
+            for (at, head), unit, scale in zip(lock.heads, lock.unit, lock.scale, strict=True):
                 if at == layer:
                     here = slice(head * model.d_head, (head + 1) * model.d_head)
                     z[..., here] += alpha * scale * unit
@@ -598,7 +598,7 @@ def test_validation_never_sees_the_answers_it_is_scored_on(model, captured, mode
     before, after = (asked(model, captured, r, mode, monkeypatch) for r in (everybody, other))
     assert len(before) == FEW.folds + 1
     a, b = before[0], after[0]
-    assert a[0].cells == b[0].cells
+    assert a[0].heads == b[0].heads
     assert torch.equal(a[0].unit, b[0].unit)
     assert torch.equal(a[0].scale, b[0].scale)
     assert a[1:] == b[1:]
@@ -609,7 +609,7 @@ def test_validation_never_sees_the_answers_it_is_scored_on(model, captured, mode
         assert all(f";{texts[p]}:" in a[1] for p in range(len(TRAIN)) if p not in held[0])
     # What the other fold and the final one are told does change.
     for a, b in zip(before[1:], after[1:], strict=True):
-        assert a[0].cells != b[0].cells or not torch.equal(a[0].unit, b[0].unit)
+        assert a[0].heads != b[0].heads or not torch.equal(a[0].unit, b[0].unit)
         assert mode != "fewshot+pas" or a[1] != b[1]
     assert before[-1][2] == [INVENTORY.items[i].text for i in TEST]
 

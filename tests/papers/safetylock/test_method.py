@@ -56,9 +56,9 @@ def test_selection_and_directions_against_numpy(contrast):
         np.ndindex(4, 8),
         key=lambda c: (-probes.validation_accuracy[c].item(), -probes.gap[c].item(), c),
     )
-    assert lock.cells == order[:6]
+    assert lock.heads == order[:6]
     rows, prompt = contrast.acts.rows()
-    layer, head = lock.cells[0]
+    layer, head = lock.heads[0]
     x = rows[:, layer, head].double().numpy()
     y = contrast.labels[prompt].numpy().astype(bool)
     theta = x[y].mean(0) - x[~y].mean(0)
@@ -74,19 +74,19 @@ def test_selection_and_directions_against_numpy(contrast):
 def test_controls_keep_what_they_must(contrast):
     lock, _ = find_lock(contrast, 8)
     random = random_directions(lock, 3)
-    assert random.cells == lock.cells
+    assert random.heads == lock.heads
     assert torch.equal(random.scale, lock.scale)
     assert (random.unit * lock.unit).sum(1).abs().mean() < 0.6
     heads = random_heads(contrast, 8, 3)
-    assert len(set(heads.cells)) == 8
+    assert len(set(heads.heads)) == 8
     everything, _ = find_lock(contrast, 32)
-    true = dict(zip(everything.cells, everything.unit, strict=True))
-    assert all(float(true[c] @ u) > 0.999 for c, u in zip(heads.cells, heads.unit, strict=True))
-    draws = [shuffled_labels(contrast, lock.cells, i) for i in range(40)]
+    true = dict(zip(everything.heads, everything.unit, strict=True))
+    assert all(float(true[c] @ u) > 0.999 for c, u in zip(heads.heads, heads.unit, strict=True))
+    draws = [shuffled_labels(contrast, lock.heads, i) for i in range(40)]
     mean = np.mean([np.mean(list(cosines(lock, d).values())) for d in draws])
     assert abs(mean) < 0.35
     same = cosines(lock, lock)
-    assert set(same) == set(lock.cells)
+    assert set(same) == set(lock.heads)
     assert all(v == pytest.approx(1) for v in same.values())
 
 
@@ -227,7 +227,7 @@ def test_leverage_ranks_what_moves_the_decision(tiny, pairs, contrast):
     score = leverage(tiny, contrast, wb.load_data("requests"), pairs, count=10)
     assert score.shape == (4, 8)
     lock, _ = find_lock(contrast, 5, "leverage", leverage=score)
-    assert lock.cells == sorted(np.ndindex(4, 8), key=lambda c: -score[c].item())[:5]
+    assert lock.heads == sorted(np.ndindex(4, 8), key=lambda c: -score[c].item())[:5]
     worst = [divmod(i, 8) for i in score.flatten().argsort()[:5].tolist()]
     weak = wb.HeadDirections.contrast(contrast.acts, contrast.labels, worst)
     ids = first_reply_ids(tiny, wb.load_data("requests", "validation")[:10])

@@ -104,6 +104,6 @@ def leverage(
     effect = head_effects(model, every, 1.0, first_reply_ids(model, harmful), first)
     cost = head_effects(model, every, 1.0, begun, later)
     score = torch.full((n_layers, n_heads), -torch.inf)
-    for cell, gain, loss in zip(every.cells, effect, cost, strict=True):
+    for cell, gain, loss in zip(every.heads, effect, cost, strict=True):
         score[cell] = gain - 0.5 * max(0.0, loss)
     return score

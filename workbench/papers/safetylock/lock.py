@@ -105,7 +105,7 @@ def shuffled_labels(
 CONTROLS: dict[str, Callable[[Contrast, HeadDirections, int], HeadDirections]] = {
     "random directions": lambda _, lock, seed: random_directions(lock, seed),
     "random heads": lambda contrast, lock, seed: random_heads(contrast, len(lock), seed),
-    "shuffled labels": lambda contrast, lock, seed: shuffled_labels(contrast, lock.cells, seed),
+    "shuffled labels": lambda contrast, lock, seed: shuffled_labels(contrast, lock.heads, seed),
 }
 """Kind → the control of a lock, drawn by a seed."""
 
@@ -124,5 +124,5 @@ def halves(
 
 def cosines(a: HeadDirections, b: HeadDirections) -> dict[tuple[int, int], float]:
     """Cosine of the directions of every head that both hold."""
-    other = dict(zip(b.cells, b.unit, strict=True))
-    return {c: float(u @ other[c]) for c, u in zip(a.cells, a.unit, strict=True) if c in other}
+    other = dict(zip(b.heads, b.unit, strict=True))
+    return {c: float(u @ other[c]) for c, u in zip(a.heads, a.unit, strict=True) if c in other}
