@@ -1,6 +1,7 @@
 """`workbench list | run | lab | data | samples | doctor`."""
 
 import argparse
+import contextlib
 import importlib.util
 import json
 import logging
@@ -30,7 +31,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="workbench", description=__doc__)
-    from workbench.papers import registry
+    from workbench.papers.registry import PAPERS
 
     verbs = parser.add_subparsers(required=True, metavar="VERB")
 
@@ -50,7 +51,7 @@ def _parser() -> argparse.ArgumentParser:
 
     verb = verbs.add_parser("data", help="rebuild the embedded model and samples")
     verb.add_argument("what", choices=["rebuild"])
-    verb.add_argument("name", choices=[p.models[0] for p in registry.PAPERS])
+    verb.add_argument("name", choices=[p.models[0] for p in PAPERS if p.models])
     verb.add_argument("--out", help="folder to write to (default: the shipped data folder)")
     verb.add_argument("--seed", type=int, default=0)
     verb.set_defaults(action=_data)
@@ -68,14 +69,19 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _list(_: argparse.Namespace) -> int:
-    from workbench.runs.execute import PAPERS, notebook_of
+    from workbench.papers.registry import PAPERS, problems_of
     from workbench.runs.parameters import declared
 
-    for name, paper in PAPERS.items():
-        print(f"{name}: {paper.module.TITLE}\n  {paper.module.CLAIM}")
-        for key, info in declared(notebook_of(name)).items():
+    for paper in dict.fromkeys(PAPERS):
+        if problems_of([paper]):
+            continue
+        print(f"{paper.name}: {paper.module.TITLE}\n  {paper.module.CLAIM}")
+        for key, info in declared(paper.notebook).items():
             print(f"    -p {key}={info['default']}  {info['inferred_type_name']}: {info['help']}")
-    return 0
+    problems = problems_of(PAPERS)
+    for problem in problems:
+        print(f"workbench: {problem}", file=sys.stderr)
+    return 2 if problems else 0
 
 
 def _run(args: argparse.Namespace) -> int:
@@ -135,12 +141,11 @@ def _lab(args: argparse.Namespace) -> int:
 
 
 def _data(args: argparse.Namespace) -> int:
-    from workbench.papers import registry
+    from workbench.papers.registry import PAPERS
 
     logging.getLogger("workbench").setLevel(logging.INFO)
-    (paper,) = (p for p in registry.PAPERS if p.models[0] == args.name)
-    make = paper.rebuilder()
-    print(make(Path(args.out) if args.out else None, seed=args.seed))
+    rebuild = next(p for p in PAPERS if args.name in p.models).rebuilder()
+    print(rebuild(Path(args.out) if args.out else None, seed=args.seed))
     return 0
 
 
@@ -174,6 +179,11 @@ def _doctor(_: argparse.Namespace) -> int:
         except PackageNotFoundError:
             good = False
             print(f"{name} MISSING: python -m pip install -c constraints.txt -e .")
+    with contextlib.suppress(PackageNotFoundError):
+        print(
+            f"workbench {version('workbench')} IS ANOTHER PROJECT'S, of the same import name; the "
+            "one installed last wins. Remove it (pip uninstall workbench), then install again"
+        )
     if importlib.util.find_spec("torch"):
         import torch
 

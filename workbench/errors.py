@@ -1,5 +1,8 @@
 """What goes wrong, by name. Every message says what was wrong and what to do."""
 
+import difflib
+from collections.abc import Iterable
+
 
 class WorkbenchError(Exception):
     """Base of all errors the workbench raises on purpose."""
@@ -72,3 +75,9 @@ class CacheMismatch(WorkbenchError):  # noqa: N818 - named by what it finds
 
 class CacheCorrupt(WorkbenchError):  # noqa: N818 - named by what it finds
     """A reference cache is damaged; path and row are named."""
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """The end of a sentence about an unknown name: `; did you mean 'x'?`, or nothing."""
+    close = difflib.get_close_matches(name, list(known), n=1)
+    return f"; did you mean {close[0]!r}?" if close else ""

@@ -45,8 +45,8 @@ wb.record(out_dir, paper="toy", preset=preset, parameters={"alpha": alpha},
 def toy(tmp_path, monkeypatch):
     """A paper of three short cells in a folder of its own."""
     module = SimpleNamespace(NOTEBOOK="toy.ipynb", preflight=lambda preset, given: None)
-    paper = SimpleNamespace(name="toy", module=module, notebook=tmp_path / "toy.ipynb")
-    monkeypatch.setattr(execute, "PAPERS", {"toy": paper})
+    paper = SimpleNamespace(module=module, notebook=tmp_path / "toy.ipynb")
+    monkeypatch.setattr(execute, "paper_named", lambda name: paper)
     return lambda *cells: notebook(tmp_path, "toy.ipynb", PARAMETERS, *cells)
 
 
@@ -95,14 +95,24 @@ def test_parameters_are_cast_to_their_declared_types(toy):
             parameters.check(path, {name: value})
 
 
+NO_KERNEL = nbformat.v4.new_notebook(
+    cells=[nbformat.v4.new_code_cell("a = 1", metadata={"tags": ["parameters"]})]
+)
+
+
+@pytest.mark.parametrize("text", ["", "not json", nbformat.writes(NO_KERNEL)])
+def test_a_file_that_is_no_notebook_is_named(tmp_path, text):
+    (tmp_path / "n.ipynb").write_text(text)
+    with pytest.raises(RunError, match=r"n\.ipynb: .*Save it in JupyterLab"):
+        parameters.declared(tmp_path / "n.ipynb")
+
+
 def test_unknown_names_are_refused_with_the_nearest(toy, tmp_path):
     toy(RECORD)
     with pytest.raises(RunError, match=r"unknown parameter 'alhpa'; did you mean 'alpha'\?"):
         execute.run("toy", {"alhpa": "2"}, out=tmp_path / "out")
     with pytest.raises(RunError, match=r"unknown preset 'papper'; did you mean 'paper'\?"):
         execute.run("toy", preset="papper", out=tmp_path / "out")
-    with pytest.raises(RunError, match=r"unknown paper 'toyy'; did you mean 'toy'\?"):
-        execute.run("toyy", out=tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 

@@ -1,31 +1,37 @@
-"""The papers that are reproduced: the only place that lists them; what is missing of one, said."""
+"""The papers that are reproduced: the only place that lists them.
+
+Notebook, preflight, embedded models and their rebuilding follow from one line here; `workbench
+list`, `run` and `data rebuild` read it.
+"""
 
 import importlib
-from collections import Counter
+import importlib.util
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
-from workbench.errors import RunError
+from workbench.errors import RunError, nearest
 from workbench.paths import data_folder, notebook_folder
 
 ANATOMY = ("__init__", "paper", "presets", "study")
 """Files that every paper has, beside those of its method."""
+FACTS = ("TITLE", "CLAIM", "NOTEBOOK", "PUBLISHED", "preflight")
+"""What every `paper.py` says."""
 
 
 @dataclass(frozen=True)
 class Paper:
-    """One paper: the folder `papers/<name>/`, and the embedded models it runs on.
+    """One paper: the folder `papers/<name>/` and the embedded models that it runs on.
 
-    `models`: names that `load` knows, the one to rebuild first. `rebuild`: `"module:function"` that
-    makes them again; on a higher floor, so named here and imported when used.
+    `models`: names that `load` knows; `workbench data rebuild` takes the first. `rebuild`:
+    `"module:function"` that makes them all again, named and not imported, since it lies on a higher
+    floor.
     """
 
     name: str
-    models: tuple[str, ...]
-    rebuild: str
+    models: tuple[str, ...] = ()
+    rebuild: str = ""
 
     @property
     def module(self) -> ModuleType:
@@ -37,8 +43,8 @@ class Paper:
         """The shipped notebook."""
         return notebook_folder() / self.module.NOTEBOOK
 
-    def rebuilder(self) -> Callable[..., Any]:
-        """The function `(folder, seed=) → card` that trains the embedded models again."""
+    def rebuilder(self) -> Callable[..., str]:
+        """The function `(folder, seed=…) → card` that trains the embedded models again."""
         module, _, function = self.rebuild.partition(":")
         return getattr(importlib.import_module(module), function)
 
@@ -55,31 +61,53 @@ PAPERS = (
 )
 
 
-def check(papers: Sequence[Paper] = PAPERS) -> None:
-    """Raise `RunError`, listing all of it, for papers that are incomplete or registered twice.
+def paper_named(name: str) -> Paper:
+    """A registered paper that can run.
 
-    Looked for: the files of `ANATOMY`, the notebook, and the folder of each embedded model.
+    Raises `RunError`: for an unknown name with the nearest one, for a name registered twice, and
+    for a paper with parts missing, naming them.
     """
+    named = [paper for paper in PAPERS if paper.name == name]
+    if not named:
+        known = [paper.name for paper in PAPERS]
+        raise RunError(
+            f"unknown paper {name!r}{nearest(name, known)}; `workbench list` shows them: "
+            f"{', '.join(known)}"
+        )
+    if problems := problems_of(named):
+        raise RunError("; ".join(problems))
+    return named[0]
+
+
+def problems_of(papers: Sequence[Paper]) -> list[str]:
+    """What keeps papers from running, a sentence each; empty where all is there.
+
+    Looked for: a name registered once, the files of `ANATOMY` and the names of `FACTS`, the
+    notebook, the folder of each embedded model and the module that rebuilds them.
+    """
+    names = [paper.name for paper in papers]
     problems = [
-        f"{name}: registered {count} times"
-        for name, count in Counter(p.name for p in papers).items()
-        if count > 1
+        f"{name} is registered {names.count(name)} times in papers/registry.py"
+        for name in dict.fromkeys(names)
+        if names.count(name) > 1
     ]
-    for paper in papers:
-        problems += _missing(paper)
-    if problems:
-        raise RunError("papers/registry.py does not hold:\n  " + "\n  ".join(problems))
+    for paper in dict.fromkeys(papers):
+        problems += [f"{paper.name}: {missing} is missing" for missing in _missing(paper)]
+    return problems
 
 
 def _missing(paper: Paper) -> list[str]:
     folder = Path(__file__).parent / paper.name
     if not folder.is_dir():
-        return [f"{paper.name}: no folder papers/{paper.name}/"]
-    files = [name for name in ANATOMY if not (folder / f"{name}.py").is_file()]
-    problems = [f"{paper.name}: papers/{paper.name}/{name}.py is missing" for name in files]
-    if "paper" not in files and not paper.notebook.is_file():
-        problems.append(f"{paper.name}: the notebook {paper.notebook} is missing")
-    for model in paper.models:
-        if not (data_folder() / model / "config.json").is_file():
-            problems.append(f"{paper.name}: the embedded model {data_folder() / model} is missing")
-    return problems
+        return [f"the folder papers/{paper.name}/"]
+    missing = [f"papers/{paper.name}/{n}.py" for n in ANATOMY if not (folder / f"{n}.py").is_file()]
+    if (folder / "paper.py").is_file():
+        facts = [fact for fact in FACTS if not hasattr(paper.module, fact)]
+        missing += [f"{fact} in papers/{paper.name}/paper.py" for fact in facts]
+        if "NOTEBOOK" not in facts and not paper.notebook.is_file():
+            missing.append(f"the notebook {paper.notebook}")
+    models = [data_folder() / model for model in paper.models]
+    missing += [f"the embedded model {m}" for m in models if not (m / "config.json").is_file()]
+    if paper.models and not importlib.util.find_spec(paper.rebuild.partition(":")[0]):
+        missing.append(f"the module of rebuild={paper.rebuild!r}")
+    return missing

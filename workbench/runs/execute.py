@@ -1,6 +1,5 @@
 """run(): execute one paper's notebook with papermill into a folder of its own."""
 
-import logging
 import os
 import secrets
 import tempfile
@@ -13,14 +12,11 @@ from jupyter_client.manager import AsyncKernelManager
 from papermill.exceptions import PapermillExecutionError
 from traitlets import default
 
-from workbench.errors import RunError
-from workbench.papers import registry
+from workbench.errors import RunError, nearest
+from workbench.papers.registry import paper_named
 from workbench.runs import parameters
 from workbench.runs.report import write_report
 
-log = logging.getLogger(__name__)
-
-PAPERS = {paper.name: paper for paper in registry.PAPERS}
 PRESETS = ("tiny", "paper")
 
 
@@ -57,21 +53,20 @@ def run(
     unwritable folder; and, naming the cell, where the notebook fails. `KeyboardInterrupt` passes
     through after the partial notebook is written.
     """
-    source = notebook_of(paper)
+    registered = paper_named(paper)
     if preset not in PRESETS:
         raise RunError(
-            f"unknown preset {preset!r}{parameters.nearest(preset, PRESETS)}; "
-            f"presets are {', '.join(PRESETS)}"
+            f"unknown preset {preset!r}{nearest(preset, PRESETS)}; presets are {', '.join(PRESETS)}"
         )
-    given = parameters.check(source, dict(given or {}))
-    PAPERS[paper].module.preflight(preset, given)
+    given = parameters.check(registered.notebook, dict(given or {}))
+    registered.module.preflight(preset, given)
     out = Path(out) if out else default_folder(paper)
     prepare(out)
     target = out / "notebook.ipynb"
     values = {**given, "preset": preset, "out_dir": str(out.resolve())}
     try:
         papermill.execute_notebook(
-            str(source),
+            str(registered.notebook),
             str(target),
             values,
             kernel_manager_class=_IpcKernelManager,
@@ -89,17 +84,6 @@ def run(
     if not (out / "results.json").exists():
         raise RunError(f"{paper} finished without recording results; see {target}")
     return out
-
-
-def notebook_of(paper: str) -> Path:
-    """The shipped notebook of a paper; `RunError` with the nearest name for an unknown one."""
-    if paper not in PAPERS:
-        raise RunError(
-            f"unknown paper {paper!r}{parameters.nearest(paper, PAPERS)}; "
-            f"`workbench list` shows them: {', '.join(PAPERS)}"
-        )
-    registry.check()
-    return PAPERS[paper].notebook
 
 
 def default_folder(paper: str) -> Path:

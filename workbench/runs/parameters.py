@@ -1,20 +1,25 @@
 """Parameters of a notebook, as its tagged cell declares them; checked before anything runs."""
 
-import difflib
 import json
 from pathlib import Path
 from typing import Any
 
 from papermill import inspect_notebook
 
-from workbench.errors import RunError
+from workbench.errors import RunError, nearest
 
 _CASTS = {"int": int, "float": float, "str": str}
 
 
 def declared(notebook: Path) -> dict[str, dict[str, Any]]:
-    """name → papermill's inspection (`inferred_type_name`, `default`, `help`) of one notebook."""
-    return inspect_notebook(str(notebook))
+    """name → papermill's inspection (`inferred_type_name`, `default`, `help`) of one notebook.
+
+    Raises `RunError` for a file that is no notebook, or one without a kernel.
+    """
+    try:
+        return inspect_notebook(str(notebook))
+    except ValueError as error:
+        raise RunError(f"{notebook}: {error} Save it in JupyterLab with its kernel.") from error
 
 
 def check(notebook: Path, given: dict[str, Any]) -> dict[str, Any]:
@@ -24,21 +29,15 @@ def check(notebook: Path, given: dict[str, Any]) -> dict[str, Any]:
     (with the nearest one) or a value that does not fit the type.
     """
     known = declared(notebook)
-    out = {}
+    cast = {}
     for name, value in given.items():
         if name not in known:
             raise RunError(
                 f"unknown parameter {name!r}{nearest(name, known)}. "
                 f"{notebook.name} takes: {', '.join(known)}"
             )
-        out[name] = _cast(name, value, known[name]["inferred_type_name"])
-    return out
-
-
-def nearest(name: str, known: Any) -> str:
-    """`; did you mean 'x'?` or nothing."""
-    close = difflib.get_close_matches(name, list(known), n=1)
-    return f"; did you mean {close[0]!r}?" if close else ""
+        cast[name] = _cast(name, value, known[name]["inferred_type_name"])
+    return cast
 
 
 def _cast(name: str, value: Any, kind: str) -> Any:

@@ -16,8 +16,8 @@ from workbench.errors import RunError
 from workbench.files import write_json
 
 LIBRARIES = (
-    "workbench torch transformers nnsight sae-lens trl datasets papermill jupyterlab ipywidgets "
-    "plotly"
+    "steering-workbench torch transformers nnsight sae-lens trl datasets papermill jupyterlab "
+    "ipywidgets plotly"
 ).split()
 
 
@@ -31,12 +31,17 @@ def record(
     seed: int,
     device: str,
 ) -> Path:
-    """Write `results.json` into `out_dir`, atomically. Raises `RunError` for repeated names."""
+    """Write `results.json` into `out_dir`, whole or not at all, with its provenance.
+
+    `metrics`: rows of `evaluation.metrics.measured`; `parameters`: what the run was of, as JSON.
+    Raises `RunError` for repeated names, `ValueError` for numbers that are not finite.
+
+    >>> wb.record(out_dir, paper="pas", preset="tiny", parameters={"heads": 24},
+    ...           metrics=tables.metrics(study), seed=0, device="cpu")
+    """
     names = [m["name"] for m in metrics]
-    if len(set(names)) < len(names):
-        raise RunError(
-            f"metrics recorded twice: {sorted({n for n in names if names.count(n) > 1})}"
-        )
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise RunError(f"metrics recorded twice: {', '.join(twice)}")
     content = {
         "paper": paper,
         "preset": preset,

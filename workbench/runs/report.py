@@ -1,7 +1,6 @@
 """The executed notebook as one self-contained HTML page: figures live, no network needed."""
 
 import html
-import logging
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,7 @@ from nbconvert import HTMLExporter
 from nbconvert.preprocessors import Preprocessor, TagRemovePreprocessor
 from traitlets.config import Config
 
-log = logging.getLogger(__name__)
+from workbench.files import whole
 
 _PLOTLY = "application/vnd.plotly.v1+json"
 
@@ -59,4 +58,5 @@ def write_report(notebook: Path, target: Path) -> None:
     body = body.replace("<title>notebook</title>", f"<title>{title}</title>", 1).replace(
         "</head>", f"<script>{get_plotlyjs()}</script></head>", 1
     )
-    target.write_text(body, encoding="utf-8")
+    with whole(target) as partial:
+        partial.write_text(body, encoding="utf-8")
