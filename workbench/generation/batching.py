@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -36,7 +36,13 @@ class Batch:
 
     @property
     def requests(self) -> list[int]:
+        """The different requests, in order of appearance."""
         return list(dict.fromkeys(row.request for row in self.rows))
+
+    def only(self, rows: Sequence[Row]) -> "Batch":
+        """This batch with these of its rows."""
+        shared = dict(zip(self.requests, self.shared, strict=True))
+        return Batch(tuple(rows), tuple(shared[i] for i in dict.fromkeys(r.request for r in rows)))
 
 
 def shared_length(a: Ids, b: Ids, limit: int) -> int:
@@ -122,74 +128,64 @@ def plan(
     width times rows) a batch, `max_prefill` padded prompt tokens computed at once; a single row
     may exceed `max_tokens`, a single prompt `max_prefill`. Similar lengths lie together.
     """
-    every = [i for i in range(len(ids)) if draws[i]]
-    groups = group_by_prefix(ids, every) if reuse else [(0, every)]
-    batches: list[Batch] = []
-    for grouped in (True, False):
-        entries = [
-            (shared, longest, g, i)
-            for g, (shared, members) in enumerate(groups)
-            if bool(shared) == grouped
-            for longest in [max((len(ids[i]) for i in members), default=0)]
-            for i in members
-        ]
-        # Longest first: what does not fit fails at once. Whole groups stay together.
-        entries.sort(
-            key=lambda e: (
-                (-e[1], e[2], -len(ids[e[3]]), e[3])
-                if grouped
-                else (-len(ids[e[3]]), -new[e[3]], e[3])
-            )
-        )
-        batches += _fill(entries, ids, draws, new, max_rows, max_tokens, max_prefill)
-    return batches
-
-
-def _fill(
-    entries: list[tuple[int, int, int, int]],
-    ids: Sequence[Ids],
-    draws: Sequence[int],
-    new: Sequence[int],
-    max_rows: int,
-    max_tokens: int,
-    max_prefill: int,
-) -> list[Batch]:
-    batches: list[Batch] = []
-    rows: list[Row] = []
-    shared: dict[int, int] = {}
-    beginnings: set[int] = set()
-    prefix = suffix = longest = 0
-    last = -1
-
-    def close() -> None:
-        nonlocal rows, shared, beginnings, prefix, suffix, longest
-        if rows:
-            batches.append(Batch(tuple(rows), tuple(shared.values())))
-        rows, shared, beginnings, prefix, suffix, longest = [], {}, set(), 0, 0, 0
-
-    for length, _, group, i in entries:
+    drawn = [i for i in range(len(ids)) if draws[i]]
+    if not drawn:
+        return []
+    groups = group_by_prefix(ids, drawn) if reuse else [(0, drawn)]
+    # Longest first: what does not fit fails at once. Prompts that share nothing come last.
+    for _, members in groups:
+        members.sort(key=lambda i: (-len(ids[i]), -new[i], i))
+    groups.sort(key=lambda group: (not group[0], -len(ids[group[1][0]])))
+    filled = [_Filling()]
+    for group, (shared, members) in enumerate(groups):
         # Rows of one group alone are attended to faster; but small batches are slow, too.
-        if length and group != last and 4 * len(rows) >= max_rows:
-            close()
-        last = group
-        for index in range(draws[i]):
-            wider = (
-                max(prefix, length), max(suffix, len(ids[i]) - length), max(longest, new[i])
-            )  # fmt: skip
-            prompts = len(shared) + (i not in shared)
-            heads = len(beginnings) + (group not in beginnings)
-            full = (
-                len(rows) >= max_rows
-                or (len(rows) + 1) * sum(wider) > max_tokens
-                or (prompts > 1 and prompts * wider[1] > max_prefill)
-                or (heads > 1 and heads * wider[0] > max_prefill)
-            )
-            if rows and full:
-                close()
-                wider = (length, len(ids[i]) - length, new[i])
-            prefix, suffix, longest = wider
-            rows.append(Row(i, index))
-            shared[i] = length
-            beginnings.add(group)
-    close()
-    return batches
+        if not shared or 4 * len(filled[-1].rows) >= max_rows:
+            filled.append(_Filling())
+        for i in members:
+            widths = (shared, len(ids[i]) - shared, new[i])
+            for index in range(draws[i]):
+                row = Row(i, index)
+                if not filled[-1].takes(row, group, widths, max_rows, max_tokens, max_prefill):
+                    filled.append(_Filling())
+                filled[-1].add(row, group, widths)
+    return [Batch(tuple(b.rows), tuple(b.shared.values())) for b in filled if b.rows]
+
+
+Widths = tuple[int, int, int]
+"""Tokens of a row: shared with its group, of its own, to decode."""
+
+
+@dataclass
+class _Filling:
+    """A batch that is being filled, and the widths that all its rows are padded to."""
+
+    rows: list[Row] = field(default_factory=list)
+    shared: dict[int, int] = field(default_factory=dict)
+    groups: set[int] = field(default_factory=set)
+    widths: Widths = (0, 0, 0)
+
+    def padded(self, widths: Widths) -> Widths:
+        """What rows are padded to, one of these `widths` among them."""
+        shared, own, new = map(max, self.widths, widths)
+        return shared, own, new
+
+    def takes(
+        self, row: Row, group: int, widths: Widths, max_rows: int, max_tokens: int, max_prefill: int
+    ) -> bool:
+        """Whether one more row keeps the limits; the first one always may."""
+        shared, own, new = self.padded(widths)
+        rows = len(self.rows) + 1
+        prompts = len(self.shared) + (row.request not in self.shared)
+        beginnings = len(self.groups) + (group not in self.groups)
+        return rows == 1 or (
+            rows <= max_rows
+            and rows * (shared + own + new) <= max_tokens
+            and (prompts == 1 or prompts * own <= max_prefill)
+            and (beginnings == 1 or beginnings * shared <= max_prefill)
+        )
+
+    def add(self, row: Row, group: int, widths: Widths) -> None:
+        self.rows.append(row)
+        self.shared[row.request] = widths[0]
+        self.groups.add(group)
+        self.widths = self.padded(widths)

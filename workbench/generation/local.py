@@ -84,8 +84,9 @@ class LocalBackend:
         And `DatasetError` or `ModelError` as `prompts.encode_all` does.
         """
         limit = self.model.context_length
-        for i, (one, request) in enumerate(zip(self._encode(requests), requests, strict=True)):
-            length = len(one.ids)
+        encoded = self._encode(requests)
+        for i, (prompt, request) in enumerate(zip(encoded, requests, strict=True)):
+            length = len(prompt.ids)
             if limit and length + request.max_new_tokens > limit:
                 raise ContextLengthError(
                     f"request {i}: {length} prompt tokens and {request.max_new_tokens} new ones "
@@ -107,19 +108,15 @@ class LocalBackend:
         """
         encoded = self._encode(requests)
         wanted = {Row(i, index) for i, indices in enumerate(missing) for index in indices}
-        alike: dict[tuple[Any, ...], list[int]] = {}
+        by_cut: dict[tuple[Any, ...], list[int]] = {}
         for i, r in enumerate(requests):
-            alike.setdefault((r.stop, r.top_k, r.top_p), []).append(i)
-        for members in alike.values():
+            by_cut.setdefault((r.stop, r.top_k, r.top_p), []).append(i)
+        for members in by_cut.values():
             for batch, slow in self._batches(requests, encoded, members):
-                rows = tuple(row for row in batch.rows if row in wanted)
+                rows = [row for row in batch.rows if row in wanted]
                 if rows:
-                    kept = dict(zip(batch.requests, batch.shared, strict=True))
-                    here = Batch(
-                        rows, tuple(kept[i] for i in dict.fromkeys(r.request for r in rows))
-                    )
                     run = partial(Decoder.run, slow=slow)
-                    for drawn in self._fitted(here, requests, encoded, run):
+                    for drawn in self._fitted(batch.only(rows), requests, encoded, run):
                         yield [(row.request, row.index, sample) for row, sample in drawn]
 
     def stream(self, requests: Sequence[GenRequest]) -> Iterator[Decoder]:
@@ -156,8 +153,8 @@ class LocalBackend:
 
         def gathered(decoder: Decoder, slow: bool) -> torch.Tensor:
             logits = decoder.next_logits(slow)
-            mine = ids[[row.request for row in decoder.batch.rows]].to(logits.device)
-            return (logits.gather(1, mine) - logits.logsumexp(1, keepdim=True)).cpu()
+            scored_ids = ids[[row.request for row in decoder.batch.rows]].to(logits.device)
+            return (logits.gather(1, scored_ids) - logits.logsumexp(1, keepdim=True)).cpu()
 
         for batch, slow in self._batches(requests, encoded, list(range(len(requests)))):
             work = partial(gathered, slow=slow)
@@ -167,11 +164,11 @@ class LocalBackend:
     def _encode(self, requests: Sequence[GenRequest]) -> list[Encoded]:
         """Token ids, remembered from `check` for `draw`."""
         texts = [prompt_text(r.prompt) for r in requests]
-        kinds = [f"{isinstance(r.prompt, str)}{t}" for r, t in zip(requests, texts, strict=True)]
-        if any(k not in self._encoded for k in kinds):
-            made = encode_all(self.model, [r.prompt for r in requests])
-            self._encoded = dict(zip(kinds, made, strict=True))
-        return [self._encoded[k] for k in kinds]
+        keys = [f"{isinstance(r.prompt, str)}{t}" for r, t in zip(requests, texts, strict=True)]
+        if any(key not in self._encoded for key in keys):
+            encoded = encode_all(self.model, [r.prompt for r in requests])
+            self._encoded = dict(zip(keys, encoded, strict=True))
+        return [self._encoded[key] for key in keys]
 
     def _batches(
         self, requests: Sequence[GenRequest], encoded: Sequence[Encoded], members: list[int]
@@ -244,7 +241,7 @@ class LocalBackend:
         if count == 1 or tokens <= self._token_budget():
             try:
                 with self.model.lock:
-                    done = work(Decoder(self.model, batch, requests, encoded))
+                    results = work(Decoder(self.model, batch, requests, encoded))
             except RuntimeError as error:
                 if not out_of_memory(error):
                     raise
@@ -254,16 +251,14 @@ class LocalBackend:
                         "for fewer tokens, shorten the prompt or use a smaller dtype"
                     ) from error
             else:
-                yield list(zip(batch.rows, done, strict=True))
+                yield list(zip(batch.rows, results, strict=True))
                 return
             log.warning("out of memory with %d rows; going on with half", count)
             self.budget_bytes = tokens // 2 * self._per_token()
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()
-        kept = dict(zip(batch.requests, batch.shared, strict=True))
         for rows in (batch.rows[: count // 2], batch.rows[count // 2 :]):
-            shared = tuple(kept[i] for i in dict.fromkeys(r.request for r in rows))
-            yield from self._fitted(Batch(rows, shared), requests, encoded, work)
+            yield from self._fitted(batch.only(rows), requests, encoded, work)
 
 
 def _width(batch: Batch, requests: Sequence[GenRequest], encoded: Sequence[Encoded]) -> int:
