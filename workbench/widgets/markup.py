@@ -12,7 +12,7 @@ WARM, COLD = (217, 138, 31), (47, 109, 179)
 
 
 def columns(*texts: tuple[str, str]) -> str:
-    """(heading, inner HTML) side by side."""
+    """HTML of texts side by side, each (heading, inner HTML)."""
     cells = "".join(
         f'<div><h4>{html.escape(head)}</h4><div class="wb-text" tabindex="0" aria-live="off" '
         f'data-column="{html.escape(head.split()[0])}">{inner}</div></div>'
@@ -24,9 +24,9 @@ def columns(*texts: tuple[str, str]) -> str:
 def shaded(
     pieces: Sequence[str], values: Sequence[float], limit: float, *, at: int | None = None
 ) -> str:
-    """Pieces of text, each coloured by its value (±`limit` is the full colour), shown on hover.
+    """HTML of pieces of text, each coloured by its value (±`limit` is the full colour).
 
-    `at`: the piece to outline.
+    The value is shown on hover. `at`: the piece to outline.
     """
     out = []
     for i, (piece, value) in enumerate(zip(pieces, values, strict=True)):
@@ -41,7 +41,7 @@ def shaded(
 
 
 def pieces(tokenizer: Any, text: str) -> list[str]:
-    """A text cut where its tokens end: together they are the text, also where a letter has several.
+    """Pieces of a text, cut where its tokens end; joined they are the text.
 
     A tokenizer that keeps no places (a slow one) gives its tokens as it spells them.
     """
@@ -56,7 +56,7 @@ def pieces(tokenizer: Any, text: str) -> list[str]:
 def head_grid(
     values: Sequence[Sequence[float | None]], active: Sequence[Sequence[int]], name: str
 ) -> str:
-    """The head map as a picture: layers down, heads across, a dot where a head is switched in."""
+    """HTML of a head map: layers down, heads across, a dot where a head is switched in."""
     flat = [v for row in values for v in row if v is not None]
     low, high = (min(flat), max(flat)) if flat else (0.0, 1.0)
     on = {tuple(c) for c in active}
@@ -77,7 +77,7 @@ def head_grid(
 
 
 def html_table(header: Sequence[str], cells: Sequence[Sequence[Any]]) -> str:
-    """A plain table."""
+    """HTML of a plain table."""
     head = "".join(f"<th>{html.escape(h)}</th>" for h in header)
     body = "".join(
         "<tr>" + "".join(f"<td>{html.escape(_text(c))}</td>" for c in line) + "</tr>"

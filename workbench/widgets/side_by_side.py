@@ -1,4 +1,4 @@
-"""Before | after: two replies that grow side by side in one batch, a strength for each row."""
+"""Before | after: two replies that grow side by side in one batch, with an alpha for each row."""
 
 import html
 import threading
@@ -19,7 +19,7 @@ from workbench.widgets import markup
 from workbench.widgets.worker import Stopped, stoppable
 
 FRAME = 0.08
-"""Seconds between two pictures of a growing reply: faster is not seen, and costs time."""
+"""Seconds between two drawings of a growing reply: faster is not seen, and costs time."""
 SETTLED = 0.15
 """Seconds that a finished reply must stand before its tokens are coloured."""
 
@@ -52,12 +52,12 @@ class SideBySide(widgets.HTML):
         requests = [GenRequest(prompt, max_new_tokens=max_new_tokens)] * 2
         heads = ("before", f"after · alpha {alpha:g}")
         self.whole.clear()
-        strengths = [0.0, alpha]
+        alphas = [0.0, alpha]
         options = {"mode": mode, "how": "hook", "allow_negative": allow_negative}
         with ExitStack() as inside:
             inside.enter_context(stoppable(model, stop))
             if direction is not None:
-                inside.enter_context(steer(model, direction, strengths, **options))
+                inside.enter_context(steer(model, direction, alphas, **options))
             stream = inside.enter_context(closing(LocalBackend(model).stream(requests)))
             drawn = 0.0
             for decoder in stream:
@@ -75,7 +75,7 @@ class SideBySide(widgets.HTML):
         if stop.wait(SETTLED):
             raise Stopped
         chats = [[*prompt, {"role": "assistant", "content": t}] for t in texts]
-        with stoppable(model, stop), steer(model, direction, strengths, **options):
+        with stoppable(model, stop), steer(model, direction, alphas, **options):
             self._shaded(model, direction, chats, heads)
 
     def _plain(self, heads: tuple[str, str], texts: Sequence[str]) -> None:

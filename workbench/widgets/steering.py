@@ -1,4 +1,4 @@
-"""The steering UI: a slider moves and the model changes its mind."""
+"""The steering UI: a prompt answered without and with a direction, as its controls move."""
 
 import html
 import threading
@@ -26,7 +26,7 @@ LAYOUT = widgets.Layout(width="calc(100% - 8px)")
 
 
 class Steering(View):
-    """Prompt → before | after, for the direction, heads, mode and alpha that are set.
+    """A prompt's replies before | after, for the direction, heads, mode and alpha that are set.
 
     Every control is an attribute with a `value`, so that a script drives it as the mouse does:
     `ui.alpha.value = 2`. `replies` are the two texts.
@@ -47,8 +47,8 @@ class Steering(View):
         super().__init__(folder)
         self.model, self._negative = model, allow_negative
         self.directions = named(directions)
-        for one in self.directions.values():
-            one.check(model)
+        for direction in self.directions.values():
+            direction.check(model)
         self.prompt = widgets.Textarea(prompt, description="prompt", layout=LAYOUT, rows=2)
         self.chat = widgets.Checkbox(
             model.tokenizer.chat_template is not None, description="chat template", indent=False
@@ -99,7 +99,7 @@ class Steering(View):
 
     @property
     def replies(self) -> tuple[str, str]:
-        """What stands in the columns: unsteered, steered."""
+        """The texts in the columns: unsteered, steered."""
         return self.columns.replies
 
     def direction(self) -> Direction | None:
@@ -109,7 +109,7 @@ class Steering(View):
         return whole.pick(rows) if rows else None
 
     def run(self) -> None:
-        """Generate with what is set now; a run that is going on is dropped, and so is old code."""
+        """Generate with the present settings; drop a run that is going on, and old code."""
         self.code.text = ""
         with self.errors():
             self.work(self._job(self.direction(), self.alpha.value, self._prompt()))
@@ -117,8 +117,8 @@ class Steering(View):
     def static(self) -> str:
         """The columns and the heads."""
         shown = self.columns.value or "<p>Run this cell for the controls.</p>"
-        what = f"<p>{html.escape(self.model.name)} along {html.escape(self.picker.value)}</p>"
-        return what + shown + self.heads.static()
+        heading = f"<p>{html.escape(self.model.name)} along {html.escape(self.picker.value)}</p>"
+        return heading + shown + self.heads.static()
 
     def _job(self, direction: Direction | None, alpha: float, prompt: Prompt) -> Any:
         mode, tokens = self.mode.value, self.tokens.value
@@ -138,27 +138,27 @@ class Steering(View):
 
     def _rows(self, whole: Direction) -> list[int]:
         active = {tuple(c) for c in self.heads.active}
-        return [i for i, cell in enumerate(_cells(whole)) if cell in active]
+        return [i for i, cell in enumerate(_heads(whole)) if cell in active]
 
     def _show_heads(self) -> None:
         whole = self.directions[self.picker.value]
         width = self.model.n_heads if isinstance(whole, HeadDirections) else 1
         values = torch.full((self.model.n_layers, width), torch.nan)
-        for cell, scale in zip(_cells(whole), whole.scale.tolist(), strict=True):
+        for cell, scale in zip(_heads(whole), whole.scale.tolist(), strict=True):
             values[cell] = scale
-        self.heads.show(values, _cells(whole), name="σ")
+        self.heads.show(values, _heads(whole), name="σ")
 
     def _uploaded(self) -> None:
         with self.errors():
-            name, found = self.uploaded(self.upload, read_direction)
-            found.check(self.model)
-            self.directions[name] = found
+            name, direction = self.uploaded(self.upload, read_direction)
+            direction.check(self.model)
+            self.directions[name] = direction
             self.picker.options = list(self.directions)
             self.picker.value = name
             # A file of the name that was picked before: no trait has changed.
             self._show_heads()
             self.run()
-            self.say(str(found))
+            self.say(str(direction))
 
     def _save(self) -> None:
         with self.errors():
@@ -172,10 +172,12 @@ class Steering(View):
             with self.model.lock:
                 folded = fold(self.model, direction, alpha, allow_negative=self._negative)
                 try:
-                    off = save_checkpoint(self.model, path)
+                    difference = save_checkpoint(self.model, path)
                 finally:
                     folded.undo()
-            self.say(f"{path}: reloaded by plain transformers, logits differ by {off:.1e} at most")
+            self.say(
+                f"{path}: reloaded by plain transformers, logits differ by {difference:.1e} at most"
+            )
 
         return job
 
@@ -192,11 +194,11 @@ class Steering(View):
         path = self.folder / f"direction-{whole.digest()}.safetensors"
         if not path.exists():
             whole.save(self.place(path.name))
-        some = "" if len(rows) == len(whole) else f".pick({rows})"
+        pick = "" if len(rows) == len(whole) else f".pick({rows})"
         mode = "" if self.mode.value == "all" else f', mode="{self.mode.value}"'
         research = ", allow_negative=True" if self.alpha.value < 0 else ""
         return (
-            f'direction = wb.{kind}.load("{path}"){some}\n'
+            f'direction = wb.{kind}.load("{path}"){pick}\n'
             f"with wb.steer(model, direction, {self.alpha.value:g}{mode}{research}):\n"
             f"    wb.generate(model, [{self._prompt()!r}], max_new_tokens={self.tokens.value})"
         )
@@ -221,7 +223,7 @@ def named(
     return out
 
 
-def _cells(direction: Direction) -> list[tuple[int, int]]:
+def _heads(direction: Direction) -> list[tuple[int, int]]:
     """(layer, head); a residual direction's layers are (layer, 0)."""
     if isinstance(direction, HeadDirections):
         return direction.heads

@@ -40,14 +40,14 @@ class Table(anywidget.AnyWidget):
 
     def __init__(self, frame: pd.DataFrame, shown: Sequence[str], sort: str) -> None:
         self._frame = frame
-        self._shown, self._kept = list(shown), np.arange(len(frame))
+        self._shown, self._matching = list(shown), np.arange(len(frame))
         super().__init__(columns=[frame.index.name or "row", *shown], sort=sort)
         self._filter_rows()
 
     @traitlets.observe("filter")
     def _filter_rows(self, _: object = None) -> None:
         try:
-            self._kept, self.problem = np.flatnonzero(matching(self._frame, self.filter)), ""
+            self._matching, self.problem = np.flatnonzero(matching(self._frame, self.filter)), ""
         except WorkbenchError as error:
             self.problem = str(error)
             return
@@ -58,9 +58,9 @@ class Table(anywidget.AnyWidget):
         # Places and one column: a feature table has dozens, which need not be moved.
         own = self.sort == self.columns[0]
         values = self._frame.index.to_series() if own else self._frame[self.sort]
-        values = values.iloc[self._kept].reset_index(drop=True)
+        values = values.iloc[self._matching].reset_index(drop=True)
         order = values.sort_values(ascending=not self.descending, kind="stable").index
-        self._places = self._kept[order]
+        self._places = self._matching[order]
         self.pages = max(1, -(-len(self._places) // PAGE))
         if self.page:
             self.page = 0
@@ -70,29 +70,29 @@ class Table(anywidget.AnyWidget):
     @traitlets.observe("page")
     def _draw(self, _: object = None) -> None:
         start = min(max(self.page, 0), self.pages - 1) * PAGE
-        some = self._frame[self._shown].iloc[self._places[start : start + PAGE]]
+        page = self._frame[self._shown].iloc[self._places[start : start + PAGE]]
         self.rows = [
             [str(i), *(_cell(v) for v in line)]
-            for i, line in zip(some.index, some.itertuples(index=False), strict=True)
+            for i, line in zip(page.index, page.itertuples(index=False), strict=True)
         ]
 
 
-def matching(frame: pd.DataFrame, condition: str) -> np.ndarray:
+def matching(frame: pd.DataFrame, query: str) -> np.ndarray:
     """bool `[row]`: the rows that an index or `column < number and …` lets through.
 
     Raises `WorkbenchError` naming the part that is not understood, or the columns there are.
     """
-    text = condition.strip()
+    text = query.strip()
     mask = np.ones(len(frame), bool)
     if not text:
         return mask
     if text.isdigit():
         return frame.index.to_numpy() == int(text)
     for part in re.split(r"\band\b|,", text):
-        found = _CONDITION.fullmatch(part)
-        if not found:
+        condition = _CONDITION.fullmatch(part)
+        if not condition:
             raise WorkbenchError(f"{part.strip()!r}: write an index, or column < number and …")
-        name, sign, number = found.groups()
+        name, sign, number = condition.groups()
         if name not in frame or not pd.api.types.is_numeric_dtype(frame[name]):
             numeric = frame.select_dtypes("number").columns
             raise WorkbenchError(f"no column {name!r}; there are {', '.join(numeric)}")

@@ -1,31 +1,27 @@
-"""The four UIs by name; each is a widget to display, and to drive from Python."""
+"""The four UIs by name; each is a widget to display, and to drive from Python.
 
+`steering`: before | after along a direction. `safetylock`: from pairs to a lock on another
+checkpoint. `pas`: answers, sliders or a respondent to an aligned model. `features`: SAE features of
+a diff, all and one by one.
+"""
+
+import importlib
 from typing import Any
 
-
-def steering(model: Any, directions: Any, **options: Any) -> Any:
-    """Before | after along a direction: `widgets.steering.Steering`."""
-    from workbench.widgets.steering import Steering
-
-    return Steering(model, directions, **options)
-
-
-def safetylock(model: Any = "tiny", **options: Any) -> Any:
-    """From pairs to a lock on another checkpoint: `widgets.safetylock.SafetyLock`."""
-    from workbench.widgets.safetylock import SafetyLock
-
-    return SafetyLock(model, **options)
+_CLASSES = {
+    "steering": "Steering",
+    "safetylock": "SafetyLock",
+    "pas": "PAS",
+    "features": "Features",
+}
+__all__ = sorted(_CLASSES)
 
 
-def pas(model: Any = "survey", respondents: Any = None, **options: Any) -> Any:
-    """Answers, sliders or a respondent to an aligned model: `widgets.pas.PAS`."""
-    from workbench.widgets.pas import PAS
+def __getattr__(name: str) -> Any:
+    if name not in _CLASSES:
+        raise AttributeError(f"there is no UI {name!r}; there are {', '.join(__all__)}")
+    return getattr(importlib.import_module(f"workbench.widgets.{name}"), _CLASSES[name])
 
-    return PAS(model, respondents, **options)
 
-
-def features(feature_run: Any, sae: Any, rows: Any, tokenizer: Any, **options: Any) -> Any:
-    """SAE features of a run, all and one by one: `widgets.features.Features`."""
-    from workbench.widgets.features import Features
-
-    return Features(feature_run, sae, rows, tokenizer, **options)
+def __dir__() -> list[str]:
+    return __all__

@@ -1,4 +1,4 @@
-"""View: what every UI is made of: parts, a worker, a line for messages, a static picture."""
+"""Base of every UI: parts, a worker, a line for messages, a static picture."""
 
 import html
 import json
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 EXPECTED = (WorkbenchError, ValueError, OSError, MemoryError, FloatingPointError)
-"""What bad input raises; shown as it is. Anything else is a fault of ours, and logged as well."""
+"""Raised by bad input and shown as it is; anything else is a fault of ours, and logged as well."""
 
 T = TypeVar("T")
 QUIET = 0.5
@@ -49,13 +49,13 @@ STYLE = """<style>
 </style>"""
 
 
-def alert(said: str) -> str:
+def alert(message: str) -> str:
     """HTML of an error, read aloud by screen readers."""
-    return f'<div class="wb-error" role="alert">{html.escape(said)}</div>'
+    return f'<div class="wb-error" role="alert">{html.escape(message)}</div>'
 
 
 class View(widgets.VBox):
-    """A UI. Subclasses `show` their parts, say what `static()` is, and `work` in the background."""
+    """A UI: subclasses `show` their parts, define `static()`, and `work` in the background."""
 
     def __init__(self, folder: str | Path = ".") -> None:
         self.folder = Path(folder)
@@ -69,11 +69,11 @@ class View(widgets.VBox):
         self.add_class("wb-view")
 
     def show(self, *parts: widgets.Widget) -> None:
-        """The parts from top to bottom; `message` and `stop` are among them, where they belong."""
+        """Lay out the parts from top to bottom, `message` and `stop` among them."""
         self.children = [widgets.HTML(STYLE), *parts]
 
     def static(self) -> str:
-        """HTML that shows the present state without a kernel."""
+        """HTML of the present state, readable without a kernel."""
         raise NotImplementedError
 
     def work(self, job: Job) -> None:
@@ -82,32 +82,32 @@ class View(widgets.VBox):
         self._worker.start(job)
 
     def wait(self, timeout: float | None = 60) -> None:
-        """Until work and picture are done, for scripts and tests. Raises `TimeoutError`."""
+        """Wait until work and picture are done, for scripts and tests. Raises `TimeoutError`."""
         self._worker.wait(timeout)
         if self._renewal.is_alive():
             self._renewal.cancel()
             self._renew()
 
     def say(self, text: str) -> None:
-        """A remark where errors stand."""
+        """Show a remark in the place of errors."""
         self.message.value = f'<div class="wb-note" role="status">{html.escape(text)}</div>'
 
     def show_error(self, error: BaseException) -> None:
-        """An error in the UI, in place of a traceback nobody sees."""
+        """Show an error in the UI, in place of a traceback nobody sees."""
         self.message.value = alert(str(error) or type(error).__name__)
 
     @contextmanager
     def errors(self) -> Iterator[None]:
-        """Inside, bad input is shown in place."""
+        """A block in which bad input is shown in the UI instead of raised."""
         try:
             yield
         except EXPECTED as error:
             self.show_error(error)
 
     def uploaded(self, upload: widgets.FileUpload, read: Callable[[Path], T]) -> tuple[str, T]:
-        """The name of the file just uploaded, and what `read` makes of it.
+        """(name, content) of the file just uploaded, as `read` reads it.
 
-        Its errors speak of that name, not of where the file lies meanwhile.
+        Errors name that file, not the temporary place where it lies meanwhile.
         """
         file = upload.value[-1]
         with TemporaryDirectory() as scratch:
@@ -119,7 +119,7 @@ class View(widgets.VBox):
                 raise type(error)(str(error).replace(str(path), path.name)) from error
 
     def place(self, name: str) -> Path:
-        """Where to write a new file or folder of the UI's. Raises `FileExistsError`."""
+        """The path of a new file or folder of the UI. Raises `FileExistsError`."""
         path = self.folder / name
         if path.exists():
             raise FileExistsError(f"{path} exists; choose another name")
@@ -168,7 +168,7 @@ def _close(parts: Iterable[widgets.Widget]) -> None:
 
 
 def later(callback: Callable[[], None]) -> Callable[[Any], None]:
-    """An observer that ignores what changed."""
+    """An observer that calls `callback` and ignores the change."""
     return lambda _: callback()
 
 
@@ -201,10 +201,10 @@ class Progress(widgets.HBox):
         self.layout.visibility = "hidden"
 
     def show(self, done: float, text: str) -> None:
-        """`done` from 0 to 1."""
+        """Show the share `done`, from 0 to 1, and what is being done."""
         self.bar.value, self.text.value = done, text
         self.layout.visibility = "visible"
 
     def hide(self) -> None:
-        """Nothing is going on."""
+        """Hide the bar at rest."""
         self.layout.visibility = "hidden"

@@ -11,7 +11,7 @@ from workbench.models.anatomy import first
 from workbench.models.model import Model
 
 Job = Callable[[threading.Event], None]
-"""Takes the event that asks it to stop."""
+"""A function of the event that asks it to stop."""
 
 
 class Stopped(Exception):  # noqa: N818 - nobody's error
@@ -38,7 +38,7 @@ class Worker:
         self._closed = False
 
     def start(self, job: Job) -> None:
-        """Stop what runs, forget what waits, then run `job`; nothing after `close`."""
+        """Stop the running job, forget waiting ones, then run `job`; does nothing after `close`."""
         with self._guard:
             if self._closed:
                 return
@@ -50,12 +50,12 @@ class Worker:
             self._last.add_done_callback(partial(self._done, over))
 
     def stop(self) -> None:
-        """Ask what runs to stop; returns at once."""
+        """Ask the running job to stop; returns at once."""
         with self._guard:
             self._stop.set()
 
     def wait(self, timeout: float | None = None) -> None:
-        """Until the last job is over, and what it did is reported. Raises `TimeoutError`."""
+        """Wait until the last job is over and reported. Raises `TimeoutError`."""
         if not self._over.wait(timeout):
             raise TimeoutError(f"the work is not over after {timeout:g} s")
 
@@ -86,14 +86,14 @@ class Worker:
 def stoppable(
     model: Model, stop: threading.Event, ran: Callable[[int], None] = lambda _: None
 ) -> Iterator[None]:
-    """Inside, this thread's forwards of the model raise `Stopped` once `stop` is set.
+    """A block in which this thread's forwards of the model raise `Stopped` once `stop` is set.
 
-    `ran` is told how many rows each forward has had.
+    `ran` is called with the number of rows of each forward.
     """
-    mine = threading.get_ident()
+    thread = threading.get_ident()
 
     def look(_: Any, __: Any, output: Any) -> None:
-        if threading.get_ident() == mine:
+        if threading.get_ident() == thread:
             if stop.is_set():
                 raise Stopped
             ran(len(first(output)))
