@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,14 @@ def digest(content: Any, digits: int = DIGITS) -> str:
     if isinstance(content, str):
         content = content.encode("utf-8", "surrogatepass")
     return hashlib.sha256(content).hexdigest()[:digits]
+
+
+def pieces_digest(pieces: Iterable[Any], digits: int = 64) -> str:
+    """`digest` of bytes (or what has a buffer of them) that come in pieces, as of one whole."""
+    state = hashlib.sha256()
+    for piece in pieces:
+        state.update(piece)
+    return state.hexdigest()[:digits]
 
 
 def file_digest(path: str | Path, digits: int = 64) -> str:

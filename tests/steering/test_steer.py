@@ -194,7 +194,7 @@ def test_a_fold_that_breaks_in_the_middle_is_rolled_back(tokenizer, monkeypatch)
     def broken(*_):
         raise RuntimeError("out of memory, say")
 
-    monkeypatch.setattr("workbench.steering.fold.check_bias", broken)
+    monkeypatch.setattr("workbench.steering.fold._require_bias_counts", broken)
     with pytest.raises(RuntimeError, match="out of memory, say"):
         wb.fold(model, some_lock(model, k=18), -1.0, allow_negative=True)
     assert model.fingerprint() == before

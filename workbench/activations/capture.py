@@ -1,10 +1,9 @@
 """capture(): batched activation capture through nnsight, in memory or streamed to disk."""
 
-import hashlib
 import json
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate, pairwise
 from pathlib import Path
@@ -16,6 +15,7 @@ from tqdm.auto import tqdm
 from workbench.activations import shards
 from workbench.activations.forwards import read_site
 from workbench.errors import ShardError
+from workbench.hashing import digest, pieces_digest
 from workbench.models.limits import Budget
 from workbench.models.model import Model
 from workbench.models.prompts import Positions, Prompt, encode_all, last
@@ -23,12 +23,16 @@ from workbench.models.prompts import Positions, Prompt, encode_all, last
 log = logging.getLogger(__name__)
 
 SITES = ("heads", "resid", "mlp")
+"""Where activations are read; see `capture`."""
 FORMAT = "workbench.activations.1"
 
 
 @dataclass(frozen=True)
 class Activations:
     """Captured activations and what they are.
+
+    >>> acts = wb.capture(model, chats, "heads", wb.last(5))
+    >>> rows, prompt = acts.rows(layer=2, head=5)
 
     `shards`: consecutive groups of prompts, each `[prompt, position, layer, head, d_head]` for site
     `"heads"`, else `[prompt, position, layer, d_model]`; one in memory, or memory-mapped files.
@@ -70,19 +74,23 @@ class Activations:
         """
         mask = self.mask
         parts = []
-        for shard, held in zip(self.shards, mask.split([len(s) for s in self.shards]), strict=True):
+        masks = mask.split([len(shard) for shard in self.shards])
+        for shard, shard_mask in zip(self.shards, masks, strict=True):
             part = shard if layer is None else shard[:, :, self.layers.index(layer)]
             part = part if head is None else part[:, :, head]
-            parts.append(part.flatten(0, 1) if held.all() else part[held])
+            parts.append(part.flatten(0, 1) if shard_mask.all() else part[shard_mask])
         return parts[0] if len(parts) == 1 else torch.cat(parts), mask.nonzero()[:, 0]
 
     def save(self, folder: str | Path) -> None:
         """Write to a folder; see `Activations.load`. `ShardError` as for a streamed capture."""
         cuts = [0, *accumulate(len(s) for s in self.shards)]
-        key = hashlib.sha256(json.dumps(self.description()).encode())
-        for shard in self.shards:
-            key.update(shards.bytes_of(shard))
-        index = {**self.description(), "key": key.hexdigest(), "ranges": list(pairwise(cuts))}
+
+        def content() -> Iterator[Any]:
+            yield json.dumps(self.description()).encode()
+            yield from map(shards.bytes_of, self.shards)
+
+        key = pieces_digest(content())
+        index = {**self.description(), "key": key, "ranges": list(pairwise(cuts))}
         expected = sum(s.numel() * s.element_size() for s in self.shards)
         with shards.writing(folder, index, expected) as writer:
             for i, (start, stop) in enumerate(pairwise(cuts)):
@@ -134,19 +142,23 @@ def capture(
 ) -> Activations:
     """Activations of every prompt at one site, on the CPU or streamed to the folder `out`.
 
-    site `"heads"` is the input of `o_proj` split per query head (after attention weighting, before
-    the projection); `"resid"` the output of a block, before any final norm; `"mlp"` the output of
-    its MLP. Prompts are grouped by length and right-padded, so that under a causal mask no real
-    token ever sees a pad; the LM head is never run, nor any layer after the deepest one asked for
-    (save once, for the tokens that all prompts begin with).
-    Values do not depend on batches or padding beyond rounding: 2e-5 in float32, 3 % of the largest
-    value in bfloat16.
+    >>> acts = wb.capture(model, chats, "resid", wb.response(), layers=[8, 12])
+    >>> big = wb.capture(model, chats, "heads", out="acts", dtype=torch.bfloat16)
 
-    `token_budget` caps padded tokens per batch; by default 512 on a CPU, at most 16384 on a GPU
-    with less free memory; halved when memory runs out. With `out`, shards of about `shard_bytes`
-    are written as they are done and read back memory-mapped; called again with the same arguments
-    (also after a kill) it goes on from the last whole shard. `dtype`: what is kept; bfloat16 halves
-    disk and loses nothing of a bfloat16 model.
+    `site`: `"heads"` is the input of `o_proj` split per query head (after attention weighting,
+    before the projection); `"resid"` the output of a block, before any final norm; `"mlp"` the
+    output of its MLP. `positions`: `last()` by default. `layers`: all by default.
+
+    Prompts are grouped by length and right-padded, so that under a causal mask no real token ever
+    sees a pad; the LM head is never run, nor any layer after the deepest one asked for (save once,
+    for the tokens that all prompts begin with). Values do not depend on batches or padding beyond
+    rounding: 2e-5 in float32, 3 % of the largest value in bfloat16.
+
+    `token_budget` caps padded tokens per batch; by default 512 on a CPU, on a GPU 16384 or what its
+    free memory holds; halved when memory runs out. With `out`, shards of about `shard_bytes` are
+    written as they are done and read back memory-mapped; called again with the same arguments (also
+    after a kill) it goes on from the last whole shard. `dtype` of the stored values: bfloat16
+    halves disk and loses nothing of a bfloat16 model.
 
     Raises `ValueError` for an unknown site, a layer the model does not have or no prompts;
     `DatasetError` for an unusable prompt; `ShardError` where `out` cannot be written;
@@ -176,7 +188,7 @@ def capture(
             "%d of %d texts have fewer than %d tokens to read; missing positions are left out",
             short, len(prompts), positions.k,
         )  # fmt: skip
-    what = Activations((), lengths, layers, site, positions, model.name, model.sizes)
+    empty = Activations((), lengths, layers, site, positions, model.name, model.sizes)
     width = (model.n_heads, model.d_head) if site == "heads" else (model.d_model,)
     shape = (max(1, int(lengths.max())), len(layers), *width)
     budget = Budget(token_budget) if token_budget else Budget.of(model)
@@ -184,27 +196,27 @@ def capture(
     def fill(start: int, stop: int) -> torch.Tensor:
         values = torch.full((stop - start, *shape), torch.nan, dtype=dtype)
         rows = range(start, stop)
-        for batch, got in read_site(model, encoded, picks, site, layers, rows, budget):
-            got = got.to(dtype).unflatten(-1, width)
+        for batch, tokens in read_site(model, encoded, picks, site, layers, rows, budget):
+            tokens = tokens.to(dtype).unflatten(-1, width)
             counts = [len(picks[i]) for i in batch]
-            _require_finite(got, batch, counts, what)
-            for i, part in zip(batch, got.split(counts), strict=True):
-                if len(part):
-                    values[i - start, -len(part) :] = part
+            _require_finite(tokens, batch, counts, empty)
+            for i, of_prompt in zip(batch, tokens.split(counts), strict=True):
+                if len(of_prompt):
+                    values[i - start, -len(of_prompt) :] = of_prompt
             progress.update(len(batch))
         return values
 
     bar = {"desc": f"capture {site}", "unit": "prompt", "leave": False, "delay": 1}
     with tqdm(total=len(prompts), **bar) as progress:
         if out is None:
-            return replace(what, shards=(fill(0, len(prompts)),))
+            return replace(empty, shards=(fill(0, len(prompts)),))
         row_bytes = math.prod(shape) * dtype.itemsize
         step = max(1, shard_bytes // row_bytes)
         cuts = [*range(0, len(prompts), step), len(prompts)]
-        content = [model.fingerprint(), what.description(), str(dtype), step]
+        content = [model.fingerprint(), empty.description(), str(dtype), step]
         content += [[e.ids, e.start] for e in encoded]
-        key = hashlib.sha256(json.dumps(content).encode()).hexdigest()
-        index = {**what.description(), "key": key, "ranges": list(pairwise(cuts))}
+        key = digest(json.dumps(content), 64)
+        index = {**empty.description(), "key": key, "ranges": list(pairwise(cuts))}
         with shards.writing(out, index, row_bytes * len(prompts)) as writer:
             for i, (start, stop) in enumerate(pairwise(cuts)):
                 if writer.has(i):
@@ -215,16 +227,16 @@ def capture(
 
 
 def _require_finite(
-    got: torch.Tensor, batch: list[int], counts: list[int], what: Activations
+    tokens: torch.Tensor, batch: list[int], counts: list[int], acts: Activations
 ) -> None:
     """Raise `FloatingPointError` with the first prompt, layer and head that is NaN or infinite."""
-    finite = torch.isfinite(got)
+    finite = torch.isfinite(tokens)
     if finite.all():
         return
     token, layer, *rest = (~finite).nonzero()[0].tolist()
     prompt = next(i for i, end in zip(batch, accumulate(counts), strict=True) if token < end)
-    head = f" head {rest[0]}" if what.site == "heads" else ""
+    head = f" head {rest[0]}" if acts.site == "heads" else ""
     raise FloatingPointError(
-        f"prompt {prompt}, layer {what.layers[layer]}{head}: the activation is NaN or infinite. "
-        f"Check the weights of {what.model}, or load it in bfloat16 or float32 instead of float16."
+        f"prompt {prompt}, layer {acts.layers[layer]}{head}: the activation is NaN or infinite. "
+        f"Check the weights of {acts.model}, or load it in bfloat16 or float32 instead of float16."
     )

@@ -9,17 +9,19 @@ import nnsight
 import torch
 
 from workbench.models.anatomy import first
+from workbench.models.limits import Budget, out_of_memory, rope_limit
 from workbench.models.model import InFlight, Model
-from workbench.models.prompts import Encoded
+from workbench.models.prompts import Encoded, padded
 
 if TYPE_CHECKING:
     from transformers import Cache
-from workbench.models.limits import Budget, out_of_memory, rope_limit
 
 log = logging.getLogger(__name__)
+
 # Shorter common beginnings, or fewer prompts, do not pay for the extra forward.
 _PREFIX_TOKENS, _PREFIX_PROMPTS = 16, 4
-_HELD = 32
+# Tokens that a batch may hold, in token budgets: those of the shared beginning count here, too.
+_HELD_BUDGETS = 32
 
 
 def read_site(
@@ -42,42 +44,41 @@ def read_site(
     # Longest first: what will not fit fails at once, not after an hour.
     queue = sorted(rows, key=lambda i: -len(encoded[i].ids))
     limit = rope_limit(model)
-    shared = 0 if model.hooked or limit else _shared(encoded, picks, queue)
-    cache = _prefix(model, encoded[queue[0]].ids[:shared]) if shared else None
+    shared = 0 if model.hooked or limit else _shared_length(encoded, picks, queue)
+    cache = _prefix_cache(model, encoded[queue[0]].ids[:shared]) if shared else None
     shared = shared if cache is not None else 0
     ahead: tuple[list[int], torch.Tensor, torch.cuda.Event | None] | None = None
     while queue:
         length = len(encoded[queue[0]].ids)
         # Rows that repeat a long beginning are cheap to compute, but not to hold.
-        n = max(1, min(budget.tokens // (length - shared), _HELD * budget.tokens // length))
+        n = max(1, min(budget.tokens // (length - shared), _HELD_BUDGETS * budget.tokens // length))
         if limit and length > limit:
             n = min(n, sum(len(encoded[i].ids) == length for i in queue))
         batch = queue[:n]
         try:
             with model.lock:
-                got = _forward(model, encoded, picks, site, layers, batch, shared, cache)
+                tokens = _forward(model, encoded, picks, site, layers, batch, shared, cache)
         except RuntimeError as error:
             if not out_of_memory(error):
                 raise
-            tokens = len(batch) * (len(encoded[batch[0]].ids) - shared)
             if len(batch) == 1:
                 raise MemoryError(
-                    f"prompt {batch[0]} with {len(encoded[batch[0]].ids)} tokens does not fit in "
-                    "memory by itself; "
+                    f"prompt {batch[0]} with {length} tokens does not fit in memory by itself; "
                     "shorten it, use a smaller dtype or fewer layers"
                 ) from error
-            budget.tokens = tokens // 2
-            log.warning("out of memory at %d tokens a batch; going on with half", tokens)
+            computed = len(batch) * (length - shared)
+            budget.tokens = computed // 2
+            log.warning("out of memory at %d tokens per batch; going on with half", computed)
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()
             continue
         del queue[:n]
-        here = (batch, *_to_host(got))
+        copying = (batch, *_to_host(tokens))
         if ahead:
-            yield _landed(*ahead)
-        ahead = here
+            yield _copied(*ahead)
+        ahead = copying
     if ahead:
-        yield _landed(*ahead)
+        yield _copied(*ahead)
 
 
 @torch.inference_mode()
@@ -92,48 +93,45 @@ def _forward(
     cache: "Cache | None",
 ) -> torch.Tensor:
     """One traced forward; `[token, layer, width]` at the picked tokens."""
-    rest = [encoded[i].ids[shared:] for i in batch]
-    width = max(map(len, rest))
-    pad = model.tokenizer.pad_token_id
-    padded = [row + [pad] * (width - len(row)) for row in rest]
-    ids = torch.tensor(padded, device=model.input_device)
-    tokens = [r * width + t - shared for r, i in enumerate(batch) for t in picks[i]]
-    flat = torch.tensor(tokens, dtype=torch.long)
+    ids, _ = padded([encoded[i].ids[shared:] for i in batch], model.tokenizer.pad_token_id)
+    width = ids.shape[1]
+    picked = [r * width + t - shared for r, i in enumerate(batch) for t in picks[i]]
+    index = torch.tensor(picked, dtype=torch.long)
     past = {"use_cache": False}
     if cache is not None:
         repeated = copy.deepcopy(cache)
         repeated.batch_repeat_interleave(len(batch))
         past = {"use_cache": True, "past_key_values": repeated}
-    where: dict[torch.device, torch.Tensor] = {}
+    index_on: dict[torch.device, torch.Tensor] = {}
 
     def take(value: torch.Tensor) -> torch.Tensor:
         device = value.device
-        if device not in where:
-            where[device] = flat.to(device)
-        return value.reshape(-1, value.shape[-1])[where[device]]
+        if device not in index_on:
+            index_on[device] = index.to(device)
+        return value.reshape(-1, value.shape[-1])[index_on[device]]
 
-    deepest = sorted(set(layers))
+    in_order = sorted(set(layers))
     start = torch.tensor([encoded[i].start for i in batch])
     model.in_flight = InFlight(torch.tensor(batch), len(encoded), start)
     try:
-        with model.trace(input_ids=ids, **past) as tracer:
+        with model.trace(input_ids=ids.to(model.input_device), **past) as tracer:
             taken = nnsight.save({})
-            for index in deepest:
-                layer = model.layers[index]
+            for i in in_order:
+                layer = model.layers[i]
                 if site == "heads":
-                    taken[index] = take(layer.attn.o_proj.input)
+                    taken[i] = take(layer.attn.o_proj.input)
                 elif site == "mlp":
-                    taken[index] = take(first(layer.mlp.output))
+                    taken[i] = take(first(layer.mlp.output))
                 else:
-                    taken[index] = take(first(layer.output))
+                    taken[i] = take(first(layer.output))
             tracer.stop()
     finally:
         model.in_flight = None
-    device = taken[deepest[-1]].device
-    return torch.stack([taken[index].to(device) for index in layers], 1)
+    device = taken[in_order[-1]].device
+    return torch.stack([taken[i].to(device) for i in layers], 1)
 
 
-def _shared(encoded: list[Encoded], picks: list[range], rows: list[int]) -> int:
+def _shared_length(encoded: list[Encoded], picks: list[range], rows: list[int]) -> int:
     """How many first tokens all prompts have in common before the first one picked, if worth it."""
     if len(rows) < _PREFIX_PROMPTS:
         return 0
@@ -145,7 +143,7 @@ def _shared(encoded: list[Encoded], picks: list[range], rows: list[int]) -> int:
 
 
 @torch.inference_mode()
-def _prefix(model: Model, ids: list[int]) -> "Cache | None":
+def _prefix_cache(model: Model, ids: list[int]) -> "Cache | None":
     """Keys and values of the shared beginning; None where the model cannot keep them."""
     batch = torch.tensor([ids], device=model.input_device)
     try:
@@ -158,17 +156,18 @@ def _prefix(model: Model, ids: list[int]) -> "Cache | None":
     return cache if cache is not None and cache.get_seq_length() == len(ids) else None
 
 
-def _to_host(got: torch.Tensor) -> tuple[torch.Tensor, torch.cuda.Event | None]:
-    if got.device.type != "cuda":
-        return got.cpu(), None
-    host = torch.empty(got.shape, dtype=got.dtype, pin_memory=True)
-    host.copy_(got, non_blocking=True)
+def _to_host(tokens: torch.Tensor) -> tuple[torch.Tensor, torch.cuda.Event | None]:
+    """(a copy on the CPU, the event after which it is complete; None where it is already)."""
+    if tokens.device.type != "cuda":
+        return tokens.cpu(), None
+    host = torch.empty(tokens.shape, dtype=tokens.dtype, pin_memory=True)
+    host.copy_(tokens, non_blocking=True)
     event = torch.cuda.Event()
-    event.record(torch.cuda.current_stream(got.device))
+    event.record(torch.cuda.current_stream(tokens.device))
     return host, event
 
 
-def _landed(
+def _copied(
     batch: list[int], host: torch.Tensor, event: torch.cuda.Event | None
 ) -> tuple[list[int], torch.Tensor]:
     if event is not None:

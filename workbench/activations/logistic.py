@@ -1,6 +1,7 @@
 """Batched L2-regularised logistic regression: conjugate gradients preconditioned by a Hessian."""
 
 import logging
+from collections.abc import Callable
 
 import torch
 
@@ -28,7 +29,7 @@ def logistic(
     float32 could not tell the L2 term from rounding, or where it did not converge.
     """
     # Any shift of the features is exact with a free intercept; centring makes them well behaved.
-    given, mean = x, x.mean(1, keepdim=True)
+    features, mean = x, x.mean(1, keepdim=True)
     x = x - mean
     spread = torch.linalg.vector_norm(x, dim=(1, 2))
     if spread.amax() ** 2 * C > _WELL_SCALED * x.shape[2]:
@@ -90,13 +91,15 @@ def logistic(
         size = _norm(gw, gb)
     else:
         if x.dtype == torch.float32:
-            return logistic(given.double(), y, C, 3 * max_iter)
+            return logistic(features.double(), y, C, 3 * max_iter)
         log.warning("%d of %d probes did not converge", int((size > enough).sum()), len(x))
     weight = (w if basis is None else (basis @ w[..., None])[..., 0]).double()
     return weight, b[:, 0].double() - (weight * mean[:, 0]).sum(1)
 
 
-def _newton(x: torch.Tensor, xt: torch.Tensor, m: torch.Tensor, C: float):  # noqa: ANN202
+def _newton(
+    x: torch.Tensor, xt: torch.Tensor, m: torch.Tensor, C: float
+) -> Callable[[torch.Tensor, torch.Tensor], tuple[torch.Tensor, torch.Tensor]]:
     """The function (gw, gb) → H⁻¹ (gw, gb) for the Hessian H at margins m."""
     p = torch.sigmoid(m)
     s = C * p * (1 - p)

@@ -17,6 +17,9 @@ _GPU_BLOCK = 256 * 2**20
 class Probes:
     """One linear probe per layer (× head); shapes `[L, H]`, or `[L]` for sites without heads.
 
+    >>> probes = wb.fit_probes(acts, labels)
+    >>> probes.top(12)  # the best heads, (layer, head)
+
     `weight` float64 `[..., d]` and `bias` float64 `[...]`: logit of label 1. `train_accuracy` and
     `validation_accuracy`: share of rows right. `gap`: distance of the class means over the pooled
     standard deviation along it. `layers`: the layer indices along the first axis.
@@ -43,16 +46,16 @@ class Probes:
         n_layers, n_heads = self.bias.shape
         if not 1 <= k <= n_layers * n_heads:
             raise ValueError(f"K={k} heads asked of {n_layers} layers × {n_heads} heads")
-        cells = [(i, h) for i in range(n_layers) for h in range(n_heads)]
+        heads = [(i, h) for i in range(n_layers) for h in range(n_heads)]
         if by == "validation":
             score = self.validation_accuracy
-            cells.sort(key=lambda c: (-score[c].item(), -self.gap[c].item(), c))
+            heads.sort(key=lambda head: (-score[head].item(), -self.gap[head].item(), head))
         elif by == "paper":
             score = (self.validation_accuracy + self.train_accuracy) / 2
-            cells.sort(key=lambda c: (score[c].item(), c), reverse=True)
+            heads.sort(key=lambda head: (score[head].item(), head), reverse=True)
         else:
             raise ValueError(f"unknown head selection {by!r}; use 'validation' or 'paper'")
-        return [(self.layers[i], h) for i, h in cells[:k]]
+        return [(self.layers[i], h) for i, h in heads[:k]]
 
 
 def fit_probes(
@@ -66,6 +69,9 @@ def fit_probes(
     device: str | torch.device = "cpu",
 ) -> Probes:
     """Fit all probes at once on a random split of the captured rows.
+
+    >>> probes = wb.fit_probes(acts, labels, groups=pair)
+    >>> probes.validation_accuracy.max()
 
     `labels`: 0/1 per prompt. `groups`: one id per prompt; whole groups fall on one side of the
     split (say, the question that two replies answer). Without groups each *prompt* is one; all
@@ -116,7 +122,7 @@ def fit_probes(
 
 
 def _fit(x: torch.Tensor, y: torch.Tensor, n: int, C: float) -> tuple[torch.Tensor, ...]:
-    """x `[B, row, d]`, the first `n` rows for training → the fields of `Probes`."""
+    """The fields of `Probes` for x `[B, row, d]`, whose first `n` rows are for training."""
     weight, bias = logistic(x[:, :n], y[:n], C)
     logits = (weight.to(x.dtype)[:, None] @ x.transpose(1, 2))[:, 0] + bias.to(x.dtype)[:, None]
     right = ((logits > 0) == y.bool()).double()
@@ -126,8 +132,8 @@ def _fit(x: torch.Tensor, y: torch.Tensor, n: int, C: float) -> tuple[torch.Tens
 def _standardised_gap(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
     """Distance of the class means over the pooled standard deviation along it, `[B]`."""
     weight = torch.stack([y / y.sum(), ~y / (~y).sum()]).to(x)
-    one, zero = (weight @ x).double().unbind(1)
-    difference = one - zero
+    mean_of_1, mean_of_0 = (weight @ x).double().unbind(1)
+    difference = mean_of_1 - mean_of_0
     norm = difference.norm(dim=1)
     unit = difference / norm.clamp_min(1e-300)[:, None]
     along = (unit.to(x)[:, None] @ x.transpose(1, 2))[:, 0].double()

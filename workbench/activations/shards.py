@@ -1,6 +1,5 @@
 """Tensors on disk as checksummed safetensors shards that survive a killed writer."""
 
-import hashlib
 import json
 import os
 import shutil
@@ -17,6 +16,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from workbench.errors import ShardError
+from workbench.files import whole, write_json
+from workbench.hashing import pieces_digest
 
 INDEX = "index.json"
 
@@ -40,16 +41,14 @@ class Writer:
 
     def write(self, i: int, values: torch.Tensor, lengths: torch.Tensor) -> None:
         """Write one shard whole or not at all. `ShardError` where the disk does not take it."""
-        path = path_of(self.folder, i)
-        partial = path.with_suffix(".partial")
-        header = {"key": self.index["key"], "sha256": _digest(values, lengths)}
+        digest = pieces_digest([bytes_of(values), bytes_of(lengths)])
+        header = {"key": self.index["key"], "sha256": digest}
         try:
-            save_file({"values": values, "lengths": lengths}, partial, header)
-            with open(partial, "rb") as file:
-                os.fsync(file.fileno())
-            partial.rename(path)
+            with whole(path_of(self.folder, i)) as partial:
+                save_file({"values": values, "lengths": lengths}, partial, header)
+                with open(partial, "rb") as file:
+                    os.fsync(file.fileno())
         except (OSError, SafetensorError) as error:
-            partial.unlink(missing_ok=True)
             raise ShardError(
                 f"shard {i + 1} of {len(self.index['ranges'])} could not be written to "
                 f"{self.folder}: {error}. The shards before it are kept; make room and call again "
@@ -83,20 +82,18 @@ def writing(folder: str | Path, index: dict[str, Any], expected_bytes: int) -> I
                 f"{folder} holds activations of something else (another model, set of prompts, "
                 "site, positions or layers); choose another folder or delete it"
             )
-        foreign = [p.name for p in folder.iterdir() if not _ours(p)]
+        foreign = [p.name for p in folder.iterdir() if not _of_a_capture(p)]
         if present is None and foreign:
             raise ShardError(f"{folder} is not empty ({foreign[0]}, …); choose another folder")
-        there = sum(p.stat().st_size for p in folder.glob("shard-*.safetensors"))
+        written = sum(p.stat().st_size for p in folder.glob("shard-*.safetensors"))
         free = shutil.disk_usage(folder).free
-        if expected_bytes - there > free:
+        if expected_bytes - written > free:
             raise ShardError(
-                f"{folder} needs {(expected_bytes - there) / 1e9:.2f} GB more, but its disk has "
+                f"{folder} needs {(expected_bytes - written) / 1e9:.2f} GB more, but its disk has "
                 f"{free / 1e9:.2f} GB free; choose another disk, fewer layers or dtype=bfloat16"
             )
         if present is None:
-            partial = folder / (INDEX + ".partial")
-            partial.write_text(json.dumps(index), encoding="utf-8")
-            partial.rename(folder / INDEX)
+            write_json(folder / INDEX, index, indent=None)
         yield Writer(folder, index)
     finally:
         lock.release()
@@ -133,7 +130,7 @@ def read(folder: Path, i: int, key: str) -> tuple[torch.Tensor, torch.Tensor]:
         raise ShardError(_damaged(path, str(error))) from error
     if header.get("key") != key:
         raise ShardError(_damaged(path, "it belongs to another capture"))
-    if header.get("sha256") != _digest_of_file(path):
+    if header.get("sha256") != pieces_digest(_stored_bytes(path)):
         raise ShardError(_damaged(path, "its checksum does not match"))
     return values, lengths
 
@@ -157,32 +154,20 @@ def _index(folder: Path) -> dict[str, Any]:
     return index
 
 
-def _ours(path: Path) -> bool:
+def _of_a_capture(path: Path) -> bool:
     return path.name in (".lock", INDEX, INDEX + ".partial") or path.name.startswith("shard-")
 
 
-def _digest(values: torch.Tensor, lengths: torch.Tensor) -> str:
-    digest = hashlib.sha256(bytes_of(values))
-    digest.update(bytes_of(lengths))
-    return digest.hexdigest()
-
-
-def _digest_of_file(path: Path) -> str:
-    """The same, read in pieces: through the memory map the whole shard would become resident."""
-    digest = hashlib.sha256()
+def _stored_bytes(path: Path) -> Iterator[bytes]:
+    """The tensors' bytes in a shard, in pieces: a memory map would make all of it resident."""
     with open(path, "rb") as file:
         size = int.from_bytes(file.read(8), "little")
         header = json.loads(file.read(size))
         for name in ("values", "lengths"):
             start, end = header[name]["data_offsets"]
             file.seek(8 + size + start)
-            while start < end:
-                piece = file.read(min(2**20, end - start))
-                if not piece:
-                    return "cut short"
-                digest.update(piece)
-                start += len(piece)
-    return digest.hexdigest()
+            for offset in range(start, end, 2**20):
+                yield file.read(min(2**20, end - offset))
 
 
 def bytes_of(tensor: torch.Tensor) -> np.ndarray:

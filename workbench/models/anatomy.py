@@ -14,6 +14,9 @@ from workbench.errors import ModelError
 class Anatomy:
     """Where a family keeps its parts, as attribute paths.
 
+    >>> bloom = wb.Anatomy("transformer.h", "self_attention", "dense")
+    >>> model = wb.load("bigscience/bloom-560m", anatomy=bloom)
+
     `layers` starts at the causal LM; the others start at one layer. `o_proj` (inside `attn`) is the
     attention's output projection: its input is the concatenation of all query heads. `mlp` is the
     module whose output the site `"mlp"` reads. `resid` is the module whose output enters the
@@ -59,6 +62,11 @@ ANATOMIES = {
     "opt": Anatomy("model.decoder.layers", "self_attn", "out_proj", mlp="fc2", resid="fc2"),
     "falcon": Anatomy("transformer.h", "self_attention", "dense", resid="mlp.dense_4h_to_h"),
 }
+"""The anatomy of every known family, by its config's `model_type`.
+
+>>> wb.ANATOMIES["gpt2"].o_proj
+'c_proj'
+"""
 
 
 def anatomy_of(config: Any, name: str) -> Anatomy:
@@ -113,10 +121,10 @@ def check_anatomy(hf: PreTrainedModel, anatomy: Anatomy, name: str) -> None:
         width_in, width_out = projection_sizes(o_proj)
     except (AttributeError, TypeError, IndexError) as error:
         raise ModelError(f"{name}: {anatomy} does not hold: {error}") from error
-    seen: dict[str, torch.Tensor] = {}
+    states: dict[str, torch.Tensor] = {}
 
-    def keep(key: str, tensor: torch.Tensor) -> None:
-        seen[key] = tensor.detach().clone().reshape(2, -1)
+    def keep(part: str, tensor: torch.Tensor) -> None:
+        states[part] = tensor.detach().clone().reshape(2, -1)
 
     hooks = [
         o_proj.register_forward_pre_hook(lambda _, args: keep("o_proj", args[0])),
@@ -127,14 +135,14 @@ def check_anatomy(hf: PreTrainedModel, anatomy: Anatomy, name: str) -> None:
         for hook in hooks:
             hook.remove()
         expected = {"o_proj": width_in, "mlp": config.hidden_size, "layer": config.hidden_size}
-        wrong = [k for k, d in expected.items() if k not in seen or seen[k].shape[1] != d]
+        wrong = [k for k, d in expected.items() if k not in states or states[k].shape[1] != d]
         if wrong or width_in % config.num_attention_heads or width_out != config.hidden_size:
-            shapes = {k: tuple(v.shape) for k, v in seen.items()}
+            shapes = {k: tuple(v.shape) for k, v in states.items()}
             raise ModelError(
                 f"{name}: {anatomy} does not hold in a forward pass: saw {shapes}, expected widths "
                 f"{expected}, {config.num_attention_heads} heads."
             )
-        plain = seen["layer"]
+        plain = states["layer"]
         size = plain.abs().max().clamp_min(1.0)
         added = size * torch.linspace(-1, 1, config.hidden_size).to(plain)
         hooks = [resid.register_forward_hook(lambda _, __, out: first(out) + added)]
@@ -142,7 +150,7 @@ def check_anatomy(hf: PreTrainedModel, anatomy: Anatomy, name: str) -> None:
     finally:
         for hook in hooks:
             hook.remove()
-    moved = seen["shifted"].float() - plain.float()
+    moved = states["shifted"].float() - plain.float()
     if not (moved - added.float()).abs().max() <= 0.05 * size.float():
         raise ModelError(
             f"{name}: a vector added to the output of {anatomy.resid or anatomy.mlp!r} does not "

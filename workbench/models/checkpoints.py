@@ -3,7 +3,6 @@
 import copy
 import json
 import logging
-import shutil
 from pathlib import Path
 
 import torch
@@ -11,6 +10,7 @@ from safetensors.torch import save_file
 from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedConfig, PreTrainedModel
 
 from workbench.errors import FoldError
+from workbench.files import whole, write_json
 from workbench.models.loading import SIDECAR, restore_sidecar
 from workbench.models.model import Model
 
@@ -40,6 +40,9 @@ _LLAMA_FIELDS = (
 def save_checkpoint(model: Model, path: str | Path, *, sidecar: bool = False) -> float:
     """Write the model and tokenizer; reload with plain transformers; compare logits.
 
+    >>> with wb.steer(model, lock, 4.0, how="fold"):
+    ...     wb.save_checkpoint(model, "locked")
+
     A bias that the family's class does not declare would be dropped silently on reload
     (SafetyLock, trap 9). So the config flag that declares it is switched on where the family has
     one, and every other new bias is zero; Mistral and Qwen2 are saved as the Llama class, which is
@@ -61,27 +64,24 @@ def save_checkpoint(model: Model, path: str | Path, *, sidecar: bool = False) ->
     _require_exportable(model)
     hf = model.hf
     state = {k: v.detach() for k, v in hf.state_dict().items()}
-    target, lost = _target(model, state)
-    if lost and not sidecar:
+    target, missing = _target(model, state)
+    if missing and not sidecar:
         raise FoldError(
-            f"{model.name}: family {hf.config.model_type!r} has no exact slot for {sorted(lost)}. "
-            "Save the direction beside the unchanged model and steer at load, or pass "
-            "sidecar=True: workbench.load puts the biases back, plain transformers does not."
+            f"{model.name}: family {hf.config.model_type!r} has no exact slot for "
+            f"{sorted(missing)}. Save the direction beside the unchanged model and steer at load, "
+            "or pass sidecar=True: workbench.load puts the biases back, plain transformers not."
         )
     for name, tensor in target.state_dict().items():
         if name not in state:
             if not name.endswith(".bias"):
                 raise FoldError(f"{model.name}: export would have to invent {name}")
             state[name] = torch.zeros(tensor.shape, dtype=tensor.dtype)
-    partial = path.with_name(path.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    try:
-        beside = {name: state.pop(name).contiguous().cpu() for name in lost}
+    with whole(path) as partial:
+        beside = {name: state.pop(name).contiguous().cpu() for name in missing}
         target.save_pretrained(partial, state_dict=state)
         if beside:
             config = json.loads((partial / "config.json").read_text(encoding="utf-8"))
-            config["workbench_sidecar"] = True
-            (partial / "config.json").write_text(json.dumps(config, indent=2), encoding="utf-8")
+            write_json(partial / "config.json", {**config, "workbench_sidecar": True}, indent=2)
             save_file({k.removesuffix(".bias"): v for k, v in beside.items()}, partial / SIDECAR)
             log.warning("%s: plain transformers will load this without its shift", path)
         hf.generation_config.save_pretrained(partial)
@@ -91,9 +91,6 @@ def save_checkpoint(model: Model, path: str | Path, *, sidecar: bool = False) ->
         tolerance = 1e-4 if hf.dtype in (torch.float32, torch.float64) else 0.02
         if not difference <= tolerance * largest:
             raise FoldError(f"{model.name}: reloaded logits differ by {difference:.3g}")
-        partial.rename(path)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
     return difference
 
 
@@ -115,17 +112,17 @@ def _target(model: Model, state: dict[str, torch.Tensor]) -> tuple[PreTrainedMod
     """(a model on the meta device with as many bias slots as needed, biases it still lacks)."""
     config = copy.deepcopy(model.hf.config)
     text = config.get_text_config()
-    target, lost = _empty(model, config, state)
+    target, missing = _empty(model, config, state)
     # Only the flags that are needed: each also gives other projections a (zero) bias.
     for flag in _FLAGS.get(text.model_type, ()):
-        if lost and not getattr(text, flag):
+        if missing and not getattr(text, flag):
             setattr(text, flag, True)
-            wider, still = _empty(model, config, state)
-            if still < lost:
-                target, lost = wider, still
+            wider, still_missing = _empty(model, config, state)
+            if still_missing < missing:
+                target, missing = wider, still_missing
             else:
                 setattr(text, flag, False)
-    if lost and config.model_type in _AS_LLAMA:
+    if missing and config.model_type in _AS_LLAMA:
         window = getattr(config, "sliding_window", None)
         if window and getattr(config, "use_sliding_window", True):
             raise FoldError(
@@ -133,10 +130,10 @@ def _target(model: Model, state: dict[str, torch.Tensor]) -> tuple[PreTrainedMod
                 "does not have. Set config.sliding_window = None if you never exceed it."
             )
         fields = {name: getattr(config, name) for name in _LLAMA_FIELDS if hasattr(config, name)}
-        mlp = any(".mlp." in name for name in lost)
+        mlp = any(".mlp." in name for name in missing)
         llama = LlamaConfig(**fields, head_dim=model.d_head, attention_bias=True, mlp_bias=mlp)
-        target, lost = _empty(model, llama, state)
-    return target, lost
+        target, missing = _empty(model, llama, state)
+    return target, missing
 
 
 def _empty(

@@ -1,8 +1,8 @@
 """Read and replace activations at TransformerLens hook names, with gradient, on plain modules."""
 
-import contextlib
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,9 +33,17 @@ class Hook:
 
 
 class Slot:
-    """The last captured activation, `[batch, position, d]`; overwritten by every forward."""
+    """The activation of the last forward, `[batch, position, d]`; overwritten by the next one."""
 
     value: torch.Tensor
+
+
+def parse_hook(hook_name: str) -> tuple[int, str]:
+    """(layer, site) of a TransformerLens hook name; `FeatureError` naming `SUPPORTED`."""
+    match = _HOOK.fullmatch(hook_name)
+    if not match:
+        raise FeatureError(f"hook {hook_name!r} is not supported; use {', '.join(SUPPORTED)}")
+    return int(match[1]), match[2]
 
 
 def find_hook(model: Any, hook_name: str) -> Hook:
@@ -58,64 +66,59 @@ def find_hook(model: Any, hook_name: str) -> Hook:
         return Hook(block, "output", 1, hook_name)
     if site == "hook_mlp_out":
         normed = anatomy.resid and "norm" in anatomy.resid
-        return Hook(
-            block.get_submodule(anatomy.resid if normed else anatomy.mlp), "output", 1, hook_name
-        )
+        added = block.get_submodule(anatomy.resid if normed else anatomy.mlp)
+        return Hook(added, "output", 1, hook_name)
     o_proj = block.get_submodule(f"{anatomy.attn}.{anatomy.o_proj}")
     return Hook(o_proj, "input", hf.config.get_text_config().num_attention_heads, hook_name)
 
 
-@contextlib.contextmanager
+@contextmanager
 def reading(hook: Hook) -> Iterator[Slot]:
-    """Capture what `hook` reads in every forward inside the block, with its gradient."""
+    """Capture the activation at `hook` in every forward inside the block, with its gradient."""
     slot = Slot()
 
-    def keep_input(_: nn.Module, args: tuple, kwargs: dict) -> None:
-        slot.value = args[0] if args else kwargs["hidden_states"]
+    def keep(hidden: torch.Tensor) -> None:
+        slot.value = hidden
 
-    def keep_output(_: nn.Module, __: tuple, output: Any) -> None:
-        slot.value = first(output)
-
-    if hook.reads == "input":
-        handle = hook.module.register_forward_pre_hook(keep_input, with_kwargs=True)
-    else:
-        handle = hook.module.register_forward_hook(keep_output)
-    try:
+    with _attached(hook, keep):
         yield slot
-    finally:
-        handle.remove()
 
 
-def parse_hook(hook_name: str) -> tuple[int, str]:
-    """(layer, site) of a TransformerLens hook name; `FeatureError` naming `SUPPORTED`."""
-    found = _HOOK.fullmatch(hook_name)
-    if not found:
-        raise FeatureError(f"hook {hook_name!r} is not supported; use {', '.join(SUPPORTED)}")
-    return int(found[1]), found[2]
-
-
-@contextlib.contextmanager
+@contextmanager
 def replacing(hook: Hook, mask: torch.Tensor, value: torch.Tensor) -> Iterator[None]:
-    """`value` `[n, d]` instead of what `hook` reads at the n positions of `mask`."""
+    """Put `value` in the place of the activation at `hook`, in every forward inside the block.
+
+    `mask`: bool `[batch, p]` over the first p positions. `value`: `[n, d]`, one row for each of the
+    n true ones; the other positions stay as they are.
+    """
 
     def change(hidden: torch.Tensor) -> torch.Tensor:
-        out = hidden.clone()
-        out[:, :-1][mask] = value.to(hidden.dtype)
-        return out
+        hidden = hidden.clone()
+        hidden[:, : mask.shape[1]][mask] = value.to(hidden.dtype)
+        return hidden
 
-    def change_input(_: Any, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
-        if args:
-            return (change(args[0]), *args[1:]), kwargs
-        return args, {**kwargs, "hidden_states": change(kwargs["hidden_states"])}
+    with _attached(hook, change):
+        yield
 
-    def change_output(_: Any, __: tuple, output: Any) -> Any:
-        new = change(first(output))
-        return (new, *output[1:]) if isinstance(output, tuple) else new
+
+@contextmanager
+def _attached(hook: Hook, act: Callable[[torch.Tensor], torch.Tensor | None]) -> Iterator[None]:
+    """Call `act` with the activation at `hook`; what it returns, if anything, takes its place."""
+
+    def at_input(_: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict] | None:
+        new = act(args[0] if args else kwargs["hidden_states"])
+        if new is None:
+            return None
+        return ((new, *args[1:]), kwargs) if args else (args, {**kwargs, "hidden_states": new})
+
+    def at_output(_: nn.Module, __: tuple, output: Any) -> Any:
+        new = act(first(output))
+        return (new, *output[1:]) if new is not None and isinstance(output, tuple) else new
 
     if hook.reads == "input":
-        handle = hook.module.register_forward_pre_hook(change_input, with_kwargs=True)
+        handle = hook.module.register_forward_pre_hook(at_input, with_kwargs=True)
     else:
-        handle = hook.module.register_forward_hook(change_output)
+        handle = hook.module.register_forward_hook(at_output)
     try:
         yield
     finally:

@@ -1,18 +1,15 @@
 """Limits of a model and its device: tokens per batch, rotary lengths, memory."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
 
 from workbench.models.model import Model
 
-if TYPE_CHECKING:
-    pass
-
-
 CPU_TOKENS = 512
+"""Padded tokens per batch on a CPU, where larger batches are slower."""
 GPU_TOKENS = 16384
+"""The most padded tokens per batch on a GPU."""
 
 
 @dataclass
@@ -23,7 +20,7 @@ class Budget:
 
     @classmethod
     def of(cls, model: Model) -> "Budget":
-        """512 on a CPU, where larger batches are slower; on a GPU what half its free memory holds.
+        """`CPU_TOKENS` on a CPU; on a GPU what half its free memory holds, at most `GPU_TOKENS`.
 
         One token of a block in flight is taken as 16 residual streams and 4 MLP widths.
         """
@@ -46,5 +43,6 @@ def rope_limit(model: Model) -> int | None:
 
 
 def out_of_memory(error: RuntimeError) -> bool:
+    """Whether memory ran out, on a GPU or a CPU."""
     # The CPU allocator has no exception class of its own.
     return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)

@@ -18,7 +18,6 @@ from workbench.paths import EMBEDDED, data_folder
 
 log = logging.getLogger(__name__)
 
-
 SIDECAR = "workbench_biases.safetensors"
 """File beside a checkpoint with folded biases that its family has no slot for."""
 
@@ -34,11 +33,13 @@ def load(
 ) -> Model:
     """Load a hub id, a folder, or an embedded model (`"tiny"`, `"sums"`); or wrap a live model.
 
+    >>> model = wb.load("meta-llama/Llama-3.1-8B-Instruct", dtype="bfloat16")
+    >>> model = wb.load(hf_model, tokenizer)
+
     A live model comes with its tokenizer; it may be quantised, or wrapped by PEFT with adapters
     that live in its layers (LoRA and its relatives). `device=None` keeps a live model where it is
     and puts a loaded one on the GPU where there is one; `"auto"` spreads a loaded one over all
-    GPUs. Dropout is switched off.
-    Remote code in model repositories is never executed.
+    GPUs. Dropout is switched off. Remote code in model repositories is never executed.
 
     Raises `ModelError` before any weight is read when the repository cannot be reached, the
     tokenizer is missing, or the family is unknown (pass `anatomy=Anatomy(...)` for such a one);

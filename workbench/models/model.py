@@ -1,9 +1,8 @@
 """Model: an nnsight model with the same names and sizes for every family."""
 
 import copy
-import hashlib
-import logging
 import threading
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any
@@ -12,9 +11,8 @@ import torch
 from nnsight import TransformersModel
 from transformers import PreTrainedModel
 
+from workbench.hashing import DIGITS, pieces_digest
 from workbench.models.anatomy import Anatomy, kv_heads, projection_sizes
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -31,30 +29,39 @@ class InFlight:
 
 
 @dataclass(frozen=True, eq=False)
-class Hooked:
-    """What steers through hooks now. `per_prompt`: one alpha a prompt. `thread`: the background
-    thread that steers, and it alone; None for the main thread, which steers for all."""
+class SteeringHook:
+    """One direction that steers through hooks now.
+
+    `label` names direction, alpha and mode. `per_prompt`: whether it has one alpha per prompt.
+    `thread`: the background thread that steers itself alone; None for the main thread, which steers
+    every thread.
+    """
 
     label: str
     per_prompt: bool
     thread: int | None
 
     @property
-    def here(self) -> bool:
-        """Whether it acts in the thread that asks."""
+    def acts_here(self) -> bool:
+        """Whether it acts in the calling thread."""
         return self.thread in (None, threading.get_ident())
 
 
 class Model(TransformersModel):
     """An nnsight model with standard names: `model.layers[i].attn.o_proj`, `.mlp`.
 
+    >>> model = wb.load("tiny")
+    >>> with model.trace("Hello."): resid = model.layers[2].output.save()
+
     Sizes: `n_layers`, `n_heads` (query heads), `n_kv_heads`, `d_head` (width of one head at
     `o_proj`'s input, not hidden/heads), `d_model` (residual stream), `context_length` (tokens, None
     where the family has no limit). `hf` is the plain transformers model underneath, `tokenizer` a
-    left-padding copy of its tokenizer. `in_flight` is the batch this thread now runs, `hooks` all
-    that steers through hooks now, `folds` the folds in place, `not_for_export` why
-    `save_checkpoint` refuses now. `lock` is held while our own calls run the model, batch by batch,
-    so that a widget and a cell do not run it at once.
+    left-padding copy of its tokenizer.
+
+    State: `in_flight` is the batch this thread now runs, `hooks` all that steers through hooks now,
+    `folds` the folds in place, `not_for_export` why `save_checkpoint` refuses now. `lock` is held
+    while our own calls run the model, batch by batch, so that a widget and a cell do not run it at
+    once.
     """
 
     def __init__(self, hf: PreTrainedModel, tokenizer: Any, anatomy: Anatomy, name: str) -> None:
@@ -75,29 +82,29 @@ class Model(TransformersModel):
         self.d_head = projection_sizes(self.o_proj(0))[0] // self.n_heads
         self.context_length: int | None = getattr(config, "max_position_embeddings", None)
         self.lock = threading.RLock()
-        self.hooks: list[Hooked] = []
-        self._flying = threading.local()
+        self.hooks: list[SteeringHook] = []
+        self._of_thread = threading.local()
         self.not_for_export: list[str] = []
         self.folds: list[object] = []
 
     @property
     def in_flight(self) -> InFlight | None:
         """The batch this thread now runs."""
-        return getattr(self._flying, "batch", None)
+        return getattr(self._of_thread, "batch", None)
 
     @in_flight.setter
     def in_flight(self, batch: InFlight | None) -> None:
-        self._flying.batch = batch
+        self._of_thread.batch = batch
 
     @property
     def hooked(self) -> list[str]:
-        """Names of what steers through hooks in this thread."""
-        return [hook.label for hook in self.hooks if hook.here]
+        """Labels of the directions that steer this thread through hooks."""
+        return [hook.label for hook in self.hooks if hook.acts_here]
 
     @property
     def per_prompt(self) -> bool:
         """Whether this thread is steered with one alpha per prompt."""
-        return any(hook.per_prompt for hook in self.hooks if hook.here)
+        return any(hook.per_prompt for hook in self.hooks if hook.acts_here)
 
     @property
     def hf(self) -> PreTrainedModel:
@@ -151,19 +158,22 @@ class Model(TransformersModel):
         stays cheap on large models; a folded direction or a training step changes it, and so does
         steering through hooks.
         """
-        digest = hashlib.sha256("|".join([type(self.hf).__name__, *self.hooked]).encode())
+        return pieces_digest(self._identity(), DIGITS)
+
+    def _identity(self) -> Iterator[bytes]:
+        """The bytes of which the fingerprint is taken."""
+        yield "|".join([type(self.hf).__name__, *self.hooked]).encode()
         # Not state_dict(): quantised layers repack their weights when asked for it.
         for name, tensor in chain(self.hf.named_parameters(), self.hf.named_buffers()):
             if name.endswith("inv_freq"):  # from the config; some families rewrite it as they run
                 continue
-            digest.update(f"{name}{tuple(tensor.shape)}".encode())
+            yield f"{name}{tuple(tensor.shape)}".encode()
             if tensor.is_meta:
                 continue
             flat = tensor.detach().flatten()
             sample = flat[:: max(1, flat.numel() // 256)].to("cpu", torch.float32)
-            digest.update(sample.contiguous().numpy().tobytes())
+            yield sample.contiguous().numpy().tobytes()
         for name, module in self.hf.named_modules():
             if hasattr(module, "get_base_layer"):
-                state = ("disable_adapters", "active_adapters", "merged_adapters", "scaling")
-                digest.update(repr([name, *(getattr(module, s, None) for s in state)]).encode())
-        return digest.hexdigest()[:16]
+                fields = ("disable_adapters", "active_adapters", "merged_adapters", "scaling")
+                yield repr([name, *(getattr(module, field, None) for field in fields)]).encode()

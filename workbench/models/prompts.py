@@ -1,4 +1,4 @@
-"""Prompts and chats to token ids, and which of those tokens to read. Done once, here."""
+"""Prompts and chats to token ids, padded rows of them, and which of those tokens to read."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -45,19 +45,33 @@ class Positions:
 
 
 def last(k: int = 1) -> Positions:
-    """The last `k` tokens: of the reply where the chat ends in one, else of the prompt."""
+    """The last `k` tokens: of the reply where the chat ends in one, else of the prompt.
+
+    >>> acts = wb.capture(model, chats, "heads", wb.last(5))
+    >>> acts.values.shape  # [prompt, position, layer, head, d_head]
+
+    Raises `ValueError` for a `k` below 1.
+    """
     if k < 1:
         raise ValueError(f"last({k}): k must be at least 1")
     return Positions("last", k)
 
 
 def response() -> Positions:
-    """Every token of the reply that ends the chat, its end-of-turn token excluded."""
+    """Every token of the reply that ends the chat, its end-of-turn token excluded.
+
+    >>> acts = wb.capture(model, chats, "resid", wb.response())
+    >>> acts.lengths  # tokens of each reply
+    """
     return Positions("response")
 
 
 def all_tokens() -> Positions:
-    """Every token, those of the chat template included."""
+    """Every token, those of the chat template included.
+
+    >>> acts = wb.capture(model, ["Mend the gate."], "resid", wb.all_tokens())
+    >>> rows, prompt = acts.rows(layer=2)
+    """
     return Positions("all")
 
 
@@ -75,9 +89,9 @@ def padded(
     ids = torch.full((len(rows), width), pad)
     attention = torch.zeros(len(rows), width, dtype=torch.long)
     for i, row in enumerate(rows):
-        at = slice(width - len(row), width) if side == "left" else slice(len(row))
-        ids[i, at] = torch.tensor(row, dtype=torch.long)
-        attention[i, at] = 1
+        columns = slice(width - len(row), width) if side == "left" else slice(len(row))
+        ids[i, columns] = torch.tensor(row, dtype=torch.long)
+        attention[i, columns] = 1
     return ids, attention
 
 
@@ -108,43 +122,41 @@ def encode_all(model: Model, prompts: Sequence[Prompt]) -> list[Encoded]:
         if chat[-1]["role"] == "assistant":
             replies[i] = chat.pop()["content"]
         heads.append(_template(model.tokenizer, chat, model.name))
-    ids: list[list[int]] = [[] for _ in prompts]
     # A chat template writes its own special tokens; a plain string gets the tokenizer's.
-    for plain in (True, False):
-        which = [i for i, p in enumerate(prompts) if isinstance(p, str) == plain]
-        _tokenise(model, which, [heads[i] for i in which], ids, plain)
-    starts = [len(row) for row in ids]
-    tails: list[list[int]] = [[] for _ in prompts]
-    _tokenise(model, list(replies), list(replies.values()), tails, False)
-    encoded = [Encoded(a + b, s) for a, b, s in zip(ids, tails, starts, strict=True)]
-    for i, one in enumerate(encoded):
-        if not one.ids:
+    chats = [i for i, prompt in enumerate(prompts) if not isinstance(prompt, str)]
+    texts = [i for i, prompt in enumerate(prompts) if isinstance(prompt, str)]
+    head_ids = _tokenised(model, {i: heads[i] for i in texts}, special=True)
+    head_ids |= _tokenised(model, {i: heads[i] for i in chats}, special=False)
+    reply_ids = _tokenised(model, replies, special=False)
+    encoded = []
+    for i in range(len(prompts)):
+        ids = head_ids[i] + reply_ids.get(i, [])
+        if not ids:
             raise DatasetError(f"prompt {i} has no tokens")
-        if model.context_length and len(one.ids) > model.context_length:
+        if model.context_length and len(ids) > model.context_length:
             raise ContextLengthError(
-                f"prompt {i} has {len(one.ids)} tokens, more than the {model.context_length} of "
+                f"prompt {i} has {len(ids)} tokens, more than the {model.context_length} of "
                 f"{model.name}'s context; shorten or drop it",
-                len(one.ids), model.context_length, i,
+                len(ids), model.context_length, i,
             )  # fmt: skip
+        encoded.append(Encoded(ids, len(head_ids[i])))
     return encoded
 
 
-def _tokenise(
-    model: Model, which: list[int], texts: list[str], into: list[list[int]], special: bool
-) -> None:
-    if texts:
-        rows = model.tokenizer(texts, add_special_tokens=special)["input_ids"]
-        for i, row in zip(which, rows, strict=True):
-            into[i] = row
+def _tokenised(model: Model, texts: dict[int, str], special: bool) -> dict[int, list[int]]:
+    if not texts:
+        return {}
+    rows = model.tokenizer(list(texts.values()), add_special_tokens=special)["input_ids"]
+    return dict(zip(texts, rows, strict=True))
 
 
 def as_messages(i: int, prompt: object) -> list[dict[str, str]]:
     """A copy of chat messages; `DatasetError`, numbered `i`, for anything else."""
-    good = isinstance(prompt, Sequence) and all(
+    valid = isinstance(prompt, Sequence) and all(
         isinstance(m, dict) and isinstance(m.get("role"), str) and isinstance(m.get("content"), str)
         for m in prompt
     )
-    if not good or not prompt:
+    if not valid or not prompt:
         raise DatasetError(
             f"prompt {i} is neither a string nor a chat; a chat is a list of {{'role', 'content'}} "
             f"messages; got {prompt!r:.200}"

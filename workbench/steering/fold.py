@@ -4,10 +4,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+from transformers.pytorch_utils import Conv1D
 
 from workbench.errors import FoldError
 from workbench.models.model import Model
-from workbench.steering.shifts import Direction, bias_owner, check_bias, module_shifts, paired
+from workbench.steering.shifts import (
+    Direction,
+    described,
+    is_plain,
+    module_output,
+    module_shifts,
+    paired,
+)
 
 
 @dataclass(eq=False)
@@ -45,6 +53,9 @@ def fold(
 ) -> Fold:
     """Write the shift into biases: b = b₀ + W_o Δ for heads, b = b₀ + Δ for the residual stream.
 
+    >>> folded = wb.fold(model, lock, 4.0)
+    >>> folded.undo()
+
     o_proj(z + Δ) = W z + (b₀ + W Δ) and Δ does not depend on the token, so bias and hook are the
     same function at every position (SafetyLock, "Exact folding"). A residual shift goes into the
     bias of the block's last projection. A missing bias is created; behind an adapter or beside
@@ -65,20 +76,15 @@ def fold(
     model.not_for_export.extend(handle._reasons)
     model.folds.append(handle)
     try:
-        for one, strength in pairs:
-            for module, vector in module_shifts(model, one).items():
-                bias_owner(module)
+        for shifted_by, strength in pairs:
+            for module, vector in module_shifts(model, shifted_by).items():
+                _bias_owner(module)
                 shifts[module] = shifts.get(module, 0) + strength * vector
         for module, vector in shifts.items():
-            owner = bias_owner(module)
+            owner = _bias_owner(module)
             handle._before.append((owner, owner.bias))
-            dtype, device = model.hf.dtype, owner.weight.device
-            vector = vector.to(device)
-            if owner.bias is not None:
-                dtype = owner.bias.dtype
-                vector = vector + owner.bias.detach().to(vector.dtype)
-            owner.bias = torch.nn.Parameter(vector.to(dtype), requires_grad=False)
-            check_bias(module, model.hf.dtype)
+            _add_to_bias(owner, vector, model.hf.dtype)
+            _require_bias_counts(module, model.hf.dtype)
     except BaseException as error:
         handle.undo()
         if not isinstance(error, FoldError):
@@ -87,3 +93,35 @@ def fold(
             f"{model.name}: {error}. The shift cannot be folded exactly; use steer(..., how='hook')"
         ) from error
     return handle
+
+
+def _bias_owner(module: torch.nn.Module) -> torch.nn.Module:
+    """The layer whose `bias` is added to the module's output: itself, or the one an adapter wraps.
+
+    Raises `FoldError`, with the reason, for a module that adds no bias last.
+    """
+    inner = module.get_base_layer() if hasattr(module, "get_base_layer") else module
+    if not isinstance(inner, torch.nn.Linear | torch.nn.LayerNorm | Conv1D):
+        raise FoldError(f"{described(module)} has no bias that is added last")
+    if inner.weight.is_meta:
+        raise FoldError(f"{described(module)}: its weights are offloaded; load them first")
+    return inner
+
+
+def _add_to_bias(owner: torch.nn.Module, vector: torch.Tensor, dtype: torch.dtype) -> None:
+    """Replace the bias by a new parameter; one that was missing gets `dtype`."""
+    vector = vector.to(owner.weight.device)
+    if owner.bias is not None:
+        dtype = owner.bias.dtype
+        vector = vector + owner.bias.detach().to(vector.dtype)
+    owner.bias = torch.nn.Parameter(vector.to(dtype), requires_grad=False)
+
+
+def _require_bias_counts(module: torch.nn.Module, dtype: torch.dtype) -> None:
+    """Raise `FoldError` where a wrapped or quantised module does not add its owner's bias."""
+    if is_plain(module) or isinstance(module, torch.nn.LayerNorm):
+        return
+    output = module_output(module, torch.zeros(1, module.in_features), dtype)[0]
+    bias = _bias_owner(module).bias.float()
+    if not (output - bias.to(output.device)).abs().max() <= 0.02 * bias.abs().max():
+        raise FoldError(f"{described(module)} ignores a bias put beside its weights")

@@ -1,4 +1,4 @@
-"""The shift that a direction and an alpha add to which module's output."""
+"""What a direction and its alpha add to which module's output."""
 
 import math
 from collections.abc import Sequence
@@ -11,7 +11,75 @@ from workbench.errors import FoldError
 from workbench.models.model import Model
 from workbench.steering.directions import HeadDirections, ResidualDirection
 
+Direction = HeadDirections | ResidualDirection
+Alpha = float | Sequence[float] | torch.Tensor
+"""A number, or one per prompt."""
+
 _PLAIN = (torch.nn.Linear, Conv1D, FalconLinear)
+
+
+def check_alpha(alpha: float, allow_negative: bool = False) -> None:
+    """Raise `ValueError` for NaN, infinite, or (without the research switch) negative alpha."""
+    if not math.isfinite(alpha):
+        raise ValueError(f"alpha is {alpha}; it must be a finite number")
+    if alpha < 0 and not allow_negative:
+        raise ValueError(
+            f"alpha {alpha:g} is negative: that removes the behaviour instead of restoring it. "
+            "Pass allow_negative=True if this is the experiment; it can never be exported."
+        )
+
+
+def paired(
+    direction: Direction | Sequence[Direction],
+    alpha: Alpha | Sequence[Alpha],
+    allow_negative: bool,
+) -> list[tuple[Direction, float | torch.Tensor]]:
+    """Each direction with its alpha: a number, or float32 `[prompt]`.
+
+    One direction takes the alpha as it is; of several, each takes its entry of a list, or all the
+    same number. Raises `ValueError` for another count, shape, or as `check_alpha`.
+    """
+    if isinstance(direction, HeadDirections | ResidualDirection):
+        directions, alphas = [direction], [alpha]
+    else:
+        directions = list(direction)
+        alphas = list(alpha) if isinstance(alpha, Sequence) else [alpha] * len(directions)
+        if not directions or len(alphas) != len(directions):
+            raise ValueError(f"{len(alphas)} alphas for {len(directions)} directions")
+    return [(d, _checked(a, allow_negative)) for d, a in zip(directions, alphas, strict=True)]
+
+
+def _checked(alpha: Alpha, allow_negative: bool) -> float | torch.Tensor:
+    values = torch.as_tensor(alpha, dtype=torch.float32)
+    if values.dim() > 1 or values.numel() == 0:
+        raise ValueError(f"alpha has shape {tuple(values.shape)}; give a number or one per prompt")
+    for value in values.flatten().tolist():
+        check_alpha(value, allow_negative)
+    return values if values.dim() else float(alpha)
+
+
+@torch.no_grad()
+def module_shifts(model: Model, direction: Direction) -> dict[torch.nn.Module, torch.Tensor]:
+    """What alpha 1 adds to the output of each module: float32 or wider `[d_model]`.
+
+    A head's shift of `o_proj`'s input is turned into one of its output; a residual shift is added
+    to the module whose output enters the residual stream last.
+
+    Raises `DirectionError` where the direction does not fit; `FoldError` as `output_shift`.
+    """
+    direction.check(model)
+    if isinstance(direction, ResidualDirection):
+        vectors = direction.scale[:, None] * direction.unit
+        return {model.resid(i): v for i, v in zip(direction.layers, vectors, strict=True)}
+    inputs: dict[int, torch.Tensor] = {}
+    rows = zip(direction.heads, direction.unit.double(), direction.scale.double(), strict=True)
+    for (layer, head), unit, scale in rows:
+        zeros = torch.zeros(model.n_heads, model.d_head, dtype=torch.float64)
+        inputs.setdefault(layer, zeros)[head] = scale * unit
+    return {
+        model.o_proj(layer): output_shift(model.o_proj(layer), delta.flatten(), model.hf.dtype)
+        for layer, delta in inputs.items()
+    }
 
 
 def output_shift(module: torch.nn.Module, delta: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
@@ -32,15 +100,15 @@ def output_shift(module: torch.nn.Module, delta: torch.Tensor, dtype: torch.dtyp
     probe = torch.randn(len(delta), generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     probe *= 4 * delta.norm() / probe.norm()
     rows = torch.stack([torch.zeros_like(delta), delta, probe, probe + delta])
-    zero, of_delta, of_probe, of_both = module_output(module, rows, dtype)
-    error = (of_both - of_probe - (of_delta - zero)).norm()
+    of_zero, of_delta, of_probe, of_both = module_output(module, rows, dtype)
+    shift = of_delta - of_zero
     # Half-precision rounding and int8 activations stay well below this; gates and norms do not.
-    if not error <= 0.05 * (of_delta - zero).norm():
+    if not (of_both - of_probe - shift).norm() <= 0.05 * shift.norm():
         raise FoldError(
-            f"{_described(module)} is not linear in its input, so that no constant shift of its "
+            f"{described(module)} is not linear in its input, so that no constant shift of its "
             "output stands for a shift of its input"
         )
-    return of_delta - zero
+    return shift
 
 
 def module_output(module: torch.nn.Module, rows: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
@@ -55,88 +123,6 @@ def is_plain(module: torch.nn.Module) -> bool:
     return type(module) in _PLAIN and not module.weight.is_meta
 
 
-def bias_owner(module: torch.nn.Module) -> torch.nn.Module:
-    """The layer whose `bias` is added to the module's output: itself, or the one an adapter wraps.
-
-    Raises `FoldError`, with the reason, for a module that adds no bias last.
-    """
-    inner = module.get_base_layer() if hasattr(module, "get_base_layer") else module
-    if not isinstance(inner, torch.nn.Linear | torch.nn.LayerNorm | Conv1D):
-        raise FoldError(f"{_described(module)} has no bias that is added last")
-    if inner.weight.is_meta:
-        raise FoldError(f"{_described(module)}: its weights are offloaded; load them first")
-    return inner
-
-
-def check_bias(module: torch.nn.Module, dtype: torch.dtype) -> None:
-    """Raise `FoldError` where a wrapped or quantised module does not add its owner's bias."""
-    owner = bias_owner(module)
-    if is_plain(module) or isinstance(module, torch.nn.LayerNorm):
-        return
-    got = module_output(module, torch.zeros(1, module.in_features), dtype)[0]
-    bias = owner.bias.float()
-    if not (got - bias.to(got.device)).abs().max() <= 0.02 * bias.abs().max():
-        raise FoldError(f"{_described(module)} ignores a bias put beside its weights")
-
-
-def _described(module: torch.nn.Module) -> str:
+def described(module: torch.nn.Module) -> str:
+    """What an error calls a module: its library and class."""
     return f"a {type(module).__module__.split('.')[0]} {type(module).__name__}"
-
-
-Direction = HeadDirections | ResidualDirection
-Alpha = float | Sequence[float] | torch.Tensor
-
-
-def paired(
-    direction: Direction | Sequence[Direction], alpha: Alpha | Sequence[Alpha], negative: bool
-) -> list[tuple[Direction, float | torch.Tensor]]:
-    """Each direction with its checked alpha: a number, or float32 `[prompt]`."""
-    if isinstance(direction, HeadDirections | ResidualDirection):
-        directions, alphas = [direction], [alpha]
-    else:
-        directions = list(direction)
-        alphas = list(alpha) if isinstance(alpha, Sequence) else [alpha] * len(directions)
-        if not directions or len(alphas) != len(directions):
-            raise ValueError(f"{len(alphas)} alphas for {len(directions)} directions")
-    out: list[tuple[Direction, float | torch.Tensor]] = []
-    for one, strength in zip(directions, alphas, strict=True):
-        rows = torch.as_tensor(strength, dtype=torch.float32)
-        if rows.dim() > 1 or rows.numel() == 0:
-            raise ValueError(
-                f"alpha has shape {tuple(rows.shape)}; give a number or one per prompt"
-            )
-        for value in rows.flatten().tolist():
-            check_alpha(value, negative)
-        out.append((one, rows if rows.dim() else float(strength)))
-    return out
-
-
-def check_alpha(alpha: float, allow_negative: bool = False) -> None:
-    """Raise `ValueError` for NaN, infinite, or (without the research switch) negative alpha."""
-    if not math.isfinite(alpha):
-        raise ValueError(f"alpha is {alpha}; it must be a finite number")
-    if alpha < 0 and not allow_negative:
-        raise ValueError(
-            f"alpha {alpha:g} is negative: that removes the behaviour instead of restoring it. "
-            "Pass allow_negative=True if this is the experiment; it can never be exported."
-        )
-
-
-@torch.no_grad()
-def module_shifts(model: Model, direction: Direction) -> dict[torch.nn.Module, torch.Tensor]:
-    """What alpha 1 adds to the output of which module: float32 or wider `[d_model]`."""
-    direction.check(model)
-    if isinstance(direction, ResidualDirection):
-        vectors = direction.scale[:, None] * direction.unit
-        return {model.resid(i): v for i, v in zip(direction.layer.tolist(), vectors, strict=True)}
-    inputs: dict[int, torch.Tensor] = {}
-    for (layer, head), unit, scale in zip(
-        direction.heads, direction.unit, direction.scale, strict=True
-    ):
-        shape = (model.n_heads, model.d_head)
-        delta = inputs.setdefault(layer, torch.zeros(shape, dtype=torch.float64))
-        delta[head] = scale.double() * unit.double()
-    return {
-        model.o_proj(layer): output_shift(model.o_proj(layer), delta.flatten(), model.hf.dtype)
-        for layer, delta in inputs.items()
-    }

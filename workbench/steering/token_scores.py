@@ -16,7 +16,7 @@ def token_scores(
 ) -> list[torch.Tensor]:
     """Float32 `[token]` for each prompt: the projection of its reply's tokens, in units of σ.
 
-    x·θ/σ of the activation that reads each token, averaged over the direction's places; steered
+    x·θ/σ of the activation at each token, averaged over the direction's heads or layers; steered
     where the model is steered now. Prompts are chats that end in a reply.
 
     Raises as `capture` and, where the direction does not fit, `DirectionError`.
@@ -25,8 +25,8 @@ def token_scores(
     heads = isinstance(direction, HeadDirections)
     layers = sorted(set(direction.layer.tolist()))
     acts = capture(model, prompts, "heads" if heads else "resid", response(), layers)
-    place = torch.tensor([layers.index(i) for i in direction.layer.tolist()])
-    x = acts.values[:, :, place]
+    captured = torch.tensor([layers.index(i) for i in direction.layer.tolist()])
+    x = acts.values[:, :, captured]
     if heads:
         x = x[:, :, torch.arange(len(direction)), direction.head]
     along = torch.einsum("ptkd,kd->ptk", x, direction.unit) / direction.scale
