@@ -1,11 +1,86 @@
-"""Files and folders written whole or not at all."""
+"""Rows of data files and hub sets; files and folders written whole or not at all."""
 
+import csv
 import json
 import shutil
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from workbench.errors import DatasetError
+
+Row = dict[str, Any]
+"""One record: its fields by name."""
+
+
+def read_rows(path: str | Path, limit: int | None = None) -> list[Row]:
+    """The rows of a .jsonl, .json, .csv or .parquet file, at most the first `limit`.
+
+    Any other suffix is read as JSON: a list of objects, an object that holds such a list under
+    `examples`, a single object, or lines of objects. CSV values are text, absent ones None; blank
+    lines are left out. UTF-8, with or without a byte order mark.
+
+    Raises `FileNotFoundError`, and `DatasetError` naming the file and the line (from 1) or row
+    (from 0): text that is no JSON, rows that are no objects, more values than columns, columns
+    that are there twice, files that are damaged or in another encoding.
+    """
+    return _raised(rows_or_errors(path, limit))
+
+
+def rows_or_errors(path: str | Path, limit: int | None = None) -> list[Row | DatasetError]:
+    """`read_rows` for callers that go on: a bad row's `DatasetError` stands in its place.
+
+    What is wrong with the whole file is raised.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is no file; give a .jsonl, .json, .csv or .parquet file")
+    readers = {".csv": _csv_rows, ".parquet": _parquet_rows}
+    values = readers.get(path.suffix, _json_rows)(path, limit)
+    return [
+        value
+        if isinstance(value, dict | DatasetError)
+        else DatasetError(f"{path} row {number}: a {type(value).__name__}, not an object")
+        for number, value in enumerate(values)
+    ]
+
+
+def csv_rows(path: str | Path) -> list[Row]:
+    """`read_rows` of a CSV file whatever its suffix."""
+    return _raised(_csv_rows(Path(path), None))
+
+
+def csv_lines(path: Path) -> list[list[str]]:
+    """The values of each line of a CSV file, blank lines left out; the header is line 0.
+
+    Raises `DatasetError` for a file that is no UTF-8 text or no CSV.
+    """
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            return [line for line in csv.reader(file) if line]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise DatasetError(f"{path} cannot be read: {error}") from error
+
+
+def hub_rows(repository: str, split: str, config: str | None = None) -> Iterable[Row]:
+    """Rows of a set on the hub. Raises `DatasetError` saying what to do where it cannot be had."""
+    from datasets import load_dataset
+
+    try:
+        return load_dataset(repository, config, split=split)
+    except (OSError, ValueError) as error:  # unreachable or gated; an unknown split or config
+        raise DatasetError(
+            f"{repository} cannot be read from the hub: check the split and the network, accept "
+            "its terms there if it is gated, set HF_TOKEN, or give a local file. "
+            f"({str(error).partition(chr(10))[0]})"
+        ) from error
+
+
+def repeated(names: Sequence[str]) -> list[str]:
+    """The names that are there more than once, in order."""
+    return [name for name, count in Counter(names).items() if count > 1]
 
 
 @contextmanager
@@ -13,7 +88,7 @@ def whole(path: str | Path) -> Iterator[Path]:
     """A path beside `path` to write a file or folder to; it takes its place when the block ends.
 
     An exception removes what was written and leaves `path` as it was. A folder that is there
-    already is replaced, as a file is. Folders above it are made.
+    already is replaced, as a file is. Folders above it are made. One writer at a time.
 
     >>> with whole("out/table.csv") as partial:
     ...     frame.to_csv(partial)
@@ -24,9 +99,10 @@ def whole(path: str | Path) -> Iterator[Path]:
     _remove(partial)
     try:
         yield partial
-        if partial.is_dir():
-            _remove(path)
-        partial.replace(path)
+        if partial.is_dir() and path.exists():
+            _replace_folder(partial, path)
+        else:
+            partial.replace(path)
     finally:
         _remove(partial)
 
@@ -37,8 +113,84 @@ def write_json(path: str | Path, content: Any, *, indent: int | None = 1) -> Non
         partial.write_text(json.dumps(content, indent=indent, allow_nan=False), encoding="utf-8")
 
 
+def _replace_folder(new: Path, path: Path) -> None:
+    # A folder cannot be replaced in one step. The old one goes aside first: removing it where it
+    # stands would show it half removed.
+    aside = path.with_name(path.name + ".replaced")
+    _remove(aside)
+    path.replace(aside)
+    try:
+        new.replace(path)
+    except OSError:
+        aside.replace(path)
+        raise
+    _remove(aside)
+
+
 def _remove(path: Path) -> None:
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
+
+
+def _raised(rows_or_errors: Iterable[Row | DatasetError]) -> list[Row]:
+    """The rows; the first error is raised."""
+    rows = []
+    for row in rows_or_errors:
+        if isinstance(row, DatasetError):
+            raise row
+        rows.append(row)
+    return rows
+
+
+def _csv_rows(path: Path, limit: int | None) -> list[Any]:
+    columns, *lines = csv_lines(path) or [[]]
+    if names := repeated(columns):
+        raise DatasetError(f"{path}: columns {', '.join(names)} are there twice; remove one")
+    rows: list[Any] = []
+    for number, line in enumerate(lines[:limit]):
+        if len(line) > len(columns):
+            rows.append(DatasetError(f"{path} row {number}: more values than columns"))
+        else:
+            absent = [None] * (len(columns) - len(line))
+            rows.append(dict(zip(columns, [*line, *absent], strict=True)))
+    return rows
+
+
+def _parquet_rows(path: Path, limit: int | None) -> list[Any]:
+    # Not through `datasets`, whose cache would keep a copy of every column, personal ones too.
+    from pyarrow import ArrowException, parquet
+
+    try:
+        return parquet.read_table(path).slice(0, limit).to_pylist()
+    except ArrowException as error:
+        raise DatasetError(f"{path} cannot be read: {error}") from error
+
+
+def _json_rows(path: Path, limit: int | None) -> list[Any]:
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DatasetError(f"{path} cannot be read: not UTF-8 text: {error}") from error
+    content = _json(text, path)
+    if isinstance(content, DatasetError):
+        # Not splitlines(): JSON strings may hold U+2028 and its like, which are no line ends here.
+        numbered = [(n, line) for n, line in enumerate(text.split("\n")) if line.strip()]
+        rows = [_json(line, path, n) for n, line in numbered]
+        objects = sum(isinstance(row, dict) for row in rows)
+        if path.suffix == ".jsonl" or 2 * objects >= len(rows) > 1:
+            return rows[:limit]
+        raise content  # not mostly objects: a list or an object that is broken
+    rows = content.get("examples", [content]) if isinstance(content, dict) else content
+    if not isinstance(rows, list):
+        raise DatasetError(f"{path}: expected a list of rows, or an object with 'examples'")
+    return rows[:limit]
+
+
+def _json(text: str, path: Path, lines_before: int = 0) -> Any:
+    """The content of JSON text, or the error that names its line."""
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        return DatasetError(f"{path}:{lines_before + error.lineno}: {error.msg}")

@@ -57,7 +57,8 @@ def test_official_names_and_duplicates(tmp_path, caplog):
         ),
         ([{"prompt": "a", "chosen": "b", "rejected": " "}], "row 0: field 'rejected' is empty"),
         ([{"prompt": "a", "chosen": "b", "rejected": "b"}], "row 0: chosen and rejected are equal"),
-        (["text"], "row 0: a str, not an object"),
+        ([{"prompt": "a", "chosen": "b", "rejected": "c"}, "text"], "row 1: a str, not an object"),
+        (["text", "text"], "row 0: a str, not an object"),
         ([], "no rows"),
     ],
 )
@@ -75,12 +76,25 @@ def test_one_bare_column_of_harmful_prompts(tmp_path):
     ]
     path = write(tmp_path, "both.csv", "prompt,harmful\nMend,\nCurse,1\n")
     assert [bool(r["harmful"]) for r in wb.load_data("requests", source=path)] == [False, True]
+    # Prompts whose commas are not quoted, and a column that is named but alone, are no such file.
+    path = write(tmp_path, "goals.csv", "Curse a gate\nHex, then haunt\n")
+    with pytest.raises(DatasetError, match=r"goals\.csv row 0: more values than columns"):
+        wb.load_data("requests", source=path)
+    for content, message in (("prompt\nMend\n", "'harmful' is missing"), ("prompt\n", "no rows")):
+        with pytest.raises(DatasetError, match=message):
+            wb.load_data("requests", source=write(tmp_path, "named.csv", content))
 
 
 def test_a_split_field_is_obeyed(tmp_path):
     rows = [{"prompt": s, "harmful": True, "split": s} for s in ("train", "test")]
     path = write(tmp_path, "split.json", json.dumps(rows))
     assert [r["prompt"] for r in wb.load_data("requests", "test", path)] == ["test"]
+    # A wrong row is called by its place in the file, not in the split.
+    rows = [*rows, {"prompt": " ", "harmful": True, "split": "test"}]
+    path = write(tmp_path, "split.json", json.dumps(rows))
+    assert len(wb.load_data("requests", "train", path)) == 1
+    with pytest.raises(DatasetError, match="row 2: field 'prompt' is empty"):
+        wb.load_data("requests", "test", path)
 
 
 def test_an_unreachable_hub_says_what_to_do():
@@ -89,10 +103,12 @@ def test_an_unreachable_hub_says_what_to_do():
 
 
 def test_broken_files(tmp_path):
-    with pytest.raises(DatasetError, match="cannot be read"):
+    with pytest.raises(DatasetError, match=r"x\.json:1: Expecting property name"):
         wb.load_data("requests", source=write(tmp_path, "x.json", "{"))
-    with pytest.raises(DatasetError, match="expected a list"):
+    with pytest.raises(DatasetError, match=r"y\.json row 0: field 'prompt' is missing"):
         wb.load_data("requests", source=write(tmp_path, "y.json", "{}"))
+    with pytest.raises(DatasetError, match="expected a list"):
+        wb.load_data("requests", source=write(tmp_path, "z.json", "3"))
     with pytest.raises(FileNotFoundError):
         wb.load_data("requests", source=tmp_path / "absent.json")
     with pytest.raises(DatasetError, match="unknown dataset 'reqests'"):

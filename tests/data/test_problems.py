@@ -8,11 +8,11 @@ import re
 from decimal import Decimal
 from fractions import Fraction
 
-import datasets
 import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
+from tests.helpers import hub
 from workbench.data.problem_formats import DATASETS, split_question
 from workbench.data.problems import Problem, read_problems
 from workbench.errors import DatasetError
@@ -510,7 +510,7 @@ def test_skip_bad_counts_and_keeps_the_places(tmp_path, caplog):
 
 def test_a_record_that_is_no_object(tmp_path):
     for name in NAMES:
-        with pytest.raises(DatasetError, match=rf"{name} 0: field '\w+' is missing"):
+        with pytest.raises(DatasetError, match=r"set\.json row 0: a list, not an object"):
             read_problems(name, write(tmp_path, "[[1, 2]]"))
 
 
@@ -521,18 +521,18 @@ def test_files_without_problems(tmp_path, content):
 
 
 def test_files_that_are_something_else(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"absent\.json is no file; give the published"):
+    with pytest.raises(FileNotFoundError, match=r"absent\.json is no file; give a"):
         read_problems("aqua", tmp_path / "absent.json")
     with pytest.raises(FileNotFoundError, match="is no file"):
         read_problems("aqua", str(tmp_path))
     with pytest.raises(DatasetError, match=r"set\.json:1: Expecting value"):
         read_problems("aqua", write(tmp_path, ""))
-    with pytest.raises(DatasetError, match="expected a list of records"):
+    with pytest.raises(DatasetError, match="expected a list of rows"):
         read_problems("aqua", write(tmp_path, "5"))
-    with pytest.raises(DatasetError, match="expected a list of records"):
+    with pytest.raises(DatasetError, match="expected a list of rows"):
         read_problems("aqua", write(tmp_path, '{"examples": {"a": 1}}'))
     (tmp_path / "set.json").write_bytes(b"\xff\xfe[\x00")
-    with pytest.raises(DatasetError, match=r"set\.json: not UTF-8 text"):
+    with pytest.raises(DatasetError, match=r"set\.json cannot be read: not UTF-8 text"):
         read_problems("aqua", tmp_path / "set.json")
 
 
@@ -591,26 +591,10 @@ HUB = {
 }
 
 
-@pytest.fixture
-def hub(monkeypatch):
-    """Serves given rows as a real `datasets.Dataset` and notes what was asked for."""
-    asked = []
-
-    def serve(rows):
-        def load_dataset(repository, config=None, *, split):
-            asked.append((repository, config, split))
-            return datasets.Dataset.from_list(rows)
-
-        monkeypatch.setattr(datasets, "load_dataset", load_dataset)
-        return asked
-
-    return serve
-
-
 @pytest.mark.parametrize("name", HUB)
-def test_hub_rows_give_the_published_problem(hub, name):
+def test_hub_rows_give_the_published_problem(monkeypatch, name):
     where, row, called = HUB[name]
-    asked = hub([row])
+    asked = hub.serve(monkeypatch, [row])
     _, expected = MINIATURES[name]
     assert read_problems(name) == [
         Problem(called, name, expected.context, expected.question, expected.answer,
@@ -620,14 +604,15 @@ def test_hub_rows_give_the_published_problem(hub, name):
     assert asked == [where, (*where[:2], "train")]
 
 
-def test_bad_hub_rows_name_their_field(hub, caplog):
+def test_bad_hub_rows_name_their_field(monkeypatch, caplog):
     row = HUB["commonsensqa"][1]
-    hub([row, {**row, "id": "2b", "answerKey": ""}])  # as the hidden test labels are
+    # As the hidden test labels are.
+    hub.serve(monkeypatch, [row, {**row, "id": "2b", "answerKey": ""}])
     with pytest.raises(DatasetError, match="hub: commonsensqa 2b: field 'answerKey' is empty"):
         read_problems("commonsensqa", split="test")
     assert len(read_problems("commonsensqa", skip_bad=True)) == 1
     assert "1 bad records skipped" in caplog.text
-    hub([{**row, "choices": {"label": ["A", "B"], "text": ["x"]}}])
+    hub.serve(monkeypatch, [{**row, "choices": {"label": ["A", "B"], "text": ["x"]}}])
     with pytest.raises(DatasetError, match="commonsensqa 1afa: "):
         read_problems("commonsensqa")
 
@@ -643,12 +628,9 @@ def test_sets_without_a_hub_home_say_so(name):
     [ConnectionError("no route\nmore"), FileNotFoundError(), ValueError("Unknown split 'x'")],
 )
 def test_an_unreachable_hub_says_what_to_do(monkeypatch, failure):
-    def load_dataset(*args, **settings):
-        raise failure
-
-    monkeypatch.setattr(datasets, "load_dataset", load_dataset)
+    hub.fail(monkeypatch, failure)
     reason = re.escape(str(failure).partition("\n")[0])
-    message = rf"openai/gsm8k cannot be read from the hub.*HF_TOKEN.*original file.*\({reason}\)"
+    message = rf"openai/gsm8k cannot be read from the hub.*HF_TOKEN.*local file.*\({reason}\)"
     with pytest.raises(DatasetError, match=message):
         read_problems("gsm8k")
 
@@ -659,9 +641,9 @@ def test_the_real_client_offline():
 
 
 def test_the_embedded_sums_are_read_by_default():
-    found = read_problems("sums")
-    assert len(found) == 630
-    assert len({p.text for p in found}) == 630
-    for problem in found[:20]:
+    problems = read_problems("sums")
+    assert len(problems) == 630
+    assert len({p.text for p in problems}) == 630
+    for problem in problems[:20]:
         assert problem.question.startswith("How many")
         assert problem.answer.isdigit()

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from tests.helpers import hub
 from workbench.data.inventories import Inventory, Item, read_inventory
 from workbench.data.respondents import detect_keying, read_respondents, reverse
 from workbench.errors import DatasetError
@@ -166,7 +167,7 @@ def test_a_csv_line_with_more_values_than_columns(tmp_path):
     lines[6] += ",4"
     path = tmp_path / "a.csv"
     path.write_text("\n".join([",".join(IDS), *lines]))
-    with pytest.raises(DatasetError, match=r"more values than columns in rows \[6\]"):
+    with pytest.raises(DatasetError, match=r"a\.csv row 6: more values than columns"):
         read_respondents(path, SURVEY)
 
 
@@ -371,29 +372,24 @@ def test_files_and_hubs_that_are_not_there(tmp_path, monkeypatch):
     with pytest.raises(DatasetError, match="no subjects"):
         read_respondents(path, SURVEY)
 
-    for name, content in (("b.parquet", b"PAR"), ("b.csv", b"A1\n\xff"), ("b.jsonl", b"{}\n{")):
+    for name, content, place in (
+        ("b.parquet", b"PAR", " cannot be read"),
+        ("b.csv", b"A1\n\xff", " cannot be read"),
+        ("b.jsonl", b"{}\n{", ":2: Expecting property name"),
+    ):
         (tmp_path / name).write_bytes(content)
-        with pytest.raises(DatasetError, match=f"{name} cannot be read"):
+        with pytest.raises(DatasetError, match=name + place):
             read_respondents(tmp_path / name, SURVEY)
 
-    def offline(*_, **__):
-        raise OSError("no route")
-
-    monkeypatch.setattr("datasets.load_dataset", offline)
+    hub.fail(monkeypatch, OSError("no route"))
     with pytest.raises(DatasetError, match="cannot be read from the hub"):
         read_respondents("WestlakeNLP/PAPI-300K", SURVEY)
 
 
 def test_hub_sets_are_read_by_item_names(monkeypatch):
-    asked = []
-
-    def hub(name, split):
-        asked.append((name, split))
-        return Dataset.from_list(rows_of(people(), age=30))
-
-    monkeypatch.setattr("datasets.load_dataset", hub)
+    asked = hub.serve(monkeypatch, rows_of(people(), age=30))
     found = read_respondents("WestlakeNLP/PAPI-300K", SURVEY, limit=40)
-    assert asked == [("WestlakeNLP/PAPI-300K", "train[:40]")]
+    assert asked == [("WestlakeNLP/PAPI-300K", None, "train[:40]")]
     assert np.array_equal(found.values, people())
 
 

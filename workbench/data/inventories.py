@@ -1,10 +1,9 @@
 """Questionnaires: statements to be rated 1 to 5, each with its trait, facet and sign."""
 
-import csv
 import json
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from workbench.errors import DatasetError, ItemKeyError
+from workbench.files import Row, csv_rows
 from workbench.paths import data_folder
 
 TRAITS = ("A", "C", "E", "N", "O")
@@ -47,26 +47,26 @@ class Inventory:
     @cached_property
     def traits(self) -> tuple[str, ...]:
         """The traits, the big five first and in the paper's order."""
-        found = dict.fromkeys(i.trait for i in self.items)
-        return (*(t for t in TRAITS if t in found), *(t for t in found if t not in TRAITS))
+        traits = dict.fromkeys(item.trait for item in self.items)
+        return (*(t for t in TRAITS if t in traits), *(t for t in traits if t not in TRAITS))
 
     def split(self, name: str) -> list[int]:
-        """Places of the train or test items, grouped by trait, then in file order (§2)."""
+        """Indices of the train or test items, grouped by trait, then in file order (§2)."""
         return [
-            place
+            index
             for trait in self.traits
-            for place, item in enumerate(self.items)
+            for index, item in enumerate(self.items)
             if item.trait == trait and item.split == name
         ]
 
     @cached_property
     def sign(self) -> np.ndarray:
-        """int8 `[item]`."""
+        """int8 `[item]`: 1 or -1."""
         return np.array([i.sign for i in self.items], np.int8)
 
-    def trait_of(self, places: Iterable[int]) -> np.ndarray:
-        """int `[place]`: each item's trait as an index into `traits`."""
-        return np.array([self.traits.index(self.items[p].trait) for p in places])
+    def trait_of(self, indices: Iterable[int]) -> np.ndarray:
+        """int `[index]`: each of these items' trait as an index into `traits`."""
+        return np.array([self.traits.index(self.items[i].trait) for i in indices])
 
 
 def read_inventory(source: str | Path = "auto") -> Inventory:
@@ -89,7 +89,7 @@ def read_inventory(source: str | Path = "auto") -> Inventory:
         raise FileNotFoundError(f"{path} is no file; give a .csv, or a folder with {_RELEASED[0]}")
     if path.suffix == ".xls":
         return _checked(path.stem, _released(_xls_rows(path), path.parent), known=True)
-    rows = _csv_rows(path)
+    rows = _key_rows(path)
     columns = set(rows[0])
     if {"label_raw", "label_ocean", "key", "text"} <= columns:
         return _checked("PAPI", _released(rows, path.parent), known=True)
@@ -99,9 +99,9 @@ def read_inventory(source: str | Path = "auto") -> Inventory:
 
 
 def worded(item: Item, wording: str) -> str:
-    """The statement as it stands after "You ": `"paper"` as it is, `"second"` in that person.
+    """The statement as it stands after "You ": `"paper"` as it is, `"second"` in the second person.
 
-    Second person: the published one where there is one, else by rule; no capital, no full stop.
+    Second person: the published wording if there is one, else by rule; no capital, no full stop.
     Raises `ValueError` for another wording.
     """
     if wording == "paper":
@@ -112,7 +112,7 @@ def worded(item: Item, wording: str) -> str:
 
 
 def second_person(text: str) -> str:
-    """`Am able to find my way.` becomes `are able to find your way`."""
+    """Turns `Am able to find my way.` into `are able to find your way`."""
     text = text.strip()
     # "You " is put before it: a statement that has its own "I" must not keep it.
     for pattern, replacement in _SUBJECT:
@@ -137,22 +137,20 @@ _PERSON = [
 ]  # fmt: skip
 
 
-def _released(rows: list[dict[str, str]], folder: Path) -> list[dict[str, str]]:
+def _released(rows: list[Row], folder: Path) -> list[Row]:
     """The released key's rows under our names."""
-    numbers = _numbers(folder / _RELEASED[1], len(rows))
+    numbers = _item_numbers(folder / _RELEASED[1], len(rows))
     wording = folder / _RELEASED[2]
     second = {}
     if wording.is_file():
         # The first 120 rows of the long key, in its order.
-        short = _csv_rows(wording)
-        same = ("label_ocean", "key")
-        for n, (row, of) in enumerate(zip(short, rows, strict=False)):
-            if "text" not in row or [row.get(c) for c in same] != [of[c] for c in same]:
+        for n, (short, long) in enumerate(zip(_key_rows(wording), rows, strict=False)):
+            if "text" not in short or any(short.get(c) != long[c] for c in ("label_ocean", "key")):
                 raise ItemKeyError(
                     f"{wording}: row {n} has no text, or not the trait and key of row {n} "
                     f"of {_RELEASED[0]}"
                 )
-            second[n] = row["text"] or ""
+            second[n] = short["text"] or ""
     return [
         {
             "id": f"i{number}", "text": row["text"], "trait": row["label_ocean"],
@@ -163,20 +161,11 @@ def _released(rows: list[dict[str, str]], folder: Path) -> list[dict[str, str]]:
     ]  # fmt: skip
 
 
-def repeated(names: Sequence[str]) -> list[str]:
-    """The names that are there more than once, in order."""
-    return [n for n, count in Counter(names).items() if count > 1]
-
-
-def _csv_rows(path: Path) -> list[dict[str, str]]:
+def _key_rows(path: Path) -> list[Row]:
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file)
-            rows = list(reader)
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise ItemKeyError(f"{path} cannot be read: {error}") from error
-    if twice := repeated(reader.fieldnames or []):
-        raise ItemKeyError(f"{path}: columns {', '.join(twice)} are there twice; remove one")
+        rows = csv_rows(path)
+    except DatasetError as error:
+        raise ItemKeyError(str(error)) from error
     if not rows:
         raise ItemKeyError(f"{path}: no rows")
     return rows
@@ -187,28 +176,28 @@ def _lower(text: str) -> str:
     return text[:1].lower() + text[1:]
 
 
-def _numbers(path: Path, count: int) -> list[tuple[int, str]]:
+def _item_numbers(path: Path, count: int) -> list[tuple[int, str]]:
     """(item number, split) of each row of the key."""
     if not path.is_file():
         raise FileNotFoundError(f"{path} is missing: it says which items are train and which test")
     try:
-        read = json.loads(path.read_text(encoding="utf-8"))
-        both = [(i, name) for name in ("train", "test") for i in read[f"{name}_index"]]
-        if not all(type(i) is int for i, _ in both):
+        content = json.loads(path.read_text(encoding="utf-8"))
+        numbers = [(i, split) for split in ("train", "test") for i in content[f"{split}_index"]]
+        if not all(type(i) is int for i, _ in numbers):
             raise TypeError("an index is no whole number")
     except (json.JSONDecodeError, KeyError, TypeError, ValueError) as error:
         raise ItemKeyError(f"{path}: no lists train_index and test_index of numbers") from error
-    times = Counter(number for number, _ in both)
+    times = Counter(number for number, _ in numbers)
     bad = sorted(i for i, n in times.items() if n > 1 or not 1 <= i <= count)
-    if bad or len(both) != count:
+    if bad or len(numbers) != count:
         raise ItemKeyError(
-            f"{path}: {len(both)} item numbers for {count} rows; twice, or not 1..{count}: "
+            f"{path}: {len(numbers)} item numbers for {count} rows; twice, or not 1..{count}: "
             f"{bad[:_SHOWN]}"
         )
-    return both
+    return numbers
 
 
-def _xls_rows(path: Path) -> list[dict[str, str]]:
+def _xls_rows(path: Path) -> list[Row]:
     try:
         import xlrd
     except ImportError as error:
@@ -231,32 +220,31 @@ def _xls_rows(path: Path) -> list[dict[str, str]]:
     ]  # fmt: skip
 
 
-def _checked(name: str, rows: list[dict[str, str]], known: bool) -> Inventory:
-    ids, said = (Counter(str(r[c]).strip() for r in rows) for c in ("id", "text"))
-    checks: dict[str, Callable[[dict[str, str]], bool]] = {
+def _checked(name: str, rows: list[Row], known: bool) -> Inventory:
+    """The rows as an inventory, each checked; `known` allows the big five alone."""
+    ids, texts = (Counter(str(row[c]).strip() for row in rows) for c in ("id", "text"))
+    checks: dict[str, Callable[[Row], bool]] = {
         "empty id, text, trait or facet": lambda r: all(
             str(r[c] or "").strip() for c in COLUMNS[:4]
         ),
         "id comes twice": lambda r: ids[str(r["id"]).strip()] == 1,
-        "statement comes twice": lambda r: said[str(r["text"]).strip()] == 1,
+        "statement comes twice": lambda r: texts[str(r["text"]).strip()] == 1,
         "sign is not 1 or -1": lambda r: str(r["sign"]).strip() in ("1", "+1", "-1"),
         "split is not train or test": lambda r: r["split"] in ("train", "test"),
         f"trait is none of {', '.join(TRAITS)}": lambda r: not known or r["trait"] in TRAITS,
     }
-    for what, good in checks.items():
-        if bad := [n for n, row in enumerate(rows) if not good(row)]:
+    for fault, passes in checks.items():
+        if bad := [n for n, row in enumerate(rows) if not passes(row)]:
             more = f" and {len(bad) - _SHOWN} more" if len(bad) > _SHOWN else ""
             listed = ", ".join(f"{n} ({rows[n]['id']})" for n in bad[:_SHOWN])
-            raise ItemKeyError(f"{name}: {what} in rows {listed}{more}")
-    if not {"train", "test"} <= {r["split"] for r in rows}:
+            raise ItemKeyError(f"{name}: {fault} in rows {listed}{more}")
+    if not {"train", "test"} <= {row["split"] for row in rows}:
         raise ItemKeyError(f"{name}: {len(rows)} items, but not both train and test items")
-    return Inventory(
-        name,
-        tuple(
-            Item(
-                str(r["id"]).strip(), str(r["text"]).strip(), r["trait"].strip(),
-                r["facet"].strip(), int(r["sign"]), r["split"], r.get("second", ""),
-            )
-            for r in rows
-        ),
+    items = tuple(
+        Item(
+            str(row["id"]).strip(), str(row["text"]).strip(), row["trait"].strip(),
+            row["facet"].strip(), int(row["sign"]), row["split"], row.get("second", ""),
+        )
+        for row in rows
     )  # fmt: skip
+    return Inventory(name, items)

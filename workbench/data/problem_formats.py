@@ -7,7 +7,8 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any, NamedTuple
 
-Row = dict[str, Any]
+from workbench.files import Row
+
 Parts = tuple[str, str, str, tuple[str, ...]]  # context, question, answer, options
 Parser = Callable[[Row], Parts]
 

@@ -5,16 +5,15 @@ BIG-bench ones carry a canary, others have no stated licence); the embedded sums
 """
 
 import difflib
-import json
 import logging
 import string
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from workbench.data.problem_formats import DATASETS, Dataset, Row
+from workbench.data.problem_formats import DATASETS, Dataset, Parser
 from workbench.errors import DatasetError
+from workbench.files import Row, hub_rows, rows_or_errors
 from workbench.paths import data_folder
 
 log = logging.getLogger(__name__)
@@ -56,10 +55,10 @@ def read_problems(
     """The problems of one of `DATASETS`, in their published order.
 
     source: `"auto"` (the embedded sums; every other set from the hub), `"hub"`, or a local file as
-    published: JSON lines, a JSON list, or an object with `examples` (told apart by content). split
-    concerns the hub only: `"test"` is the set that the paper scores, anything else a split of that
-    repository. skip_bad leaves unreadable records out and logs how many. A record without an id of
-    its own is called by its place, from 0.
+    published, in any form that `files.read_rows` takes. split concerns the hub only: `"test"` is
+    the set that the paper scores, anything else a split of that repository. skip_bad leaves
+    unreadable records out and logs how many. A record without an id of its own is called by its
+    place, from 0.
 
     Raises `ValueError` for an unknown name, `FileNotFoundError` for a missing file, `DatasetError`
     for a bad line (`file:line: reason`), for a bad record (its id and the field), for a set that
@@ -71,66 +70,41 @@ def read_problems(
     if str(source) == "auto":
         source = data_folder() / "sums.jsonl" if name == "sums" else "hub"
     dataset, hub = DATASETS[name], str(source) == "hub"
-    records = _hub_rows(name, dataset, split) if hub else _file_records(Path(source))
+    rows = _published(name, dataset, split) if hub else rows_or_errors(source)
     parse = dataset.hub_parse if hub and dataset.hub_parse else dataset.parse
-    problems, bad = [], []
-    for number, record in enumerate(records):
-        called = record.get(dataset.id_field, number) if isinstance(record, dict) else number
+    problems, errors = [], []
+    for number, row in enumerate(rows):
         try:
-            problems.append(Problem(str(called), name, *parse(record), dataset.kind))
-        except ValueError as error:
-            unread = isinstance(record, DatasetError)  # a line that was no JSON says so itself
-            bad.append(record if unread else DatasetError(f"{source}: {name} {called}: {error}"))
+            problems.append(_problem(row, number, name, parse, str(source)))
+        except DatasetError as error:
             if not skip_bad:
-                raise bad[0] from error
-    if bad:
-        log.warning("%s: %d bad records skipped; the first: %s", source, len(bad), bad[0])
+                raise
+            errors.append(error)
+    if errors:
+        log.warning("%s: %d bad records skipped; the first: %s", source, len(errors), errors[0])
     if not problems:
         raise DatasetError(f"{source}: no problems for {name!r}")
     return problems
 
 
-def _file_records(path: Path) -> list[Any]:
-    """Records of a local file; a bad line of JSON lines stands as the error it would raise."""
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} is no file; give the published file, or source='hub'")
+def _problem(
+    row: Row | DatasetError, number: int, name: str, parse: Parser, source: str
+) -> Problem:
+    if isinstance(row, DatasetError):
+        raise row
+    row_id = row.get(DATASETS[name].id_field, number)
     try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise DatasetError(f"{path}: not UTF-8 text: {error}") from error
-    content = _json(text, path)
-    if isinstance(content, DatasetError):
-        # Not splitlines(): JSON strings may hold U+2028 and its like, which are no line ends here.
-        lines = [_json(line, path, i) for i, line in enumerate(text.split("\n")) if line.strip()]
-        if 2 * sum(isinstance(line, dict) for line in lines) >= len(lines) > 1:
-            return lines  # mostly objects: JSON lines; else a list or object that is broken
-        raise content
-    records = content.get("examples", [content]) if isinstance(content, dict) else content
-    if not isinstance(records, list):
-        raise DatasetError(f"{path}: expected a list of records, or an object with 'examples'")
-    return records
+        return Problem(str(row_id), name, *parse(row), DATASETS[name].kind)
+    except ValueError as error:
+        raise DatasetError(f"{source}: {name} {row_id}: {error}") from error
 
 
-def _json(text: str, path: Path, lines_before: int = 0) -> Any:
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError as error:
-        return DatasetError(f"{path}:{lines_before + error.lineno}: {error.msg}")
-
-
-def _hub_rows(name: str, dataset: Dataset, split: str) -> Iterable[Row]:
+def _published(name: str, dataset: Dataset, split: str) -> Iterable[Row]:
+    """Rows of the set's public copy."""
     if dataset.hub is None:
         raise DatasetError(
             f"{name!r} has no well-known hub copy of the published set: give the original file as "
             "source (the paper's repository WENGSYX/Self-Verification has it under dataset/)"
         )
-    from datasets import load_dataset
-
     repository, config, scored = dataset.hub
-    try:
-        return load_dataset(repository, config, split=scored if split == "test" else split)
-    except (OSError, ValueError) as error:  # unreachable or gated; an unknown split or config
-        raise DatasetError(
-            f"{repository} cannot be read from the hub: check the split and the network, set "
-            f"HF_TOKEN, or give the original file as source. ({str(error).partition(chr(10))[0]})"
-        ) from error
+    return hub_rows(repository, scored if split == "test" else split, config)

@@ -1,8 +1,5 @@
 """People's answers to a questionnaire as one small matrix, and which way its values are scored."""
 
-import csv
-import io
-import json
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -12,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from workbench.data.inventories import Inventory, repeated
+from workbench.data.inventories import Inventory
 from workbench.errors import DatasetError
+from workbench.files import hub_rows, read_rows, repeated
 from workbench.paths import data_folder
 
 log = logging.getLogger(__name__)
@@ -33,9 +31,12 @@ Row = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Keying:
-    """What the data say of themselves: `correlation`, the mean over `pairs` of a facet's items of
-    opposite sign; `positive`, the share of these pairs above 0. Above 0 throughout: the values are
-    already reverse-scored. `stated`: the user said so, it was not detected."""
+    """How values are scored, `"raw"` or `"reverse-scored"` (`verdict`), and the evidence.
+
+    `correlation`: the mean over `pairs` of a facet's items of opposite sign; `positive`: the share
+    of these pairs above 0. Above 0 throughout: the values are already reverse-scored. `stated`:
+    the user said so, it was not detected.
+    """
 
     verdict: str
     correlation: float
@@ -46,7 +47,8 @@ class Keying:
 
 @dataclass(frozen=True)
 class Respondents:
-    """`values` int8 `[subject, item]`: 1..5, 0 missing; raw agreement where `targets="raw"`.
+    """Answers of people: `values` int8 `[subject, item]`, 1..5, 0 missing; raw agreement where
+    `targets="raw"`.
 
     `traits`: float `[subject, trait]`, known of synthetic people only. `dropped`: (id, reason) of
     those left out.
@@ -63,24 +65,24 @@ class Respondents:
     def __len__(self) -> int:
         return len(self.ids)
 
-    def take(self, places: Sequence[int]) -> "Respondents":
-        """Some of the subjects."""
+    def take(self, indices: Sequence[int]) -> "Respondents":
+        """The subjects at these indices, in this order."""
         return replace(
             self,
-            values=self.values[list(places)],
-            ids=tuple(self.ids[p] for p in places),
-            traits=None if self.traits is None else self.traits[list(places)],
+            values=self.values[list(indices)],
+            ids=tuple(self.ids[i] for i in indices),
+            traits=None if self.traits is None else self.traits[list(indices)],
         )
 
 
 def reverse(values: np.ndarray, inventory: Inventory) -> np.ndarray:
-    """6 − v where an item's sign is −1; missing stays missing. Its own inverse."""
-    turned = (inventory.sign < 0) & (values > 0)
-    return np.where(turned, 6 - values, values).astype(values.dtype)
+    """`values` with 6 − v where an item's sign is −1; missing stays missing. Its own inverse."""
+    reversed_here = (inventory.sign < 0) & (values > 0)
+    return np.where(reversed_here, 6 - values, values).astype(values.dtype)
 
 
 def detect_keying(values: np.ndarray, inventory: Inventory) -> Keying:
-    """Whether values are raw agreement or already reverse-scored (§5, trap 1).
+    """Find out whether values are raw agreement or already reverse-scored (§5, trap 1).
 
     Two items of one facet with opposite signs contradict each other, so that raw answers to them
     correlate below 0 over people, reverse-scored ones above.
@@ -88,27 +90,28 @@ def detect_keying(values: np.ndarray, inventory: Inventory) -> Keying:
     Raises `DatasetError` with the figures where that cannot be decided.
     """
     facets: dict[tuple[str, str], list[int]] = {}
-    for place, item in enumerate(inventory.items):
-        facets.setdefault((item.trait, item.facet), []).append(place)
+    for index, item in enumerate(inventory.items):
+        facets.setdefault((item.trait, item.facet), []).append(index)
     answers = np.where(values > 0, values, np.nan).astype(float)
-    found = []
+    correlations = []
     for members in facets.values():
         for a, b in combinations(members, 2):
             if inventory.sign[a] != inventory.sign[b]:
-                both = answers[:, [a, b]]
-                both = both[~np.isnan(both).any(1)]
-                if len(both) >= 3 and (both.std(0) > 0).all():
-                    found.append(float(np.corrcoef(both.T)[0, 1]))
-    mean = float(np.mean(found)) if found else 0.0
-    positive = float(np.mean(np.array(found) > 0)) if found else 0.0
-    few = len(found) < _MIN_PAIRS or len(values) < _MIN_PEOPLE
+                pair = answers[:, [a, b]]
+                pair = pair[~np.isnan(pair).any(1)]
+                if len(pair) >= 3 and (pair.std(0) > 0).all():
+                    correlations.append(float(np.corrcoef(pair.T)[0, 1]))
+    count = len(correlations)
+    mean = float(np.mean(correlations)) if count else 0.0
+    positive = float(np.mean(np.array(correlations) > 0)) if count else 0.0
+    few = count < _MIN_PAIRS or len(values) < _MIN_PEOPLE
     if few or abs(mean) < _CLEAR or max(positive, 1 - positive) < _AGREED:
         raise DatasetError(
-            f"cannot tell whether the values are reverse-scored: {len(found)} pairs of opposite "
+            f"cannot tell whether the values are reverse-scored: {count} pairs of opposite "
             f"items in one facet, {len(values)} people, mean correlation {mean:+.2f}. Say so with "
             "keyed='raw' or keyed='reverse-scored'"
         )
-    return Keying("reverse-scored" if mean > 0 else "raw", mean, positive, len(found))
+    return Keying("reverse-scored" if mean > 0 else "raw", mean, positive, count)
 
 
 def read_respondents(
@@ -120,9 +123,9 @@ def read_respondents(
     trust_keyed: bool = False,
     limit: int | None = None,
 ) -> Respondents:
-    """Answers from a file: the embedded people (`"auto"`), one of `HUB`, or a local file.
+    """People's answers: the embedded ones (`"auto"`), one of `HUB`, or a local file.
 
-    Local: .json or .jsonl objects, .csv or .parquet columns, named by the inventory's item ids;
+    Local: a file of `files.read_rows`, a row per subject, the inventory's item ids as fields;
     `Test-set.json` as released, or a folder that holds it. Subjects are called by `case` or `id`.
     Everything else that a file says of people is not kept. Blank or 0 is a missing answer.
 
@@ -149,16 +152,16 @@ def read_respondents(
     names = [str(row.get("case", row.get("id", n))) for n, row in enumerate(rows)]
     if twice := repeated(names):
         raise DatasetError(f"{source}: subjects {', '.join(twice[:5])} are there twice; remove one")
-    values = _matrix(rows, inventory, str(source))
+    values = _matrix(rows, names, inventory, str(source))
     keying = _keying(values, inventory, keyed, trust_keyed)
     log.info("%s: values are %s (opposite items of a facet correlate %+.2f over %d pairs)",
              source, keying.verdict, keying.correlation, keying.pairs)  # fmt: skip
-    turned = keying.verdict == "reverse-scored"
-    raw = reverse(values, inventory) if turned else values
+    reverse_scored = keying.verdict == "reverse-scored"
+    raw = reverse(values, inventory) if reverse_scored else values
     # What is averaged later is reverse-scored unless the values are called raw.
-    targets = "released" if turned and targets == "released" else "raw"
+    targets = "released" if reverse_scored and targets == "released" else "raw"
     values = raw if targets == "raw" else values
-    traits = _true(rows, names, inventory, str(source))
+    traits = _true_traits(rows, names, inventory, str(source))
     # On raw answers, so that the same people are kept whichever targets are asked for.
     reasons = [_unusable(row, inventory) for row in raw]
     dropped = tuple((n, r) for n, r in zip(names, reasons, strict=True) if r)
@@ -167,93 +170,57 @@ def read_respondents(
         log.warning(
             "%d of %d subjects left out; the first: %s", len(dropped), len(rows), dropped[0]
         )
-    kept = [n for n, reason in enumerate(reasons) if not reason]
-    if not kept:
+    usable = [n for n, reason in enumerate(reasons) if not reason]
+    if not usable:
         raise DatasetError(f"{source}: no usable subject; the first: {dropped[0][1]}")
-    return everybody.take(kept)
+    return everybody.take(usable)
 
 
 def _rows(source: str, limit: int | None) -> Iterable[Row]:
     if source in HUB:
-        from datasets import load_dataset
-
-        split = "train" if limit is None else f"train[:{limit}]"
-        try:
-            return load_dataset(source, split=split)
-        except OSError as error:
-            raise DatasetError(
-                f"{source} cannot be read from the hub: check the network, set HF_TOKEN, or give a "
-                f"local file. ({str(error).partition(chr(10))[0]})"
-            ) from error
+        return hub_rows(source, "train" if limit is None else f"train[:{limit}]")
     path = data_folder() / _EMBEDDED if source == "auto" else Path(source)
-    path = path / "Test-set.json" if path.is_dir() else path
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"{path} is no file; give .json, .jsonl, .csv or .parquet, or 'auto'"
-        )
-    if path.suffix == ".parquet":
-        # `datasets` would leave a copy of every column in its cache, age and sex too.
-        from pyarrow import ArrowException, parquet
-
-        try:
-            return parquet.read_table(path).slice(0, limit).to_pylist()
-        except ArrowException as error:
-            raise DatasetError(f"{path} cannot be read: {error}") from error
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-        if path.suffix == ".csv":
-            reader = csv.DictReader(io.StringIO(text))
-            if twice := repeated(reader.fieldnames or []):
-                raise DatasetError(f"{path}: columns {', '.join(twice)} are there twice")
-            found = list(reader)
-        elif path.suffix == ".jsonl":
-            found = [json.loads(line) for line in text.split("\n") if line.strip()]
-        else:
-            found = json.loads(text)
-    except (json.JSONDecodeError, UnicodeDecodeError, csv.Error) as error:
-        raise DatasetError(f"{path} cannot be read: {error}") from error
-    if not isinstance(found, list) or not all(isinstance(row, dict) for row in found):
-        raise DatasetError(f"{path}: expected a list of subjects, an object each")
-    if long := [n for n, row in enumerate(found) if None in row]:
-        raise DatasetError(f"{path}: more values than columns in rows {long[:_SHOWN]} (from 0)")
-    return found[:limit]
+    return read_rows(path / "Test-set.json" if path.is_dir() else path, limit)
 
 
-def _true(
+def _true_traits(
     rows: Sequence[Row], names: Sequence[str], inventory: Inventory, source: str
 ) -> np.ndarray | None:
     columns = [f"{_TRUE}{t}" for t in inventory.traits]
     if not all(c in rows[0] for c in columns):
         return None
-    out = []
+    traits = []
     for name, row in zip(names, rows, strict=True):
         try:
-            out.append([float(row[c]) for c in columns])
+            traits.append([float(row[c]) for c in columns])
         except (KeyError, TypeError, ValueError) as error:
-            said = f"{source}: subject {name}: {', '.join(columns)} are not all numbers"
-            raise DatasetError(said) from error
-    return np.array(out)
-
-
-def _matrix(rows: Sequence[Row], inventory: Inventory, source: str) -> np.ndarray:
-    ids = [item.id for item in inventory.items]
-    styles = {i.rstrip(_DIGITS) for i in ids} - {"", *ids}
-    known, out = set(ids), np.zeros((len(rows), len(ids)), np.int8)
-    for n, row in enumerate(rows):
-        who = f"{source}: subject {row.get('case', row.get('id', n))}"
-        absent = [i for i in ids if i not in row]
-        if absent:
             raise DatasetError(
-                f"{who} has {len(ids) - len(absent)} of {len(ids)} items; absent: "
+                f"{source}: subject {name}: {', '.join(columns)} are not all numbers"
+            ) from error
+    return np.array(traits)
+
+
+def _matrix(
+    rows: Sequence[Row], names: Sequence[str], inventory: Inventory, source: str
+) -> np.ndarray:
+    """int8 `[subject, item]` of every row."""
+    ids = [item.id for item in inventory.items]
+    known = set(ids)
+    stems = {i.rstrip(_DIGITS) for i in ids} - {"", *ids}
+    values = np.zeros((len(rows), len(ids)), np.int8)
+    for n, (name, row) in enumerate(zip(names, rows, strict=True)):
+        subject = f"{source}: subject {name}"
+        if absent := [i for i in ids if i not in row]:
+            raise DatasetError(
+                f"{subject} has {len(ids) - len(absent)} of {len(ids)} items; absent: "
                 f"{', '.join(absent[:_SHOWN])}{', …' if len(absent) > _SHOWN else ''}"
             )
         # Only columns that look like items: what else a file says of people is none of ours.
-        numbered = [k for k in row if k[-1:].isdigit() and k.rstrip(_DIGITS) in styles]
+        numbered = [k for k in row if k[-1:].isdigit() and k.rstrip(_DIGITS) in stems]
         if unknown := [k for k in numbered if k not in known]:
-            raise DatasetError(f"{who}: unknown items {', '.join(unknown[:_SHOWN])}")
-        for place, item in enumerate(ids):
-            out[n, place] = _value(row[item], f"{who}, item {item}")
-    return out
+            raise DatasetError(f"{subject}: unknown items {', '.join(unknown[:_SHOWN])}")
+        values[n] = [_value(row[i], f"{subject}, item {i}") for i in ids]
+    return values
 
 
 def _value(given: Any, where: str) -> int:
@@ -272,16 +239,17 @@ def _keying(values: np.ndarray, inventory: Inventory, keyed: str, trust: bool) -
     if keyed == "auto":
         return detect_keying(values, inventory)
     try:
-        found = detect_keying(values, inventory)
+        detected = detect_keying(values, inventory)
     except DatasetError:
         return Keying(keyed, 0.0, 0.0, 0, stated=True)
-    if found.verdict != keyed and not trust:
+    if detected.verdict != keyed and not trust:
         raise DatasetError(
             f"keyed={keyed!r} contradicts the data: opposite items of a facet correlate "
-            f"{found.correlation:+.2f} on average ({found.positive:.0%} of {found.pairs} pairs "
-            f"above 0), as {found.verdict} values do. Check the key; trust_keyed=True insists"
+            f"{detected.correlation:+.2f} on average ({detected.positive:.0%} of {detected.pairs} "
+            f"pairs above 0), as {detected.verdict} values do. Check the key; trust_keyed=True "
+            "insists"
         )
-    return replace(found, verdict=keyed, stated=True)
+    return replace(detected, verdict=keyed, stated=True)
 
 
 def _unusable(answers: np.ndarray, inventory: Inventory) -> str:

@@ -1,0 +1,283 @@
+"""Rows read alike from every format, each fault named; what is written is whole or not there."""
+
+import csv
+import json
+import os
+
+import pyarrow
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pyarrow import parquet
+
+from tests.helpers import hub
+from workbench import files
+from workbench.errors import DatasetError
+from workbench.files import csv_rows, hub_rows, read_rows, rows_or_errors, whole, write_json
+
+ROWS = [{"name": "a,b", "note": 'says "x"\n1\u20282'}, {"name": " c ", "note": ""}]
+
+
+def written(folder, name, content):
+    path = folder / name
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return path
+
+
+def in_format(folder, suffix, rows, shape="lines"):
+    """The rows in a file of that suffix, written by the standard library or pyarrow."""
+    path = folder / f"rows{suffix}"
+    if suffix == ".csv":
+        with path.open("w", newline="", encoding="utf-8") as file:
+            lines = csv.DictWriter(file, list(rows[0]))
+            lines.writeheader()
+            lines.writerows(rows)
+    elif suffix == ".parquet":
+        parquet.write_table(pyarrow.Table.from_pylist(rows), path)
+    else:
+        lines = [json.dumps(row, ensure_ascii=False) for row in rows]
+        content = {
+            "lines": "\n\n".join(lines) + "\n",
+            "windows lines": "\r\n".join(lines),
+            "list": json.dumps(rows),
+            "indented": json.dumps(rows, indent=2),
+            "examples": json.dumps({"about": 1, "examples": rows}, indent=1),
+        }[shape]
+        written(folder, path.name, content)
+    return path
+
+
+# ---- rows
+
+
+@pytest.mark.parametrize(
+    ("suffix", "shape"),
+    [
+        (".csv", ""),
+        (".parquet", ""),
+        *((s, x) for s in (".jsonl", ".json", "") for x in ("lines", "windows lines", "list")),
+        (".json", "indented"),
+        (".json", "examples"),
+    ],
+)
+@pytest.mark.parametrize("mark", [False, True])
+def test_every_format_gives_the_same_rows(tmp_path, suffix, shape, mark):
+    path = in_format(tmp_path, suffix, ROWS, shape)
+    if mark and suffix != ".parquet":
+        path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    assert read_rows(path) == read_rows(str(path)) == ROWS
+    assert read_rows(path, 1) == ROWS[:1]
+    assert read_rows(path, 3) == ROWS
+
+
+VALUES = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=5)
+
+
+@given(st.lists(st.fixed_dictionaries({"name": VALUES, "note": VALUES}), min_size=1, max_size=3))
+def test_no_text_is_changed_on_its_way(tmp_path_factory, rows):
+    folder = tmp_path_factory.mktemp("rows")
+    for suffix in (".csv", ".jsonl"):
+        assert read_rows(in_format(folder, suffix, rows)) == rows
+
+
+def test_values_keep_their_types_where_a_file_has_types(tmp_path):
+    rows = [{"n": 1, "x": 0.5, "yes": True, "list": [1, 2], "inner": {"a": None}, "none": None}]
+    for suffix in (".json", ".jsonl", ".parquet"):
+        assert read_rows(in_format(tmp_path, suffix, rows)) == rows
+    # CSV has none; what a short line lacks is None, as an empty value is not.
+    assert read_rows(written(tmp_path, "a.csv", "n,x,y\n1,\n\n2,3,4\n")) == [
+        {"n": "1", "x": "", "y": None},
+        {"n": "2", "x": "3", "y": "4"},
+    ]
+
+
+def test_a_single_object_is_one_row_and_an_empty_file_none(tmp_path):
+    for name in ("a.json", "a.jsonl"):
+        assert read_rows(written(tmp_path, name, '{"a": 1}')) == [{"a": 1}]
+    for name, content in (("e.jsonl", ""), ("e.json", "[]"), ("e.csv", ""), ("h.csv", "a,b\n")):
+        assert read_rows(written(tmp_path, name, content)) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.jsonl", '{"a": 1}\n\n{"a": }\n{"a": 2}', "a.jsonl:3: Expecting value"),
+        ("a.jsonl", "oops\nno\n", "a.jsonl:1: Expecting value"),
+        ("a.jsonl", '{"a": 1}\n[1]', "a.jsonl row 1: a list, not an object"),
+        ("a.json", '[{"a": 1},\n "b"]', "a.json row 1: a str, not an object"),
+        ("a.json", '[{"a": 1},\n{"a": 2]', "a.json:2: Expecting ',' delimiter"),
+        ("a.json", "", "a.json:1: Expecting value"),
+        ("a.json", "3", "a.json: expected a list of rows, or an object with 'examples'"),
+        ("a.json", '{"examples": {"a": 1}}', "a.json: expected a list of rows"),
+        ("a.json", b"[\xff]", "a.json cannot be read: not UTF-8 text"),
+        ("a.csv", b"a\n\xff", "a.csv cannot be read"),
+        ("a.csv", "a,b\n1,2\n3,4,5\n", "a.csv row 1: more values than columns"),
+        ("a.csv", "a,b,a,b\n1,2,3,4\n", "a.csv: columns a, b are there twice; remove one"),
+        ("a.csv", "a\n" + "x" * 200_000, "a.csv cannot be read: field larger than field limit"),
+        ("a.parquet", b"PAR", "a.parquet cannot be read"),
+    ],
+)
+def test_what_is_wrong_is_named_by_file_and_place(tmp_path, name, content, message):
+    path = written(tmp_path, name, content)
+    with pytest.raises(DatasetError) as caught:
+        read_rows(path)
+    assert str(caught.value).startswith(f"{tmp_path}/{message}")
+
+
+def test_a_parquet_file_with_a_column_twice(tmp_path):
+    table = pyarrow.table([pyarrow.array([1]), pyarrow.array([2])], names=["a", "a"])
+    parquet.write_table(table, tmp_path / "a.parquet")
+    with pytest.raises(DatasetError, match=r"a\.parquet cannot be read: Multiple matches"):
+        read_rows(tmp_path / "a.parquet")
+
+
+@pytest.mark.parametrize("name", ["absent.json", "."])
+def test_a_path_that_is_no_file(tmp_path, name):
+    with pytest.raises(FileNotFoundError, match=r"is no file; give a \.jsonl, \.json, "):
+        read_rows(tmp_path / name)
+
+
+def test_bad_rows_stand_in_their_place(tmp_path):
+    path = written(tmp_path, "a.jsonl", '{"a": 0}\n{\n[1]\n\n{"a": 3}\n')
+    rows = rows_or_errors(path)
+    assert [rows[0], rows[3]] == [{"a": 0}, {"a": 3}]
+    assert [str(error).partition("a.jsonl")[2][:3] for error in rows[1:3]] == [":2:", " ro"]
+    # The rows that are asked for are all that has to be right.
+    assert read_rows(path, 1) == [{"a": 0}]
+    path = written(tmp_path, "a.csv", "a\n1\n2,3\n4\n")
+    assert [type(row) for row in rows_or_errors(path)] == [dict, DatasetError, dict]
+
+
+def test_a_csv_by_any_name(tmp_path):
+    path = written(tmp_path, "key.txt", "a,b\n1,2\n")
+    assert csv_rows(path) == [{"a": "1", "b": "2"}]
+    with pytest.raises(DatasetError, match=r"key\.txt:1: "):
+        read_rows(path)
+
+
+def test_hub_sets(monkeypatch):
+    asked = hub.serve(monkeypatch, [{"a": 1}, {"a": 2}])
+    assert list(hub_rows("who/what", "train[:2]")) == [{"a": 1}, {"a": 2}]
+    list(hub_rows("who/what", "test", "main"))
+    assert asked == [("who/what", None, "train[:2]"), ("who/what", "main", "test")]
+    for failure in (ConnectionError("no route\nmore"), ValueError("no route"), FileNotFoundError()):
+        hub.fail(monkeypatch, failure)
+        reason = "no route" if failure.args else ""
+        with pytest.raises(DatasetError, match=rf"who/what cannot be .*HF_TOKEN.*\({reason}\)$"):
+            hub_rows("who/what", "test")
+
+
+# ---- whole
+
+
+def names(folder):
+    return sorted(os.listdir(folder))
+
+
+def test_a_file_appears_when_it_is_whole(tmp_path):
+    path = tmp_path / "deep" / "er" / "a.txt"
+    with whole(path) as partial:
+        partial.write_text("half")
+        assert not path.exists()
+        partial.write_text("all of it")
+    assert path.read_text() == "all of it"
+    with whole(str(path)) as partial:
+        partial.write_text("new")
+        assert path.read_text() == "all of it"
+    assert path.read_text() == "new"
+    assert names(path.parent) == ["a.txt"]
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+@pytest.mark.parametrize("kind", ["file", "folder"])
+@pytest.mark.parametrize("before", [True, False])
+def test_an_exception_leaves_what_was_there(tmp_path, error, kind, before):
+    path = tmp_path / "kept"
+    if before:
+        path.mkdir()
+        (path / "old").write_text("old")
+
+    def stop(partial):
+        if kind == "folder":
+            partial.mkdir()
+            partial = partial / "new"
+        partial.write_text("half")
+        raise error
+
+    with pytest.raises(error), whole(path) as partial:
+        stop(partial)
+    assert names(tmp_path) == (["kept"] if before else [])
+    if before:
+        assert names(path) == ["old"]
+        assert (path / "old").read_text() == "old"
+
+
+def test_a_folder_is_replaced_not_merged(tmp_path):
+    path = tmp_path / "folder"
+    for name in ("first", "second"):
+        with whole(path) as partial:
+            partial.mkdir()
+            (partial / name).write_text(name)
+        assert names(path) == [name]
+    path = written(tmp_path, "file", "a file")
+    with whole(path) as partial:
+        partial.mkdir()
+    assert path.is_dir()
+    assert names(tmp_path) == ["file", "folder"]
+
+
+def test_a_folder_that_cannot_take_its_place_leaves_the_old_one(tmp_path, monkeypatch):
+    path = tmp_path / "folder"
+    path.mkdir()
+    (path / "old").touch()
+    real = files.Path.replace
+
+    def replace(self, target):
+        if self.name.endswith(".partial"):
+            raise OSError("disk full")
+        return real(self, target)
+
+    monkeypatch.setattr(files.Path, "replace", replace)
+    with pytest.raises(OSError, match="disk full"), whole(path) as partial:
+        partial.mkdir()
+    assert names(tmp_path) == ["folder"]
+    assert names(path) == ["old"]
+
+
+def test_leftovers_of_a_killed_writer_do_not_get_in(tmp_path):
+    leftover = tmp_path / "folder.partial"
+    leftover.mkdir()
+    (leftover / "stale").touch()
+    with whole(tmp_path / "folder") as partial:
+        partial.mkdir()
+    assert names(tmp_path) == ["folder"]
+    assert names(tmp_path / "folder") == []
+    # A link that a writer left is removed, not what it points to.
+    leftover.symlink_to(tmp_path / "folder")
+    with whole(tmp_path / "folder") as partial:
+        partial.write_text("")
+        assert not partial.is_symlink()
+        partial.unlink()
+        partial.mkdir()
+    assert names(tmp_path) == ["folder"]
+
+
+def test_nothing_written_is_an_error(tmp_path):
+    with pytest.raises(FileNotFoundError), whole(tmp_path / "a"):
+        pass
+    assert names(tmp_path) == []
+
+
+def test_json_is_written_whole(tmp_path):
+    path = tmp_path / "a.json"
+    content = {"b": [1, 2.5, None, "ü"], "a": {}}
+    write_json(path, content)
+    assert json.loads(path.read_text(encoding="utf-8")) == content
+    assert list(json.loads(path.read_text())) == ["b", "a"]
+    for wrong in (float("nan"), [float("inf")], ...):
+        with pytest.raises(TypeError if wrong is ... else ValueError):
+            write_json(path, wrong)
+    assert json.loads(path.read_text()) == content
+    write_json(path, content, indent=None)
+    assert len(path.read_text().splitlines()) == 1
+    assert names(tmp_path) == ["a.json"]
