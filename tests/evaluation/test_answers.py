@@ -8,7 +8,7 @@ import pytest
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
-from workbench.evaluation.answers import KINDS, extract, same
+from workbench.evaluation.answers import KINDS, extract_answer, same_answer
 
 STYLES = ("official", "robust")
 
@@ -136,22 +136,22 @@ VECTORS = [
 
 @pytest.mark.parametrize(("kind", "text", "official", "robust"), VECTORS)
 def test_both_styles_on_written_examples(kind, text, official, robust):
-    assert extract(text, kind, style="official") == official
-    assert extract(text, kind, style="robust") == robust
-    assert extract(text, kind) == robust
+    assert extract_answer(text, kind, style="official") == official
+    assert extract_answer(text, kind, style="robust") == robust
+    assert extract_answer(text, kind) == robust
 
 
 def test_more_digits_than_python_turns_into_a_number_are_kept_as_text():
     digits = "9" * 6000
     for written in (digits, f"{digits} 1/2", f"{digits}/{digits}"):
-        assert extract(f"The answer is {written}.", "number").startswith(digits)
+        assert extract_answer(f"The answer is {written}.", "number").startswith(digits)
 
 
 def test_unknown_styles_and_kinds_are_refused_by_name():
     with pytest.raises(ValueError, match=r"'loose'.*'official' or 'robust'"):
-        extract("The answer is 1.", "number", style="loose")
+        extract_answer("The answer is 1.", "number", style="loose")
     with pytest.raises(ValueError, match=r"'float'.*number, choice, date, yesno, truefalse, text"):
-        extract("The answer is 1.", "float")
+        extract_answer("The answer is 1.", "float")
 
 
 @pytest.mark.parametrize(
@@ -188,8 +188,8 @@ def test_unknown_styles_and_kinds_are_refused_by_name():
     ],
 )
 def test_same(a, b, expected):
-    assert same(a, b) is expected
-    assert same(b, a) is expected
+    assert same_answer(a, b) is expected
+    assert same_answer(b, a) is expected
 
 
 INTEGERS = st.integers(-(10**9), 10**9)
@@ -203,7 +203,7 @@ def test_a_rational_written_in_several_ways_is_the_same(p, q, k):
     ways = [f"{p}/{q}", f"{p * k}/{q * k}", str(Fraction(p, q))]
     if q == 1:
         ways += [f"{p:,}", f"{p}.", f"{p}.000", f" {p}"]
-    assert all(same(a, b) for a in ways for b in ways)
+    assert all(same_answer(a, b) for a in ways for b in ways)
 
 
 @settings(deadline=None)
@@ -212,9 +212,9 @@ def test_decimals_are_the_same_as_their_fractions(p, places):
     sign, digits = "-" * (p < 0), f"{abs(p):0{places + 1}}"
     cut = len(digits) - places
     decimal = f"{sign}{digits[:cut]}.{digits[cut:]}"
-    assert same(decimal, f"{p}/{10**places}")
-    assert same(decimal, f"{decimal}00")
-    assert same(decimal, f"{sign}{int(digits[:cut]):,}.{digits[cut:]}")
+    assert same_answer(decimal, f"{p}/{10**places}")
+    assert same_answer(decimal, f"{decimal}00")
+    assert same_answer(decimal, f"{sign}{int(digits[:cut]):,}.{digits[cut:]}")
 
 
 @settings(deadline=None)
@@ -222,7 +222,7 @@ def test_decimals_are_the_same_as_their_fractions(p, places):
 def test_different_rationals_are_told_apart(p, q, r, s):
     a, b = Fraction(p, q), Fraction(r, s)
     assume(abs(a - b) * 10**6 > max(abs(a), abs(b)))
-    assert not same(str(a), str(b))
+    assert not same_answer(str(a), str(b))
 
 
 @settings(deadline=None)
@@ -240,15 +240,15 @@ def test_robust_finds_the_number_among_commas_currency_and_units(
     closing = {"*": "**", "(": r"\)", "{": "}", "$": "}" if "box" in before else ""}
     text = f"First 17 of 99. {phrase}{before}{number}{unit}"
     text += closing.get(before[-1:], "") + after
-    found = extract(text, "number")
-    assert same(found, number)
+    found = extract_answer(text, "number")
+    assert same_answer(found, number)
     assert "," not in found
 
 
 @settings(deadline=None)
 @given(number=CENTS | COUNTS, after=st.sampled_from([".", " km.", "% of 5"]))
 def test_official_drops_commas_and_takes_the_first_number(number, after):
-    found = extract(f"First 17. The answer is {number}{after}", "number", style="official")
+    found = extract_answer(f"First 17. The answer is {number}{after}", "number", style="official")
     assert found == number.replace(",", "")
 
 
@@ -256,7 +256,7 @@ def test_official_drops_commas_and_takes_the_first_number(number, after):
 @given(text=st.text(), kind=st.sampled_from(KINDS), style=st.sampled_from(STYLES))
 def test_any_text_is_read_without_failing(text, kind, style):
     for whole in (text, f"The answer is {text}", rf"\boxed{{{text}}}", f"{text} Answer: {text}"):
-        assert isinstance(extract(whole, kind, style=style), str)
+        assert isinstance(extract_answer(whole, kind, style=style), str)
 
 
 @settings(deadline=None)
@@ -265,10 +265,10 @@ def test_any_text_is_read_without_failing(text, kind, style):
     kind=st.sampled_from(KINDS),
 )
 def test_what_robust_finds_is_of_its_kind(text, kind):
-    found = extract(text, kind)
+    found = extract_answer(text, kind)
     if found and kind == "number":
         over, _, under = found.partition("/")
-        assert same(found, str(Fraction(over) / Fraction(under or 1)))
+        assert same_answer(found, str(Fraction(over) / Fraction(under or 1)))
     if found and kind == "choice":
         assert found in tuple("ABCDE")
     if kind in ("yesno", "truefalse"):
@@ -279,7 +279,7 @@ def test_what_robust_finds_is_of_its_kind(text, kind):
 @pytest.mark.parametrize("kind", KINDS)
 def test_very_long_text_is_read_quickly(kind, piece):
     start = time.process_time()
-    extract(rf"{piece * 20_000} \boxed{{{piece * 20_000}}}", kind)
+    extract_answer(rf"{piece * 20_000} \boxed{{{piece * 20_000}}}", kind)
     # Backtracking over the whole text would take minutes.
     assert time.process_time() - start < 5
 
@@ -310,14 +310,14 @@ def test_every_gold_is_read_back_from_its_rationale(rows, style):
     for row in rows["gsm8k"]:
         rationale, gold = row["answer"].split("#### ")
         text = f"{rationale}The answer is {gold}."
-        assert same(extract(text, "number", style=style), gold)
+        assert same_answer(extract_answer(text, "number", style=style), gold)
     for row in rows["aqua"]:
         text = f"{row['rationale']}\nThe answer is {row['correct']}."
-        assert extract(text, "choice", style=style) == row["correct"]
+        assert extract_answer(text, "choice", style=style) == row["correct"]
     for row in rows["svamp"]:
         gold = str(row["Answer"]).removesuffix(".0")
         text = f"{row['Equation']} The answer is {gold}."
-        assert same(extract(text, "number", style=style), gold)
+        assert same_answer(extract_answer(text, "number", style=style), gold)
 
 
 def test_robust_reads_the_golds_as_a_chat_model_would_write_them(rows):
@@ -328,11 +328,11 @@ def test_robust_reads_the_golds_as_a_chat_model_would_write_them(rows):
             f"**Answer:** ${gold}",
             f"So the answer is **{gold}**",
         ):
-            assert same(extract(rationale + written, "number"), gold)
+            assert same_answer(extract_answer(rationale + written, "number"), gold)
 
 
 def test_robust_is_silent_rather_than_wrong_on_human_rationales(rows):
     """Without the phrase, people end with "ANSWER:B" or with nothing that names an option."""
-    found = [(extract(row["rationale"], "choice"), row["correct"]) for row in rows["aqua"]]
-    assert sum(same(a, b) for a, b in found) >= 240
-    assert not [pair for pair in found if pair[0] and not same(*pair)]
+    found = [(extract_answer(row["rationale"], "choice"), row["correct"]) for row in rows["aqua"]]
+    assert sum(same_answer(a, b) for a, b in found) >= 240
+    assert not [pair for pair in found if pair[0] and not same_answer(*pair)]

@@ -9,9 +9,9 @@ from fractions import Fraction
 import pytest
 
 from workbench.data.problems import Problem, read_problems
-from workbench.evaluation.answers import extract
+from workbench.evaluation.answers import extract_answer
 from workbench.generation.requests import Sample
-from workbench.papers.self_verification import prompts as words
+from workbench.papers.self_verification import prompts
 from workbench.papers.self_verification.conditions import find, mask, statement
 from workbench.papers.self_verification.paper import Settings
 from workbench.papers.self_verification.verify import self_verify
@@ -76,8 +76,10 @@ def test_problems_are_true_and_their_inverses_recover_every_number(family, readi
             text = sums.worked(way, target)
             steps = steps_of(text)
             assert int(steps[-1][3]) == target
-            assert extract(text, "number") == extract(text, "number", style="official")
-            assert extract(text, "number") == str(target)
+            assert extract_answer(text, "number") == extract_answer(
+                text, "number", style="official"
+            )
+            assert extract_answer(text, "number") == str(target)
         none = [i for i, steps in enumerate(one.inverse) if not steps]
         assert none == {(4, 1): [2], (5, 1): [0], (5, 2): [1]}.get((family, reading), [])
         assert len(one.sentences) == len(one.numbers) == len(one.inverse)
@@ -247,18 +249,20 @@ def test_the_prompts_are_those_of_the_method():
     for family, reading in FAMILIES:
         for one in drawn(family, reading, 20):
             problem = Problem("1", "sums", one.context, one.question, str(one.answer))
-            assert words.exemplars("sums", "forward") == []
-            assert sums.FORWARD.format(text=one.text) == words.ask(problem.text, [], False)
+            assert prompts.exemplars("sums", "forward") == []
+            assert sums.FORWARD.format(text=one.text) == prompts.question_prompt(
+                problem.text, [], False
+            )
             for i in range(len(one.numbers)):
-                told = words.statement_of(one.masked(i), one.conclusion, "cmv")
-                assert words.ask(told, [], False) == (
+                told = prompts.verification_question(one.masked(i), one.conclusion, "cmv")
+                assert prompts.question_prompt(told, [], False) == (
                     sums.BACKWARD.format(context=one.masked(i), conclusion=one.conclusion)
                 )
-            told = words.statement_of(one.context, one.conclusion, "tfv")
-            assert words.ask(told, [], False) == (
+            told = prompts.verification_question(one.context, one.conclusion, "tfv")
+            assert prompts.question_prompt(told, [], False) == (
                 sums.TRUE_FALSE.format(context=one.context, conclusion=one.conclusion)
             )
-            assert words.rewriting(one.question, str(one.answer), False) == (
+            assert prompts.rewrite_prompt(one.question, str(one.answer), False) == (
                 sums.REWRITE.format(question=one.question, answer=one.answer)
             )
 

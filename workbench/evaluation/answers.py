@@ -19,7 +19,7 @@ _CURRENCY = "[$€£¥₹]"
 
 
 @lru_cache(maxsize=65536)
-def extract(text: str, kind: str, *, style: str = "robust") -> str:
+def extract_answer(text: str, kind: str, *, style: str = "robust") -> str:
     """The answer in `text`, `""` where there is none.
 
     Letters come back in upper case, yes/no and true/false in lower case; robust dates are
@@ -34,7 +34,7 @@ def extract(text: str, kind: str, *, style: str = "robust") -> str:
     return _official(text, kind) if style == "official" else _robust(text, kind)
 
 
-def same(a: str, b: str) -> bool:
+def same_answer(a: str, b: str) -> bool:
     """Whether two extracted answers agree.
 
     Numbers: equal as exact rationals or, unless both are whole, within a relative 1e-6 (some golds
@@ -79,10 +79,10 @@ def _official(text: str, kind: str) -> str:
     _, phrase, rest = text.rpartition(PHRASE)
     if kind in _WORDS:
         words = re.sub(r"[\"'\n.:,]", " ", rest.lower()).split(" ")
-        found = [word for word in words if word in _WORDS[kind]]
+        matches = [word for word in words if word in _WORDS[kind]]
     else:
-        found = _OFFICIAL[kind](rest)
-    return found[0 if phrase else -1].removesuffix(".") if found else ""
+        matches = _OFFICIAL[kind](rest)
+    return matches[0 if phrase else -1].removesuffix(".") if matches else ""
 
 
 _MARKERS = (r"(?i)\banswer\s+is\b", r"(?i)\banswer\s*[:=]")
@@ -143,13 +143,13 @@ def _robust(text: str, kind: str) -> str:
     for marker in _MARKERS:
         pieces += re.split(marker, clean)[1:][-1:]
     for piece in pieces:
-        if found := _find(piece, kind, marked=True):
-            return found[0]
-    found = _find(clean, kind, marked=False)
-    return found[-1] if found else ""
+        if matches := _matches(piece, kind, marked=True):
+            return matches[0]
+    matches = _matches(clean, kind, marked=False)
+    return matches[-1] if matches else ""
 
 
-def _find(text: str, kind: str, *, marked: bool) -> list[str]:
+def _matches(text: str, kind: str, *, marked: bool) -> list[str]:
     """All answers in `text`, which follows a marker (`marked`) or is all there is."""
     match kind:
         case "number":
@@ -191,8 +191,8 @@ def _dates(text: str) -> list[str]:
     text = re.sub(rf"(?i){name}\s+{day},?\s+(?P<year>\d{{4}})", numeric, text)
     text = re.sub(rf"(?i){day}\s+(?:of\s+)?{name},?\s+(?P<year>\d{{4}})", numeric, text)
     text = re.sub(r"\b(\d{4})-(\d{1,2})-(\d{1,2})\b", r"\2/\3/\1", text)
-    found = re.findall(r"(?<![\d/])(\d{1,2})/(\d{1,2})/(\d{4})(?![\d/])", text)
-    return [f"{int(month):02}/{int(day):02}/{year}" for month, day, year in found]
+    dates = re.findall(r"(?<![\d/])(\d{1,2})/(\d{1,2})/(\d{4})(?![\d/])", text)
+    return [f"{int(month):02}/{int(day):02}/{year}" for month, day, year in dates]
 
 
 def _texts(text: str, marked: bool) -> list[str]:

@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 import workbench
-from workbench.evaluation.answers import extract, same
+from workbench.evaluation.answers import extract_answer, same_answer
 
 FOLDER = Path(workbench.__file__).parent / "papers" / "self_verification" / "exemplars"
 COUNTS = {
@@ -178,7 +178,7 @@ def test_every_answer_is_read_back_from_the_rendered_exemplar(style):
     for task, direction, item in every():
         kind = FORWARD_KINDS[task] if direction == "forward" else KINDS[direction]
         text = f"{item['rationale']} The answer is {item['answer']}."
-        assert same(extract(text, kind, style=style), item["answer"])
+        assert same_answer(extract_answer(text, kind, style=style), item["answer"])
 
 
 def test_every_equation_holds():

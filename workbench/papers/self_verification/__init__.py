@@ -1,5 +1,6 @@
 """Self-Verification: an answer is kept if the question's conditions follow from it (2212.09561).
 
-`conditions` finds what can be masked, `prompts` words every stage, `verify` runs them, `extract`
-reads answers, `study` sets the method beside voting at equal cost.
+Read `paper` (claim, tables, settings), then the method in its order: `conditions` finds what can be
+masked, `prompts` words every stage, `verify` runs them, `decision` scores and chooses. `study` sets
+the method beside voting at equal cost; `tables` and `figures` show what came out.
 """

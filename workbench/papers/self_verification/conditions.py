@@ -1,4 +1,4 @@
-"""What a question states: its numbers, as spans that can be masked one at a time (§2.3)."""
+"""Conditions of a question: its numbers, as spans that can be masked one at a time (§2.3)."""
 
 import re
 from dataclasses import dataclass
@@ -68,16 +68,16 @@ def find(text: str, *, dates: bool = False) -> list[Condition]:
     numbers glued to letters, and the "million" of "2 million" (the 2 is what can be masked). With
     `dates`, each part of a date like 01/22/2019 is a number of its own.
     """
-    found = []
+    conditions = []
     for m in (_PIECES if dates else _DIGITS).finditer(text):
         number = m[0].replace(",", "").replace("\u2212", "-")
-        found.append(Condition(*m.span(), _plain(Fraction(number))))
+        conditions.append(Condition(*m.span(), _plain(Fraction(number))))
     for group in _groups(text):
         start, words = group[0].start(), [m[0].lower() for m in group]
         behind_digits = words[0] in _SCALE and re.search(r"\d[ -]$", text[:start])
         if words != ["one"] and not behind_digits:
-            found.append(Condition(start, group[-1].end(), str(_spelled(words))))
-    return sorted(found, key=lambda c: c.start)
+            conditions.append(Condition(start, group[-1].end(), str(_spelled(words))))
+    return sorted(conditions, key=lambda c: c.start)
 
 
 def mask(text: str, condition: Condition) -> str:
@@ -85,7 +85,7 @@ def mask(text: str, condition: Condition) -> str:
     return text[: condition.start] + MASK + text[condition.end :]
 
 
-def released(problem: Problem, most: int = 3) -> list[tuple[Condition, str]]:
+def released(problem: Problem, limit: int = 3) -> list[tuple[Condition, str]]:
     """The released code's masks, as (condition, masked text); they often miss (trap 5.1).
 
     A greedy regex takes a sentence's full stop with the number, so that "35." is in no piece
@@ -94,7 +94,7 @@ def released(problem: Problem, most: int = 3) -> list[tuple[Condition, str]]:
     """
     text = released_text(problem)
     out = []
-    for number in re.findall(r"-?\d+\.?\d*", text)[:most]:
+    for number in re.findall(r"-?\d+\.?\d*", text)[:limit]:
         pieces = [piece.replace(number, MASK, 1) for piece in text.split(".")]
         masked = ".".join(pieces)
         at = masked.find(MASK)
@@ -104,8 +104,10 @@ def released(problem: Problem, most: int = 3) -> list[tuple[Condition, str]]:
 
 
 def released_text(problem: Problem) -> str:
-    """What the released code takes for the context: commas become full stops, and what follows the
-    last one is taken for the question."""
+    """The context as the released code cuts it out.
+
+    Commas become full stops, and what follows the last one is taken for the question.
+    """
     text = f"{problem.context} {problem.question}".strip().replace(",", ".")
     return text[: text.rfind(".") + 1]
 

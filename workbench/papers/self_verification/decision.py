@@ -1,11 +1,10 @@
-"""What is known of one question, and what follows from it: candidates, votes, scores (§2.4)."""
+"""Candidates of a question, their votes and scores, and the decision between them (§2.4)."""
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from workbench.data.problems import Problem
-from workbench.evaluation.answers import same
+from workbench.evaluation.answers import same_answer
 from workbench.papers.self_verification.conditions import Condition
 from workbench.papers.self_verification.paper import Settings
 
@@ -14,7 +13,7 @@ from workbench.papers.self_verification.paper import Settings
 class Verified:
     """One question through all stages.
 
-    `answers`: one a forward sample, "" where none was found; `candidates`: the different ones in
+    `answers`: one per forward sample, "" where none was found; `candidates`: the different ones in
     order of appearance. `mode`: `"cmv"`, `"tfv"`, `"yesno"`, `"tfv_fallback"` (nothing to mask) or
     `"none"` (fewer than two candidates, or p = 0). `asked[candidate][condition]` is what was put to
     the model; `hits[candidate][condition][sample]` is 1 where the reply recovers the masked value
@@ -43,7 +42,7 @@ class Verified:
     @property
     def correct(self) -> bool:
         """Whether the chosen answer is the gold one."""
-        return self.answer is not None and same(self.answer, self.problem.answer)
+        return self.answer is not None and same_answer(self.answer, self.problem.answer)
 
     @property
     def contested(self) -> bool:
@@ -55,23 +54,24 @@ def distinct(answers: Sequence[str]) -> list[str]:
     """The different answers in order of appearance, empty ones left out."""
     out: list[str] = []
     for answer in answers:
-        if answer and not any(same(answer, other) for other in out):
+        if answer and not any(same_answer(answer, other) for other in out):
             out.append(answer)
     return out
 
 
-def majority(answers: Sequence[str], most: int = 1) -> list[str]:
-    """The `most` most frequent answers (self-consistency); ties go to the earlier one."""
+def majority(answers: Sequence[str], count: int = 1) -> list[str]:
+    """The `count` most frequent answers (self-consistency); ties go to the earlier one."""
     candidates = distinct(answers)
-    counts = Counter({c: sum(same(a, c) for a in answers) for c in candidates})
-    return sorted(candidates, key=lambda c: -counts[c])[:most]
+    votes = {c: sum(same_answer(a, c) for a in answers) for c in candidates}
+    return sorted(candidates, key=lambda c: -votes[c])[:count]
 
 
 def settled(hits: Sequence[Sequence[Sequence[int]]], total: int) -> bool:
     """Whether no candidate can overtake the leader any more, whatever the samples still to come.
 
-    Exact: the decision with all `total` samples a prompt is then the present leader. A tie goes to
-    the earlier candidate, so one behind the leader needs more, one before it as much.
+    `hits[candidate][condition][sample]`, `total` samples per prompt in the end. Exact: the decision
+    with all of them is then the present leader. A tie goes to the earlier candidate, so one behind
+    the leader needs more, one before it as much.
     """
     scores = [sum(map(sum, candidate)) for candidate in hits]
     left = [sum(total - len(samples) for samples in candidate) for candidate in hits]
@@ -83,21 +83,22 @@ def settled(hits: Sequence[Sequence[Sequence[int]]], total: int) -> bool:
     )
 
 
-def decide(one: Verified, settings: Settings) -> None:
+def decide(verified: Verified, settings: Settings) -> None:
     """Score the candidates (§2.4) and choose; ties go to the earliest."""
-    if not one.candidates:
-        one.answer, one.reason = None, "no answer found in any forward sample"
+    if not verified.candidates:
+        verified.answer, verified.reason = None, "no answer found in any forward sample"
         return
     if settings.p == 0:
-        one.answer, one.reason = majority(one.answers)[0], "p = 0: the majority"
+        verified.answer, verified.reason = majority(verified.answers)[0], "p = 0: the majority"
         return
-    if not one.contested:
-        one.scores, one.answer, one.reason = [1.0], one.candidates[0], "all samples agree"
+    if not verified.contested:
+        verified.scores, verified.answer = [1.0], verified.candidates[0]
+        verified.reason = "all samples agree"
         return
-    votes = [sum(same(a, c) for a in one.answers) for c in one.candidates]
-    one.scores = [
-        sum(map(sum, hits)) + settings.votes * count / max(1, len(one.answers))
-        for hits, count in zip(one.hits, votes, strict=True)
+    votes = [sum(same_answer(a, c) for a in verified.answers) for c in verified.candidates]
+    verified.scores = [
+        sum(map(sum, hits)) + settings.votes * count / max(1, len(verified.answers))
+        for hits, count in zip(verified.hits, votes, strict=True)
     ]
-    best = max(range(len(one.scores)), key=lambda c: (one.scores[c], -c))
-    one.answer, one.reason = one.candidates[best], f"verified by {one.mode}"
+    best = max(range(len(verified.scores)), key=lambda c: (verified.scores[c], -c))
+    verified.answer, verified.reason = verified.candidates[best], f"verified by {verified.mode}"

@@ -1,23 +1,51 @@
-"""One question made visible: what is stated, what was masked, what each candidate recovers."""
+"""Figures of a study: one question through every stage, costs, and all tables as Plotly."""
 
 import html
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from workbench.evaluation.answers import same
+import plotly.graph_objects as go
+from IPython.display import HTML
+
+from workbench.data.problems import Problem
+from workbench.evaluation.answers import same_answer
+from workbench.generation.requests import Backend
+from workbench.papers.self_verification import measures, tables
 from workbench.papers.self_verification.decision import Verified
+from workbench.papers.self_verification.study import Study
+from workbench.plots import figures as plots
+from workbench.plots.tables import metrics_table, table
 
 _MARK = "background:#fde2a7;color:#22303c;border-radius:3px;padding:0 3px"
 
 
-def marked(one: Verified) -> str:
-    """HTML: the question with every maskable span marked and numbered, the gold answer behind it.
+def problems(model: Backend, rows: Mapping[int, Sequence[Problem]]) -> go.Figure:
+    """The first problems of the first seed; the title counts all, by model and device."""
+    first = next(iter(rows.values()))
+    title = f"{first[0].dataset}: {len(first)} problems × {len(rows)} seeds, for {model.name} on"
+    shown = [{"id": p.id, "problem": p.text, "gold": p.answer} for p in first[:4]]
+    return table(shown, f"{title} {model.device}")
+
+
+def telling(questions: Sequence[Verified]) -> Verified:
+    """A question worth showing: verified, first answer wrong, chosen right.
+
+    Else any verified one; else any.
+    """
+    checked = [v for v in questions if v.hits]
+    rescued = [v for v in checked if v.correct and not same_answer(v.answers[0], v.problem.answer)]
+    shown = rescued or checked or questions
+    return max(shown, key=lambda v: (len(v.conditions), len(v.candidates)))
+
+
+def marked(verified: Verified) -> HTML:
+    """The question with every maskable span marked and numbered, the gold answer behind it.
 
     For a question that was not verified there are no spans; the released code's masks are shown
     where they land.
     """
-    text, at, parts = one.stated or one.problem.context, 0, []
-    for i, c in enumerate(one.conditions, 1):
+    text, at, parts = verified.stated or verified.problem.context, 0, []
+    for i, c in enumerate(verified.conditions, 1):
         if not c.visible or c.start < at:
             continue
         span = html.escape(text[c.start : c.end])
@@ -25,54 +53,143 @@ def marked(one: Verified) -> str:
         parts.append(f'<span style="{_MARK}">{span}<sub>{i}</sub></span>')
         at = c.end
     parts.append(html.escape(text[at:]))
-    question = html.escape(one.problem.question)
-    gold = html.escape(one.problem.answer)
-    return f"<p>{''.join(parts)} <b>{question}</b> <i>gold: {gold}</i></p>"
+    question = html.escape(verified.problem.question)
+    gold = html.escape(verified.problem.answer)
+    return HTML(f"<p>{''.join(parts)} <b>{question}</b> <i>gold: {gold}</i></p>")
 
 
-def forward_rows(one: Verified) -> list[dict[str, Any]]:
+def forward(verified: Verified) -> go.Figure:
     """Stage 1: every sample, the answer read from it, whether it is right."""
-    return [
-        {"sample": i, "chain of thought": text.strip(), "answer": answer or "–",
-         "right": "yes" if same(answer, one.problem.answer) else "no"}
-        for i, (text, answer) in enumerate(zip(one.thoughts, one.answers, strict=True), 1)
-    ]  # fmt: skip
-
-
-def backward_rows(one: Verified) -> list[dict[str, Any]]:
-    """Stages 2 to 4: each candidate's conclusion, each masked statement, a reply, its hits."""
-    out = []
-    for c, (candidate, hits, replies) in enumerate(
-        zip(one.candidates, one.hits, one.replies, strict=True)
-    ):
-        for r, samples in enumerate(hits):
-            masked = one.conditions and one.mode == "cmv"
-            out.append(
-                {
-                    "candidate": candidate,
-                    "question put to the model": one.asked[c][r],
-                    "masked value": one.conditions[r].value if masked else "–",
-                    "first reply": replies[r][0].strip(),
-                    "hits": f"{sum(samples)} of {len(samples)}",
-                }
-            )
-    return out
-
-
-def hit_rates(one: Verified) -> tuple[list[list[float]], list[str], list[str]]:
-    """(rates[candidate][condition], candidate labels with their score, condition labels)."""
-    rates = [[sum(s) / len(s) for s in hits] for hits in one.hits]
     rows = [
-        f"{c} (score {score:g}{', right' if same(c, one.problem.answer) else ''})"
-        for c, score in zip(one.candidates, one.scores, strict=True)
+        {"sample": i, "chain of thought": text.strip(), "answer": answer or "–",
+         "right": "yes" if same_answer(answer, verified.problem.answer) else "no"}
+        for i, (text, answer) in enumerate(zip(verified.thoughts, verified.answers, strict=True), 1)
+    ]  # fmt: skip
+    return table(rows, "Stage 1: forward samples")
+
+
+def backward(verified: Verified) -> go.Figure | HTML:
+    """Stages 2 and 3: each candidate's masked statements, a reply to each, its hits."""
+    if not verified.hits:
+        return _note("Nothing was verified: every question's samples agree, or p is 0.")
+    return table(backward_rows(verified), "Stages 2 and 3: what is put to the model")
+
+
+def backward_rows(verified: Verified) -> list[dict[str, Any]]:
+    """One row per candidate and condition."""
+    masked = verified.conditions and verified.mode == "cmv"
+    return [
+        {
+            "candidate": candidate,
+            "question put to the model": verified.asked[c][r],
+            "masked value": verified.conditions[r].value if masked else "–",
+            "first reply": verified.replies[c][r][0].strip(),
+            "hits": f"{sum(samples)} of {len(samples)}",
+        }
+        for c, (candidate, hits) in enumerate(zip(verified.candidates, verified.hits, strict=True))
+        for r, samples in enumerate(hits)
     ]
-    columns = [f"{i}: {c.value}" for i, c in enumerate(one.conditions, 1)] or ["true or false"]
-    return rates, rows, columns
 
 
-def telling(found: Sequence[Verified]) -> Verified:
-    """A question worth showing: verified, first answer wrong, chosen right; else any verified; else
-    any."""
-    checked = [v for v in found if v.hits]
-    good = [v for v in checked if v.correct and not same(v.answers[0], v.problem.answer)]
-    return max(good or checked or found, key=lambda v: (len(v.conditions), len(v.candidates)))
+def decision(verified: Verified) -> go.Figure | HTML:
+    """Stage 4: share of hits per candidate and condition, and what was chosen."""
+    chosen = f"chosen: {verified.answer} ({verified.reason}), gold: {verified.problem.answer}"
+    if not verified.hits:
+        return _note(chosen)
+    rates = [[sum(s) / len(s) for s in hits] for hits in verified.hits]
+    gold = verified.problem.answer
+    rows = [
+        f"{c} (score {score:g}{', right' if same_answer(c, gold) else ''})"
+        for c, score in zip(verified.candidates, verified.scores, strict=True)
+    ]
+    values = [f"{i}: {c.value}" for i, c in enumerate(verified.conditions, 1)]
+    title = f"Stage 4: share of samples that recover the masked value; {chosen}"
+    return plots.cell_map(
+        rates, rows, values or ["true or false"], title, axes=("candidate", "condition"),
+        name="share",
+    )  # fmt: skip
+
+
+def accuracies(study: Study) -> go.Figure:
+    """Accuracy and tokens of every method, all seeds."""
+    title = f"{study.dataset} by the model {study.model}, all seeds"
+    return table(tables.accuracies(study.comparisons), title)
+
+
+def differences(study: Study) -> go.Figure:
+    """SV minus every other method."""
+    return table(tables.differences(study.comparisons), "Differences on the same questions")
+
+
+def modes(study: Study) -> go.Figure:
+    """Counts of questions by how they were verified."""
+    return table(tables.modes(study.comparisons), "How questions were verified")
+
+
+def costs(study: Study) -> go.Figure:
+    """Accuracy against generated tokens: curves of SC, SV and both, points of the others."""
+    by_seed = [measures.cost_curves(c) for c in study.comparisons]
+    curves = {name: [seed[name] for seed in by_seed] for name in by_seed[0]}
+    single = [tables.METHODS[name] for name in ("greedy", "sc_matched")]
+    points = {
+        row["method"]: (row["tokens"], row["accuracy"])
+        for row in tables.accuracies(study.comparisons)
+        if row["method"] in single
+    }
+    title = "Accuracy and cost (line: mean, bar: range over seeds)"
+    return plots.cost_curves(curves, title, points=points)
+
+
+def picks(study: Study) -> go.Figure:
+    """Table 2 of this run."""
+    row = {"this run": study.dataset, **measures.picks(study.comparisons)}
+    return table([row], f"{study.model}: shares from 0 to 1")
+
+
+def recovery(study: Study) -> go.Figure | HTML:
+    """Recovery of masked conditions from right and from wrong conclusions."""
+    rows = measures.recovery(study.comparisons)
+    if not rows:
+        return _note("No condition was masked.")
+    return table(rows, "Recovery of masked conditions (share of samples)")
+
+
+def variants(study: Study) -> go.Figure:
+    """Other ways to verify."""
+    return table(tables.variants(study), "Variants")
+
+
+def stages(study: Study) -> go.Figure | HTML:
+    """Other stages of training, and the negative control."""
+    if not study.stages:
+        return _note("Other stages of training come with the embedded sums alone.")
+    return table(tables.stages(study), "Where verification helps, and where it does not")
+
+
+def readings(study: Study) -> HTML:
+    """How often verification chose the right one of two readings."""
+    chosen = [x for seed in tables.readings(study) for x in seed]
+    return _note(
+        f"Ambiguous questions with both readings among the candidates: {len(chosen)}; verification "
+        f"chose the right one in {sum(chosen):.0f} (chance: {len(chosen) / 2:g})."
+    )
+
+
+def metrics(study: Study, rows: Sequence[Mapping[str, Any]], preset: str) -> go.Figure:
+    """The run's metrics (`tables.metrics`) beside the published ones."""
+    title = f"preset={preset}, {study.model}, {study.dataset}, {len(study.seeds)} seeds"
+    return metrics_table(rows, title)
+
+
+def table_1() -> go.Figure:
+    """The published solve rates."""
+    return table(tables.table_1(), "Published, Table 1 (percent)")
+
+
+def table_2() -> go.Figure:
+    """The published picks."""
+    return table(tables.table_2(), "Published, Table 2 (picks in percent)")
+
+
+def _note(text: str) -> HTML:
+    return HTML(f"<p>{html.escape(text)}</p>")

@@ -1,8 +1,4 @@
-"""Self-Verification: an answer is kept if the question's conditions follow from it (2212.09561).
-
-`conditions` finds what can be masked, `prompts` words every stage, `verify` runs them, `extract`
-reads answers, `study` sets the method beside voting at equal cost.
-"""
+"""What the paper is and says (arXiv 2212.09561): its tables, its settings, what a run needs."""
 
 import math
 from dataclasses import dataclass, replace
@@ -58,7 +54,7 @@ Table 2 counts only questions whose candidates hold one right and at least one w
 
 
 def published(metric: str, dataset: str = "gsm8k") -> tuple[float | None, str | None]:
-    """(share, setting) of one figure of Table 1 for code-davinci-002, None where there is none.
+    """(value, setting) of a figure of Table 1 for code-davinci-002, as a share; None without one.
 
     The paper's CoT row is greedy decoding.
     """

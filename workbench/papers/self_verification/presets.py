@@ -1,25 +1,29 @@
-"""What each preset means: model, problems, settings. The method is the same."""
+"""Settings, model and problems of a preset. The method is the same in all of them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from workbench.data.problems import Problem, read_problems
-from workbench.evaluation.answers import same
-from workbench.generation.complete import Completer
+from workbench.generation.complete import backend
 from workbench.generation.endpoint import Endpoint
+from workbench.generation.requests import Backend
 from workbench.models.loading import load
-from workbench.papers.self_verification.decision import Verified
+from workbench.papers import parameters
 from workbench.papers.self_verification.paper import Settings, preflight
-from workbench.paths import EMBEDDED
 
 TINY_PROBLEMS = 120
 """Problems a seed takes from the embedded sample, each seed others."""
-AMBIGUOUS = "5"
+STAGE_PROBLEMS, CONTROL_PROBLEMS = 40, 60
+"""Problems a seed, at most, for the other stages of training and for the negative control."""
+TWO_READINGS = "5"
 """Family of the sums whose wording has two readings: the negative control."""
+CONTROL = "sums-late, two readings"
+"""Title of the negative control among the stages."""
+
+Problems = dict[int, list[Problem]]
+"""seed → its problems."""
 
 
 def settings(preset: str, *, official: bool = False, **given: Any) -> Settings:
@@ -30,11 +34,10 @@ def settings(preset: str, *, official: bool = False, **given: Any) -> Settings:
     """
     chosen = Settings() if preset == "paper" else Settings().tiny()
     chosen = chosen.official() if official else chosen
-    unset = {k for k, v in given.items() if v == "" or (not isinstance(v, str) and v < 0)}
-    return replace(chosen, **{k: v for k, v in given.items() if k not in unset})
+    return replace(chosen, **parameters.given(given))
 
 
-def model(preset: str, model_id: str, served_model: str = "") -> Completer:
+def model(preset: str, model_id: str = "", served_model: str = "") -> Backend:
     """A local model, or a server where `model_id` is its address.
 
     Raises as `preflight`, `models.load` and `Endpoint.check`.
@@ -44,62 +47,50 @@ def model(preset: str, model_id: str, served_model: str = "") -> Completer:
         server = Endpoint(model_id, served_model)
         server.check([])
         return server
-    if model_id in ("", *EMBEDDED):
-        # So small a model gains nothing from a second thread, and loses much on a busy machine.
-        torch.set_num_threads(1)
-    return load(model_id or "sums")
-
-
-def name_of(model: Completer) -> str:
-    """What tables call it."""
-    return model.name if isinstance(model, Endpoint) else str(getattr(model, "name", model))
-
-
-def device_of(model: Completer) -> str:
-    """Where it computes."""
-    return model.url if isinstance(model, Endpoint) else str(model.input_device)
+    name = model_id or "sums"
+    parameters.one_thread_if_embedded([name])
+    return backend(load(name))
 
 
 def problems(
     preset: str, dataset: str, data_path: str | Path, limit: int, seeds: Sequence[int]
-) -> dict[int, list[Problem]]:
-    """seed → its problems: other ones each at tiny scale, the same for all seeds elsewhere.
+) -> Problems:
+    """Other problems for each seed at tiny scale, the same for all seeds elsewhere.
 
-    Raises as `problems.read_problems`.
+    Raises as `read_problems`.
     """
     name = dataset or ("gsm8k" if preset == "paper" else "sums")
-    found = read_problems(name, data_path or "auto")
+    rows = read_problems(name, data_path or "auto")
     if name != "sums":
-        return dict.fromkeys(seeds, found[: limit or 200])
-    usual = [p for p in found if not p.id.startswith(f"{AMBIGUOUS}-")]
-    return _shared_out(usual, seeds, limit or TINY_PROBLEMS)
+        return dict.fromkeys(seeds, rows[: limit or 200])
+    plain = [p for p in rows if not p.id.startswith(f"{TWO_READINGS}-")]
+    return _shared_out(plain, seeds, limit or TINY_PROBLEMS)
 
 
-def ambiguous(seeds: Sequence[int], limit: int = 60) -> dict[int, list[Problem]]:
-    """seed → problems of the negative control."""
-    found = [p for p in read_problems("sums") if p.id.startswith(f"{AMBIGUOUS}-")]
-    return _shared_out(found, seeds, limit)
+def two_readings(seeds: Sequence[int], limit: int = CONTROL_PROBLEMS) -> Problems:
+    """Problems of the negative control."""
+    rows = [p for p in read_problems("sums") if p.id.startswith(f"{TWO_READINGS}-")]
+    return _shared_out(rows, seeds, limit)
 
 
-def right_readings(found: Sequence[Verified]) -> list[float]:
-    """0/1 for every ambiguous question that had both readings' answers among its candidates.
+def stages(
+    preset: str, model_id: str, problems: Mapping[int, Sequence[Problem]]
+) -> dict[str, tuple[Backend, Problems]]:
+    """Title → model and problems: the sums model at three stages of training, then the control.
 
-    "A has 12. B has 30. C has 5 more." counts as right with 30 + 5; the other reading is 12 + 5.
+    Nothing for a model or problems that are not the preset's own.
     """
-    out = []
-    for one in found:
-        if not one.hits or len(one.conditions) != 3:
-            continue
-        first, second, more = (int(c.value) for c in one.conditions)
-        answers = [str(second + more), str(first + more)]
-        if all(any(same(c, a) for c in one.candidates) for a in answers):
-            out.append(float(one.correct))
+    names = {p.dataset for rows in problems.values() for p in rows}
+    if preset != "tiny" or model_id or names != {"sums"}:
+        return {}
+    fewer = {seed: list(rows[:STAGE_PROBLEMS]) for seed, rows in problems.items()}
+    out = {name: (model(preset, name), fewer) for name in ("sums-early", "sums", "sums-late")}
+    limit = min(CONTROL_PROBLEMS, *map(len, problems.values()))
+    out[CONTROL] = (out["sums-late"][0], two_readings(list(problems), limit))
     return out
 
 
-def _shared_out(
-    found: Sequence[Problem], seeds: Sequence[int], limit: int
-) -> dict[int, list[Problem]]:
+def _shared_out(rows: Sequence[Problem], seeds: Sequence[int], limit: int) -> Problems:
     """Consecutive slices; more seeds than the sample holds begin again at its start."""
-    slices = max(1, len(found) // limit)
-    return {seed: list(found[(seed % slices) * limit :][:limit]) for seed in seeds}
+    slices = max(1, len(rows) // limit)
+    return {seed: list(rows[(seed % slices) * limit :][:limit]) for seed in seeds}

@@ -1,4 +1,4 @@
-"""The words of every stage (§2.1 to §2.3, §2.6): text for a base model, turns for a chat model."""
+"""Prompts of every stage (§2.1 to §2.3, §2.6): text for a base model, turns for a chat model."""
 
 import random
 from functools import lru_cache
@@ -14,15 +14,16 @@ from workbench.models.prompts import Prompt
 from workbench.papers.self_verification.conditions import MASK
 
 FOLDER = Path(__file__).parent / "exemplars"
-ASKS = {
+QUESTIONS = {
     "cmv": f"What is the answer of {MASK}?",
     "tfv": "Do it is correct (True or False)?",
     "yesno": "Judge whether this statement is normal (yes or no)?",
 }
-"""What is asked of a masked or concluded statement, by kind of verification."""
-REPLIES = {"cmv": "number", "tfv": "truefalse", "yesno": "yesno"}
-"""How the reply is read (`extract`'s kinds)."""
+"""Kind of verification → the question asked of a masked or concluded statement."""
+REPLY_KINDS = {"cmv": "number", "tfv": "truefalse", "yesno": "yesno"}
+"""Kind of verification → kind of answer in the reply (as `extract_answer` calls it)."""
 AFFIRMED = {"tfv": "true", "yesno": "yes"}
+"""Kind of verification → the reply that counts as a hit."""
 _EXEMPLARS = {"cmv": "backward", "tfv": "truefalse", "yesno": "yesno"}
 _REWRITE = "Please change the questions and answers into a complete declarative sentences"
 
@@ -37,7 +38,7 @@ Exemplar = tuple[str, str]
 """(question, worked answer)."""
 
 
-def verification_of(dataset: str) -> str:
+def verification_kind(dataset: str) -> str:
     """The paper's kind for a dataset: condition masking where there are numbers (§2.7)."""
     task = TASKS.get(dataset, "math")
     return {"commonsense": "yesno"}.get(task, "cmv" if task in ("math", "aqua", "date") else "tfv")
@@ -70,7 +71,7 @@ def exemplars(
     return items if shots < 0 else items[:shots]
 
 
-def ask(question: str, examples: list[Exemplar], chat: bool) -> Prompt:
+def question_prompt(question: str, examples: list[Exemplar], chat: bool) -> Prompt:
     """One question behind its exemplars; in a chat they are turns, and nothing stops at a newline.
 
     A blank line parts text exemplars, also the last one from the question, and no space ends it.
@@ -85,8 +86,8 @@ def ask(question: str, examples: list[Exemplar], chat: bool) -> Prompt:
     return "\n\n".join([*shown, f"Q: {question}\nA:"])
 
 
-def asks(mode: str) -> str:
-    """How a question of this mode is asked: `"cmv"`, `"tfv"` or `"yesno"`."""
+def kind_of(mode: str) -> str:
+    """Kind of verification of a mode: `"cmv"`, `"tfv"` or `"yesno"`."""
     return "tfv" if mode == "tfv_fallback" else mode
 
 
@@ -108,14 +109,14 @@ def too_long(
     )  # fmt: skip
 
 
-def rewriting(question: str, answer: str, chat: bool) -> Prompt:
+def rewrite_prompt(question: str, answer: str, chat: bool) -> Prompt:
     """Ask for question and answer as one declarative sentence (§2.2)."""
-    return ask(f"{_REWRITE}. {question} {PHRASE} {answer}.", [], chat)
+    return question_prompt(f"{_REWRITE}. {question} {PHRASE} {answer}.", [], chat)
 
 
-def statement_of(context: str, conclusion: str, kind: str) -> str:
+def verification_question(context: str, conclusion: str, kind: str) -> str:
     """The question put to the verifier: the statement in quotes, then what is asked of it."""
-    return f'"{f"{context} {conclusion}".strip()}" {ASKS[kind]}'
+    return f'"{f"{context} {conclusion}".strip()}" {QUESTIONS[kind]}'
 
 
 def answer_text(problem: Problem, candidate: str) -> str:

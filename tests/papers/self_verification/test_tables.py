@@ -1,0 +1,90 @@
+"""Tables of a study against counts made by hand; the published ones by the paper's arithmetic."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from tests.helpers.comparisons import AGREED, OTHER, RIGHT, comparison, question, study
+from workbench.papers.self_verification import tables
+from workbench.papers.self_verification.paper import BENCHMARK, PUBLISHED, published
+from workbench.papers.self_verification.presets import CONTROL
+
+
+def test_metrics_are_means_with_their_published_figures():
+    made = {m["name"]: m for m in tables.metrics(study(comparison(RIGHT), comparison(OTHER)))}
+    assert made["acc_sv"]["value"] == 0.5
+    assert made["acc_sv"]["n"] == 2
+    assert made["acc_sv"]["published"] == pytest.approx(0.6514)
+    assert made["acc_greedy"]["published"] == pytest.approx(0.6081)
+    assert made["sv_minus_greedy"]["value"] == -0.5
+    assert made["share_contested"]["value"] == 1.0
+    assert made["tokens_sv"]["n"] == 2
+    assert made["tokens_sv_early_stop"]["value"] == 15
+    assert made["acc_sv_first_condition"]["value"] == 0.5
+    assert "acc_sv_true_or_false" not in made
+    assert "sv_picks_right_reading" not in made
+
+
+def test_the_same_question_under_another_seed_is_no_new_evidence():
+    repeated = [comparison(RIGHT, OTHER), comparison(RIGHT, OTHER)]
+    assert {m["n"] for m in tables.metrics(study(*repeated))} == {2}
+    once, twice = (tables.differences([comparison(RIGHT, OTHER)] * k)[0] for k in (1, 2))
+    assert once["questions"] == 2
+    assert once == twice
+
+
+def test_stages_have_a_row_and_a_metric_each():
+    made = study(comparison(RIGHT), **{"sums-early": [comparison(OTHER)], CONTROL: []})
+    del made.stages[CONTROL]
+    (row,) = tables.stages(made)
+    assert (row["model"], row["questions"], row["SV minus greedy"]) == ("sums-early", 1, -1.0)
+    (early,) = [m for m in tables.metrics(made) if m["name"] == "sv_minus_greedy_early"]
+    assert early["value"] == -1
+    assert tables.readings(made) == []
+
+
+def test_variants_without_tokens_of_their_own_show_none():
+    rows = {r["verification"]: r for r in tables.variants(study(comparison(RIGHT, OTHER)))}
+    assert rows["all conditions"] == {
+        "verification": "all conditions", "accuracy": 0.5, "tokens": 15.0,
+    }  # fmt: skip
+    assert rows["first condition"]["tokens"] is None
+
+
+def test_modes_count_every_question_once():
+    fallback = replace(RIGHT, mode="tfv_fallback")
+    unread = replace(question(["", "", ""], []), mode="none")
+    rows = tables.modes([comparison(RIGHT, fallback, replace(AGREED, mode="none"))])
+    rows += tables.modes([comparison(unread)])
+    counts = {row["verified by"]: row["questions"] for row in rows}
+    assert sum(counts.values()) == 4
+    assert counts["masked conditions"] == 1
+    assert counts["true or false, as nothing could be masked"] == 1
+    assert counts["no readable answer"] == 1
+
+
+def test_published_tables_hold_the_papers_own_arithmetic():
+    """Mean gain over the eight datasets 2.326 points; Table 2's random pick is 1 / distinct."""
+    value = {(r["model"], r["metric"], r["dataset"]): r["value"] for r in PUBLISHED}
+    gains = [
+        value["code-davinci-002", "acc_sv", d] - value["code-davinci-002", "acc_cot", d]
+        for d in BENCHMARK
+    ]
+    assert np.mean(gains) == pytest.approx(2.326, abs=5e-4)
+    for d in ("gsm8k", "addsub", "aqua", "multiarith", "singleeq", "svamp"):
+        mean = value["code-davinci-002", "distinct", d]
+        assert value["code-davinci-002", "random_pick", d] == pytest.approx(100 / mean, abs=0.2)
+    assert published("acc_sc", "svamp") == (
+        pytest.approx(0.8677),
+        "code-davinci-002, svamp, Table 1",
+    )
+    assert published("acc_sv", "coin_flip") == (None, None)
+
+
+def test_published_tables_as_rows():
+    rows = {(r["model"], r["method"]): r for r in tables.table_1()}
+    assert len(rows) == 8
+    assert rows["code-davinci-002", "sv"]["gsm8k"] == 65.14
+    assert all(set(BENCHMARK) < set(row) for row in rows.values())
+    assert [r["sv_pick"] for r in tables.table_2() if r["published"] == "svamp"] == [58.4]
