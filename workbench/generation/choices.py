@@ -38,24 +38,27 @@ def option_logprobs(
     `ContextLengthError` for one that is too long; `ValueError` for one string in place of a list,
     no options, or a batch size below 1. Then `GenerationError` for logits that are not finite,
     naming the prompt, and `MemoryError` for a prompt that does not fit by itself.
+
+    >>> logprobs = wb.option_logprobs(model, ["Is a whale a fish? Answer:"], [" Yes", " No"])
+    >>> logprobs.exp()  # [prompt, option]
     """
     if isinstance(prompts, str) or isinstance(options, str):
         raise ValueError("prompts and options must be lists, not one string")
     if not options:
         raise ValueError("there are no options to score")
     backend = LocalBackend(model, batch_size=batch_size)
-    out = torch.empty(len(prompts), len(options))
+    logprobs = torch.empty(len(prompts), len(options))
     if not len(prompts):
-        return out
+        return logprobs
     encoded = encode_all(model, prompts)
     ids = torch.tensor(_ids(model, prompts, encoded, list(options)))
     # Many short calls would litter a notebook with bars.
     bar = {"desc": "score", "unit": "prompt", "leave": False, "delay": 5}
     with tqdm(total=len(prompts), **bar) as progress:
         for places, scored in backend.score(prompts, encoded, ids):
-            out[places] = scored
+            logprobs[places] = scored
             progress.update(len(places))
-    return out
+    return logprobs
 
 
 def option_ids(
@@ -78,19 +81,19 @@ def option_ids(
     before, *after = model.tokenizer(texts, add_special_tokens=special)["input_ids"]
     n, unknown = len(before), model.tokenizer.unk_token_id
     count = len(options)
-    made = [after[k * count : (k + 1) * count] for k in range(len(forms))]
-    for form in made:
-        ids = [row[-1] for row in form if len(row) == n + 1 and row[:n] == before]
+    tokenised = [after[k * count : (k + 1) * count] for k in range(len(forms))]
+    for rows in tokenised:
+        ids = [row[-1] for row in rows if len(row) == n + 1 and row[:n] == before]
         if len(ids) == len(set(ids)) == count and unknown not in ids:
             return ids
-    listed = []
-    for option, row in zip(forms[0], made[0], strict=True):
+    descriptions = []
+    for option, row in zip(forms[0], tokenised[0], strict=True):
         same = next((k for k, (a, b) in enumerate(zip(before, row, strict=False)) if a != b), n)
         merged = f" in place of {before[same:]}" if same < n else ""
-        listed.append(f"{option!r} {row[same:]}{merged}")
+        descriptions.append(f"{option!r} {row[same:]}{merged}")
     raise ModelError(
         f"{model.name}: after {text[-20:]!r} the options are not one token each, all different, "
-        f"as written or behind a space; token ids: {'; '.join(listed)}. Use other options "
+        f"as written or behind a space; token ids: {'; '.join(descriptions)}. Use other options "
         "(letters, digits), end the text elsewhere (before its last space, say), or let the model "
         "generate and parse what it writes."
     )
@@ -126,21 +129,21 @@ def _ids(
     model: Model, prompts: Sequence[Prompt], encoded: Sequence[Encoded], options: list[str]
 ) -> list[list[int]]:
     """Token ids `[prompt][option]`, worked out once for every different end of a prompt."""
-    found: dict[tuple[str, bool], list[int]] = {}
-    ends: dict[str, list[int]] = {}
-    out = []
-    for prompt, one in zip(prompts, encoded, strict=True):
+    ids_after: dict[tuple[str, bool], list[int]] = {}
+    last_tokens: dict[str, list[int]] = {}
+    ids_of_prompts = []
+    for prompt, tokens in zip(prompts, encoded, strict=True):
         text = _written(prompt)
         tail = text[-_TAIL:]
-        if tail and tail not in ends:
-            ends[tail] = model.tokenizer(tail, add_special_tokens=False)["input_ids"][-1:]
+        if tail and tail not in last_tokens:
+            last_tokens[tail] = model.tokenizer(tail, add_special_tokens=False)["input_ids"][-1:]
         # An end that reads differently by itself says nothing about options behind it.
-        alike = not tail or ends[tail] == one.ids[-1:]
+        alike = not tail or last_tokens[tail] == tokens.ids[-1:]
         key = (tail, False) if alike else (text, isinstance(prompt, str))
-        if key not in found:
-            found[key] = option_ids(model, options, key[0], special=key[1])
-        out.append(found[key])
-    return out
+        if key not in ids_after:
+            ids_after[key] = option_ids(model, options, key[0], special=key[1])
+        ids_of_prompts.append(ids_after[key])
+    return ids_of_prompts
 
 
 def _written(prompt: Prompt) -> str:

@@ -54,6 +54,9 @@ def generate(
 
     Raises as `complete`, and `ValueError` for n > 1 with greedy decoding, or one string in place of
     a list of prompts or stops.
+
+    >>> wb.generate(wb.load("tiny"), ["How do I mend the gate"], max_new_tokens=8)
+    [[' with the hammer. Never turn the gate']]
     """
     if isinstance(prompts, str) or isinstance(stop, str):
         raise ValueError("prompts and stop must be lists, not one string")
@@ -86,16 +89,20 @@ def complete(
     `DatasetError` or `ModelError` for one that cannot be encoded, `StoreError` for an unusable
     store; `GenerationError` for a sample that replay lacks, logits that are not finite, or a
     server that fails (what was drawn is kept).
+
+    >>> requests = [wb.GenRequest("Once upon a time", n=10, temperature=1.0)]
+    >>> wb.complete(model, requests, store="samples.sqlite")[0].texts
     """
     if mode not in MODES:
         raise ValueError(f"mode={mode!r}; modes are {', '.join(MODES)}")
     source = backend(model)
-    with _opened(store) as kept:
-        jobs, of = _jobs(requests, source)
-        found = kept.get([key for job in jobs for key in job.keys]) if kept is not None else {}
-        missing = [[i for i, key in enumerate(job.keys) if key not in found] for job in jobs]
+    with _opened(store) as opened:
+        jobs, job_of_request = _jobs(requests, source)
+        keys = [key for job in jobs for key in job.keys]
+        samples = opened.get(keys) if opened is not None else {}
+        missing = [[i for i, key in enumerate(job.keys) if key not in samples] for job in jobs]
         count = sum(map(len, missing))
-        log.info("%d samples to draw, %d restored", count, len(found))
+        log.info("%d samples to draw, %d restored", count, len(samples))
         if count and mode == "replay":
             first = next(job for job, indices in zip(jobs, missing, strict=True) if indices)
             raise GenerationError(
@@ -104,34 +111,43 @@ def complete(
             )
         if count:
             source.check(requests)
-            asked = [replace(job.request, n=len(job.keys)) for job in jobs]
             # Many short calls would litter a notebook with bars.
             bar = {"desc": "generate", "unit": "sample", "leave": False, "delay": 5}
             with tqdm(total=count, **bar) as progress:
-                for drawn in _drawn(source, asked, missing, of):
+                for drawn in _drawn(source, jobs, missing, job_of_request):
                     rows = [(jobs[j], index, sample) for j, index, sample in drawn]
-                    if kept is not None:
-                        kept.put(
+                    if opened is not None:
+                        opened.put(
                             (job.parameters, job.prompt, index, sample, job.request.stage)
                             for job, index, sample in rows
                         )
-                    found |= {job.keys[index]: sample for job, index, sample in rows}
+                    samples |= {job.keys[index]: sample for job, index, sample in rows}
                     progress.update(len(rows))
     results = []
-    for request, j in zip(requests, of, strict=True):
-        samples = tuple(found[key] for key in jobs[j].keys[: request.draws])
-        results.append(GenResult(samples * (request.n // request.draws)))
+    for request, j in zip(requests, job_of_request, strict=True):
+        drawn_once = tuple(samples[key] for key in jobs[j].keys[: request.draws])
+        results.append(GenResult(drawn_once * (request.n // request.draws)))
     return results
 
 
+@dataclass
+class _Job:
+    """Equal requests as one: the first of them, and the identity of its samples."""
+
+    request: GenRequest
+    parameters: str
+    prompt: str
+    keys: list[str]
+
+
 def _drawn(
-    source: Backend, asked: list[GenRequest], missing: list[list[int]], of: list[int]
+    source: Backend, jobs: list[_Job], missing: list[list[int]], job_of_request: list[int]
 ) -> Iterator[list[Drawn]]:
     """What the backend draws; a prompt too long is named by its place in the caller's list."""
     try:
-        yield from source.draw(asked, missing)
+        yield from source.draw([replace(job.request, n=len(job.keys)) for job in jobs], missing)
     except ContextLengthError as error:
-        error.request = of.index(error.request)
+        error.request = job_of_request.index(error.request)
         raise
 
 
@@ -157,6 +173,9 @@ class Replay:
     """A store in place of the model that filled it, for `mode="replay"` without any model.
 
     Raises `StoreError` where the store holds samples of several models (or of none).
+
+    >>> store = wb.SampleStore("samples.sqlite")
+    >>> wb.complete(wb.Replay(store), requests, store=store, mode="replay")
     """
 
     store: SampleStore
@@ -174,13 +193,13 @@ class Replay:
 
     def identity(self) -> dict[str, str]:
         """The one identity all samples of the store share."""
-        found = self.store.identities()
-        if len(found) != 1:
+        identities = self.store.identities()
+        if len(identities) != 1:
             raise StoreError(
-                f"{self.store.path} holds samples of {len(found)} models or steerings; replay "
+                f"{self.store.path} holds samples of {len(identities)} models or steerings; replay "
                 "needs the model itself to tell which are meant"
             )
-        return found[0]
+        return identities[0]
 
     def check(self, requests: Sequence[GenRequest]) -> None:
         """Nothing can be drawn, so nothing can be wrong with a request."""
@@ -192,35 +211,26 @@ class Replay:
         raise GenerationError("samples are missing from the store, and there is no model to draw")
 
 
-@dataclass
-class _Job:
-    """Equal requests as one: the first of them, and the identity of its samples."""
-
-    request: GenRequest
-    parameters: str
-    prompt: str
-    keys: list[str]
-
-
 def _jobs(requests: Sequence[GenRequest], source: Backend) -> tuple[list[_Job], list[int]]:
     """The different requests, and for each request which of them it is."""
     identity = source.identity()
-    jobs: dict[tuple[str, str], int] = {}
-    made: list[_Job] = []
-    of = []
+    jobs: list[_Job] = []
+    job_of_content: dict[tuple[str, str], int] = {}
+    job_of_request = []
     for place, request in enumerate(requests):
         if not isinstance(request.prompt, str):
             as_messages(place, request.prompt)
         # Steered with one alpha per prompt, equal prompts are not equal requests.
-        mine = {**identity, "place": f"{place}/{len(requests)}"} if source.by_place else identity
-        settings, text = canonical(parameters(request, mine)), prompt_text(request.prompt)
-        j = jobs.setdefault((settings, text), len(made))
-        if j == len(made):
-            made.append(_Job(request, settings, text, []))
-        prompt_digest, keys = digest(text, 64), made[j].keys
+        own = {"place": f"{place}/{len(requests)}"} if source.by_place else {}
+        settings = canonical(parameters(request, {**identity, **own}))
+        text = prompt_text(request.prompt)
+        j = job_of_content.setdefault((settings, text), len(jobs))
+        if j == len(jobs):
+            jobs.append(_Job(request, settings, text, []))
+        prompt_digest, keys = digest(text, 64), jobs[j].keys
         keys += [sample_key(settings, prompt_digest, i) for i in range(len(keys), request.draws)]
-        of.append(j)
-    return made, of
+        job_of_request.append(j)
+    return jobs, job_of_request
 
 
 @contextmanager

@@ -38,6 +38,9 @@ class Endpoint:
     Server seeds are best effort: the samples of a prompt share one call and one seed; with
     `strict_seeds` each has its own. `transformers serve` has one random state for all calls: its
     samples repeat only with `concurrency=1`. Raises `ValueError` for settings that make no sense.
+
+    >>> server = wb.Endpoint("http://localhost:8000/v1", concurrency=32)
+    >>> wb.generate(server, ["The capital of France is"], max_new_tokens=3)
     """
 
     url: str
@@ -70,8 +73,8 @@ class Endpoint:
         """The model's name at the server; `GenerationError` if neither given nor the only one."""
         names = [self.model] if self.model else self._listed()
         if len(names) != 1:
-            what = f"{self.url} lists {len(names)} models ({', '.join(names)})"
-            raise GenerationError(f"{what}; name the one you mean: Endpoint(url, model=…)")
+            listed = f"{self.url} lists {len(names)} models ({', '.join(names)})"
+            raise GenerationError(f"{listed}; name the one you mean: Endpoint(url, model=…)")
         return names[0]
 
     def identity(self) -> dict[str, str]:
@@ -84,8 +87,10 @@ class Endpoint:
         """
         for i, prompt in enumerate(request.prompt for request in requests):
             if not isinstance(prompt, str) and prompt[-1]["role"] == "assistant":
-                what = "ends in an assistant message, which not all servers continue; send text"
-                raise GenerationError(f"request {i} {what}, or end it in a user message")
+                raise GenerationError(
+                    f"request {i} ends in an assistant message, which not all servers continue; "
+                    "send text, or end it in a user message"
+                )
         names = self._listed()
         if not requests or self.name in names:
             return
@@ -95,8 +100,8 @@ class Endpoint:
             with self._client(self.retries) as client:
                 _Run(self, client, [trial]).ask(0, (0,), False)
         except GenerationError as error:
-            what = f"model {self.name!r}, not among those listed ({', '.join(names)})"
-            raise GenerationError(f"{what}: {error}") from None
+            unlisted = f"model {self.name!r}, not among those listed ({', '.join(names)})"
+            raise GenerationError(f"{unlisted}: {error}") from None
 
     def draw(
         self, requests: Sequence[GenRequest], missing: Sequence[Sequence[int]]
@@ -121,12 +126,12 @@ class Endpoint:
                 drawn: list[Drawn] = []
                 for future in finished:
                     try:
-                        done, left = future.result()
+                        samples, units_left = future.result()
                     except GenerationError as error:
                         stopped = stopped or error
                     else:
-                        drawn += done
-                        queue.extendleft(reversed(left))
+                        drawn += samples
+                        queue.extendleft(reversed(units_left))
                 if stopped:
                     queue.clear()
                     pending = {future for future in pending if not future.cancel()}
@@ -169,8 +174,9 @@ class Endpoint:
 class _Run:
     """One draw: its client, and what the server has refused so far."""
 
-    def __init__(self, at: Endpoint, client: Any, requests: Sequence[GenRequest]) -> None:
-        self.at, self.client, self.requests, self.model = at, client, requests, at.name
+    def __init__(self, endpoint: Endpoint, client: Any, requests: Sequence[GenRequest]) -> None:
+        self.url, self.model = endpoint.url, endpoint.name
+        self.client, self.requests = client, requests
         self.refused: set[str] = set()
         self.nested, self.lock = False, Lock()
 
@@ -204,23 +210,27 @@ class _Run:
         prompt = self.requests[place].prompt
         text = isinstance(prompt, str)
         api = self.client.completions if text else self.client.chat.completions
-        what = {"prompt": prompt} if text else {"messages": prompt}
+        asking = {"prompt": prompt} if text else {"messages": prompt}
         while True:
             fields = self.fields(place, asked, late)
             try:
-                raw = api.with_raw_response.create(**what, model=self.model, extra_body=fields).text
+                raw = api.with_raw_response.create(
+                    **asking, model=self.model, extra_body=fields
+                ).text
                 break
             except APIError as caught:
                 error = caught
             # Outside the except: the client's error holds the key and must not hang on to ours.
             if not (names := refused_fields(error, fields)):
-                raise as_error(self.at.url, error, place)
+                raise as_error(self.url, error, place)
             self.drop(names, message_of(error))
         try:
             return _read(json.loads(raw), len(asked))
         except (ValueError, LookupError, TypeError, AttributeError):
-            what = f"{self.at.url} answered with something else than completions"
-            raise GenerationError(f"request {place}: {what}: {shortened(raw)}") from None
+            raise GenerationError(
+                f"request {place}: {self.url} answered with something else than completions: "
+                f"{shortened(raw)}"
+            ) from None
 
     def fields(self, place: int, asked: tuple[int, ...], late: bool) -> dict[str, Any]:
         """How to sample, less what was refused. Raises `GenerationError` for a lost `top_k`."""
@@ -230,7 +240,7 @@ class _Run:
         stops = [stop for stop in request.stop if not (late and stop[0].isspace())]
         # With the first index: samples asked for later do not repeat the earlier ones.
         seeded = digest(canonical([request.seed, prompt_text(request.prompt), asked[0]]), 64)
-        own = {"do_sample": not greedy, "top_k": top_k, "repetition_penalty": 1.0}
+        nested = {"do_sample": not greedy, "top_k": top_k, "repetition_penalty": 1.0}
         fields: dict[str, Any] = {
             "temperature": request.temperature,
             "top_p": 1.0 if greedy else request.top_p,
@@ -241,27 +251,28 @@ class _Run:
             # Unsaid, servers may take these from the model's generation config.
             "top_k": top_k or -1,
             "repetition_penalty": 1.0,
-            "generation_config": canonical(own) if self.nested else None,
+            "generation_config": canonical(nested) if self.nested else None,
         }
         fields = {k: v for k, v in fields.items() if v is not None and k not in self.refused}
         if top_k and not fields.keys() & {"top_k", "generation_config"}:
-            raise GenerationError(f"request {place}: {self.at.url} does not take top_k={top_k}")
+            raise GenerationError(f"request {place}: {self.url} does not take top_k={top_k}")
         return fields
 
-    def drop(self, names: set[str], said: str) -> None:
+    def drop(self, names: set[str], reason: str) -> None:
         """Do without these fields from now on; a warning for each, once."""
         with self.lock:
             new = names - self.refused
             # transformers serve: it takes these, and samples at all, as its own config says.
-            nest = new <= {"top_k", "repetition_penalty"} and "Unexpected fields in the" in said
+            nest = new <= {"top_k", "repetition_penalty"} and "Unexpected fields in the" in reason
             self.nested = self.nested or nest
             self.refused |= new
             then = "sending it in generation_config" if nest else "going on without it"
             for name in sorted(new):
-                log.warning("%s refuses %s; %s: %s", self.at.url, name, then, shortened(said))
+                log.warning("%s refuses %s; %s: %s", self.url, name, then, shortened(reason))
 
 
 def _read(answer: dict[str, Any], most: int) -> Choices:
+    """What an answer holds, at most `most` choices; `TypeError` and such for no completions."""
     choices = sorted(answer["choices"], key=lambda choice: choice.get("index", 0))[:most]
     texts = [(c["message"].get("content") if "message" in c else c["text"]) or "" for c in choices]
     if not texts or not all(isinstance(text, str) for text in texts):

@@ -140,13 +140,13 @@ def _attend(
     out = []
     for at in range(0, rows, step):
         # Query heads that share a key head are neighbours: [row, kv_head, group * q, d].
-        some = query[at : at + step].reshape(-1, kv_heads, heads // kv_heads * q, width) * scale
-        n = len(some)
+        queries = query[at : at + step].reshape(-1, kv_heads, heads // kv_heads * q, width) * scale
+        n = len(queries)
         # One product for all rows of a key head: [kv_head, row * group * q, shared].
-        flat = some.transpose(0, 1).reshape(kv_heads, -1, width)
+        flat = queries.transpose(0, 1).reshape(kv_heads, -1, width)
         first = (flat @ shared_keys[0].mT).float()
         first = first.view(kv_heads, n, -1, first.shape[-1]).transpose(0, 1)
-        rest = (some @ key[at : at + step].mT).float()
+        rest = (queries @ key[at : at + step].mT).float()
         if softcap is not None:
             first, rest = (softcap * torch.tanh(x / softcap) for x in (first, rest))
         hidden = ~visible[at : at + step, :, None].expand(n, 1, heads // kv_heads, q, own)

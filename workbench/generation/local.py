@@ -35,6 +35,9 @@ class LocalBackend:
     and values held at once (default 60 % of free memory, halved whenever memory runs out).
 
     Raises `ValueError` for either below 1.
+
+    >>> backend = wb.LocalBackend(model, batch_size=32)
+    >>> wb.complete(backend, [wb.GenRequest("Once upon a time")])
     """
 
     def __init__(

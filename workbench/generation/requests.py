@@ -24,6 +24,9 @@ class GenRequest:
     `stage` labels the samples in the store; neither it nor `meta` is part of their identity.
 
     Raises `ValueError` for a number out of range.
+
+    >>> request = wb.GenRequest("Once upon a time", n=4, temperature=0.7, seed=1)
+    >>> wb.complete(model, [request])[0].texts
     """
 
     prompt: Prompt
@@ -74,12 +77,17 @@ class Sample:
 
 @dataclass(frozen=True)
 class GenResult:
-    """The samples of one request, in order of their index."""
+    """The samples of one request, in order of their index.
+
+    >>> (result,) = wb.complete(model, [wb.GenRequest("Once upon a time")])
+    >>> result.texts, result.samples[0].finish_reason
+    """
 
     samples: tuple[Sample, ...]
 
     @property
     def texts(self) -> list[str]:
+        """The samples' texts."""
         return [s.text for s in self.samples]
 
 

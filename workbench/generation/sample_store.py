@@ -41,12 +41,15 @@ Row = tuple[Any, ...]
 
 
 class SampleStore:
-    """Samples by key (see `completions.sample_key`), prompts and parameters stored once each.
+    """Samples by key (see `requests.sample_key`), prompts and parameters stored once each.
 
     `path=None` lives in memory. Several processes may use one file (WAL). A context manager.
 
     Raises `StoreError`, naming the path, for a file that is no store of this schema or cannot be
     opened.
+
+    >>> with wb.SampleStore("samples.sqlite") as store:
+    ...     wb.generate(model, prompts, n=10, temperature=1.0, store=store)
     """
 
     def __init__(self, path: str | Path | None = None) -> None:
@@ -82,12 +85,12 @@ class SampleStore:
         if not tables:
             return None
         schema = "SELECT value FROM meta WHERE name = 'schema'"
-        found = list(self._db.execute(schema)) if {"meta", "samples"} <= tables else []
-        if not found:
+        versions = list(self._db.execute(schema)) if {"meta", "samples"} <= tables else []
+        if not versions:
             raise StoreError(
                 f"{self.path} is a database, but not one of samples; give another path"
             )
-        return found[0][0]
+        return versions[0][0]
 
     def _rows(self, query: str, values: Sequence[str] = ()) -> Iterator[Row]:
         try:
@@ -118,16 +121,16 @@ class SampleStore:
 
         Raises `StoreError` where a row does not match its own digest.
         """
-        found: dict[str, Sample] = {}
+        samples: dict[str, Sample] = {}
         for start in range(0, len(keys), _AT_ONCE):
-            some = keys[start : start + _AT_ONCE]
-            marks = ",".join("?" * len(some))
+            chunk = keys[start : start + _AT_ONCE]
+            marks = ",".join("?" * len(chunk))
             query = f"SELECT {','.join(_COLUMNS)} FROM samples WHERE key IN ({marks})"
-            for row in self._rows(query, some):
+            for row in self._rows(query, chunk):
                 if not _intact(row):
                     raise self._damaged(f"the sample {row[0][:12]}… is not what was written")
-                found[row[0]] = Sample(*row[4:8], cached=True)
-        return found
+                samples[row[0]] = Sample(*row[4:8], cached=True)
+        return samples
 
     def put(self, rows: Iterable[tuple[str, str, int, Sample, str]]) -> None:
         """Store (parameters JSON, prompt text, sample index, sample, stage) in one transaction.
@@ -141,7 +144,7 @@ class SampleStore:
             prompts[p], settings[q] = prompt, parameters
             key = sample_key(parameters, p, index)
             content = (sample.text, sample.finish_reason, sample.n_tokens, sample.prompt_tokens)
-            samples.append((key, p, q, index, *content, stage, now, _digest(key, content)))
+            samples.append((key, p, q, index, *content, stage, now, digest([key, *content])))
         self._insert(prompts, settings, samples)
 
     def _insert(
@@ -161,9 +164,9 @@ class SampleStore:
         except sqlite3.Error as error:
             raise StoreError(f"{self.path}: samples cannot be written: {error}") from error
 
-    def _damaged(self, what: str) -> StoreError:
+    def _damaged(self, damage: str) -> StoreError:
         return StoreError(
-            f"{self.path}: {what}. Drop damaged rows with: workbench samples {self.path} --repair"
+            f"{self.path}: {damage}. Drop damaged rows with: workbench samples {self.path} --repair"
         )
 
     def repair(self) -> int:
@@ -212,15 +215,15 @@ class SampleStore:
 
     def identities(self) -> list[dict[str, str]]:
         """What the stored samples depend on besides their requests, each once."""
-        found = {}
+        identities = {}
         used = "SELECT parameters_sha FROM samples"
         query = f"SELECT sha, json FROM parameters WHERE sha IN ({used}) ORDER BY sha"
         for name, text in self._rows(query):
             if not _is_sha(name, text):
                 raise self._damaged("decoding parameters are not what was written")
-            one = {k: v for k, v in json.loads(text).items() if k not in REQUEST_FIELDS}
-            found[canonical(one)] = one
-        return list(found.values())
+            identity = {k: v for k, v in json.loads(text).items() if k not in REQUEST_FIELDS}
+            identities[canonical(identity)] = identity
+        return list(identities.values())
 
     def export_jsonl(self, path: str | Path) -> int:
         """One sample a line with its prompt and parameters; returns how many."""
@@ -261,13 +264,9 @@ class SampleStore:
         return len(samples)
 
 
-def _digest(key: str, content: Sequence[Any]) -> str:
-    return digest(canonical([key, *content]))
-
-
 def _intact(row: Row) -> bool:
     try:
-        return row[-1] == _digest(row[0], row[4:8])
+        return row[-1] == digest([row[0], *row[4:8]])
     except (TypeError, ValueError):  # bytes, say, where a text was
         return False
 

@@ -1,12 +1,11 @@
 """Choosing the next token with random numbers that belong to the sample, not to the batch."""
 
-import hashlib
 from collections.abc import Sequence
 
 import numpy as np
 import torch
 
-from workbench.hashing import canonical
+from workbench.hashing import digest
 
 
 def uniforms(rows: Sequence[tuple[int, str, int, int]]) -> torch.Tensor:
@@ -18,8 +17,8 @@ def uniforms(rows: Sequence[tuple[int, str, int, int]]) -> torch.Tensor:
     width = max(steps for *_, steps in rows)
     out = np.empty((len(rows), width), dtype=np.float32)
     for i, (seed, prompt, index, _) in enumerate(rows):
-        digest = hashlib.sha256(canonical([seed, prompt, index]).encode("utf-8", "surrogatepass"))
-        bits = np.random.Philox(key=int.from_bytes(digest.digest()[:8], "big")).random_raw(width)
+        key = int(digest([seed, prompt, index], 16), 16)
+        bits = np.random.Philox(key=key).random_raw(width)
         # 24 bits: exact in float32, and never rounded up to 1.
         out[i] = (bits >> np.uint64(40)).astype(np.float32) * np.float32(2**-24)
     return torch.from_numpy(out)

@@ -16,8 +16,8 @@ def cut(text: str, stops: tuple[str, ...]) -> str | None:
     White space that a completion begins with does not count: many models open with a newline.
     """
     lead = len(text) - len(text.lstrip())
-    found = [at for stop in stops if (at := text.find(stop, lead)) >= 0]
-    return text[: min(found)] if found else None
+    starts = [at for stop in stops if (at := text.find(stop, lead)) >= 0]
+    return text[: min(starts)] if starts else None
 
 
 class StopWatch:
