@@ -1,4 +1,4 @@
-"""Figures of SAE features, and tokens as one reads them."""
+"""Figures of SAE features in a policy and its reference, and tokens as one reads them."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,9 +11,10 @@ from workbench.plots.style import BLUE, GREY, INK, RED, layout
 
 
 def volcano(table: pd.DataFrame, title: str, *, who: str = "policy", q: float = 0.05) -> go.Figure:
-    """Preference effect d_z against −log10 q of `feature_table`, coloured by share of D(rejected).
+    """Preference effect d_z against −log10 q of each feature, coloured by its share of D(rejected).
 
-    The dashed line is the false discovery rate `q`: what is above it is kept.
+    `table`: a row per feature, columns `dz_*` and `q_*` (of `who`, policy or ref) and
+    `share_rejected`. The dashed line is the false discovery rate `q`: what is above it is kept.
     """
     shown = table[table[f"q_{who}"].notna() & np.isfinite(table[f"dz_{who}"])]
     share = shown["share_rejected"] / max(table["share_rejected"].sum(), 1e-30)
@@ -33,15 +34,16 @@ def volcano(table: pd.DataFrame, title: str, *, who: str = "policy", q: float = 
     return layout(figure, title)
 
 
-def drift_scatter(ref: Sequence[float], policy: Sequence[float], title: str) -> go.Figure:
-    """Mean pooled activation, reference against policy, a dot a feature; on the line: no drift."""
-    top = 1.05 * max([*ref, *policy, 1e-9])
+def drift_scatter(reference: Sequence[float], policy: Sequence[float], title: str) -> go.Figure:
+    """Mean pooled activation, reference against policy, one dot per feature; on the line: equal."""
+    top = 1.05 * max([*reference, *policy, 1e-9])
     figure = go.Figure(
         go.Scatter(x=[0, top], y=[0, top], mode="lines", hoverinfo="skip", showlegend=False,
                    line={"color": INK, "dash": "dash", "width": 1})
     )  # fmt: skip
     figure.add_scatter(
-        x=list(ref), y=list(policy), mode="markers", text=[f"feature {i}" for i in range(len(ref))],
+        x=list(reference), y=list(policy), mode="markers",
+        text=[f"feature {i}" for i in range(len(reference))],
         marker={"color": BLUE, "size": 8, "line": {"color": "white", "width": 1}}, showlegend=False,
     )  # fmt: skip
     figure.update_xaxes(title="reference, pooled over rejected responses")
@@ -50,7 +52,7 @@ def drift_scatter(ref: Sequence[float], policy: Sequence[float], title: str) -> 
 
 
 def penalty_waterfall(steps: pd.Series, title: str) -> go.Figure:
-    """What each feature adds to D, largest first: `feature_tables.waterfall`."""
+    """What each feature adds to the distance D: `steps` by feature, in their order, and the sum."""
     figure = go.Figure(
         go.Waterfall(
             x=[*map(str, steps.index), "D"], y=[*steps, steps.sum()],
@@ -65,7 +67,10 @@ def penalty_waterfall(steps: pd.Series, title: str) -> go.Figure:
 
 
 def activation_histogram(bins: dict[str, Any], title: str) -> go.Figure:
-    """Token counts by activation (log axis), policy over reference: `feature_cards.histogram`."""
+    """Token counts by activation (log axis), policy over reference.
+
+    `bins`: `edges` of the bins, and counts of `policy` and `ref`, one fewer.
+    """
     edges, figure = np.array(bins["edges"]), go.Figure()
     for name, colour in (("ref", GREY), ("policy", BLUE)):
         counts = np.array(bins[name])
@@ -81,22 +86,22 @@ def activation_histogram(bins: dict[str, Any], title: str) -> go.Figure:
 def token_map(contexts: Sequence[dict[str, Any]], title: str, *, window: int = 5) -> go.Figure:
     """Contexts as lines of tokens, shaded by the policy's activation, their own token in column 0.
 
-    `contexts`: of `feature_cards.contexts`.
+    `contexts`: each with `tokens`, `policy` (activation on each token), `at` (place of its own
+    token), `kind`, `pair` and `side`; up to `window` tokens before and after are shown.
     """
     width = range(-window, window + 1)
-    cells: dict[str, list[list[Any]]] = {"policy": [], "text": []}
+    activations, texts = [], []
     for context in contexts:
-        places = [context["at"] + i for i in width]
-        there = [0 <= p < len(context["tokens"]) for p in places]
-        for name, values in (("policy", context["policy"]), ("text", context["tokens"])):
-            row = [values[p] if ok else None for p, ok in zip(places, there, strict=True)]
-            cells[name].append([token_text(v) for v in row] if name == "text" else row)
+        inside = range(len(context["tokens"]))
+        places = [p if (p := context["at"] + i) in inside else None for i in width]
+        activations.append([None if p is None else context["policy"][p] for p in places])
+        texts.append([token_text(None if p is None else context["tokens"][p]) for p in places])
     labels = [
         f"{i + 1} · {c['kind']} · pair {c['pair']} {c['side']}" for i, c in enumerate(contexts)
     ]
     figure = go.Figure(
         go.Heatmap(
-            z=cells["policy"], text=cells["text"], x=list(width), y=labels, colorscale="Oranges",
+            z=activations, text=texts, x=list(width), y=labels, colorscale="Oranges",
             zmin=0, texttemplate="%{text}", textfont={"size": 11}, colorbar={"title": "policy"},
             xgap=1, ygap=2, hovertemplate="%{text}<br>%{z:.3f}<extra></extra>",
         )

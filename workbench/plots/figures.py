@@ -7,7 +7,18 @@ from typing import Any
 import plotly.graph_objects as go
 import torch
 
-from workbench.plots.style import BLUE, COLOURS, GREEN, GREY, INK, ORANGE, PURPLE, RED, layout
+from workbench.plots.style import (
+    BLUE,
+    COLOURS,
+    GREEN,
+    GREY,
+    INK,
+    ORANGE,
+    PURPLE,
+    RED,
+    layout,
+    mean_and_range,
+)
 
 
 def head_map(
@@ -19,9 +30,10 @@ def head_map(
     name: str = "accuracy",
     center: float | None = None,
 ) -> go.Figure:
-    """Layers × heads heat map of `values` `[L, H]`; `marked` (layer, head) cells carry a dot.
+    """Heat map of `values` `[layer, head]`, float; `marked` heads, (layer, head), carry a dot.
 
-    With `center` the colours diverge around it (and it is white); else they rise from low to high.
+    `layers`: the layers' numbers where not from 0 on. `name`: what the values are. With `center`
+    the colours diverge around it (and it is white); else they rise from low to high.
     """
     n_layers, n_heads = values.shape
     layers = list(layers or range(n_layers))
@@ -59,28 +71,18 @@ def dose_response(
     y_name: str = "",
     reference: tuple[str, float] | None = None,
 ) -> go.Figure:
-    """Rates against alpha. `curves`: name → alpha → values over seeds (mean line, min–max band).
+    """Rates against alpha: the mean over seeds as a line, their range as a band.
 
-    With `y_name` the values are not shares but what it says; `reference`: a named horizontal line.
+    `curves`: name → alpha → one value per seed. `chosen`: the alpha to mark; `usable`: the first
+    and last alpha of a range to shade; `reference`: a named horizontal line. With `y_name` the
+    values are not shares but what it says.
     """
     figure = go.Figure()
     colours = cycle((RED, BLUE, GREY, GREEN, ORANGE, PURPLE, INK))
     for (name, curve), colour in zip(curves.items(), colours, strict=False):
         alphas = sorted(curve)
-        mean = [sum(curve[a]) / len(curve[a]) for a in alphas]
-        low, high = [min(curve[a]) for a in alphas], [max(curve[a]) for a in alphas]
-        figure.add_scatter(
-            x=alphas + alphas[::-1],
-            y=high + low[::-1],
-            fill="toself",
-            line={"width": 0},
-            fillcolor=colour,
-            opacity=0.15,
-            hoverinfo="skip",
-            showlegend=False,
-        )
-        figure.add_scatter(
-            x=alphas, y=mean, name=name, mode="lines+markers", line={"color": colour, "width": 2}
+        mean_and_range(
+            figure, alphas, [curve[a] for a in alphas], colour, name=name, mode="lines+markers"
         )
     if usable:
         figure.add_vrect(x0=usable[0], x1=usable[1], fillcolor=GREEN, opacity=0.08, line_width=0)
@@ -98,17 +100,20 @@ def dose_response(
 
 
 def cosine_bars(cosines: Mapping[str, Mapping[tuple[int, int], float]], title: str) -> go.Figure:
-    """One dot per shared head: the cosine of two locks' directions, by pair of locks."""
+    """One dot per head that two sets of directions share: the cosine of its two directions.
+
+    `cosines`: pair of sets → (layer, head) → cosine.
+    """
     figure = go.Figure()
-    for name, cells in cosines.items():
+    for name, heads in cosines.items():
         figure.add_box(
-            y=list(cells.values()),
-            name=f"{name} ({len(cells)} heads)",
+            y=list(heads.values()),
+            name=f"{name} ({len(heads)} heads)",
             boxpoints="all",
             jitter=0.4,
             pointpos=0,
             marker={"size": 5},
-            text=[f"layer {i} head {h}" for i, h in cells],
+            text=[f"layer {i} head {h}" for i, h in heads],
             line={"width": 1},
         )
     figure.update_yaxes(title="cosine", range=[-1.05, 1.05])
@@ -116,7 +121,10 @@ def cosine_bars(cosines: Mapping[str, Mapping[tuple[int, int], float]], title: s
 
 
 def radar(profiles: Mapping[str, Mapping[str, float]], title: str) -> go.Figure:
-    """Closed lines over named axes, 1 to 5. `profiles`: name → axis → value."""
+    """Closed lines over named axes, from 1 to 5; the first one solid, the others dotted.
+
+    `profiles`: name → axis → value.
+    """
     figure = go.Figure()
     colours = cycle((INK, RED, BLUE, GREEN, GREY, ORANGE, PURPLE))
     for (name, values), colour in zip(profiles.items(), colours, strict=False):
@@ -144,7 +152,7 @@ def scatter(
     axes: tuple[str, str],
     text: Sequence[str],
 ) -> go.Figure:
-    """Dots with a label each."""
+    """One labelled dot per (x, y). `axes`: titles of x and y; `text`: one label per dot."""
     figure = go.Figure(
         go.Scatter(
             x=list(x),
@@ -182,6 +190,7 @@ def cell_map(
 ) -> go.Figure:
     """Heat map of shares `z[row][column]` (0 to 1), the number written in each cell.
 
+    `axes`: titles of rows and columns; `name`: what the shares are. None leaves a cell empty.
     `signed`: −1 to 1, colours diverging around 0.
     """
     figure = go.Figure(
@@ -207,10 +216,10 @@ def cost_curves(
     *,
     points: Mapping[str, tuple[float, float]],
 ) -> go.Figure:
-    """Accuracy against generated tokens a question (log axis).
+    """Accuracy against generated tokens per question (log axis).
 
-    `curves`: name → seed → [(tokens, accuracy)], equally many points a seed; line: mean over seeds,
-    bars: their range. `points`: name → (tokens, accuracy) of methods without a curve.
+    `curves`: name → seed → [(tokens, accuracy)], as many points for each seed; line: mean over
+    seeds, bars: their range. `points`: name → (tokens, accuracy) of methods without a curve.
     """
     figure = go.Figure()
     for (name, seeds), colour in zip(curves.items(), cycle(COLOURS), strict=False):

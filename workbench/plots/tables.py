@@ -7,9 +7,16 @@ import plotly.graph_objects as go
 
 from workbench.plots.style import GRID, layout
 
+PAGE = 760
+"""Pixels across a table in a notebook 1280 pixels wide."""
+
 
 def table(rows: Sequence[Mapping[str, Any]], title: str) -> go.Figure:
-    """Rows of equal keys as a table; numbers to three decimals, None as a dash."""
+    """Rows, all with the keys of the first, as a table; long cells wrap, the page is filled.
+
+    Floats have three decimals, none from 100,000 on, and a power of ten where they would be 0.000;
+    None is a dash.
+    """
     columns = list(rows[0])
     text = [[_text(row[c]) for row in rows] for c in columns]
     cells = [[c, *col] for c, col in zip(columns, text, strict=True)]
@@ -30,34 +37,6 @@ def table(rows: Sequence[Mapping[str, Any]], title: str) -> go.Figure:
     return figure.update_layout(margin_b=12)
 
 
-def _text(value: Any) -> str:
-    if value is None:
-        return "–"
-    if not isinstance(value, float):
-        return str(value)
-    if abs(value) >= 1e5:
-        return f"{value:,.0f}"
-    return f"{value:.3f}" if value == 0 or abs(value) >= 0.0005 else f"{value:.1e}"
-
-
-PAGE = 760
-"""Pixels across a table in a notebook 1280 pixels wide."""
-
-
-def _text_width(text: str) -> float:
-    """About how wide a text is at 12 points."""
-    return sum(3.6 if c in " .,:;'|()[]ilt" else 7.0 for c in text)
-
-
-def _wrapped_lines(text: str, room: float) -> int:
-    """How many lines a text takes in `room` pixels; words are not broken."""
-    count, at = 1, 0.0
-    for width in map(_text_width, text.split()):
-        count, at = (count + 1, width) if at and at + width > room else (count, at + width)
-        at += _text_width(" ")
-    return count
-
-
 def metrics_table(
     metrics: Sequence[Mapping[str, Any]], title: str, run: str = "this run"
 ) -> go.Figure:
@@ -74,3 +53,27 @@ def metrics_table(
         for m in metrics
     ]
     return table(rows, title)
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return "–"
+    if not isinstance(value, float):
+        return str(value)
+    if abs(value) >= 1e5:
+        return f"{value:,.0f}"
+    return f"{value:.3f}" if value == 0 or abs(value) >= 0.0005 else f"{value:.1e}"
+
+
+def _text_width(text: str) -> float:
+    """About how wide a text is at 12 points."""
+    return sum(3.6 if c in " .,:;'|()[]ilt" else 7.0 for c in text)
+
+
+def _wrapped_lines(text: str, room: float) -> int:
+    """How many lines a text takes in `room` pixels; words are not broken."""
+    count, at = 1, 0.0
+    for width in map(_text_width, text.split()):
+        count, at = (count + 1, width) if at and at + width > room else (count, at + width)
+        at += _text_width(" ")
+    return count

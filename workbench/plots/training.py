@@ -6,7 +6,7 @@ from itertools import cycle
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from workbench.plots.style import COLOURS, layout
+from workbench.plots.style import COLOURS, layout, mean_and_range
 
 Curve = Sequence[tuple[int, float]]
 
@@ -14,9 +14,10 @@ Curve = Sequence[tuple[int, float]]
 def training_curves(
     panels: Mapping[str, Mapping[str, Sequence[Curve]]], title: str, *, y_name: str = ""
 ) -> go.Figure:
-    """Side by side, panel → name → one curve a seed, [(step, value)]: mean line, min–max band.
+    """Curves over steps, side by side: the mean over seeds as a line, their range as a band.
 
-    A name has the same colour in every panel. Steps that not every seed has are left out.
+    `panels`: panel → name → one curve per seed, [(step, value)]. A name has the same colour in
+    every panel. Steps that not every seed has are left out.
     """
     names = list(dict.fromkeys(n for curves in panels.values() for n in curves))
     figure = make_subplots(1, len(panels), subplot_titles=list(panels), shared_yaxes=True)
@@ -24,18 +25,11 @@ def training_curves(
         for name, seeds in curves.items():
             by_seed = [dict(c) for c in seeds]
             steps = sorted(set.intersection(*map(set, by_seed)))
-            values = [[c[s] for c in by_seed] for s in steps]
-            colour = COLOURS[names.index(name) % len(COLOURS)]
-            figure.add_scatter(
-                x=steps + steps[::-1], y=[max(v) for v in values] + [min(v) for v in values][::-1],
-                fill="toself", fillcolor=colour, opacity=0.15, line={"width": 0},
-                hoverinfo="skip", showlegend=False, row=1, col=column,
-            )  # fmt: skip
-            figure.add_scatter(
-                x=steps, y=[sum(v) / len(v) for v in values], name=name, mode="lines",
-                line={"color": colour, "width": 2}, legendgroup=name,
-                showlegend=name not in {t.name for t in figure.data if t.showlegend is not False},
-                row=1, col=column,
+            shown = {t.name for t in figure.data if t.showlegend is not False}
+            mean_and_range(
+                figure, steps, [[curve[s] for curve in by_seed] for s in steps],
+                COLOURS[names.index(name) % len(COLOURS)], row=1, col=column,
+                name=name, mode="lines", legendgroup=name, showlegend=name not in shown,
             )  # fmt: skip
     figure.update_xaxes(title="step")
     figure.update_yaxes(title=y_name, row=1, col=1)
@@ -45,9 +39,9 @@ def training_curves(
 def by_condition(
     values: Mapping[str, Mapping[str, Sequence[float]]], title: str, *, y_name: str, log: bool
 ) -> go.Figure:
-    """A dot a seed over named conditions, a bar at their mean.
+    """One dot per seed over named conditions, a bar at their mean.
 
-    `values`: name → condition → one value a seed.
+    `values`: name → condition → one value per seed. `log`: a logarithmic y axis.
     """
     figure = go.Figure()
     for (name, conditions), colour in zip(values.items(), cycle(COLOURS), strict=False):
