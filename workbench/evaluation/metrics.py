@@ -1,4 +1,4 @@
-"""A reported number: its value, how many it counts, its interval, and the published one."""
+"""Reported numbers: value, count, interval and published value; intervals and tests of shares."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -24,7 +24,7 @@ def metric(
     """
     low, high = map(float, ci95)
     value = float(value)
-    if not low - 1e-9 <= value <= high + 1e-9:
+    if not (np.isfinite([low, high]).all() and low - 1e-9 <= value <= high + 1e-9):
         raise ValueError(f"{name}: {value} outside its interval [{low}, {high}], or not finite")
     row = (name, value, int(n), [low, high], unit, published, published_setting)
     return dict(zip(FIELDS, row, strict=True))
@@ -38,12 +38,13 @@ def measured(
     *,
     statistic: Callable[[np.ndarray], float] = np.mean,
 ) -> dict[str, Any]:
-    """A `metric` computed from its values, with a bootstrap interval over what varies.
+    """A `metric` computed from its values, with a 95 % bootstrap interval over what varies.
 
     `unit` names what varies: `"repeats"` for a flat list, `("seeds", "questions")` for
     `values[seed][question]`, where seeds are resampled first and questions within each. A value
-    may be a row of several numbers if `statistic` takes such rows. `published`: (value, setting).
-    The interval is widened to hold the value where the percentiles of a median miss it.
+    may be a row of several numbers if `statistic` takes an array `[value, number]`. `published`:
+    (value, setting). The interval is widened to hold the value where its percentiles miss it, as
+    those of a statistic with a bias may.
 
     Raises `ValueError` for no values, or a result that is not finite.
 
@@ -59,14 +60,14 @@ def measured(
 
 
 def bootstrap_ci(
-    values: Sequence[Sequence[float]],
+    values: Sequence[Sequence],
     statistic: Callable[[np.ndarray], float] = np.mean,
     resamples: int = 2000,
     seed: int = 0,
 ) -> tuple[float, float]:
-    """95 % percentile interval of a statistic over `values[seed][prompt]`.
+    """95 % percentile interval of a statistic over `values[group][value]`: groups by seed, say.
 
-    Seeds are resampled first and prompts within each, so that the interval holds the spread over
+    Groups are resampled first and values within each, so that the interval holds the spread over
     both. Raises `ValueError` for no values.
     """
     groups = [np.asarray(v, float) for v in values if len(v)]
@@ -75,8 +76,8 @@ def bootstrap_ci(
     rng = np.random.default_rng(seed)
     draws = []
     for _ in range(resamples):
-        chosen = [groups[i] for i in rng.integers(len(groups), size=len(groups))]
-        draws.append(statistic(np.concatenate([rng.choice(g, len(g)) for g in chosen])))
+        resampled = [groups[i] for i in rng.integers(len(groups), size=len(groups))]
+        draws.append(statistic(np.concatenate([rng.choice(g, len(g)) for g in resampled])))
     low, high = np.percentile(draws, [2.5, 97.5])
     return float(low), float(high)
 
@@ -89,10 +90,14 @@ def wilson_ci(successes: int, n: int) -> tuple[float, float]:
     return float(interval.low), float(interval.high)
 
 
-def mcnemar_p(ours: Sequence[bool], theirs: Sequence[bool]) -> float:
-    """Exact two-sided McNemar p-value of two methods on the same questions (1 if they agree)."""
+def mcnemar_p(first: Sequence[bool], second: Sequence[bool]) -> float:
+    """Exact two-sided McNemar p-value of two methods on the same questions (1 if they agree).
+
+    `first`, `second`: whether each method is right, per question. Raises `ValueError` for lists of
+    different length.
+    """
     from scipy.stats import binomtest
 
-    pairs = list(zip(ours, theirs, strict=True))
-    gained, lost = (sum(bool(a) == g and bool(b) != g for a, b in pairs) for g in (True, False))
+    pairs = [(bool(a), bool(b)) for a, b in zip(first, second, strict=True)]
+    gained, lost = pairs.count((True, False)), pairs.count((False, True))
     return float(binomtest(gained, gained + lost, 0.5).pvalue) if gained + lost else 1.0
