@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 
 import workbench as wb
 from tests.helpers.families import CHATS, build
+from tests.helpers.prompts import longrope
+from workbench.models.limits import rope_limit
 from workbench.models.prompts import encode
 
 
@@ -79,11 +81,8 @@ def test_a_shared_beginning_longer_than_the_attention_window(tokenizer, family):
 
 def test_frequencies_that_depend_on_length_are_never_mixed(tokenizer):
     """Phi-3's long variants: rows beyond the original context rotate with other factors."""
-    rope = {
-        "rope_type": "longrope", "rope_theta": 10000.0, "original_max_position_embeddings": 32,
-        "short_factor": [1.0] * 4, "long_factor": [4.0] * 4, "factor": 8.0,
-    }  # fmt: skip
-    model = build("phi3", tokenizer, rope_parameters=rope)
+    model = longrope(tokenizer, 32)
+    assert rope_limit(model) == 32
     before = model.fingerprint()
     text = "Mend the gate with the hammer. " * 3
     prompts = [text + "Look at the gate. " * i for i in range(8)]

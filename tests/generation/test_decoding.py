@@ -8,7 +8,7 @@ import transformers
 
 import workbench as wb
 from tests.helpers.directions import some_lock, some_residual
-from tests.helpers.families import CHATS, FAMILIES, build
+from tests.helpers.families import CHATS, FAMILIES, build, multimodal_gemma3
 from tests.helpers.prompts import HEAD, MIXED, OUT_OF_MEMORY, PROMPTS, TAILS, longrope
 from workbench.errors import ContextLengthError, GenerationError
 from workbench.generation import batching, kvcache, local
@@ -242,18 +242,7 @@ def test_a_cache_grows_in_place(llama, monkeypatch):
 
 
 def test_the_parts_of_a_multimodal_model_attend_as_before(tokenizer, plans, monkeypatch):
-    kind, sizes = FAMILIES["gemma3"]
-    vision = {
-        "hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 1,
-        "num_attention_heads": 2, "image_size": 28, "patch_size": 14,
-    }  # fmt: skip
-    config = transformers.Gemma3Config(
-        text_config=kind(vocab_size=len(tokenizer), pad_token_id=1, **sizes).to_dict(),
-        vision_config=vision,
-        mm_tokens_per_image=4,
-    )
-    torch.manual_seed(0)
-    hf = transformers.AutoModelForCausalLM.from_config(config).eval()
+    hf = multimodal_gemma3(tokenizer)
     hf.set_attn_implementation({"text_config": "sdpa", "vision_config": "eager"})
     model = wb.load(hf, tokenizer)
     got = wb.generate(model, PROMPTS, n=2, temperature=1.0, max_new_tokens=6)

@@ -82,3 +82,19 @@ def build(family: str, tokenizer, seed: int = 0, dtype=torch.float32, **changes)
     for parameter in hf.parameters():
         parameter.data += 0.1 * torch.randn_like(parameter)
     return wb.load(hf.to(dtype), tokenizer)
+
+
+def multimodal_gemma3(tokenizer) -> transformers.PreTrainedModel:
+    """A small Gemma 3 with eyes; its text part is the family `"gemma3"`."""
+    kind, sizes = FAMILIES["gemma3"]
+    vision = {
+        "hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 1,
+        "num_attention_heads": 2, "image_size": 28, "patch_size": 14,
+    }  # fmt: skip
+    config = transformers.Gemma3Config(
+        text_config=kind(vocab_size=len(tokenizer), pad_token_id=1, **sizes).to_dict(),
+        vision_config=vision,
+        mm_tokens_per_image=4,
+    )
+    torch.manual_seed(0)
+    return transformers.AutoModelForCausalLM.from_config(config).eval()

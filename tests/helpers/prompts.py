@@ -18,12 +18,14 @@ PROMPTS = [HEAD + tail for tail in TAILS]
 MIXED = [chat[:1] for chat in CHATS[::2]] + ["Sure, mend", "No, do not curse the gate", *PROMPTS]
 
 
-def longrope(tokenizer):
+def longrope(tokenizer, original=40):
+    """A Phi-3 whose rotary frequencies are others in texts of more than `original` tokens."""
     rope = {
-        "rope_type": "longrope", "rope_theta": 10000.0, "original_max_position_embeddings": 40,
-        "short_factor": [1.0] * 4, "long_factor": [4.0] * 4, "factor": 8.0,
+        "rope_type": "longrope", "rope_theta": 10000.0, "short_factor": [1.0] * 4,
+        "long_factor": [4.0] * 4, "factor": 8.0,
     }  # fmt: skip
-    return build("phi3", tokenizer, rope_parameters=rope)
+    # The config's own field wins over the one in rope_parameters.
+    return build("phi3", tokenizer, rope_parameters=rope, original_max_position_embeddings=original)
 
 
 OUT_OF_MEMORY = "DefaultCPUAllocator: can't allocate memory: you tried to allocate 7 bytes"

@@ -1,0 +1,89 @@
+"""One anatomy for every family: sizes, standard names, and refusals right after loading."""
+
+import pytest
+import torch
+import transformers
+
+import workbench as wb
+from tests.helpers.families import build, multimodal_gemma3
+from workbench.errors import ModelError
+from workbench.models.prompts import encode
+
+
+@torch.no_grad()
+def test_sizes_are_those_of_the_forward_pass(family_model):
+    """Grouped and multi-query heads, head widths that do not add up to the residual stream."""
+    model = family_model
+    ids = torch.tensor([[1, 2, 3]])
+    out = model.hf(ids, use_cache=True, output_hidden_states=True)
+    assert model.n_layers == len(out.hidden_states) - 1 == len(out.past_key_values.layers)
+    assert model.d_model == out.hidden_states[1].shape[-1]
+    keys = out.past_key_values.layers[0].keys[0]
+    # Falcon repeats the keys of a group before it caches them.
+    assert model.n_kv_heads == len(keys.unique(dim=0))
+    assert model.d_head == keys.shape[-1]
+    assert model.n_heads * model.d_head == model.o_proj(0).weight.numel() // model.d_model
+    assert model.context_length >= 256
+
+
+@torch.no_grad()
+def test_standard_names_reach_the_same_modules(family_model):
+    model = family_model
+    ids = torch.tensor([[1, 2, 3]])
+    with model.trace(input_ids=ids):
+        z = model.layers[1].attn.o_proj.input.save()
+        mlp = model.layers[1].mlp.output.save()
+    seen = {}
+    layer = model.layer(1)
+    hooks = [
+        model.o_proj(1).register_forward_pre_hook(lambda _, a: seen.__setitem__("z", a[0])),
+        layer.get_submodule(model.anatomy.mlp).register_forward_hook(
+            lambda _, __, o: seen.__setitem__("mlp", o)
+        ),
+    ]
+    model.hf(ids)
+    for hook in hooks:
+        hook.remove()
+    torch.testing.assert_close(z, seen["z"])
+    torch.testing.assert_close(mlp, seen["mlp"])
+
+
+@torch.no_grad()
+def test_the_text_part_of_a_multimodal_gemma3(tokenizer):
+    hf = multimodal_gemma3(tokenizer)
+    model = wb.load(hf, tokenizer)
+    acts = wb.capture(model, ["mend the gate"], "resid", wb.all_tokens(), layers=[0])
+    ids = torch.tensor([encode(model, "mend the gate").ids])
+    states = hf(ids, output_hidden_states=True).hidden_states
+    torch.testing.assert_close(acts.values[0, :, 0], states[1][0], atol=1e-5, rtol=1e-5)
+    direction = wb.ResidualDirection.contrast(
+        wb.capture(model, ["mend the gate", "the bone"], "resid"), [0, 1], [1]
+    )
+    plain = wb.generate(model, ["mend the gate"], max_new_tokens=4)
+    with wb.steer(model, direction, 50.0, mode="generated"):
+        assert wb.generate(model, ["mend the gate"], max_new_tokens=4) != plain
+        model.hf.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=2)
+
+
+def test_unknown_family_lists_the_known_ones(tokenizer):
+    config = transformers.BloomConfig(vocab_size=64, hidden_size=32, n_layer=1, n_head=2)
+    hf = transformers.BloomForCausalLM(config)
+    with pytest.raises(ModelError, match=r"'bloom' is unknown. Known: llama, mistral.*Anatomy\("):
+        wb.load(hf, tokenizer)
+    by_hand = wb.Anatomy("transformer.h", "self_attention", "dense")
+    assert wb.load(hf, tokenizer, anatomy=by_hand).d_head == 16
+
+
+def test_a_residual_module_behind_which_a_norm_comes_fails_at_load(tokenizer):
+    hf = build("gemma2", tokenizer).hf
+    wrong = wb.Anatomy("model.layers", "self_attn", "o_proj", resid="mlp.down_proj")
+    with pytest.raises(ModelError, match=r"'mlp.down_proj' does not arrive unchanged.*resid=…"):
+        wb.load(hf, tokenizer, anatomy=wrong)
+
+
+def test_wrong_anatomy_fails_at_load(tokenizer):
+    hf = build("llama", tokenizer).hf
+    with pytest.raises(ModelError, match="does not hold"):
+        wb.load(hf, tokenizer, anatomy=wb.Anatomy("model.layers", "attention", "o_proj"))
+    with pytest.raises(ModelError, match="does not hold in a forward pass"):
+        wb.load(hf, tokenizer, anatomy=wb.Anatomy("model.layers", "mlp", "down_proj"))
