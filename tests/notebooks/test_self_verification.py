@@ -9,81 +9,86 @@ import time
 import psutil
 import pytest
 
+from tests.helpers.paper_runs import finished
 from tests.helpers.serving import serving
 from workbench.generation.sample_store import SampleStore
 from workbench.paths import data_folder
 
-SMALL = "-p limit=12 -p seeds=2 -p k=4 -p p=3 -p sc=6".split()
+TINIER = "-p limit=4 -p seeds=1 -p k=3 -p p=2 -p sc=3".split()
+KILLED_AT = 40
+"""Samples in the store; a run of `TINIER` draws several hundred."""
 
 
-def command(out, *more):
-    return [
-        sys.executable, "-m", "workbench.cli", "run", "self_verification", "--out", str(out), *more,
-    ]  # fmt: skip
-
-
-def run(out, *more):
-    done = subprocess.run(
-        command(out, *more), capture_output=True, text=True, timeout=1200, check=False,
-        env={**os.environ, "TQDM_DISABLE": "1"},
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr[-3000:]
-    return json.loads((out / "results.json").read_text())
-
-
-@pytest.fixture(scope="module")
-def full(tmp_path_factory):
+@pytest.fixture(
+    scope="module",
+    params=[
+        pytest.param("-p limit=60 -p seeds=2 -p p=5 -p sc=20", id="smaller"),
+        pytest.param("", id="tiny", marks=pytest.mark.slow),
+    ],
+)
+def made(request, tmp_path_factory):
     out = tmp_path_factory.mktemp("sv") / "run"
-    return out, run(out)
+    return out, finished("self_verification", out, *request.param.split())
 
 
-def test_verification_beats_greedy_and_equal_cost_voting_on_the_sums(full):
+def test_verification_beats_greedy_and_equal_cost_voting_on_the_sums(made):
     """The spec's assertion at the fixed seeds: 3 points over greedy, not below matched voting."""
-    _, results = full
-    value = {m["name"]: m["value"] for m in results["metrics"]}
+    _, results = made
+    value = {name: m["value"] for name, m in results.items()}
     assert value["acc_sv"] >= value["acc_greedy"] + 0.03
     assert value["acc_sv"] >= value["acc_sc_matched"]
     assert value["tokens_sc_matched"] >= value["tokens_sv"] * (1 - 1e-9)
     assert value["pass_at_k"] >= value["acc_sv"]
     # Both readings are learned alike: choosing between them is a coin's toss.
-    low, high = next(m["ci95"] for m in results["metrics"] if m["name"] == "sv_picks_right_reading")
+    low, high = results["sv_picks_right_reading"]["ci95"]
     assert low <= 0.5 <= high
     assert value["tokens_sv_early_stop"] <= value["tokens_sv"]
 
 
-def test_the_report_holds_what_the_paper_is_compared_with(full):
-    out, results = full
-    names = {m["name"] for m in results["metrics"]}
+def test_the_report_holds_what_the_paper_is_compared_with(made):
+    out, results = made
     wanted = "acc_greedy acc_sc acc_sc_matched acc_sv acc_sc_sv pass_at_k tokens_sv tokens_sc"
-    assert set(wanted.split()) <= names
-    published = {m["name"]: m["published"] for m in results["metrics"]}
-    assert published["acc_sv"] == pytest.approx(0.6514)
-    assert published["acc_sc"] == pytest.approx(0.78)
+    assert set(wanted.split()) <= set(results)
+    assert results["acc_sv"]["published"] == pytest.approx(0.6514)
+    assert results["acc_sc"]["published"] == pytest.approx(0.78)
     report = (out / "report.html").read_text()
     assert report.count("Plotly.newPlot") >= 12
     with SampleStore(out / "samples.sqlite") as store:
         assert store.written == len(store)
 
 
-def test_killed_in_mid_run_it_goes_on_to_the_same_results(tmp_path):
+@pytest.fixture(scope="module")
+def tinier(tmp_path_factory):
+    """A run that nobody disturbed."""
+    out = tmp_path_factory.mktemp("sv-tinier") / "run"
+    return out, finished("self_verification", out, *TINIER)
+
+
+def count(out):
+    """Samples stored, each drawn once."""
+    with SampleStore(out / "samples.sqlite") as store:
+        assert store.written == len(store)
+        return len(store)
+
+
+def test_killed_in_mid_run_it_goes_on_to_the_same_results(tinier, tmp_path):
     """kill -9 of runner and kernel; nothing stored is drawn again, results are the same."""
-    whole = run(tmp_path / "whole", *SMALL)
+    whole, _ = tinier
     out = tmp_path / "killed"
     started = subprocess.Popen(
-        command(out, *SMALL), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        [sys.executable, "-m", "workbench.cli", "run", "self_verification", "--out", out, *TINIER],
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         env={**os.environ, "TQDM_DISABLE": "1"},
     )  # fmt: skip
     try:
-        for _ in range(1200):
+        for _ in range(2400):
             time.sleep(0.05)
             if started.poll() is not None:
                 pytest.fail("the run ended before it could be killed")
-            if (out / "samples.sqlite").exists():
-                with SampleStore(out / "samples.sqlite") as store:
-                    if len(store) > 300:
-                        break
+            if (out / "samples.sqlite").exists() and count(out) > KILLED_AT:
+                break
         else:
-            pytest.fail("no 300 samples within a minute")
+            pytest.fail(f"no {KILLED_AT} samples within two minutes")
     finally:
         family = [
             *psutil.Process(started.pid).children(recursive=True),
@@ -93,31 +98,26 @@ def test_killed_in_mid_run_it_goes_on_to_the_same_results(tmp_path):
             process.kill()
         started.wait()
         psutil.wait_procs(family, timeout=20)
-    with SampleStore(out / "samples.sqlite") as store:
-        before = len(store)
-        assert before == store.written > 300
+    before = count(out)
+    assert KILLED_AT < before < count(whole)
     assert not (out / "results.json").exists()
-    resumed = run(out, *SMALL)
-    with SampleStore(out / "samples.sqlite") as store:
-        assert store.written == len(store) > before
-    with SampleStore(tmp_path / "whole" / "samples.sqlite") as store:
-        total = len(store)
-    with SampleStore(out / "samples.sqlite") as store:
-        assert len(store) == total
+    finished("self_verification", out, *TINIER)
+    assert count(out) == count(whole)
+    resumed, undisturbed = (
+        json.loads((folder / "results.json").read_text(encoding="utf-8")) for folder in (out, whole)
+    )
     for key in ("paper", "preset", "parameters", "metrics"):
-        assert resumed[key] == whole[key]
+        assert resumed[key] == undisturbed[key]
 
 
-def test_the_same_notebook_runs_against_a_server(tmp_path):
+def test_the_same_notebook_runs_against_a_server(tinier, tmp_path):
     pytest.importorskip("fastapi", reason="transformers[serving] is not installed")
+    _, local = tinier
+    out = tmp_path / "served"
     with serving(data_folder() / "sums") as url:
-        results = run(
-            tmp_path / "served", "-p", f"model_id={url}",
-            *"-p limit=4 -p seeds=1 -p k=3 -p p=2 -p sc=3".split(),
-        )  # fmt: skip
+        served = finished("self_verification", out, "-p", f"model_id={url}", *TINIER)
+    results = json.loads((out / "results.json").read_text(encoding="utf-8"))
     assert results["parameters"]["model"] == "workbench/served"
-    value = {m["name"]: m["value"] for m in results["metrics"]}
-    assert value["tokens_sv"] > 0
-    local = run(tmp_path / "local", *"-p limit=4 -p seeds=1 -p k=3 -p p=2 -p sc=3".split())
+    assert served["tokens_sv"]["value"] > 0
     # Greedy decoding leaves a server nothing to choose.
-    assert value["acc_greedy"] == {m["name"]: m["value"] for m in local["metrics"]}["acc_greedy"]
+    assert served["acc_greedy"]["value"] == local["acc_greedy"]["value"]
