@@ -11,7 +11,8 @@ from tokenizers.processors import TemplateProcessing
 import workbench as wb
 from tests.helpers.directions import some_lock, some_residual
 from tests.helpers.families import CHATS, build
-from tests.helpers.prompts import HEAD, MIXED, OUT_OF_MEMORY, PROMPTS, TAILS, longrope
+from tests.helpers.faults import not_finite_at, short_of_memory
+from tests.helpers.prompts import HEAD, MIXED, PROMPTS, TAILS, longrope
 from workbench.errors import ContextLengthError, DatasetError, GenerationError, ModelError
 from workbench.generation import batching, local
 from workbench.generation.choices import entropy, expected, normalised, option_ids
@@ -65,11 +66,6 @@ class Counted:
 
     def __exit__(self, *_):
         self.hook.remove()
-
-
-@pytest.fixture(scope="module")
-def llama(tokenizer):
-    return build("llama", tokenizer)
 
 
 def test_every_family_is_plain_transformers(family_model):
@@ -312,9 +308,7 @@ def test_an_end_that_is_split_otherwise_by_itself(monkeypatch):
 
 
 def test_logits_that_are_not_finite_name_the_prompt(tokenizer):
-    model = build("llama", tokenizer, dtype=torch.bfloat16)
-    (bad,) = tokenizer("!", add_special_tokens=False)["input_ids"]
-    model.hf.model.embed_tokens.weight.data[bad] = torch.nan
+    model = not_finite_at("!", tokenizer, torch.nan)
     for head in ("", HEAD):
         prompts = [head + x for x in ("Mend it.", "No", "Curse it!", "Sure, sure, sure.")]
         with pytest.raises(GenerationError, match=r"not finite in torch.bfloat16: request 2"):
@@ -325,34 +319,11 @@ def test_logits_that_are_not_finite_name_the_prompt(tokenizer):
 @pytest.mark.parametrize("prompts", [PROMPTS, MIXED[:7]])
 def test_out_of_memory_halves_the_batch(llama, caplog, prompts):
     expect = wb.option_logprobs(llama, prompts, LETTERS)
-    rows = []
-
-    def limited(_, args):
-        if args[0].shape[0] > 2:
-            raise RuntimeError(OUT_OF_MEMORY)
-        rows.append(args[0].shape[0])
-
-    hook = llama.layer(1).register_forward_pre_hook(limited)
-    try:
+    with short_of_memory(llama, rows=2) as memory:
         got = wb.option_logprobs(llama, prompts, LETTERS)
-    finally:
-        hook.remove()
     torch.testing.assert_close(got, expect, atol=1e-5, rtol=1e-5)
-    assert max(rows) <= 2
+    assert max(memory.rows) <= 2
     assert "out of memory with" in caplog.text
-
-
-def test_a_prompt_that_does_not_fit_by_itself(llama):
-    def limited(_, args):
-        if args[0].shape[1] > 60:
-            raise RuntimeError(OUT_OF_MEMORY)
-
-    hook = llama.layer(1).register_forward_pre_hook(limited)
-    try:
-        with pytest.raises(MemoryError, match="request 1 does not fit in memory by itself"):
-            wb.option_logprobs(llama, ["Hello.", "gate " * 120 + "(", "Mend"], LETTERS)
-    finally:
-        hook.remove()
 
 
 @pytest.mark.parametrize("family", ["gpt2", "llama"])

@@ -13,6 +13,7 @@ import torch
 
 import workbench as wb
 from tests.helpers.families import CHATS, build
+from tests.helpers.greedy import by_generate, text
 from workbench.errors import DatasetError, GenerationError, StoreError
 from workbench.generation.complete import Replay, backend, complete, generate
 from workbench.generation.requests import (
@@ -30,12 +31,8 @@ PROMPTS = [chat[:1] for chat in CHATS[::3]] + ["Sure, mend", "No, do not curse t
 
 def test_greedy_equals_one_by_one(tiny):
     together = wb.generate(tiny, PROMPTS, max_new_tokens=40)
-    for prompt, (text,) in zip(PROMPTS, together, strict=True):
-        ids = torch.tensor([encode(tiny, prompt).ids])
-        out = tiny.hf.generate(
-            ids, attention_mask=torch.ones_like(ids), max_new_tokens=40, do_sample=False
-        )
-        assert text == tiny.tokenizer.decode(out[0, ids.shape[1] :], skip_special_tokens=True)
+    for prompt, texts in zip(PROMPTS, together, strict=True):
+        assert texts == [text(tiny, by_generate(tiny, prompt, 40))]
 
 
 def test_gpt2_positions_follow_the_mask(tokenizer):

@@ -26,6 +26,3 @@ def longrope(tokenizer, original=40):
     }  # fmt: skip
     # The config's own field wins over the one in rope_parameters.
     return build("phi3", tokenizer, rope_parameters=rope, original_max_position_embeddings=original)
-
-
-OUT_OF_MEMORY = "DefaultCPUAllocator: can't allocate memory: you tried to allocate 7 bytes"
