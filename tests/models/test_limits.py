@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from tests.helpers.families import build
-from tests.helpers.prompts import OUT_OF_MEMORY, longrope
+from tests.helpers.faults import OUT_OF_MEMORY
+from tests.helpers.prompts import longrope
 from workbench.models.limits import CPU_TOKENS, Budget, out_of_memory, rope_limit
 
 
