@@ -1,7 +1,7 @@
 """FPO beside its rivals: bytes and seconds of a training step, and what the offline pass costs.
 
 `python -m tests.benchmarks.fpo [--vocabulary 32768]`: a small random model, on the CPU. `--shape
-gemma-2-2b`: random weights and a random dictionary of the paper's shapes in bfloat16, on a GPU.
+gemma-2-2b`: random weights and a random SAE of the paper's shapes in bfloat16, on a GPU.
 """
 
 import argparse
@@ -24,11 +24,11 @@ from workbench.papers.fpo.costs import (
     Stepper,
     costs,
     random_pairs,
-    saving,
     step_ratios,
     wide,
 )
-from workbench.papers.fpo.reference import reference_hash
+from workbench.papers.fpo.reference import reference_digest
+from workbench.papers.fpo.tables import saving
 from workbench.sae.dictionary import encode, load_sae
 from workbench.training import memory
 
@@ -47,7 +47,7 @@ def gemma() -> Gemma2ForCausalLM:
 
 
 def gemma_2_2b(folder: Path) -> Bench:
-    """Gemma-2-2B's shapes with a params.npz whose threshold leaves 55 codes active."""
+    """Gemma-2-2B's shapes with a params.npz whose threshold leaves 55 features active."""
     on = replace(wide(), name="random Gemma-2-2B", model=gemma, hook=HOOK, tokens=TOKENS)
     model = gemma()
     d = model.config.hidden_size
@@ -62,9 +62,9 @@ def gemma_2_2b(folder: Path) -> Bench:
     with torch.no_grad(), reading(find_hook(model, HOOK)) as slot:
         model(ids[:, :TOKENS].to("cuda"))
     np.savez(path, **arrays, threshold=np.zeros(FEATURES, np.float32))
-    codes = encode(load_sae(path, "cuda"), slot.value[0])
-    kept = codes.topk(ACTIVE, dim=1).values[:, -1].median().item()
-    np.savez(path, **arrays, threshold=np.full(FEATURES, kept, np.float32))
+    features = encode(load_sae(path, "cuda"), slot.value[0])
+    threshold = features.topk(ACTIVE, dim=1).values[:, -1].median().item()
+    np.savez(path, **arrays, threshold=np.full(FEATURES, threshold, np.float32))
     return replace(on, sae=load_sae(path))
 
 
@@ -94,7 +94,7 @@ def precompute(on: Bench, folder: Path, count: int) -> dict[str, float]:
     steps = (
         ("offline", offline),
         ("forward", forward),
-        ("hash", lambda: reference_hash(trainer)),
+        ("hash", lambda: reference_digest(trainer)),
     )
     for name, step in steps * 3:
         found.setdefault(name, []).append(memory.seconds(step))

@@ -24,25 +24,26 @@ lock, _ = find_lock(contrast_activations(model, wb.load_data("preference")[:60])
 FEATURES = """\
 %%capture
 import copy
-from dataclasses import replace
-from pathlib import Path
-from workbench.sae.diff import build
-from workbench.papers.fpo.paper import scales, study
-settings = replace(scales.settings("tiny", methods="fpo", alphas="0"), held_out=40)
-scale = scales.scale("tiny", settings)
-rows = study.held_out(scale, settings, Path("features"))
-policy = copy.deepcopy(scale.reference)
-for w in policy.parameters(): w.data += 0.01 * torch.randn_like(w)
-run = build(policy, scale.reference, rows, scale.sae, scale.hook, "features/run", k=8)
+from workbench.papers.fpo import presets
+from workbench.sae.diff import diff_features
+from workbench.sae.pooling import Constraint
 from workbench.sae.table import feature_table
-table = feature_table(run, scale.sae)"""
+from workbench.training.pairs import tokenised
+settings = presets.settings("tiny", methods="fpo", alphas="0", held_out=40)
+inputs = presets.inputs("tiny", settings)
+rows = tokenised(inputs.test, inputs.tokenizer, settings.max_length)
+policy = copy.deepcopy(inputs.reference)
+for w in policy.parameters(): w.data += 0.01 * torch.randn_like(w)
+diff = diff_features(policy, inputs.reference, rows, inputs.sae, inputs.hook, "features/run",
+                     Constraint(k=8))
+table = feature_table(diff, inputs.sae)"""
 UIS = {
     "steering": ("wb.ui.steering(model, lock)", ".wb-headmap button"),
     "safetylock": ("wb.ui.safetylock(model)", "button:has-text('Discover')"),
     "pas": ("wb.ui.pas()", "button:has-text('Align')"),
     "features": (
-        "wb.ui.features(run, scale.sae, rows, scale.tokenizer, table=table, policy=policy, "
-        "reference=scale.reference)",
+        "wb.ui.features(diff, inputs.sae, rows, inputs.tokenizer, table=table, policy=policy, "
+        "reference=inputs.reference)",
         ".wb-table tr[tabindex]",
     ),
 }

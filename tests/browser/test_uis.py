@@ -185,27 +185,30 @@ def test_pas(lab, files):
 
 FEATURES = """\
 %%capture
-import copy, torch
-from dataclasses import replace
+import torch
 from pathlib import Path
 torch.set_num_threads(1)
 import workbench as wb
-from workbench.sae.diff import build
-from workbench.papers.fpo.paper import scales, study
-settings = replace(scales.settings("tiny", methods="fpo", alphas="0"), held_out=40, steps=10)
-scale = scales.scale("tiny", settings)
+from workbench.papers.fpo import presets
+from workbench.papers.fpo.train import conditions, load_policy, train
+from workbench.sae.diff import diff_features
+from workbench.sae.pooling import Constraint
+from workbench.training.pairs import tokenised
+settings = presets.settings("tiny", methods="fpo", alphas="0", held_out=40, steps=10)
+inputs = presets.inputs("tiny", settings)
 out = Path("features")
-rows = study.held_out(scale, settings, out)
-(trained,) = study.run(scale, settings, [0], out, lambda name, key, make: make())
-policy = study.load_policy(trained.policy, scale.reference)
-run = build(policy, scale.reference, rows, scale.sae, scale.hook, out / "run", k=8)"""
+rows = tokenised(inputs.test, inputs.tokenizer, settings.max_length)
+train(inputs, settings, rows, conditions(settings)[0], 0, out / "policy")
+policy = load_policy(out / "policy", inputs.reference)
+diff = diff_features(policy, inputs.reference, rows, inputs.sae, inputs.hook, out / "diff",
+                     Constraint(k=8))"""
 
 
 def test_features(lab):
     lab.notebook(
         "features", FEATURES,
-        "ui = wb.ui.features(run, scale.sae, rows, scale.tokenizer, policy=policy,\n"
-        "                    reference=scale.reference)\nui",
+        "ui = wb.ui.features(diff, inputs.sae, rows, inputs.tokenizer, policy=policy,\n"
+        "                    reference=inputs.reference)\nui",
     )  # fmt: skip
     page = lab.open("features", height=2600, dark=True)
     lab.run(page)

@@ -12,6 +12,7 @@ from workbench.errors import FeatureError
 from workbench.sae import diff
 from workbench.sae.counts import EDGES, TOP, Counts
 from workbench.sae.diff import FeatureDiff, diff_features, merge_diffs
+from workbench.sae.pooling import Constraint
 
 K, ALPHA, BETA = 5, 0.7, 0.9
 HOOK = "blocks.1.hook_resid_post"
@@ -22,9 +23,10 @@ POLICY, REFERENCE = llama(seed=3).eval(), llama().eval()
 ROWS = tokenised_pairs(9, seed=2)
 
 
-def made(out, some=ROWS, **more):
-    settings = {"k": K, "alpha": ALPHA, "beta": BETA, "batch": 2, "shard": 4, **more}
-    return diff_features(POLICY, REFERENCE, some, SAE, HOOK, out, **settings)
+def made(out, rows=ROWS, k=K, **more):
+    constraint = Constraint(k=k, alpha=ALPHA, beta=BETA)
+    settings = {"batch": 2, "shard": 4, **more}
+    return diff_features(POLICY, REFERENCE, rows, SAE, HOOK, out, constraint, **settings)
 
 
 def single(model, row, side):
@@ -178,7 +180,7 @@ def test_a_killed_pass_goes_on_bit_for_bit(run, tmp_path, monkeypatch):
 
 def test_other_settings_and_damage_are_named(tmp_path):
     made(tmp_path / "x")
-    with pytest.raises(FeatureError, match=r"another run: k \(5, now 4\)"):
+    with pytest.raises(FeatureError, match=r"another diff: k \(5, now 4\)"):
         made(tmp_path / "x", k=4)
     path = tmp_path / "x" / "rows-00000004.npz"
     path.write_bytes(path.read_bytes()[:-200])

@@ -10,6 +10,7 @@ from sae_lens import StandardSAE, StandardSAEConfig
 from tests.helpers.fpo_toys import D, M, dictionary, llama, tokenised_pairs
 from workbench.errors import FeatureError
 from workbench.models.hooks import find_hook
+from workbench.sae import health as health_module
 from workbench.sae.health import check_health, health, stream_shift
 
 REFERENCE, POLICY = llama().eval(), llama(seed=3).eval()
@@ -136,7 +137,7 @@ def test_hooks_are_gone_afterwards_also_where_a_forward_fails(monkeypatch):
     module = find_hook(REFERENCE, "blocks.1.hook_resid_post").module
     health(REFERENCE, ROWS, sae, "blocks.1.hook_resid_post")
     assert not module._forward_hooks
-    monkeypatch.setattr(torch.nn.functional, "cross_entropy", lambda *_, **__: 1 / 0)
+    monkeypatch.setattr(health_module, "sequence_logprobs", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         health(REFERENCE, ROWS, sae, "blocks.1.hook_resid_post")
     assert not module._forward_hooks

@@ -555,24 +555,27 @@ def test_a_bad_filter_says_so_and_keeps_the_rows(frame, text, said):
 @pytest.fixture(scope="module")
 def feature_ui(tmp_path_factory):
     import copy
-    from dataclasses import replace
 
-    from workbench.papers.fpo import presets as fpo_scales
-    from workbench.papers.fpo import study as fpo_study
+    from workbench.papers.fpo import presets
     from workbench.sae.diff import diff_features
+    from workbench.sae.pooling import Constraint
+    from workbench.training.pairs import tokenised
 
     out = tmp_path_factory.mktemp("features")
-    chosen = replace(fpo_scales.settings("tiny", methods="fpo", alphas="0"), held_out=24)
-    scale = fpo_scales.scale("tiny", chosen)
-    rows = fpo_study.held_out(scale, chosen, out)
-    policy = copy.deepcopy(scale.reference)
+    settings = presets.settings("tiny", methods="fpo", alphas="0", held_out=24)
+    inputs = presets.inputs("tiny", settings)
+    rows = tokenised(inputs.test, inputs.tokenizer, settings.max_length)
+    policy = copy.deepcopy(inputs.reference)
     torch.manual_seed(0)
     for weight in policy.parameters():
         weight.data += 0.02 * torch.randn_like(weight)
-    run = diff_features(policy, scale.reference, rows, scale.sae, scale.hook, out / "run", k=8)
-    ui = wb.ui.features(
-        run, scale.sae, rows, scale.tokenizer, policy=policy, reference=scale.reference, folder=out
+    diff = diff_features(
+        policy, inputs.reference, rows, inputs.sae, inputs.hook, out / "run", Constraint(k=8)
     )
+    ui = wb.ui.features(
+        diff, inputs.sae, rows, inputs.tokenizer, policy=policy, reference=inputs.reference,
+        folder=out,
+    )  # fmt: skip
     ui.wait()
     assert all(figure.outputs for figure in ui.overview)
     return ui
@@ -583,7 +586,7 @@ def test_the_probe_reads_what_the_hugging_face_forward_shows(feature_ui):
     ui.side.value, ui.table.selected, ui.probe.value = "reference", 5, text
     ui.read_text()
     ids = ui.tokenizer(text, return_tensors="pt")["input_ids"]
-    hook = ui.run.meta["hook"]
+    hook = ui.diff.meta["hook"]
     layer = int(hook.split(".")[1])
     with torch.no_grad():
         out = ui.models["reference"](input_ids=ids, output_hidden_states=True)
@@ -659,4 +662,4 @@ def test_concepts_are_exported_with_their_lens(feature_ui, tmp_path):
     found = json.loads((tmp_path / "concepts.json").read_text())
     assert [x["feature"] for x in found["concepts"]["polite"]] == [7, 9]
     assert found["concepts"]["polite"][0]["up"] == ui.lens([7]).loc[7, "up"]
-    assert found["hook"] == ui.run.meta["hook"]
+    assert found["hook"] == ui.diff.meta["hook"]

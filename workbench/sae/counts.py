@@ -66,9 +66,9 @@ class Counts:
 
     def merge(self, other: "Counts") -> None:
         """Add the counts of other pairs to these."""
-        kept = {"top_value", "top_place", "sample_key", "sample_value", "sample_place", "largest"}
+        not_sums = {"top_value", "top_place", "sample_key", "sample_value", "sample_place"}
         for field in fields(self):
-            if field.name not in kept:
+            if field.name not in not_sums | {"largest"}:
                 setattr(self, field.name, getattr(self, field.name) + getattr(other, field.name))
         self.largest = np.maximum(self.largest, other.largest)
         self._keep_top(other.top_value, other.top_place)
@@ -104,37 +104,38 @@ class Counts:
         sides = torch.from_numpy(place[:, 1]).to(policy.device)
         edges = torch.from_numpy(EDGES).to(policy.device, policy.dtype)
         m = policy.shape[1]
-        for who, codes in enumerate((policy, reference)):
+        for who, activations in enumerate((policy, reference)):
             for side in (0, 1):
-                some = codes[sides == side]
-                active = some > 0
+                values = activations[sides == side]
+                active = values > 0
                 self.active[who, side] += active.sum(0).cpu().numpy()
-                self.total[who, side] += some.double().sum(0).cpu().numpy()
-                self.squares[who, side] += (some.double() ** 2).sum(0).cpu().numpy()
-                if len(some):
-                    top = some.max(0).values.cpu().numpy()
+                self.total[who, side] += values.double().sum(0).cpu().numpy()
+                self.squares[who, side] += (values.double() ** 2).sum(0).cpu().numpy()
+                if len(values):
+                    top = values.max(0).values.cpu().numpy()
                     self.largest[who, side] = np.maximum(self.largest[who, side], top)
                 token, feature = active.nonzero(as_tuple=True)
-                bins = torch.bucketize(some[token, feature], edges)
-                cells = torch.bincount(feature * BINS + bins, minlength=m * BINS)
-                self.histogram[who, side] += cells.reshape(m, BINS).cpu().numpy()
+                bins = torch.bucketize(values[token, feature], edges)
+                tally = torch.bincount(feature * BINS + bins, minlength=m * BINS)
+                self.histogram[who, side] += tally.reshape(m, BINS).cpu().numpy()
         for side in (0, 1):
             self.tokens[side] += int((sides == side).sum())
         strongest = torch.maximum(policy, reference)
         value, index = strongest.topk(min(TOP, len(strongest)), dim=0)
-        kept = np.where((value.T > 0).cpu().numpy()[..., None], place[index.T.cpu().numpy()], -1)
-        self._keep_top(value.T.float().cpu().numpy(), kept)
+        active = (value.T > 0).cpu().numpy()[..., None]
+        places = np.where(active, place[index.T.cpu().numpy()], -1)
+        self._keep_top(value.T.float().cpu().numpy(), places)
         key = torch.from_numpy(keys).to(policy.device)[:, None].expand(-1, m)
         key = torch.where(strongest > 0, key, torch.inf)
         least, index = key.topk(min(SAMPLE, len(key)), dim=0, largest=False)
         index = index.T
         value = strongest.T.gather(1, index).float().cpu().numpy()
         index = index.cpu().numpy()
-        there = np.isfinite(least.T.cpu().numpy())
+        drawn = np.isfinite(least.T.cpu().numpy())
         self._keep_sample(
             least.T.cpu().numpy(),
-            np.where(there, value, 0),
-            np.where(there[..., None], place[index], -1),
+            np.where(drawn, value, 0),
+            np.where(drawn[..., None], place[index], -1),
         )
 
     def add_pairs(
@@ -152,14 +153,15 @@ class Counts:
         """
         self.pairs = self.pairs + len(policy) // 2
         gaps = (policy - reference).double()
-        both, ours, theirs = sets[0] & sets[1], sets[0] & ~sets[1], sets[1] & ~sets[0]
+        both = sets[0] & sets[1]
+        overlaps = (both, sets[0] & ~both, sets[1] & ~both)
         for side in (0, 1):
             half = slice(side * len(policy) // 2, (side + 1) * len(policy) // 2)
             self.drift[side] += gaps[half].sum(0).cpu().numpy()
             self.drift_squares[side] += (gaps[half] ** 2).sum(0).cpu().numpy()
             self.share[side] += shares[half].double().sum(0).cpu().numpy()
             self.d[side] += shares[half].double().sum().item()
-            for n, members in enumerate((both, ours, theirs)):
+            for n, members in enumerate(overlaps):
                 self.selected[n, side] += members[half].sum(0).cpu().numpy()
         half = len(policy) // 2
         self.pull += (pull.double()[:, None] * shares[half:].double()).sum(0).cpu().numpy()

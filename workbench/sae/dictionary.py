@@ -17,7 +17,7 @@ _SCOPE = ("W_enc", "b_enc", "W_dec", "b_dec", "threshold")
 
 
 def load_sae(source: Any, device: str | torch.device = "cpu") -> Any:
-    """A SAELens dictionary in float32, frozen and in eval mode.
+    """A SAELens SAE in float32, frozen and in eval mode.
 
     `source`: `"release:id"` of SAELens' registry, a folder it wrote, a Gemma Scope `params.npz`
     (whose hook must be given where it is used), or a SAELens object. Raises `FeatureError` for a
@@ -73,7 +73,7 @@ def _gemma_scope(path: Path) -> Any:
 
 
 def sae_hook(sae: Any, hook: str | None = None) -> str:
-    """The hook given, or the dictionary's own; `FeatureError` naming `SUPPORTED` without one."""
+    """The hook given, or the SAE's own; `FeatureError` naming `SUPPORTED` without one."""
     name = hook or sae.cfg.metadata.hook_name
     if not name:
         raise FeatureError(
@@ -94,9 +94,9 @@ def check_sae(sae: Any, model: Any, hook_name: str) -> None:
         raise FeatureError(
             f"the SAE reads vectors of {sae.cfg.d_in}, the model's {hook_name} has {width}"
         )
-    theirs, ours = sae.cfg.metadata.model_name, model.config._name_or_path
-    if theirs and ours and theirs.split("/")[-1].lower() != ours.split("/")[-1].lower():
-        log.warning("the SAE was trained on %s, this is %s: look at its health", theirs, ours)
+    trained_on, name = sae.cfg.metadata.model_name, model.config._name_or_path
+    if trained_on and name and trained_on.split("/")[-1].lower() != name.split("/")[-1].lower():
+        log.warning("the SAE was trained on %s, this is %s: look at its health", trained_on, name)
 
 
 def encode(sae: Any, hidden: torch.Tensor) -> torch.Tensor:

@@ -1,9 +1,8 @@
-"""FeatureRun: one streaming pass over preference pairs, policy and reference on the same tokens."""
+"""One streaming pass over preference pairs: two models, every SAE feature, on the same tokens."""
 
-import logging
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -16,9 +15,10 @@ from tqdm.auto import tqdm
 from workbench.errors import FeatureError
 from workbench.hashing import digest, tensors_digest
 from workbench.models.hooks import find_hook, reading
+from workbench.models.logprobs import sequence_logprobs
 from workbench.sae.counts import Counts
 from workbench.sae.dictionary import decoder_norms, encode
-from workbench.sae.pooling import distance, index_set, stack_pairs
+from workbench.sae.pooling import Constraint, index_set, pooled_distance, stack_pairs
 from workbench.sae.store import (
     as_arrays,
     as_matrix,
@@ -31,18 +31,16 @@ from workbench.sae.store import (
     shards,
 )
 
-log = logging.getLogger(__name__)
-
 VERSION = 1
 
 
 @dataclass(frozen=True)
 class FeatureDiff:
-    """What a pass over pairs found about every feature of a dictionary; a folder on disk.
+    """Two models compared feature by feature over preference pairs; a folder on disk.
 
-    `run.json`: what it is of; `counts.npz`: `Counts`; `rows-N.npz`, pairs N and on: pooled features
-    of each response as sparse rows, and every response token's active features (uint32, float16:
-    6 bytes each) for shading contexts.
+    `run.json`: the models, SAE, pairs and settings; `counts-N.npz`: `Counts`; `rows-N.npz`, pairs N
+    and on: pooled features of each response as sparse rows, and every response token's active
+    features (uint32, float16: 6 bytes each) for shading contexts.
     """
 
     folder: Path
@@ -51,7 +49,7 @@ class FeatureDiff:
 
     @classmethod
     def load(cls, folder: str | Path) -> "FeatureDiff":
-        """Open a finished run. Raises `FeatureError` naming the file that is missing or damaged."""
+        """Open a finished diff. Raises `FeatureError` naming a file that is missing or damaged."""
         folder = Path(folder)
         meta, counts = read_state(folder)
         if meta["done"] != meta["rows"]:
@@ -68,20 +66,20 @@ class FeatureDiff:
                 for s, side in enumerate(("chosen", "rejected")):
                     part = as_matrix(file, f"pooled{w}{s}", self.meta["features"])
                     parts.setdefault((who, side), []).append(part)
-        return {key: scipy.sparse.vstack(found).tocsr() for key, found in parts.items()}
+        return {key: scipy.sparse.vstack(matrices).tocsr() for key, matrices in parts.items()}
 
     def tokens(self, row: int, side: int) -> tuple[scipy.sparse.csr_matrix, ...]:
         """Activations of one response's tokens, policy and reference: sparse `[tokens, m]` each."""
-        path = [p for p in shards(self.folder) if row_of(p) <= row]
-        if not path:
+        paths = [p for p in shards(self.folder) if row_of(p) <= row]
+        if not paths:
             raise FeatureError(f"row {row} is not in {self.folder}")
-        file = read_shard(path[-1], path[-1].stat().st_mtime_ns)
-        place = 2 * (row - row_of(path[-1])) + side
+        file = read_shard(paths[-1], paths[-1].stat().st_mtime_ns)
+        place = 2 * (row - row_of(paths[-1])) + side
         if place >= len(file["length"]):
             raise FeatureError(f"row {row} is not in {self.folder}")
         start = int(file["length"][:place].sum())
-        some = slice(start, start + int(file["length"][place]))
-        return tuple(as_matrix(file, f"tokens{w}", self.meta["features"], some) for w in (0, 1))
+        tokens = slice(start, start + int(file["length"][place]))
+        return tuple(as_matrix(file, f"tokens{w}", self.meta["features"], tokens) for w in (0, 1))
 
 
 @torch.no_grad()
@@ -92,81 +90,80 @@ def diff_features(
     sae: Any,
     hook_name: str,
     out: str | Path,
+    constraint: Constraint | None = None,
     *,
-    k: int = 50,
-    topk: str = "union",
-    alpha: float = 0.5,
-    beta: float = 0.1,
-    decoder_scale: bool = True,
     batch: int = 8,
     shard: int = 64,
     first_row: int = 0,
     seed: int = 0,
     pad_token_id: int = 0,
 ) -> FeatureDiff:
-    """Count `rows` (as TRL tokenises them) into folder `out`; goes on where a killed pass stopped.
+    """Count `rows` (of `training.pairs.tokenised`) into `out`; goes on where a kill stopped it.
 
-    `alpha`, `beta`, `k`, `topk`: of the loss whose pull on each feature is asked for. `first_row`:
-    number of the first of them where they are a part of more; parts `merge`. Raises `FeatureError`
-    for a folder that holds another run.
+    `constraint`: of the loss whose pull on each feature is asked for, the paper's by default.
+    `first_row`: number of the first row where they are a part of more; `merge_diffs` joins parts.
+    Raises `FeatureError` for a folder that holds another diff.
+
+    >>> diff = diff_features(policy, reference, rows, sae, "blocks.25.hook_resid_post", "features/")
+    >>> diff.counts.active  # tokens where a feature is active: [policy or reference, side, feature]
     """
-    out = Path(out)
+    out, constraint = Path(out), constraint or Constraint()
     meta = {
-        "version": VERSION, "hook": hook_name, "k": k, "topk": topk, "alpha": alpha, "beta": beta,
-        "decoder_scale": decoder_scale, "seed": seed, "features": sae.cfg.d_sae,
+        "version": VERSION, "hook": hook_name, **asdict(constraint), "seed": seed,
+        "features": sae.cfg.d_sae,
         "policy": tensors_digest(policy.state_dict()),
         "ref": tensors_digest(reference.state_dict()), "sae": tensors_digest(sae.state_dict()),
-        "first_row": first_row, "rows": len(rows), "data": _hash([dict(r) for r in rows]),
+        "first_row": first_row, "rows": len(rows), "data": digest(repr([dict(r) for r in rows])),
         "shard": shard,
     }  # fmt: skip
     done, counts = 0, Counts.empty(sae.cfg.d_sae)
     if (out / "run.json").exists():
-        found, counts = read_state(out)
-        wrong = [f"{k} ({found.get(k)!r}, now {v!r})" for k, v in meta.items() if found.get(k) != v]
+        old, counts = read_state(out)
+        wrong = [f"{k} ({old.get(k)!r}, now {v!r})" for k, v in meta.items() if old.get(k) != v]
         if wrong:
-            raise FeatureError(f"{out} is another run: {', '.join(wrong)}; give another folder")
-        done = found["done"]
+            raise FeatureError(f"{out} is another diff: {', '.join(wrong)}; give another folder")
+        done = old["done"]
     out.mkdir(parents=True, exist_ok=True)
-    settings = (sae, hook_name, meta, pad_token_id)
+    common = (sae, hook_name, constraint, seed, pad_token_id)
     for start in tqdm(range(done, len(rows), shard), desc="features of pairs", unit="shard"):
-        some = rows[start : start + shard]
+        part = rows[start : start + shard]
         pieces: list[dict[str, Any]] = []
-        for b in range(0, len(some), batch):
+        for b in range(0, len(part), batch):
             place = first_row + start + b
-            pieces.append(_batch(policy, reference, some[b : b + batch], place, counts, *settings))
+            pieces.append(_batch(policy, reference, part[b : b + batch], place, counts, *common))
         save_arrays(out / f"rows-{first_row + start:08d}.npz", _joined(pieces))
-        save_state(out, {**meta, "done": start + len(some)}, counts)
+        save_state(out, {**meta, "done": start + len(part)}, counts)
     if not (out / "run.json").exists():
         save_state(out, {**meta, "done": 0}, counts)
     return FeatureDiff.load(out)
 
 
-def merge_diffs(runs: Sequence[FeatureDiff], out: str | Path) -> FeatureDiff:
-    """The run over the pairs of all of them, which must follow each other by row number.
+def merge_diffs(diffs: Sequence[FeatureDiff], out: str | Path) -> FeatureDiff:
+    """The diff over the pairs of all of them, which must follow each other by row number.
 
-    Raises `FeatureError` for runs of different models or settings, or with pairs missing between.
+    Raises `FeatureError` for diffs of different models or settings, or with pairs missing between.
     """
-    runs = sorted(runs, key=lambda r: r.meta["first_row"])
+    diffs = sorted(diffs, key=lambda d: d.meta["first_row"])
     per_part = ("first_row", "rows", "done", "data")
-    first, out = runs[0], Path(out)
+    first, out = diffs[0], Path(out)
     counts = Counts.empty(first.meta["features"])
     expected = first.meta["first_row"]
-    for run in runs:
-        wrong = [k for k, v in first.meta.items() if k not in per_part and run.meta[k] != v]
+    for diff in diffs:
+        wrong = [k for k, v in first.meta.items() if k not in per_part and diff.meta[k] != v]
         if wrong:
-            raise FeatureError(f"{run.folder} differs from {first.folder} in {', '.join(wrong)}")
-        if run.meta["first_row"] != expected:
+            raise FeatureError(f"{diff.folder} differs from {first.folder} in {', '.join(wrong)}")
+        if diff.meta["first_row"] != expected:
             raise FeatureError(
-                f"{run.folder} begins at row {run.meta['first_row']}, not {expected}"
+                f"{diff.folder} begins at row {diff.meta['first_row']}, not {expected}"
             )
-        expected += run.meta["rows"]
-        counts.merge(run.counts)
+        expected += diff.meta["rows"]
+        counts.merge(diff.counts)
     out.mkdir(parents=True)
-    for run in runs:
-        for path in shards(run.folder):
+    for diff in diffs:
+        for path in shards(diff.folder):
             shutil.copyfile(path, out / path.name)
-    rows = sum(r.meta["rows"] for r in runs)
-    data = _hash([r.meta["data"] for r in runs])
+    rows = sum(d.meta["rows"] for d in diffs)
+    data = digest(repr([d.meta["data"] for d in diffs]))
     save_state(out, {**first.meta, "rows": rows, "done": rows, "data": data}, counts)
     return FeatureDiff.load(out)
 
@@ -179,55 +176,55 @@ def _batch(
     counts: Counts,
     sae: Any,
     hook_name: str,
-    meta: dict[str, Any],
+    constraint: Constraint,
+    seed: int,
     pad: int,
 ) -> dict[str, Any]:
     """Count some pairs and return what is stored of them: chosen, rejected, chosen, …"""
     device = next(policy.parameters()).device
     ids, attention, mask = stack_pairs(rows, pad, device)
     text, position = mask.nonzero(as_tuple=True)
-    codes, logps = [], []
+    features, logps = [], []
     for model in (policy, reference):
         with reading(find_hook(model, hook_name)) as slot:
             logits = model(input_ids=ids, attention_mask=attention, use_cache=False).logits
-        codes.append(encode(sae, slot.value[:, :-1][mask]))
-        said = logits[:, :-1][mask].float().log_softmax(-1)
-        said = said.gather(1, ids[:, 1:][mask][:, None])[:, 0]
-        logps.append(said.new_zeros(mask.shape).masked_scatter(mask, said).sum(1))
+        features.append(encode(sae, slot.value[:, :-1][mask]))
+        logps.append(sequence_logprobs(logits, ids, mask))
     length = mask.sum(1).clamp(min=1)
-    scale = decoder_norms(sae) if meta["decoder_scale"] else 1.0
+    scale = decoder_norms(sae) if constraint.decoder_scale else 1.0
     belongs = (text == torch.arange(len(ids), device=device)[:, None]).float()
-    pooled = [belongs @ c * scale / length[:, None] for c in codes]
-    k = meta["k"]
-    members = index_set(*pooled, k, meta["topk"])
-    d = distance(*pooled, members, k)
+    pooled = [belongs @ f * scale / length[:, None] for f in features]
+    k, alpha, beta = constraint.k, constraint.alpha, constraint.beta
+    members = index_set(*pooled, k, constraint.topk)
+    d = pooled_distance(*pooled, members, k)
     b = len(rows)
     score = (logps[0] - logps[1]) / length
-    u = meta["beta"] * (score[:b] - score[b:]) - meta["alpha"] * meta["beta"] * (d[b:] - d[:b])
+    u = beta * (score[:b] - score[b:]) - alpha * beta * (d[b:] - d[:b])
     counts.add_pairs(
         *pooled,
         (index_set(*pooled, k, "policy"), index_set(*pooled, k, "ref")),
         torch.where(members, (pooled[0] - pooled[1]) ** 2, 0.0) / k,
-        meta["alpha"] * meta["beta"] * torch.sigmoid(-u),
+        alpha * beta * torch.sigmoid(-u),
     )
     place = torch.stack([first_row + text % b, text // b, position], 1).cpu().numpy()
-    counts.add_tokens(*codes, place, _keys(place, meta["seed"]))
+    counts.add_tokens(*features, place, _keys(place, seed))
     # Stored pair by pair, chosen then rejected.
     order = [row + side * b for row in range(b) for side in (0, 1)]
     by_text = torch.cat([(text == t).nonzero()[:, 0] for t in order])
     return {
         "length": mask.sum(1)[order].cpu().numpy(),
         "pooled": [[p[s * b : (s + 1) * b].cpu().numpy() for s in (0, 1)] for p in pooled],
-        "tokens": [c[by_text].cpu().numpy() for c in codes],
+        "tokens": [f[by_text].cpu().numpy() for f in features],
     }
 
 
 def _joined(pieces: list[dict[str, Any]]) -> dict[str, np.ndarray]:
+    """One shard's arrays of its batches' pieces."""
     out = {"length": np.concatenate([p["length"] for p in pieces])}
     for w in (0, 1):
         for s in (0, 1):
-            whole = np.concatenate([p["pooled"][w][s] for p in pieces])
-            out |= as_arrays(whole, f"pooled{w}{s}", np.float32)
+            pooled = np.concatenate([p["pooled"][w][s] for p in pieces])
+            out |= as_arrays(pooled, f"pooled{w}{s}", np.float32)
         out |= as_arrays(np.concatenate([p["tokens"][w] for p in pieces]), f"tokens{w}", np.float16)
     return out
 
@@ -242,7 +239,3 @@ def _keys(place: np.ndarray, seed: int) -> np.ndarray:
             x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
             x = x ^ (x >> np.uint64(31))
     return (x >> np.uint64(11)).astype(np.float64) / 2**53
-
-
-def _hash(value: Any) -> str:
-    return digest(repr(value))

@@ -1,4 +1,4 @@
-"""Whether a dictionary fits a model: what it explains, how sparsely, what the model loses by it."""
+"""Whether an SAE fits a model: what it explains, how sparsely, what the model loses by it."""
 
 import logging
 from collections.abc import Iterator, Sequence
@@ -9,6 +9,7 @@ import torch
 
 from workbench.errors import FeatureError
 from workbench.models.hooks import find_hook, reading, replacing
+from workbench.models.logprobs import sequence_logprobs
 from workbench.sae.dictionary import encode
 from workbench.sae.pooling import stack_pairs
 
@@ -50,9 +51,12 @@ def health(
     batch: int = 16,
     pad_token_id: int = 0,
 ) -> Health:
-    """Measure on `rows` as TRL tokenises them. Raises `FeatureError` for fewer than 2 tokens."""
+    """Measure on `rows` (of `training.pairs.tokenised`).
+
+    Raises `FeatureError` for fewer than 2 response tokens.
+    """
     hook = find_hook(model, hook_name)
-    error = codes_on = 0.0
+    error = active = 0.0
     spread = _Spread()
     seen = torch.zeros(sae.cfg.d_sae, dtype=torch.bool)
     ce = torch.zeros(3, dtype=torch.float64)
@@ -60,33 +64,33 @@ def health(
         with reading(hook) as slot:
             ce[0] += _nats(model, ids, attention, mask)
         hidden = slot.value[:, :-1][mask].float()
-        codes = encode(sae, hidden)
-        again = sae.decode(codes).reshape(hidden.shape).float()
-        error += (hidden - again).double().square().sum().item()
+        features = encode(sae, hidden)
+        reconstructed = sae.decode(features).reshape(hidden.shape).float()
+        error += (hidden - reconstructed).double().square().sum().item()
         spread.add(hidden)
-        codes_on += (codes > 0).sum().item()
-        seen |= (codes > 0).any(0).cpu()
-        for place, value in ((1, again), (2, torch.zeros_like(again))):
+        active += (features > 0).sum().item()
+        seen |= (features > 0).any(0).cpu()
+        for place, value in ((1, reconstructed), (2, torch.zeros_like(reconstructed))):
             with replacing(hook, mask, value):
                 ce[place] += _nats(model, ids, attention, mask)
     variance, n = spread.total(), spread.n
     return Health(
-        fvu=error / variance, l0=codes_on / n, dead=1 - seen.float().mean().item(),
+        fvu=error / variance, l0=active / n, dead=1 - seen.float().mean().item(),
         ce=ce[0].item() / n, ce_spliced=ce[1].item() / n, ce_zeroed=ce[2].item() / n, tokens=n,
     )  # fmt: skip
 
 
-def check_health(found: Health, name: str, *, force: bool = False, most: float = 0.5) -> None:
-    """Raises `FeatureError` where `fvu` is above `most`; with `force` it only warns."""
-    if found.fvu <= most:
+def check_health(measured: Health, name: str, *, force: bool = False, most: float = 0.5) -> None:
+    """Raise `FeatureError` where `fvu` is above `most`; with `force` only warn."""
+    if measured.fvu <= most:
         return
-    said = (
-        f"{name}: the dictionary leaves {found.fvu:.0%} of the variance unexplained (at most "
+    problem = (
+        f"{name}: the SAE leaves {measured.fvu:.0%} of the variance unexplained (at most "
         f"{most:.0%}); it was trained for another model, layer or hook"
     )
     if not force:
-        raise FeatureError(f"{said}. Give another SAE, or force it")
-    log.warning("%s; used all the same", said)
+        raise FeatureError(f"{problem}. Give another SAE, or force it")
+    log.warning("%s; used all the same", problem)
 
 
 @torch.no_grad()
@@ -114,8 +118,8 @@ def stream_shift(
                 model(input_ids=ids, attention_mask=attention, use_cache=False)
             hidden.append(slot.value[:, :-1][mask].float())
         moved = hidden[0] - hidden[1]
-        codes = encode(sae, hidden[0]) - encode(sae, hidden[1])
-        missed += (moved - codes @ sae.W_dec.float()).double().square().sum().item()
+        change = encode(sae, hidden[0]) - encode(sae, hidden[1])
+        missed += (moved - change @ sae.W_dec.float()).double().square().sum().item()
         whole += moved.double().square().sum().item()
         spread.add(hidden[1])
     return whole / spread.total(), missed / whole if whole else 0.0
@@ -145,7 +149,7 @@ def _batches(
     device = next(model.parameters()).device
     for start in range(0, len(rows), batch):
         ids, attention, mask = stack_pairs(rows[start : start + batch], pad, device)
-        # No dictionary is asked to explain BOS, whose norm is far from every other token's.
+        # No SAE is asked to explain BOS, whose norm is far from every other token's.
         mask[:, 0] = False
         yield ids, attention, mask
 
@@ -155,7 +159,4 @@ def _nats(
 ) -> torch.Tensor:
     """−Σ log p of the tokens behind the positions of `mask`, float64 `[]`."""
     logits = model(input_ids=ids, attention_mask=attention, use_cache=False).logits
-    said = torch.nn.functional.cross_entropy(
-        logits[:, :-1][mask].float(), ids[:, 1:][mask], reduction="none"
-    )
-    return said.double().sum().cpu()
+    return -sequence_logprobs(logits, ids, mask).double().sum().cpu()

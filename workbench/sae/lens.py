@@ -12,7 +12,7 @@ from workbench.models.hooks import find_hook
 
 
 def norm_gain(model: Any) -> torch.Tensor:
-    """What the final norm multiplies each coordinate by, `[d]` float32.
+    """Factor by which the final norm multiplies each coordinate, `[d]` float32.
 
     Read off the norm itself, so that Gemma's 1 + weight needs no special case: of ±1 alternating,
     mean 0 and variance 1, an RMS norm or layer norm returns ±gain (+ bias, which cancels).
@@ -45,13 +45,13 @@ def lens(
     the norm is a layer norm the direction is centred, and `hook_z` directions pass through
     `o_proj`. Columns: `up`, `down`: the `top` tokens with the largest and smallest logits, and
     `up_logits`, `down_logits`; `skew`, `kurtosis` (excess) of all logits. `budget`: bytes of logits
-    held at a time. Raises `FeatureError` for a feature that the dictionary does not have.
+    held at a time. Raises `FeatureError` for a feature that the SAE does not have.
     """
     hook = find_hook(model, hook_name)
     picked = list(range(sae.cfg.d_sae)) if features is None else [int(f) for f in features]
     wrong = [f for f in picked if not 0 <= f < sae.cfg.d_sae]
     if wrong:
-        raise FeatureError(f"feature {wrong[0]}: the dictionary has 0 to {sae.cfg.d_sae - 1}")
+        raise FeatureError(f"feature {wrong[0]}: the SAE has 0 to {sae.cfg.d_sae - 1}")
     head = model.get_output_embeddings().weight.detach().float()
     directions = sae.W_dec[picked].detach().float().to(head.device)
     if hook.heads > 1:
@@ -82,7 +82,7 @@ def lens(
 
 
 def _through(o_proj: torch.nn.Module, directions: torch.Tensor) -> torch.Tensor:
-    """What heads' directions write into the residual stream; biases stay out."""
+    """Directions of heads as `o_proj` writes them into the residual stream; biases stay out."""
     zero = torch.zeros_like(directions[:1]).to(o_proj.weight)
     return (o_proj(directions.to(o_proj.weight)) - o_proj(zero)).float()
 

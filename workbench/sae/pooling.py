@@ -1,12 +1,29 @@
 """Features of whole responses: which tokens count, how they are pooled, how far two sets differ."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch.nn.utils.rnn import pad_sequence
 
 from workbench.sae.dictionary import decoder_norms, encode
+
+
+@dataclass(frozen=True)
+class Constraint:
+    """What holds back features in FPO's loss: α β [D(rejected) − D(chosen)] (FPO, §2.2).
+
+    `k`: features compared, the k largest pooled ones; `topk`: whose, `"union"`, `"policy"` or
+    `"ref"`. `alpha`: its weight, `beta` the temperature of the loss. `decoder_scale`: features
+    times their decoder's norm.
+    """
+
+    k: int = 50
+    topk: str = "union"
+    alpha: float = 0.5
+    beta: float = 0.1
+    decoder_scale: bool = True
 
 
 def index_set(policy: torch.Tensor, reference: torch.Tensor, k: int, topk: str) -> torch.Tensor:
@@ -29,7 +46,7 @@ def index_set(policy: torch.Tensor, reference: torch.Tensor, k: int, topk: str) 
     return members
 
 
-def distance(
+def pooled_distance(
     policy: torch.Tensor, reference: torch.Tensor, members: torch.Tensor, k: int
 ) -> torch.Tensor:
     """D `[b]` = Σ over `members` of (policy − reference)² / k; k also where the set is larger."""
@@ -50,7 +67,7 @@ def stack_pairs(
     `response_mask`.
     """
     sides = [(r["prompt_ids"], r[side]) for side in ("chosen_ids", "rejected_ids") for r in rows]
-    texts = [torch.tensor(prompt + said) for prompt, said in sides]
+    texts = [torch.tensor(prompt + response) for prompt, response in sides]
     ids = pad_sequence(texts, batch_first=True, padding_value=pad_token_id).to(device)
     begin = torch.tensor([len(prompt) for prompt, _ in sides], device=device)[:, None]
     end = torch.tensor([len(t) for t in texts], device=device)[:, None]
@@ -70,8 +87,9 @@ def pool(
     """Features of each response, `[b, m]` float32, from `hidden` `[b, T, d]`.
 
     `mask`: bool `[b, T-1]`. `how`: `"mean"` over response positions, `"sum"`, or `"padded"`, the
-    sum over T − 1. `decoder_scale`: codes times their decoder's norm. Only response positions are
-    encoded, at most `budget` bytes of codes at a time. Raises `ValueError` for another `how`.
+    sum over T − 1. `decoder_scale`: features times their decoder's norm. Only response positions
+    are encoded, at most `budget` bytes of features at a time. Raises `ValueError` for another
+    `how`.
     """
     if how not in ("mean", "sum", "padded"):
         raise ValueError(f"how={how!r}; use mean, sum or padded")
@@ -83,8 +101,8 @@ def pool(
     # A product, not index_add: on a GPU that adds in any order, and waits for every address.
     with torch.autocast(hidden.device.type, enabled=False):
         for start in range(0, len(tokens), step):
-            some = slice(start, start + step)
-            out += (rows[some] == row).float() @ encode(sae, tokens[some])
+            part = slice(start, start + step)
+            out += (rows[part] == row).float() @ encode(sae, tokens[part])
     if decoder_scale:
         out *= decoder_norms(sae)
     if how == "mean":

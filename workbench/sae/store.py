@@ -13,16 +13,17 @@ import numpy as np
 import scipy.sparse
 
 from workbench.errors import FeatureError
+from workbench.files import whole, write_json
 from workbench.sae.counts import Counts
 
 
 def as_arrays(dense: np.ndarray, name: str, dtype: Any) -> dict[str, np.ndarray]:
     """A dense array as three, named `name`_data, _index and _count."""
-    found = scipy.sparse.csr_matrix(dense)
+    sparse = scipy.sparse.csr_matrix(dense)
     return {
-        f"{name}_data": found.data.astype(dtype),
-        f"{name}_index": found.indices.astype(np.uint32),
-        f"{name}_count": np.diff(found.indptr).astype(np.uint32),
+        f"{name}_data": sparse.data.astype(dtype),
+        f"{name}_index": sparse.indices.astype(np.uint32),
+        f"{name}_count": np.diff(sparse.indptr).astype(np.uint32),
     }
 
 
@@ -31,9 +32,9 @@ def as_matrix(file: Any, name: str, m: int, rows: slice = slice(None)) -> scipy.
     pointers = np.concatenate([[0], file[f"{name}_count"].cumsum(dtype=np.int64)])
     first, last, _ = rows.indices(len(pointers) - 1)
     pointers = pointers[first : last + 1]
-    some = slice(pointers[0], pointers[-1])
-    data = file[f"{name}_data"][some].astype(np.float32)
-    index = file[f"{name}_index"][some]
+    stored = slice(pointers[0], pointers[-1])
+    data = file[f"{name}_data"][stored].astype(np.float32)
+    index = file[f"{name}_index"][stored]
     return scipy.sparse.csr_matrix((data, index, pointers - pointers[0]), (last - first, m))
 
 
@@ -62,7 +63,7 @@ def read_shard(path: Path, changed: int) -> dict[str, np.ndarray]:
 
 
 def read_state(folder: Path) -> tuple[dict[str, Any], Counts]:
-    """What a folder is of, and its counts so far. Raises `FeatureError` as `read_arrays`."""
+    """`run.json` of a folder, and its counts so far. Raises `FeatureError` as `read_arrays`."""
     try:
         meta = json.loads((folder / "run.json").read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -75,18 +76,14 @@ def save_state(folder: Path, meta: dict[str, Any], counts: Counts) -> None:
     """Counts first, then the note that names them: what run.json says is always there."""
     path = folder / f"counts-{meta['done']:08d}.npz"
     save_arrays(path, asdict(counts))
-    partial = folder / "run.partial"
-    partial.write_text(json.dumps(meta, indent=1), encoding="utf-8")
-    partial.replace(folder / "run.json")
+    write_json(folder / "run.json", meta)
     for old in folder.glob("counts-*.npz"):
         if old != path:
             old.unlink()
 
 
 def save_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
-    """Write a file whole or not at all."""
-    partial = path.with_suffix(".partial")
-    with partial.open("wb") as file:
+    """Write arrays as one .npz file, whole or not at all."""
+    with whole(path) as partial, partial.open("wb") as file:
         np.savez(file, **arrays)
         os.fsync(file.fileno())
-    partial.replace(path)

@@ -1,4 +1,4 @@
-"""The feature table: what moved, what tells chosen from rejected, what the penalty fell on."""
+"""The feature table: drift, preference effect and share of the penalty of every SAE feature."""
 
 from typing import Any
 
@@ -16,9 +16,9 @@ SIDES = ("chosen", "rejected")
 
 
 def feature_table(
-    run: FeatureDiff, sae: Any, *, permutations: int = 2000, nearest: int = 5, seed: int = 0
+    diff: FeatureDiff, sae: Any, *, permutations: int = 2000, nearest: int = 5, seed: int = 0
 ) -> pd.DataFrame:
-    """One row a feature, indexed by its number (FPO, §2.9); write it with pandas.
+    """One row per feature, indexed by its number (FPO, §2.9); write it with pandas.
 
     For policy and ref: `density_*` (active share of response tokens) and `log10_density_*` (NaN at
     0); `mean_*`, `max_*` over active tokens (0 for none); the preference effect of pooled features,
@@ -29,8 +29,11 @@ def feature_table(
     `share_*` of D (their sum is D), `selected_both_*`, `_policy_*`, `_ref_*` rates of entering I.
     `loss_pull`: E[αβσ(−u)·share of rejected]. `decoder_norm`, `encoder_cosine`; `nearest`,
     `nearest_cosine`: the features with the closest decoder directions.
+
+    >>> table = feature_table(diff_features(policy, reference, rows, sae, hook, "features/"), sae)
+    >>> table.sort_values("share_rejected", ascending=False).head()
     """
-    c, n = run.counts, max(int(run.counts.pairs), 1)
+    c, n = diff.counts, max(int(diff.counts.pairs), 1)
     out: dict[str, object] = {}
     tokens = max(int(c.tokens.sum()), 1)
     for w, who in enumerate(WHO):
@@ -40,10 +43,10 @@ def feature_table(
         out[f"mean_{who}"] = c.total[w].sum(0) / np.maximum(active, 1)
         out[f"max_{who}"] = c.largest[w].max(0)
     for who in WHO:
-        found = preference_effect(
-            run.pooled[who, "chosen"], run.pooled[who, "rejected"], permutations, seed
+        effect = preference_effect(
+            diff.pooled[who, "chosen"], diff.pooled[who, "rejected"], permutations, seed
         )
-        out |= {f"{name}_{who}": value for name, value in found.items()}
+        out |= {f"{name}_{who}": value for name, value in effect.items()}
     for s, side in enumerate(SIDES):
         out[f"drift_{side}"] = c.drift[s] / n
         out[f"drift_rms_{side}"] = np.sqrt(c.drift_squares[s] / n)
@@ -59,7 +62,7 @@ def feature_table(
         .numpy()
     )
     out["nearest"], out["nearest_cosine"] = nearest_features(sae, nearest)
-    return pd.DataFrame(out, index=pd.RangeIndex(run.meta["features"], name="feature"))
+    return pd.DataFrame(out, index=pd.RangeIndex(diff.meta["features"], name="feature"))
 
 
 def preference_effect(
@@ -98,16 +101,16 @@ def preference_effect(
 
 def auroc(chosen: scipy.sparse.csr_matrix, rejected: scipy.sparse.csr_matrix) -> np.ndarray:
     """P(a chosen response has more of it) + ½ P(equal), `[m]`, of values that are not negative."""
-    columns = (chosen.tocsc(), rejected.tocsc())
-    n = [c.shape[0] for c in columns]
-    out = np.full(columns[0].shape[1], 0.5)
-    for i in np.flatnonzero(columns[0].getnnz(0) + columns[1].getnnz(0)):
-        ours, theirs = (c.data[c.indptr[i] : c.indptr[i + 1]] for c in columns)
-        ours, theirs = ours[ours > 0], theirs[theirs > 0]
-        zeros = n[1] - len(theirs)
-        ranks = rankdata(np.concatenate([ours, theirs]))[: len(ours)].sum()
-        above = ranks - len(ours) * (len(ours) + 1) / 2 + len(ours) * zeros
-        out[i] = (above + 0.5 * (n[0] - len(ours)) * zeros) / (n[0] * n[1])
+    by_feature = chosen.tocsc(), rejected.tocsc()
+    n_chosen, n_rejected = (columns.shape[0] for columns in by_feature)
+    out = np.full(chosen.shape[1], 0.5)
+    for i in np.flatnonzero(chosen.getnnz(0) + rejected.getnnz(0)):
+        high, low = (c.data[c.indptr[i] : c.indptr[i + 1]] for c in by_feature)
+        high, low = high[high > 0], low[low > 0]
+        zeros = n_rejected - len(low)
+        ranks = rankdata(np.concatenate([high, low]))[: len(high)].sum()
+        above = ranks - len(high) * (len(high) + 1) / 2 + len(high) * zeros
+        out[i] = (above + 0.5 * (n_chosen - len(high)) * zeros) / (n_chosen * n_rejected)
     return out
 
 
@@ -132,11 +135,11 @@ def nearest_features(
 def waterfall(table: pd.DataFrame, side: str = "rejected", cover: float = 0.8) -> pd.Series:
     """The fewest features whose `share_*` covers that part of D, largest first, and `rest`."""
     shares = table[f"share_{side}"].sort_values(ascending=False, kind="stable")
-    whole = shares.sum()
-    if whole == 0:
+    total = shares.sum()
+    if total == 0:
         return pd.Series({"rest": 0.0})
-    few = shares[: int(np.searchsorted(shares.cumsum(), cover * whole)) + 1]
-    return pd.concat([few.rename(str), pd.Series({"rest": whole - few.sum()})])
+    largest = shares[: int(np.searchsorted(shares.cumsum(), cover * total)) + 1]
+    return pd.concat([largest.rename(str), pd.Series({"rest": total - largest.sum()})])
 
 
 def _log10(share: np.ndarray) -> np.ndarray:

@@ -24,11 +24,11 @@ def train_topk(
     seed: int = 0,
     device: str | torch.device = "cpu",
 ) -> Any:
-    """A TopK dictionary of `activations` `[n, d]`, k active codes a vector, as `load_sae` gives it.
+    """A TopK SAE of `activations` `[n, d]`, k active features per vector, as `load_sae` gives it.
 
     Batches are drawn with replacement. The scale that training needs is folded into the weights,
-    so that the dictionary reads activations as they are. The learning rate falls to a tenth.
-    TopK because its number of active codes is exact and the same in training and use, also after
+    so that the SAE reads activations as they are. The learning rate falls to a tenth.
+    TopK because its number of active features is exact and the same in training and use, also after
     few steps. Raises `FeatureError` for activations that are not finite or fewer than a batch, and
     for k above `n_features`.
     """

@@ -9,21 +9,19 @@ import importlib
 import random
 import tempfile
 import time
-import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
-from huggingface_hub import constants
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
-from transformers.utils import logging as theirs
 
 from workbench.errors import DatasetError, ModelError
 from workbench.models.model import Model
 from workbench.models.prompts import Encoded, encode_all
+from workbench.training.quiet import quiet
 
 _REPLIES = ("chosen", "rejected")
 Pair = dict[str, list[dict[str, str]]]
@@ -97,7 +95,7 @@ def dpo_adapter(
         "gradient_accumulation_steps": accumulate, "warmup_steps": round(warmup * steps),
     }  # fmt: skip
     try:
-        with _unchanged(hf), _quiet():
+        with _unchanged(hf), quiet():
             history, seconds = _train(model, pairs, encoded, adapter, arguments)
         yield Tuned(
             len(history),
@@ -206,24 +204,3 @@ def _unchanged(hf: PreTrainedModel) -> Iterator[None]:
         for part, attributes in kept:
             vars(part).clear()
             vars(part).update(attributes)
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """No bars, log lines and outlooks of the libraries, and no report of TRL's to its makers."""
-    import datasets
-
-    level, bars = theirs.get_verbosity(), datasets.are_progress_bars_disabled()
-    reports = constants.HF_HUB_DISABLE_TELEMETRY
-    theirs.set_verbosity_error()
-    datasets.disable_progress_bars()
-    constants.HF_HUB_DISABLE_TELEMETRY = True
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", FutureWarning)
-            yield
-    finally:
-        constants.HF_HUB_DISABLE_TELEMETRY = reports
-        theirs.set_verbosity(level)
-        if not bars:
-            datasets.enable_progress_bars()

@@ -1,4 +1,4 @@
-"""Bytes and seconds of a training step, by the allocator itself (§1, Figure 4)."""
+"""Bytes and seconds of a training step, by the allocator's own events."""
 
 import os
 import time

@@ -1,6 +1,9 @@
-"""Preference pairs: what is wrong with them, said before any model is loaded (§7)."""
+"""Preference pairs: checked before any model is loaded, and tokenised as TRL tokenises them."""
 
+import functools
+import json
 import logging
+import sys
 from typing import Any
 
 from datasets import Dataset, IterableDataset
@@ -11,6 +14,8 @@ from workbench.errors import PairError
 log = logging.getLogger(__name__)
 
 ANSWERS = ("chosen", "rejected")
+IDS = ("prompt_ids", "chosen_ids", "rejected_ids")
+"""Columns of tokenised pairs, as TRL names them."""
 CHAT_TEMPLATE = (
     "{{ bos_token }}{% for m in messages %}"
     "{% if m['role'] == 'user' %}{{ '\n<|user|>\n' + m['content'] }}"
@@ -53,12 +58,12 @@ def checked(
     for row, (chosen, rejected) in enumerate(
         zip(dataset["chosen"], dataset["rejected"], strict=True)
     ):
-        said = [_text(a, name, row, c) for c, a in zip(ANSWERS, (chosen, rejected), strict=True)]
-        if not any(said):
+        texts = [_text(a, name, row, c) for c, a in zip(ANSWERS, (chosen, rejected), strict=True)]
+        if not any(texts):
             raise PairError(f"{name}, row {row}: both answers are empty; remove the pair")
-        if not all(said):
+        if not all(texts):
             empty.append(row)
-        if said[0] == said[1]:
+        if texts[0] == texts[1]:
             same.append(row)
     if "prompt" in columns:
         for row, prompt in enumerate(dataset["prompt"]):
@@ -73,8 +78,7 @@ def checked(
             "; dropped" if drop_identical else "; drop_identical=True drops them",
         )  # fmt: skip
         if drop_identical:
-            gone = set(same)
-            dataset = dataset.select([i for i in range(len(dataset)) if i not in gone])
+            dataset = dataset.select(sorted(set(range(len(dataset))) - set(same)))
             if not len(dataset):
                 raise PairError(f"{name}: all pairs have identical answers")
     return dataset
@@ -88,6 +92,34 @@ def require_template(tokenizer: PreTrainedTokenizerBase, example: dict[str, Any]
             "tokenizer.chat_template = workbench.training.pairs.CHAT_TEMPLATE (the released "
             "format), or one of your own"
         )
+
+
+def tokenised(
+    dataset: Dataset, tokenizer: PreTrainedTokenizerBase, max_length: int | None, name: str = "test"
+) -> list[dict[str, list[int]]]:
+    """Token ids of checked pairs, as `trl.DPOTrainer` trains on them: no trainer, no model.
+
+    Rows of `prompt_ids`, `chosen_ids`, `rejected_ids`; an answer ends at `max_length` tokens of
+    prompt and answer (TRL's `keep_start`), and pairs that `usable` drops are left out. Raises
+    `PairError` where no pair is left, or for conversations without a chat template.
+
+    >>> rows = tokenised(checked(pairs, "test"), tokenizer, max_length=1024)
+    """
+    from trl.data_utils import common_prefix_length
+
+    require_template(tokenizer, dataset[0])
+    limit = max_length or sys.maxsize
+    rows: dict[str, list[list[int]]] = {column: [] for column in IDS}
+    for pair in dataset:
+        prompt, chosen, rejected = _token_ids(pair, tokenizer)
+        # Where a token spans the boundary, or the template writes the prompt otherwise before an
+        # answer, the answer begins where the two differ.
+        start = min(common_prefix_length(prompt, text) for text in (chosen, rejected))
+        if start < limit:
+            rows["prompt_ids"].append(prompt[:start])
+            rows["chosen_ids"].append(chosen[start:limit])
+            rows["rejected_ids"].append(rejected[start:limit])
+    return usable(Dataset.from_dict(rows), name, len(dataset), max_length).to_list()
 
 
 def usable(dataset: Dataset, name: str, before: int, max_length: int | None) -> Dataset:
@@ -110,6 +142,27 @@ def usable(dataset: Dataset, name: str, before: int, max_length: int | None) -> 
     return dataset
 
 
+def _token_ids(pair: dict[str, Any], tokenizer: PreTrainedTokenizerBase) -> list[list[int]]:
+    """Token ids of the prompt, of prompt and chosen answer, of prompt and rejected answer."""
+    from trl import extract_prompt, is_conversational
+
+    pair = pair if "prompt" in pair else extract_prompt(pair)
+    prompt = pair["prompt"]
+    if not is_conversational(pair):
+        ends = [a if a.endswith(tokenizer.eos_token) else a + tokenizer.eos_token
+                for a in (pair[answer] for answer in ANSWERS)]  # fmt: skip
+        return [tokenizer(text)["input_ids"] for text in (prompt, *(prompt + e for e in ends))]
+    tools = pair.get("tools")
+    template = functools.partial(
+        tokenizer.apply_chat_template, tokenize=True, return_dict=True,
+        tools=json.loads(tools) if isinstance(tools, str) else tools,
+        **(pair.get("chat_template_kwargs") or {}),
+    )  # fmt: skip
+    chats = [template(prompt, add_generation_prompt=True)]
+    chats += [template(prompt + pair[answer]) for answer in ANSWERS]
+    return [chat["input_ids"] for chat in chats]
+
+
 def _as_conversation(dataset: Dataset, name: str) -> Dataset:
     first = dataset[0]
     if not (isinstance(first.get("prompt"), str) and isinstance(first["chosen"], list)):
@@ -129,17 +182,17 @@ def _as_conversation(dataset: Dataset, name: str) -> Dataset:
 
 
 def _text(answer: Any, name: str, row: int, column: str) -> str:
-    """What an answer says; its messages joined. Raises `PairError` naming row and column."""
+    """Text of an answer, its assistant turns joined. Raises `PairError` naming row and column."""
     if isinstance(answer, str):
         return answer
     try:
-        said = [(m["role"], m["content"]) for m in answer]
+        turns = [(m["role"], m["content"]) for m in answer]
     except (TypeError, KeyError) as error:
         raise PairError(
             f"{name}, row {row}: {column} is {type(answer).__name__} {str(answer)[:40]!r}; it must "
             "be text or a list of messages with role and content"
         ) from error
-    if any(not isinstance(content, str) for _, content in said):
+    if any(not isinstance(content, str) for _, content in turns):
         raise PairError(f"{name}, row {row}: {column} holds a message without text")
     # Conversations may repeat the prompt in both answers; it is the last turns that differ.
-    return "\n".join(content for role, content in said if role == "assistant")
+    return "\n".join(content for role, content in turns if role == "assistant")

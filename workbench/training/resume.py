@@ -1,4 +1,4 @@
-"""Where a training that was killed goes on."""
+"""The checkpoint from which a killed training goes on."""
 
 import json
 import logging
@@ -13,8 +13,8 @@ def last_checkpoint(folder: str | Path) -> str | None:
     A run killed while it writes leaves one that transformers' `get_last_checkpoint` would choose
     and `Trainer.train` cannot read. The trainer's state is what it writes last.
     """
-    found = Path(folder).glob("checkpoint-[0-9]*/trainer_state.json")
-    for state in sorted(found, key=lambda f: int(f.parent.name.split("-")[1]), reverse=True):
+    states = Path(folder).glob("checkpoint-[0-9]*/trainer_state.json")
+    for state in sorted(states, key=lambda f: int(f.parent.name.split("-")[1]), reverse=True):
         try:
             json.loads(state.read_text(encoding="utf-8"))
         except ValueError:

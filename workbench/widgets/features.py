@@ -32,15 +32,16 @@ WIDE = widgets.Layout(width="calc(100% - 8px)")
 
 
 class Features(View):
-    """The features of a run. `table.sort`, `table.filter` and `table.selected` drive it.
+    """The features of a diff. `table.sort`, `table.filter` and `table.selected` drive it.
 
-    `rows`: what the run was built of. `policy`, `reference`: for the probe of a pasted text (and,
-    the reference's, for the lens); without them these are left out. `concepts`: name → features.
+    `rows`: the pairs that the diff was built of. `policy`, `reference`: for the probe of a pasted
+    text (and, the reference's, for the lens); without them these are left out. `concepts`: name →
+    features.
     """
 
     def __init__(
         self,
-        feature_run: FeatureDiff | str | Path,
+        feature_diff: FeatureDiff | str | Path,
         sae: Any,
         rows: Sequence[dict[str, list[int]]],
         tokenizer: Any,
@@ -52,14 +53,15 @@ class Features(View):
         folder: str | Path = ".",
     ) -> None:
         super().__init__(folder)
-        run = feature_run if isinstance(feature_run, FeatureDiff) else FeatureDiff.load(feature_run)
-        self.run, self.sae, self.rows, self.tokenizer = run, sae, rows, tokenizer
+        if not isinstance(feature_diff, FeatureDiff):
+            feature_diff = FeatureDiff.load(feature_diff)
+        self.diff, self.sae, self.rows, self.tokenizer = feature_diff, sae, rows, tokenizer
         self.models = {"policy": policy, "reference": reference}
         self.concepts: dict[str, list[int]] = {}
         self._drawing = threading.Lock()
-        frame = feature_table(run, sae) if table is None else table
-        some = reference if reference is not None else policy
-        self.frame, self._some = frame, some
+        frame = feature_table(feature_diff, sae) if table is None else table
+        model = reference if reference is not None else policy
+        self.frame, self._lens_model = frame, model
         self._lens = {} if lens is None else {int(i): lens.loc[i] for i in lens.index}
         self.filter = widgets.Text(
             placeholder="a feature, or density_policy > 0.01 and q_policy < 0.05",
@@ -86,7 +88,7 @@ class Features(View):
             options=[n for n, m in self.models.items() if m is not None] or ["no model given"],
             description="read by",
         )
-        self.read = widgets.Button(description="Read", icon="search", disabled=some is None)
+        self.read = widgets.Button(description="Read", icon="search", disabled=model is None)
         self.probed = widgets.HTML()
         self.concept = widgets.Text(placeholder="name of a concept", description="concept")
         self.mark = widgets.Button(description="Mark feature", icon="tag")
@@ -136,33 +138,34 @@ class Features(View):
             ids = self.tokenizer(text)["input_ids"]
             if not ids:
                 raise ValueError("paste a text first")
-            codes = features_of(self.models[self.side.value], self.sae, self.run.meta["hook"], ids)
-            mine = codes[:, self.table.selected].tolist()
+            model = self.models[self.side.value]
+            features = features_of(model, self.sae, self.diff.meta["hook"], ids)
+            selected = features[:, self.table.selected].tolist()
             words = [token_text(t) for t in self.tokenizer.convert_ids_to_tokens(ids)]
-            strongest = codes.amax(0).topk(min(8, codes.shape[1]))
-            found = dict(zip(strongest.indices.tolist(), strongest.values.tolist(), strict=True))
-            lens = self.lens(list(found))
+            values, indices = features.amax(0).topk(min(8, features.shape[1]))
+            strongest = dict(zip(indices.tolist(), values.tolist(), strict=True))
+            lens = self.lens(list(strongest))
             lines = [
-                [i, value, words[int(codes[:, i].argmax())], _up(lens, i)]
-                for i, value in found.items()
+                [i, value, words[int(features[:, i].argmax())], _up(lens, i)]
+                for i, value in strongest.items()
                 if value > 0
             ]
             self.probed.value = (
                 f'<div class="wb-note">feature {self.table.selected}, {self.side.value}: largest '
-                f'activation {max(mine):.3g}</div><div class="wb-text wb-short">'
-                + shaded(words, mine, max(max(mine), 1e-9)) + "</div>"
+                f'activation {max(selected):.3g}</div><div class="wb-text wb-short">'
+                + shaded(words, selected, max(max(selected), 1e-9)) + "</div>"
                 + table_html(("strongest features", "activation", "on", "speaks for"), lines)
             )  # fmt: skip
 
     def lens(self, features: Sequence[int]) -> pd.DataFrame | None:
         """The logit lens of some features, computed when first asked for; None without a model."""
         missing = [i for i in features if i not in self._lens]
-        if missing and self._some is None:
+        if missing and self._lens_model is None:
             return None
         if missing:
-            hook = self.run.meta["hook"]
-            found = logit_lens(self._some, self.sae, hook, self.tokenizer, missing)
-            self._lens |= {int(i): found.loc[i] for i in found.index}
+            hook = self.diff.meta["hook"]
+            rows = logit_lens(self._lens_model, self.sae, hook, self.tokenizer, missing)
+            self._lens |= {int(i): rows.loc[i] for i in rows.index}
         return pd.DataFrame([self._lens[i] for i in features], index=list(features))
 
     def mark_feature(self) -> None:
@@ -171,9 +174,9 @@ class Features(View):
             name = self.concept.value.strip()
             if not name:
                 raise ValueError("name the concept first")
-            some = self.concepts.setdefault(name, [])
-            if self.table.selected not in some:
-                some.append(self.table.selected)
+            marked = self.concepts.setdefault(name, [])
+            if self.table.selected not in marked:
+                marked.append(self.table.selected)
             lines = [[k, ", ".join(map(str, v))] for k, v in self.concepts.items()]
             self.marked.value = table_html(("concept", "features"), lines)
 
@@ -183,7 +186,7 @@ class Features(View):
         from workbench.plots.features import drift_scatter, penalty_waterfall, volcano
 
         self._show_card()
-        means = [self.run.pooled[who, "rejected"].mean(0) for who in ("ref", "policy")]
+        means = [self.diff.pooled[who, "rejected"].mean(0) for who in ("ref", "policy")]
         pooled = [np.asarray(mean).ravel().tolist() for mean in means]
         figures = (
             volcano(self.frame, "What tells chosen from rejected"),
@@ -206,17 +209,17 @@ class Features(View):
         # One card at a time: whoever draws last draws what is selected then.
         with self._drawing, self.errors():
             i = self.table.selected
-            found = contexts(self.run, i, self.rows, self.tokenizer)[:CONTEXTS]
+            near = contexts(self.diff, i, self.rows, self.tokenizer)[:CONTEXTS]
             self.title.value = f"<h4>Feature {i}</h4>" + self._numbers(i)
             self.histogram.draw(
-                activation_histogram(histogram(self.run, i), "Tokens by activation")
+                activation_histogram(histogram(self.diff, i), "Tokens by activation")
             )
-            near = zip(*self.frame.loc[i, ["nearest", "nearest_cosine"]], strict=True)
+            neighbours = zip(*self.frame.loc[i, ["nearest", "nearest_cosine"]], strict=True)
             self.near.children = [
-                widgets.Label("nearest:"), *(self._jump(int(j), cosine) for j, cosine in near)
+                widgets.Label("nearest:"), *(self._jump(int(j), cosine) for j, cosine in neighbours)
             ]  # fmt: skip
-            lines = [_context(c) for c in found] or ["<p>Active on no token of these pairs.</p>"]
-            pairs = largest_pairs(self.run, i, 5)
+            lines = [_context(c) for c in near] or ["<p>Active on no token of these pairs.</p>"]
+            pairs = largest_pairs(self.diff, i, 5)
             self.card.value = (
                 "<h4>Strongest contexts (shaded: the policy's activation; hover for the number)"
                 "</h4>" + "".join(lines) + "<h4>Pairs whose rejected response drifted most</h4>"
@@ -243,10 +246,10 @@ class Features(View):
     def _export(self) -> None:
         with self.errors():
             path = self.place(self.file.value)
-            lens = self.lens(sorted({i for some in self.concepts.values() for i in some}))
+            lens = self.lens(sorted({i for marked in self.concepts.values() for i in marked}))
             if lens is None:
                 raise ValueError("give policy or reference: a concept is exported with its lens")
-            save_concepts(self.run, lens, self.concepts, path)
+            save_concepts(self.diff, lens, self.concepts, path)
             self.say(f"{path} saved")
 
 

@@ -13,7 +13,6 @@ from safetensors.torch import load_file
 
 from tests.helpers.fpo_toys import dictionary, llama, preference_pairs, tokenizer
 from workbench.papers.fpo import reference_cache
-from workbench.training.resume import last_checkpoint
 
 OPTIONS = {
     "loss": "fpo",
@@ -98,25 +97,6 @@ def test_a_killed_training_goes_on_bit_for_bit(tmp_path, inputs):
     first, second = weights(whole), weights(killed)
     assert all(torch.equal(first[k], second[k]) for k in first)
     assert not torch.equal(first["model.norm.weight"], llama().state_dict()["model.norm.weight"])
-
-
-def test_the_last_checkpoint_is_the_newest_whole_one(tmp_path):
-    assert last_checkpoint(tmp_path / "absent") is None
-    for step, state in (
-        (9, '{"epoch": 1}'),
-        (10, '{"epoch": 2}'),
-        (11, ""),
-        (12, '{"epoch"'),
-        (13, None),
-    ):
-        folder = tmp_path / f"checkpoint-{step}"
-        folder.mkdir()
-        if state is not None:
-            (folder / "trainer_state.json").write_text(state)
-    assert last_checkpoint(tmp_path) == str(tmp_path / "checkpoint-10")
-    (tmp_path / "checkpoint-10/trainer_state.json").unlink()
-    (tmp_path / "checkpoint-9/trainer_state.json").write_text("{")
-    assert last_checkpoint(tmp_path) is None
 
 
 def test_two_processes_make_the_cache_together_and_train_as_one(tmp_path, inputs):

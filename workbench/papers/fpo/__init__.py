@@ -1,5 +1,7 @@
 """FPO: preference optimisation held back in the space of SAE features (arXiv 2411.07618).
 
-`config` and `trainer` are TRL's with seven losses (`losses`); `drift` is the feature distance with
-its one gradient; `cache` and `offline` the reference on disk; `pairs` what is refused.
+Read `losses` (the seven losses), `distance` (D with its one gradient), `reference` and
+`reference_cache` (the reference on disk), `trainer` and `config` (TRL's, with all of these),
+`evaluate` and `costs`, `train` (one training), then `study`, `tables`, `figures`; `launch` is the
+trainer's command line.
 """

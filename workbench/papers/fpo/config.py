@@ -9,6 +9,7 @@ import torch
 from trl import DPOConfig
 
 from workbench.papers.fpo.losses import FULL_LOGITS, LOSSES, REFERENCE_FREE
+from workbench.sae.pooling import Constraint
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +32,7 @@ class FPOConfig(DPOConfig):
     fpo_k: int = _help("Number of features compared: the k largest pooled ones.", 50)
     fpo_topk: str = _help("Whose k largest: 'union', 'policy' or 'ref'.", "union")
     fpo_pool: str = _help("'mean' over response tokens, 'sum', or 'padded' as released.", "mean")
-    fpo_decoder_scale: bool = _help("Multiply codes by their decoder's norm.", True)
+    fpo_decoder_scale: bool = _help("Multiply features by their decoder's norm.", True)
     sae: str | None = _help("'release:id' of SAELens, a folder, or a params.npz.", None)
     sae_hook: str | None = _help("Where the SAE reads; from its metadata if not given.", None)
     reference: str = _help("'offline': one pass, cached; 'online': at every step.", "offline")
@@ -59,6 +60,13 @@ class FPOConfig(DPOConfig):
     def uses_features(self) -> bool:
         """Whether this run reads features at all: FPO, also with alpha 0 (where D is logged)."""
         return self.loss == "fpo"
+
+    @property
+    def constraint(self) -> Constraint:
+        """What of these arguments defines D and its weight."""
+        return Constraint(
+            self.fpo_k, self.fpo_topk, self.fpo_alpha, self.beta, self.fpo_decoder_scale
+        )
 
     def _check(self) -> None:
         choices = {

@@ -1,9 +1,8 @@
-"""What a training step of each method costs in bytes and seconds (Figure 4 and the rebuttal)."""
+"""Bytes and seconds of a training step of each method (Figure 4 and the rebuttal)."""
 
 import copy
 import gc
 import random
-import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,8 +14,8 @@ from tqdm.auto import tqdm
 from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
 from workbench.papers.fpo.config import FPOConfig
-from workbench.papers.fpo.paper import LABELS, METHODS, Settings
-from workbench.papers.fpo.presets import Scale, embedded
+from workbench.papers.fpo.paper import METHODS, Settings
+from workbench.papers.fpo.presets import Inputs, embedded
 from workbench.papers.fpo.trainer import FPOTrainer
 from workbench.training import memory
 
@@ -27,7 +26,7 @@ BATCHES = 3
 
 @dataclass(frozen=True)
 class Bench:
-    """What steps are measured on: a fresh `model()` each, texts of exactly `tokens` tokens.
+    """Model and texts that steps are measured on: a fresh `model()` each, texts of `tokens` tokens.
 
     `batch`: pairs a step, of which each is two texts.
     """
@@ -41,21 +40,21 @@ class Bench:
     batch: int
 
 
-def bench(preset: str, scale: Scale, settings: Settings) -> Bench:
-    """The scale's own model at its lengths; `wide` for the embedded one, of a small vocabulary.
+def bench(preset: str, inputs: Inputs, settings: Settings) -> Bench:
+    """The study's own model at its lengths; `wide` for the embedded one, of a small vocabulary.
 
-    What TDPO holds grows with the vocabulary: on 542 words there is nothing to see.
+    TDPO's memory grows with the vocabulary: on 542 words there is nothing to see.
     """
     if preset != "paper":
         return wide()
     return Bench(
-        scale.name, lambda: copy.deepcopy(scale.reference), scale.tokenizer, scale.sae, scale.hook,
-        settings.max_length, settings.per_device,
+        inputs.name, lambda: copy.deepcopy(inputs.reference), inputs.tokenizer, inputs.sae,
+        inputs.hook, settings.max_length, settings.per_device,
     )  # fmt: skip
 
 
 def wide(vocabulary: int = 131072, tokens: int = 64, batch: int = 1) -> Bench:
-    """A random Llama of 4 layers and width 32, and a random TopK dictionary; for the CPU."""
+    """A random Llama of 4 layers and width 32, and a random TopK SAE; for the CPU."""
     from sae_lens import TopKSAE, TopKSAEConfig
 
     def model() -> LlamaForCausalLM:
@@ -123,20 +122,20 @@ def random_pairs(on: Bench, count: int) -> Dataset:
     special = set(on.tokenizer.all_special_ids)
     ids = [i for i in range(len(on.tokenizer)) if i not in special]
 
-    def said(n: int) -> str:
+    def text(n: int) -> str:
         return on.tokenizer.decode(rng.choices(ids, k=n))
 
     return Dataset.from_list(
         [
-            {"prompt": said(on.tokens // 4), "chosen": " " + said(2 * on.tokens),
-             "rejected": " " + said(2 * on.tokens)}
+            {"prompt": text(on.tokens // 4), "chosen": " " + text(2 * on.tokens),
+             "rejected": " " + text(2 * on.tokens)}
             for _ in range(count)
         ]
     )  # fmt: skip
 
 
 def costs(on: Bench, folder: Path, methods: Sequence[str] = COMPARED) -> list[Plain]:
-    """Per method `peak_bytes`, one a batch, and `seconds` of the same steps without measuring."""
+    """Per method `peak_bytes`, one per batch, and `seconds` of the same steps without measuring."""
     rows = []
     for method in tqdm(methods, desc="cost of a step", unit="method"):
         stepper = Stepper(method, on, folder)
@@ -159,22 +158,3 @@ def step_ratios(on: Bench, folder: Path, rounds: int = 8) -> list[float]:
         taken = {id(s): memory.seconds(s) for s in order}
         out.append(taken[id(steppers[0])] / taken[id(steppers[1])])
     return out
-
-
-def rows(found: Sequence[Plain]) -> list[Plain]:
-    """The table of `costs`: medians."""
-    return [
-        {
-            "method": LABELS[c["method"]],
-            "peak, MB": statistics.median(c["peak_bytes"]) / 1e6,
-            "step, s": statistics.median(c["seconds"]),
-            "reference": METHODS[c["method"]][1] if c["method"] != "simpo" else "none",
-        }
-        for c in found
-    ]
-
-
-def saving(found: Sequence[Plain], ours: str = "fpo", theirs: str = "tdpo2") -> float:
-    """By how much less one method holds at its peak, as a share of the other's."""
-    peak = {c["method"]: statistics.median(c["peak_bytes"]) for c in found}
-    return 1 - peak[ours] / peak[theirs]

@@ -18,7 +18,7 @@ FULL_LOGITS = ("tdpo1", "tdpo2", "simpo_kl")
 
 @dataclass(frozen=True)
 class Terms:
-    """What a batch of 2b responses gives; `[2b]` float32 each, first half chosen.
+    """Log-probabilities and distances of 2b responses; `[2b]` float32 each, first half chosen.
 
     `logps`: Σ log π over response tokens (nats), `lengths`: their number, `ref_logps`: of the
     reference, `kl`: K(y) = Σ_t KL(reference ‖ policy) (nats), `distance`: D(y).
@@ -43,7 +43,7 @@ def scores(loss: str, terms: Terms) -> torch.Tensor:
 
 
 def constraint(loss: str, terms: Terms, alpha: float) -> torch.Tensor | None:
-    """What is taken off the score margin before beta `[b]`; None for losses without a constraint.
+    """The amount taken off the score margin before beta `[b]`; None for losses without one.
 
     FPO: α[D(l) − sg D(w)]; TDPO-1: K(l) − K(w); TDPO-2: α[K(l) − sg K(w)]; SimPO+KL: α times
     K(l)/|l| − sg K(w)/|w|.
@@ -51,14 +51,14 @@ def constraint(loss: str, terms: Terms, alpha: float) -> torch.Tensor | None:
     if loss == "fpo":
         if alpha == 0:
             return None
-        kept = terms.distance
+        cost = terms.distance
     elif loss == "simpo_kl":
-        kept = terms.kl / terms.lengths.clamp(min=1.0)
+        cost = terms.kl / terms.lengths.clamp(min=1.0)
     elif loss in ("tdpo1", "tdpo2"):
-        kept = terms.kl
+        cost = terms.kl
     else:
         return None
-    chosen, rejected = kept.chunk(2)
+    chosen, rejected = cost.chunk(2)
     if loss == "tdpo1":
         return rejected - chosen
     return alpha * (rejected - chosen.detach())
@@ -76,31 +76,8 @@ def logits(
     u = beta * (chosen - rejected)
     if loss in ("simpo", "simpo_kl"):
         u = u - gamma
-    held = constraint(loss, terms, alpha)
-    if held is not None:
-        held = beta * held
-        u = u - held
-    return u, score, held
-
-
-def sequence_kl(
-    policy: torch.Tensor, reference: torch.Tensor, input_ids: torch.Tensor, mask: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """K(y), and both models' summed log-probabilities: float32 `[2b]` each, nats.
-
-    `policy`, `reference`: logits `[2b, T, vocabulary]`; `mask`: bool `[2b, T-1]`, response
-    positions. Forward KL of §2.2; log-softmax in float32 throughout, since softmax().log() is −inf
-    (and 0·−inf NaN) where a probability underflows.
-    """
-    targets = input_ids[:, 1:][mask][:, None]
-    log_policy = policy[:, :-1][mask].float().log_softmax(-1)
-    with torch.no_grad():
-        log_reference = reference[:, :-1][mask].float().log_softmax(-1)
-    tokens = (log_reference.exp() * (log_reference - log_policy)).sum(-1)
-    said = (log.gather(1, targets)[:, 0] for log in (log_policy, log_reference))
-    return add_up(tokens, mask), *(add_up(t, mask) for t in said)
-
-
-def add_up(tokens: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    """Sum of `tokens` `[n]` (one for each True of `mask`, in its order) per row, `[rows]`."""
-    return tokens.new_zeros(mask.shape).masked_scatter(mask, tokens).sum(1)
+    penalty = constraint(loss, terms, alpha)
+    if penalty is not None:
+        penalty = beta * penalty
+        u = u - penalty
+    return u, score, penalty

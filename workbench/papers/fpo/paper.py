@@ -1,7 +1,6 @@
-"""FPO: preference optimisation held back in the space of SAE features (arXiv 2411.07618).
+"""The paper as data: its claim, its tables, its settings, and what a run of it needs.
 
-`config` and `trainer` are TRL's with seven losses (`losses`); `drift` is the feature distance with
-its one gradient; `cache` and `offline` the reference on disk; `pairs` what is refused.
+*Constrain Alignment with Sparse Autoencoders*, arXiv 2411.07618, ICML 2025.
 """
 
 from dataclasses import dataclass, replace
@@ -78,7 +77,17 @@ LABELS = {
     "tdpo2": "TDPO-2",
     "simpo_kl": "SimPO+KL",
 }
-"""What tables and figures call a method."""
+"""Names of the methods in tables and figures."""
+FORMULAS = (
+    ("DPO", "β[(ℓθ−ℓr)(w) − (ℓθ−ℓr)(l)]", "2 numbers a pair"),
+    ("LN-DPO", "β[s(w) − s(l)],  s(y) = (ℓθ(y)−ℓr(y))/|y|", "2 numbers a pair"),
+    ("FPO", "LN-DPO − αβ[D(l) − sg D(w)]", "2 numbers and the pooled features a pair"),
+    ("SimPO", "β[ℓθ(w)/|w| − ℓθ(l)/|l|] − γ", "none"),
+    ("SimPO+KL", "SimPO − αβ[K(l)/|l| − sg K(w)/|w|]", "its whole distribution, every step"),
+    ("TDPO-1", "DPO − β[K(l) − K(w)]", "its whole distribution, every step"),
+    ("TDPO-2", "DPO − αβ[K(l) − sg K(w)]", "its whole distribution, every step"),
+)
+"""(method, u, what it needs of the reference); the loss is −log σ(u) (§2.2)."""
 MEASURED = [
     {"method": "FPO", "peak, GB": 26.5, "step, s": 0.344},
     {"method": "LN-DPO", "peak, GB": 26.2, "step, s": 0.325},
@@ -97,7 +106,7 @@ def preflight(preset: str, given: dict[str, Any]) -> None:
 
 @dataclass(frozen=True)
 class Settings:
-    """The paper's values (§2.6); `tiny()` is the embedded scale.
+    """The paper's values (§2.6); `tiny()` is the preset of that name.
 
     `alphas`: weights of FPO's constraint, 0 among them (then it is LN-DPO with D logged). `beta`:
     FPO's and LN-DPO's, `beta_dpo`: DPO's and TDPO's, `beta_simpo`: SimPO's. `hook`: where the SAE

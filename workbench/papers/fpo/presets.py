@@ -1,29 +1,32 @@
-"""What each preset means: checkpoint, dictionary, pairs, settings. The method is the same."""
+"""The presets: settings, then the model, SAE and pairs of each. The method is the same."""
 
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from datasets import Dataset, load_dataset
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from workbench.data.preferences import load_data
 from workbench.models.loading import load
+from workbench.papers import parameters
 from workbench.papers.fpo.paper import BASE, SAE, Settings, preflight
-from workbench.paths import EMBEDDED, data_folder
+from workbench.paths import data_folder
 from workbench.sae.dictionary import check_sae, load_sae, sae_hook
 from workbench.training.pairs import CHAT_TEMPLATE, checked
 
 MODEL = "styles"
-PAIRS = {"paper": "HuggingFaceH4/ultrafeedback_binarized"}
+PAIRS = "HuggingFaceH4/ultrafeedback_binarized"
 SPLITS = {"train": "train_prefs", "test": "test_prefs"}
 
 
 @dataclass(frozen=True)
-class Scale:
-    """What a study runs on. `sae` is a SAELens object; `train` and `test` preference pairs."""
+class Inputs:
+    """The model, SAE and preference pairs of a study; `hook`: where the SAE reads.
+
+    `sae` is a SAELens object, `reference` the checkpoint that all trainings begin from.
+    """
 
     reference: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
@@ -40,50 +43,44 @@ def settings(preset: str, *, methods: str = "", alphas: str = "", **given: Any) 
     `methods`, `alphas`: separated by commas; 0 is always among the alphas. Raises `ValueError` for
     an alpha that is no number and as `Settings`.
     """
-    chosen = Settings() if preset == "paper" else Settings().tiny()
+    pinned = parameters.given(given)
     if methods.strip():
-        chosen = replace(chosen, methods=tuple(m.strip() for m in methods.split(",")))
+        pinned["methods"] = parameters.names(methods)
     if alphas.strip():
-        try:
-            grid = {float(a) for a in alphas.split(",")}
-        except ValueError as error:
-            raise ValueError(f"alphas={alphas!r}: give numbers separated by commas") from error
-        chosen = replace(chosen, alphas=tuple(sorted(grid | {0.0})))
-    unset = {k for k, v in given.items() if v == "" or (not isinstance(v, str) and v < 0)}
-    return replace(chosen, **{k: v for k, v in given.items() if k not in unset})
+        pinned["alphas"] = tuple(sorted({0.0, *parameters.numbers("alphas", alphas)}))
+    return replace(Settings() if preset == "paper" else Settings().tiny(), **pinned)
 
 
-def scale(
+def inputs(
     preset: str, chosen: Settings, *, model_id: str = "", sae: str = "", pairs_path: str = ""
-) -> Scale:
+) -> Inputs:
     """Load what the preset or the caller names; cheap and likely refusals first.
 
-    Raises as `preflight`, `models.load`, `features.load_sae` and `pairs.checked`.
+    Raises as `preflight`, `models.loading.load`, `load_sae` and `training.pairs.checked`;
+    `ValueError` for a `k` above the number of features.
     """
     preflight(preset, {"model_id": model_id})
     name = model_id or (BASE if preset == "paper" else MODEL)
-    if name in EMBEDDED:
-        # So small a model gains nothing from a second thread, and loses much on a busy machine.
-        torch.set_num_threads(1)
+    parameters.one_thread_if_embedded([name])
     train = pairs(preset, "train", pairs_path)
     test = pairs(preset, "test", pairs_path)
-    dictionary = load_sae(sae or (SAE if preset == "paper" else embedded() / "sae"))
-    hook = sae_hook(dictionary, chosen.hook)
-    if chosen.k > dictionary.cfg.d_sae:
-        raise ValueError(f"k={chosen.k} of {dictionary.cfg.d_sae} SAE features")
+    features = load_sae(sae or (SAE if preset == "paper" else embedded() / "sae"))
+    hook = sae_hook(features, chosen.hook)
+    if chosen.k > features.cfg.d_sae:
+        raise ValueError(f"k={chosen.k} of {features.cfg.d_sae} SAE features")
     model = load(name)
     reference, tokenizer = model.hf, model.tokenizer
     if isinstance(train[0]["chosen"], list) and not tokenizer.chat_template:
         tokenizer.chat_template = CHAT_TEMPLATE
-    check_sae(dictionary, reference, hook)
-    return Scale(
-        reference, tokenizer, model.name, dictionary.to(reference.device), hook,
+    check_sae(features, reference, hook)
+    return Inputs(
+        reference, tokenizer, model.name, features.to(reference.device), hook,
         _first(train, chosen.pairs), _first(test, chosen.held_out),
     )  # fmt: skip
 
 
 def embedded() -> Path:
-    """Folder of the embedded checkpoint; its dictionary is in `sae`."""
+    """Folder of the embedded checkpoint; its SAE is in `sae`."""
     return data_folder() / MODEL
 
 
@@ -100,12 +97,11 @@ def pairs(preset: str, split: str, path: str = "") -> Dataset:
             cut = len(rows) - max(len(rows) // 10, 1)
             rows = rows.select(range(cut) if split == "train" else range(cut, len(rows)))
     elif preset == "paper":
-        rows = load_dataset(PAIRS["paper"], split=SPLITS[split])
+        rows = load_dataset(PAIRS, split=SPLITS[split])
         rows = rows.select_columns(["prompt", "chosen", "rejected"])
     else:
-        found = load_data(MODEL, split)
-        keep = ("prompt", "chosen", "rejected")
-        rows = Dataset.from_list([{c: r[c] for c in keep} for r in found])
+        columns = ("prompt", "chosen", "rejected")
+        rows = Dataset.from_list([{c: r[c] for c in columns} for r in load_data(MODEL, split)])
     return checked(rows, split)
 
 

@@ -1,6 +1,5 @@
-"""The offline reference in a trainer: made or found, attached to the pairs, put into batches."""
+"""The offline reference in a trainer: made or opened, attached to the pairs, put into batches."""
 
-import hashlib
 import logging
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,10 +16,9 @@ from workbench.hashing import digest, tensors_digest
 from workbench.papers.fpo import reference_cache
 from workbench.papers.fpo.config import FPOConfig
 from workbench.sae.pooling import response_mask
+from workbench.training.pairs import IDS
 
 log = logging.getLogger(__name__)
-
-IDS = ("prompt_ids", "chosen_ids", "rejected_ids")
 
 
 @dataclass
@@ -40,9 +38,9 @@ class PairCollator(DataCollatorForPreference):
             width = self.caches[examples[0]["fpo_cache"]].meta["features"]
             features = torch.zeros(2 * len(examples), width)
             for place, example in enumerate(examples):
-                kept = self.caches[example["fpo_cache"]]
+                cache = self.caches[example["fpo_cache"]]
                 for side in (0, 1):
-                    index, value = kept.row(example["fpo_row"], side)
+                    index, value = cache.row(example["fpo_row"], side)
                     row = place + side * len(examples)
                     features[row, torch.from_numpy(index)] = torch.from_numpy(value)
             out["ref_features"] = features
@@ -76,12 +74,12 @@ class OfflineReference:
                     "without DeepSpeed or FSDP and max_steps=1, then again with the same cache_dir"
                 )
             self._make(trainer, dataset, folder, expected, batch_size)
-        found = reference_cache.read(folder, expected)
-        log.info("%s: reference of %d pairs in %s", name, len(found), folder)
-        trainer.data_collator.caches.append(found)
+        cache = reference_cache.read(folder, expected)
+        log.info("%s: reference of %d pairs in %s", name, len(cache), folder)
+        trainer.data_collator.caches.append(cache)
         number = len(trainer.data_collator.caches) - 1
-        dataset = dataset.add_column("ref_chosen_logps", found.logp[:, 0].tolist())
-        dataset = dataset.add_column("ref_rejected_logps", found.logp[:, 1].tolist())
+        dataset = dataset.add_column("ref_chosen_logps", cache.logp[:, 0].tolist())
+        dataset = dataset.add_column("ref_rejected_logps", cache.logp[:, 1].tolist())
         return dataset.add_column("fpo_cache", [number] * len(dataset))
 
     def _folder(self, name: str, expected: dict[str, Any]) -> Path:
@@ -96,15 +94,15 @@ class OfflineReference:
         return folder if self._sae is not None else self.root / f"{name}-logps"
 
     def _meta(self, trainer: Any, dataset: Dataset) -> dict[str, Any]:
-        """What a cache must be of; the features' own fields only where features are read."""
+        """Fields that identify a cache; the features' own only where features are read."""
         args, tokenizer = self.args, trainer.processing_class
         meta = {
-            "model": reference_hash(trainer),
-            "tokenizer": _hash(sorted(tokenizer.get_vocab().items())),
-            "chat_template": _hash(tokenizer.chat_template),
+            "model": reference_digest(trainer),
+            "tokenizer": digest(repr(sorted(tokenizer.get_vocab().items()))),
+            "chat_template": digest(repr(tokenizer.chat_template)),
             "max_length": args.max_length,
             "truncation_mode": args.truncation_mode,
-            "dataset": _rows_hash(dataset),
+            "dataset": _rows_digest(dataset),
             "pairs": len(dataset),
         }
         if self._sae is not None:
@@ -131,10 +129,10 @@ class OfflineReference:
         bar = tqdm(total=len(rows), desc=f"reference of {folder.name}", unit="pair",
                    disable=not accelerator.is_local_main_process)  # fmt: skip
 
-        def compute(some: range) -> reference_cache.Part:
-            bar.update(some.start - bar.n)
+        def compute(pairs: range) -> reference_cache.Part:
+            bar.update(pairs.start - bar.n)
             # Of like length together, so that little padding is computed.
-            order = sorted(some, key=lengths.__getitem__, reverse=True)
+            order = sorted(pairs, key=lengths.__getitem__, reverse=True)
             out = [self._batch(trainer, [rows[i] for i in order[b : b + batch_size]])
                    for b in range(0, len(order), batch_size)]  # fmt: skip
             back = torch.from_numpy(np.argsort(order))
@@ -172,19 +170,13 @@ class OfflineReference:
         return [torch.stack(s.chunk(2), 1) for s in sides]
 
 
-def reference_hash(trainer: Any) -> str:
-    """Of the reference's weights: without the adapter in training, which is switched off for it."""
+def reference_digest(trainer: Any) -> str:
+    """Digest of the reference's weights, without the adapter in training: it is off for it."""
     model = trainer.ref_model or trainer.model
     state = trainer.accelerator.unwrap_model(model).state_dict()
     return tensors_digest({k: v for k, v in state.items() if ".default." not in k})
 
 
-def _rows_hash(dataset: Dataset) -> str:
-    rows = hashlib.sha256()
-    for row in dataset.select_columns(list(IDS)):
-        rows.update(repr([row[c] for c in IDS]).encode())
-    return rows.hexdigest()[:16]
-
-
-def _hash(value: Any) -> str:
-    return digest(repr(value))
+def _rows_digest(dataset: Dataset) -> str:
+    rows = dataset.select_columns(list(IDS))
+    return digest("".join(digest(repr([row[c] for c in IDS])) for row in rows))

@@ -16,14 +16,13 @@ from typing import Any
 import numpy as np
 
 from workbench.errors import CacheCorrupt, CacheMismatch
+from workbench.files import whole, write_json
 
 log = logging.getLogger(__name__)
 
 VERSION = 1
 PART = 256
 """Pairs in one part: what a killed pass loses at most."""
-STATISTICS = ("smallest_kept_max", "smallest_kept_mean", "nnz")
-"""Fields of meta.json that describe the content and are not compared."""
 _DTYPES = {
     "offsets": (np.int64,),
     "idx": (np.int32,),
@@ -122,21 +121,18 @@ def build(
     """
     parts = Path(folder).with_name(Path(folder).name + ".parts")
     if parts.exists() and (parts / "meta.json").exists():
-        if _read_meta(parts) != _plain(meta):
+        if _read_meta(parts) != meta:
             raise CacheMismatch(f"{parts} is the unfinished reference of something else; delete it")
     elif rank == 0:
-        parts.mkdir(parents=True, exist_ok=True)
-        _write_json(parts / "meta.json", meta)
+        write_json(parts / "meta.json", meta)
     parts.mkdir(parents=True, exist_ok=True)
     for number, start in enumerate(range(0, pairs, part)):
         path = parts / f"{number:06d}.npz"
         if number % world != rank or path.exists():
             continue
-        made = compute(range(start, min(start + part, pairs)))
-        partial = path.with_suffix(".partial")
-        with partial.open("wb") as file:
-            np.savez(file, **_sparse(made, meta))
-        partial.replace(path)
+        arrays = _sparse(compute(range(start, min(start + part, pairs))), meta)
+        with whole(path) as partial, partial.open("wb") as file:
+            np.savez(file, **arrays)
 
 
 def finish(folder: str | Path, meta: dict[str, Any], pairs: int, *, part: int = PART) -> None:
@@ -144,18 +140,12 @@ def finish(folder: str | Path, meta: dict[str, Any], pairs: int, *, part: int = 
     folder = Path(folder)
     parts = folder.with_name(folder.name + ".parts")
     paths = [parts / f"{n:06d}.npz" for n in range(len(range(0, pairs, part)))]
-    partial = folder.with_name(folder.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
     counts = np.concatenate([_part(p)["counts"] for p in paths])
     offsets = np.concatenate([[0], counts.cumsum()]).astype(np.int64)
-    np.save(partial / "offsets.npy", offsets)
     dtypes = {"idx": np.int32, "val": np.dtype(meta["dtype"])}
     shapes = {"idx": (int(offsets[-1]),), "val": (int(offsets[-1]),)}
     shapes |= {"logp": (pairs, 2), "length": (pairs, 2)}
     dtypes |= {"logp": np.float32, "length": np.int32}
-    for name, shape in shapes.items():
-        _join(partial / f"{name}.npy", shape, dtypes[name], (_part(p)[name] for p in paths))
     least = np.concatenate([_part(p)["least"] for p in paths])
     statistics = {
         "smallest_kept_max": float(least.max(initial=0.0)),
@@ -167,8 +157,12 @@ def finish(folder: str | Path, meta: dict[str, Any], pairs: int, *, part: int = 
             "cache_top=%d: dropped features are at most %.3g (mean over responses %.3g)",
             meta["cache_top"], statistics["smallest_kept_max"], statistics["smallest_kept_mean"],
         )  # fmt: skip
-    _write_json(partial / "meta.json", {"format_version": VERSION, **meta, **statistics})
-    partial.replace(folder)
+    with whole(folder) as partial:
+        partial.mkdir()
+        np.save(partial / "offsets.npy", offsets)
+        for name, shape in shapes.items():
+            _join(partial / f"{name}.npy", shape, dtypes[name], (_part(p)[name] for p in paths))
+        write_json(partial / "meta.json", {"format_version": VERSION, **meta, **statistics})
     shutil.rmtree(parts)
 
 
@@ -186,14 +180,14 @@ def _sparse(part: Part, meta: dict[str, Any]) -> dict[str, np.ndarray]:
                 "val": none.astype(meta["dtype"]), "least": np.zeros(2 * n)}  # fmt: skip
     idx, val, least = [], [], np.zeros(2 * n)
     for row, pooled in enumerate(part.pooled.reshape(2 * n, -1)):
-        kept = pooled.nonzero()[0]
+        index = pooled.nonzero()[0]
         top = meta.get("cache_top")
-        if top and len(kept) > top:
-            order = np.argpartition(-pooled[kept], top - 1)[:top]
-            kept = np.sort(kept[order])
-            least[row] = pooled[kept].min()
-        idx.append(kept.astype(np.int32))
-        val.append(pooled[kept].astype(meta["dtype"]))
+        if top and len(index) > top:
+            largest = np.argpartition(-pooled[index], top - 1)[:top]
+            index = np.sort(index[largest])
+            least[row] = pooled[index].min()
+        idx.append(index.astype(np.int32))
+        val.append(pooled[index].astype(meta["dtype"]))
     counts = np.array([len(i) for i in idx], np.int64)
     return {**out, "counts": counts, "idx": np.concatenate(idx), "val": np.concatenate(val),
             "least": least}  # fmt: skip
@@ -203,12 +197,12 @@ def _join(path: Path, shape: tuple[int, ...], dtype: Any, pieces: Iterable[np.nd
     if 0 in shape:  # an empty file cannot be mapped
         np.save(path, np.zeros(shape, dtype))
         return
-    whole = np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=shape)
+    joined = np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=shape)
     place = 0
     for piece in pieces:
-        whole[place : place + len(piece)] = piece
+        joined[place : place + len(piece)] = piece
         place += len(piece)
-    whole.flush()
+    joined.flush()
 
 
 def _part(path: Path) -> Any:
@@ -258,13 +252,3 @@ def _read_meta(folder: Path) -> dict[str, Any]:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise CacheCorrupt(f"{path}: cannot be read ({error}); delete {folder}") from error
-
-
-def _plain(meta: dict[str, Any]) -> dict[str, Any]:
-    return json.loads(json.dumps(meta))
-
-
-def _write_json(path: Path, content: dict[str, Any]) -> None:
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(content, indent=1), encoding="utf-8")
-    partial.replace(path)

@@ -1,70 +1,97 @@
-"""From runs to numbers: the table of methods, what of the claim holds here, what is recorded."""
+"""From the study to numbers: rows of its tables, which claims hold, the recorded metrics."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from itertools import product
 from typing import Any
 
 import numpy as np
 from scipy.stats import spearmanr
 
-from workbench.evaluation.metrics import bootstrap_ci, metric
+from workbench.evaluation.metrics import measured, metric
 from workbench.papers.fpo.evaluate import Evaluation
-from workbench.papers.fpo.paper import LABELS, PUBLISHED, STANDARD_ERROR, WIN_RATES, Settings
-from workbench.papers.fpo.study import Run
-from workbench.sae.health import Health
+from workbench.papers.fpo.paper import (
+    ABLATION_ALPHA,
+    FORMULAS,
+    LABELS,
+    METHODS,
+    PUBLISHED,
+    STANDARD_ERROR,
+    WIN_RATES,
+    Settings,
+)
+from workbench.papers.fpo.study import Study
+from workbench.papers.fpo.train import Trained
 
 Plain = dict[str, Any]
 
 MEASURES: dict[str, Callable[[Evaluation], np.ndarray]] = {
-    "accuracy": lambda e: e.score_w > e.score_l,
-    "accuracy, log p a token": lambda e: e.logp_w > e.logp_l,
+    "accuracy": lambda e: e.score_chosen > e.score_rejected,
+    "accuracy, log p a token": lambda e: e.logp_chosen > e.logp_rejected,
     "entropy": lambda e: e.entropy,
-    "KL chosen": lambda e: e.kl_w,
-    "KL rejected": lambda e: e.kl_l,
-    "D chosen": lambda e: e.d_w,
-    "D rejected": lambda e: e.d_l,
+    "KL chosen": lambda e: e.kl_chosen,
+    "KL rejected": lambda e: e.kl_rejected,
+    "D chosen": lambda e: e.d_chosen,
+    "D rejected": lambda e: e.d_rejected,
 }
-"""Column → a value a held-out pair; KL in nats a sequence, entropy in nats a token."""
+"""Column → one value per held-out pair; KL in nats a sequence, entropy in nats a token."""
 
 
-def by_seed(runs: Sequence[Run], measure: str) -> dict[str, list[np.ndarray]]:
-    """Condition → one array of pairs a seed."""
+def losses(settings: Settings) -> list[Plain]:
+    """The seven losses with the hyper-parameters of this study."""
+    beta = {"SimPO": settings.beta_simpo, "SimPO+KL": settings.beta_simpo}
+    beta |= dict.fromkeys(("FPO", "LN-DPO"), settings.beta)
+    return [
+        {"method": name, "u": u, "reference": needs, "β": beta.get(name, settings.beta_dpo)}
+        for name, u, needs in FORMULAS
+    ]
+
+
+def health(study: Study) -> list[Plain]:
+    """The SAE's fit to the reference on held-out responses; ce: nats a token."""
+    return [{**asdict(study.health), "CE recovered": study.health.recovered}]
+
+
+def by_seed(trained: Sequence[Trained], measure: str) -> dict[str, list[np.ndarray]]:
+    """Condition → one array of pairs per seed."""
     out: dict[str, list[np.ndarray]] = {}
-    for run in runs:
-        out.setdefault(run.name, []).append(MEASURES[measure](run.held_out).astype(float))
+    for each in trained:
+        values = MEASURES[measure](each.evaluation).astype(float)
+        out.setdefault(each.condition.name, []).append(values)
     return out
 
 
-def rows(runs: Sequence[Run]) -> list[Plain]:
-    """The table: mean over seeds and pairs, [smallest, largest seed]."""
-    found = {m: by_seed(runs, m) for m in MEASURES}
+def means(trained: Sequence[Trained], measure: str) -> dict[str, list[float]]:
+    """Condition → one mean per seed."""
+    return {n: [float(v.mean()) for v in seeds] for n, seeds in by_seed(trained, measure).items()}
+
+
+def methods(trained: Sequence[Trained]) -> list[Plain]:
+    """One row per condition: mean over seeds and pairs, [smallest, largest seed]."""
+    columns = {measure: means(trained, measure) for measure in MEASURES}
     out = []
-    for name in found["accuracy"]:
-        cells = {m: _spread([float(v.mean()) for v in found[m][name]]) for m in MEASURES}
-        seconds = [r.seconds for r in runs if r.name == name]
-        out.append({"method": name, **cells, "training, s": float(np.mean(seconds))})
+    for name in columns["accuracy"]:
+        values = {measure: _spread(column[name]) for measure, column in columns.items()}
+        seconds = [t.seconds for t in trained if t.condition.name == name]
+        out.append({"method": name, **values, "training, s": float(np.mean(seconds))})
     return out
 
 
-def means(runs: Sequence[Run], measure: str) -> dict[str, list[float]]:
-    """Condition → one mean a seed."""
-    return {n: [float(v.mean()) for v in seeds] for n, seeds in by_seed(runs, measure).items()}
-
-
-def alphas(runs: Sequence[Run]) -> dict[float, str]:
+def alphas(trained: Sequence[Trained]) -> dict[float, str]:
     """Alpha of the constraint → name of its condition, rising."""
-    return dict(sorted({r.alpha: r.name for r in runs if r.method == "fpo"}.items()))
+    conditions = {t.condition for t in trained if t.condition.method == "fpo"}
+    return dict(sorted((c.alpha, c.name) for c in conditions))
 
 
-def claims(runs: Sequence[Run]) -> list[Plain]:
-    """What is said of the constraint, seed by seed; `holds` where it does for every seed."""
-    named = alphas(runs)
+def claims(trained: Sequence[Trained]) -> list[Plain]:
+    """Statements about the constraint, seed by seed; `holds` where they do for every seed."""
+    named = alphas(trained)
     if len(named) < 2:
-        return []
-    d, kl, free = (means(runs, m) for m in ("D rejected", "KL rejected", "D chosen"))
+        return [{"claim": "none: one alpha, nothing to compare", "by seed": "", "holds": ""}]
+    d, kl, free = (means(trained, m) for m in ("D rejected", "KL rejected", "D chosen"))
     names, most = list(named.values()), list(named)[-1]
     zero, strong = names[0], names[-1]
-    accuracy = means(runs, "accuracy")
+    accuracy = means(trained, "accuracy")
     out = [
         _claim(f"D(rejected) falls more than tenfold from α=0 to {most:g}",
                _ratios(d[zero], d[strong]), lambda x: x > 10, "{:.0f}×"),
@@ -92,33 +119,47 @@ def claims(runs: Sequence[Run]) -> list[Plain]:
     return out
 
 
-def win_rates() -> list[Plain]:
-    """Published win rates of FPO with their binomial error; `clear`: which differ from a tie."""
-    columns = ("AlpacaEval-2, length-controlled", "AlpacaEval-2", "Arena-Hard")
-    out = []
-    for method, values in WIN_RATES.items():
-        clear = [c for c, v, e in zip(columns, values[:3], STANDARD_ERROR, strict=True)
-                 if abs(v - 50) > 1.96 * e]  # fmt: skip
-        cells = {
-            c: f"{v:.1f} ± {1.96 * e:.1f}"
-            for c, v, e in zip(columns, values[:3], STANDARD_ERROR, strict=True)
+def costs(study: Study) -> list[Plain]:
+    """Memory and time of a step per method: medians."""
+    return [
+        {
+            "method": LABELS[c["method"]],
+            "peak, MB": float(np.median(c["peak_bytes"])) / 1e6,
+            "step, s": float(np.median(c["seconds"])),
+            "reference": METHODS[c["method"]][1] if c["method"] != "simpo" else "none",
         }
-        out.append({"FPO against": method, **cells, "MT-Bench": values[3],
-                    "clear of a tie": ", ".join(clear) or "none"})  # fmt: skip
-    return out
+        for c in study.costs
+    ]
 
 
-def beside(runs: Sequence[Run], costs: Sequence[Plain], settings: Settings) -> list[Plain]:
-    """Published accuracy, entropy and memory, a row a method, with this run's."""
+def savings(study: Study) -> list[Plain]:
+    """FPO's peak beside TDPO-2's, and its step beside LN-DPO's (median of pairs of steps)."""
+    return [
+        {
+            "peak less than TDPO-2's by": f"{saving(study.costs):.1%}",
+            "step, times LN-DPO's": float(np.median(study.step_ratios)),
+            "pairs of steps": len(study.step_ratios),
+        }
+    ]
+
+
+def saving(costs: Sequence[Plain], ours: str = "fpo", other: str = "tdpo2") -> float:
+    """By how much less one method holds at its peak, as a share of the other's."""
+    peak = {c["method"]: float(np.median(c["peak_bytes"])) for c in costs}
+    return 1 - peak[ours] / peak[other]
+
+
+def beside(study: Study) -> list[Plain]:
+    """Published accuracy, entropy and memory, one row per method, with this study's."""
     published = {p["metric"]: p["value"] for p in PUBLISHED}
-    found = {m: means(runs, m) for m in ("accuracy", "entropy")}
-    peaks = {c["method"]: float(np.median(c["peak_bytes"])) / 1e9 for c in costs}
+    here = {m: means(study.trained, m) for m in ("accuracy", "entropy")}
+    peaks = {c["method"]: float(np.median(c["peak_bytes"])) / 1e9 for c in study.costs}
     out = []
-    for method, name in _reported(runs, settings).items():
+    for method, name in _reported(study.trained).items():
         row: Plain = {"method": name}
         for measure in ("accuracy", "entropy"):
             row[f"{measure}, published"] = published.get(f"{measure}_{method}")
-            row[f"{measure}, here"] = float(np.mean(found[measure][name]))
+            row[f"{measure}, here"] = float(np.mean(here[measure][name]))
         bytes_ = published.get(f"peak_bytes_{method}")
         row["peak GB, published"] = bytes_ / 1e9 if bytes_ else None
         row["peak GB, here"] = peaks.get(method)
@@ -126,63 +167,75 @@ def beside(runs: Sequence[Run], costs: Sequence[Plain], settings: Settings) -> l
     return out
 
 
-def results(
-    runs: Sequence[Run],
-    costs: Sequence[Plain],
-    ratios: Sequence[float],
-    health: Health,
-    moved: Mapping[str, Mapping[str, Sequence[float]]],
-    settings: Settings,
-) -> list[Plain]:
-    """The metrics of `results.json`; intervals resample seeds, then pairs.
-
-    `moved`: of `show.stream_drift`.
-    """
-    published = {p["metric"]: p for p in PUBLISHED}
-    out: list[Plain] = []
-
-    def add(name: str, values: Sequence[Sequence[float]], statistic: Callable = np.mean) -> None:
-        known = published.get(name)
-        flat = np.concatenate([np.asarray(v, float) for v in values])
-        value = float(statistic(flat))
-        low, high = bootstrap_ci(values, statistic)
-        beside = (known["value"], f"{known['model']}, {known['dataset']}") if known else ()
-        out.append(metric(name, value, len(flat), (min(low, value), max(high, value)), *beside))
-
-    for letter, side in product("d kl".split(), ("rejected", "chosen")):
-        prefix, measure = f"{letter}_{side}", f"{letter.upper()} {side}"
-        found = by_seed(runs, measure)
-        for alpha, name in alphas(runs).items():
-            add(f"{prefix}_alpha{alpha:g}", found[name])
-    for prefix, part in (("drift", "all"), ("drift_outside", "outside the dictionary")):
-        for alpha, name in alphas(runs).items():
-            add(f"stream_{prefix}_alpha{alpha:g}", [[v] for v in moved[part][name]])
-    for measure in ("accuracy", "entropy"):
-        found = by_seed(runs, measure)
-        for method, name in _reported(runs, settings).items():
-            add(f"{measure}_{method}", found[name])
-    for cost in costs:
-        add(f"peak_bytes_{cost['method']}", [cost["peak_bytes"]], np.median)
-    add("step_ratio_fpo_vs_ln_dpo", [ratios], np.median)
-    for name in ("fvu", "l0", "dead"):
-        value = getattr(health, name)
-        out.append(metric(f"sae_{name}", value, health.tokens, (value, value)))
+def win_rates() -> list[Plain]:
+    """Published win rates of FPO with their binomial error; `clear`: which differ from a tie."""
+    columns = ("AlpacaEval-2, length-controlled", "AlpacaEval-2", "Arena-Hard")
+    out = []
+    for method, (*rates, bench) in WIN_RATES.items():
+        clear = [c for c, rate, error in zip(columns, rates, STANDARD_ERROR, strict=True)
+                 if abs(rate - 50) > 1.96 * error]  # fmt: skip
+        texts = {
+            c: f"{rate:.1f} ± {1.96 * error:.1f}"
+            for c, rate, error in zip(columns, rates, STANDARD_ERROR, strict=True)
+        }
+        out.append({"FPO against": method, **texts, "MT-Bench": bench,
+                    "clear of a tie": ", ".join(clear) or "none"})  # fmt: skip
     return out
 
 
-def _reported(runs: Sequence[Run], settings: Settings) -> dict[str, str]:
+def ablation() -> list[Plain]:
+    """The published ablation of alpha: accuracy in % / entropy in nats."""
+    return [
+        {"variant": variant, **{f"α={a:g}": f"{x:.1f} / {h:.3f}" for a, (x, h) in values.items()}}
+        for variant, values in ABLATION_ALPHA.items()
+    ]
+
+
+def metrics(study: Study) -> list[Plain]:
+    """The metrics of `results.json`; intervals resample seeds, then pairs."""
+    published = {p["metric"]: (p["value"], f"{p['model']}, {p['dataset']}") for p in PUBLISHED}
+    named = alphas(study.trained)
+    out: list[Plain] = []
+
+    def add(name: str, values: Sequence, unit: str | tuple[str, str], **how: Any) -> None:
+        out.append(measured(name, values, unit, published.get(name), **how))
+
+    pairs = ("seeds", "pairs")
+    for letter, side in product("d kl".split(), ("rejected", "chosen")):
+        values = by_seed(study.trained, f"{letter.upper()} {side}")
+        for alpha, name in named.items():
+            add(f"{letter}_{side}_alpha{alpha:g}", values[name], pairs)
+    for alpha, name in named.items():
+        add(f"stream_drift_alpha{alpha:g}", [size for size, _ in study.shifts[name]], "seeds")
+    for alpha, name in named.items():
+        outside = [size * share for size, share in study.shifts[name]]
+        add(f"stream_drift_outside_alpha{alpha:g}", outside, "seeds")
+    for measure in ("accuracy", "entropy"):
+        values = by_seed(study.trained, measure)
+        for method, name in _reported(study.trained).items():
+            add(f"{measure}_{method}", values[name], pairs)
+    for cost in study.costs:
+        add(f"peak_bytes_{cost['method']}", cost["peak_bytes"], "steps", statistic=np.median)
+    add("step_ratio_fpo_vs_ln_dpo", study.step_ratios, "pairs of steps", statistic=np.median)
+    for name in ("fvu", "l0", "dead"):
+        value = getattr(study.health, name)
+        out.append(metric(f"sae_{name}", value, study.health.tokens, (value, value)))
+    return out
+
+
+def _reported(trained: Sequence[Trained]) -> dict[str, str]:
     """Method → the condition that stands for it; FPO at the paper's alpha, or the one nearest."""
     out = {}
-    named = alphas(runs)
+    named = alphas(trained)
     positive = [a for a in named if a > 0]
     if positive:
         paper = Settings().alphas[-1]
         out["fpo"] = named[min(positive, key=lambda a: abs(a - paper))]
     if 0.0 in named:
         out["ln_dpo"] = named[0.0]
-    for run in runs:
-        if run.method != "fpo":
-            out.setdefault(run.method, run.name)
+    for each in trained:
+        if each.condition.method != "fpo":
+            out.setdefault(each.condition.method, each.condition.name)
     return {m: out[m] for m in LABELS if m in out}
 
 
@@ -197,12 +250,10 @@ def _ratios(before: Sequence[float], after: Sequence[float]) -> list[float]:
     return [a / max(b, 1e-12) for a, b in zip(before, after, strict=True)]
 
 
-def _claim(
-    text: str, values: Sequence[float], holds: Callable[[float], bool], form: str
-) -> Plain:  # fmt: skip
-    kept = sum(map(holds, values))
+def _claim(text: str, values: Sequence[float], holds: Callable[[float], bool], form: str) -> Plain:
+    count = sum(map(holds, values))
     return {
         "claim": text,
         "by seed": ", ".join(form.format(v) for v in values),
-        "holds": "yes" if kept == len(values) else f"in {kept} of {len(values)}",
+        "holds": "yes" if count == len(values) else f"in {count} of {len(values)}",
     }

@@ -17,9 +17,10 @@ from trl.models.utils import disable_gradient_checkpointing
 from trl.trainer.utils import create_model_from_path, get_config_model_id, use_adapter
 
 from workbench.models.hooks import find_hook, reading
+from workbench.models.logprobs import sequence_kl
 from workbench.papers.fpo import losses, training_log
 from workbench.papers.fpo.config import FPOConfig
-from workbench.papers.fpo.constraint import Constraint, feature_distance
+from workbench.papers.fpo.distance import FeatureDistance, feature_distance
 from workbench.papers.fpo.reference import OfflineReference, PairCollator
 from workbench.sae.dictionary import check_sae, load_sae, sae_hook
 from workbench.sae.pooling import pool, response_mask
@@ -122,13 +123,13 @@ class FPOTrainer(DPOTrainer):
         """Tokenised by TRL, less what has no response left, with each row's number."""
         if self.offline.started:  # given to evaluate(); the others are checked before a model loads
             dataset = pairs.checked(dataset, dataset_name, drop_identical=args.drop_identical)
-        made = super()._prepare_dataset(dataset, processing_class, args, dataset_name)
+        rows = super()._prepare_dataset(dataset, processing_class, args, dataset_name)
         if isinstance(dataset, IterableDataset):
-            return made
-        made = pairs.usable(made, dataset_name, len(dataset), args.max_length)
-        if "fpo_row" in made.column_names:
-            return made
-        return made.add_column("fpo_row", list(range(len(made))))
+            return rows
+        rows = pairs.usable(rows, dataset_name, len(dataset), args.max_length)
+        if "fpo_row" in rows.column_names:
+            return rows
+        return rows.add_column("fpo_row", list(range(len(rows))))
 
     def _set_signature_columns_if_needed(self) -> None:
         super()._set_signature_columns_if_needed()
@@ -201,15 +202,15 @@ class FPOTrainer(DPOTrainer):
                 "{'use_reentrant': False}; with an adapter or frozen layers, train some at or "
                 "below that layer"
             )
-        terms, drift = self._terms(inputs, outputs, hidden, mask, whole)
-        u, score, held = losses.logits(
+        terms, distance = self._terms(inputs, outputs, hidden, mask, whole)
+        u, score, penalty = losses.logits(
             args.loss, terms, args.beta, args.fpo_alpha, args.simpo_gamma
         )
         loss = -logsigmoid(u).mean()
         if self.aux_loss_enabled:
             loss = loss + self.router_aux_loss_coef * outputs.aux_loss
-        values = training_log.per_pair(u, score, held, terms, args.beta)
-        self._keep("train" if training else "eval", inputs, values, drift)
+        values = training_log.per_pair(u, score, penalty, terms, args.beta)
+        self._note("train" if training else "eval", inputs, values, distance)
         if return_outputs:
             with torch.no_grad():
                 outputs = model(**{k: inputs[k] for k in ("input_ids", "attention_mask")})
@@ -218,7 +219,7 @@ class FPOTrainer(DPOTrainer):
 
     def _terms(
         self, inputs: dict[str, Any], outputs: Any, hidden: Any, mask: torch.Tensor, whole: bool
-    ) -> tuple[losses.Terms, Constraint | None]:
+    ) -> tuple[losses.Terms, FeatureDistance | None]:
         """Log-probabilities, KL and distance of a batch, from the cache or the reference itself."""
         lengths = inputs["completion_mask"].sum(1)
         if self.args.loss in losses.REFERENCE_FREE:
@@ -230,35 +231,32 @@ class FPOTrainer(DPOTrainer):
             with self.as_reference() as reference:
                 ref_outputs, ref_hidden = self.run(reference, inputs, whole)
             if whole:
-                kl, logps, ref_logps = losses.sequence_kl(
+                kl, logps, ref_logps = sequence_kl(
                     outputs.logits, ref_outputs.logits, inputs["input_ids"], mask
                 )
                 return losses.Terms(logps, lengths, ref_logps, kl=kl), None
             ref_logps = _summed(ref_outputs, mask)
             ref_features = self.pooled(ref_hidden, mask) if ref_hidden is not None else None
-        drift = None
+        distance = None
         if self.sae is not None:
             gradient = torch.is_grad_enabled() and self.args.fpo_alpha > 0
-            drift = feature_distance(
-                self.sae, hidden, mask, ref_features, gradient=gradient,
-                k=self.args.fpo_k, topk=self.args.fpo_topk, **self._pooling(),
+            distance = feature_distance(
+                self.sae, hidden, mask, ref_features, self.args.constraint,
+                how=self.args.fpo_pool, gradient=gradient,
             )  # fmt: skip
-        d = drift.distance if drift is not None else None
-        return losses.Terms(_summed(outputs, mask), lengths, ref_logps, distance=d), drift
+        d = distance.total if distance is not None else None
+        return losses.Terms(_summed(outputs, mask), lengths, ref_logps, distance=d), distance
 
     def pooled(self, hidden: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         """Pooled features `[2b, m]` float32 as this run defines them; no gradient."""
-        return pool(self.sae, hidden, mask, **self._pooling())
+        return pool(self.sae, hidden, mask, self.args.fpo_pool, self.args.fpo_decoder_scale)
 
-    def _pooling(self) -> dict[str, Any]:
-        return {"how": self.args.fpo_pool, "decoder_scale": self.args.fpo_decoder_scale}
-
-    def _keep(
+    def _note(
         self,
         mode: str,
         inputs: dict[str, Any],
         values: dict[str, torch.Tensor],
-        drift: Constraint | None,
+        distance: FeatureDistance | None,
     ) -> None:
         """Add a batch to the logged means, with one wait for the device."""
         table = torch.stack([v.detach().float() for v in values.values()], 1)
@@ -277,8 +275,8 @@ class FPOTrainer(DPOTrainer):
         if mode == "train":
             self._total_train_tokens += round(tokens * len(table))
             self._metrics[mode]["num_tokens"] = [self._total_train_tokens]
-            if drift is not None and self.is_world_process_zero():
-                self.timeline.add(drift)
+            if distance is not None and self.is_world_process_zero():
+                self.timeline.add(distance.shares)
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """As TRL logs; in training with a line of the timeline besides."""
@@ -288,6 +286,7 @@ class FPOTrainer(DPOTrainer):
 
 
 def _summed(outputs: Any, mask: torch.Tensor) -> torch.Tensor:
+    """Σ log p `[2b]` of the responses, from TRL's fused head."""
     return outputs.log_probs[:, -mask.shape[1] :].sum(dim=1)
 
 

@@ -1,4 +1,4 @@
-"""What a step says about itself: its means, whether they are finite, which features moved."""
+"""The log of a training step: its means, whether they are finite, which features moved."""
 
 import json
 import math
@@ -6,7 +6,6 @@ from pathlib import Path
 
 import torch
 
-from workbench.papers.fpo.constraint import Constraint
 from workbench.papers.fpo.losses import Terms
 
 SATURATED = 10.0
@@ -18,16 +17,16 @@ TIMELINE = 200
 def per_pair(
     u: torch.Tensor,
     score: torch.Tensor,
-    held: torch.Tensor | None,
+    penalty: torch.Tensor | None,
     terms: Terms,
     beta: float,
 ) -> dict[str, torch.Tensor]:
-    """What is logged, per pair `[b]`: TRL's names, with β·s(y) as reward, and the parts of u."""
+    """Logged values per pair `[b]`: TRL's names, with β·s(y) as reward, and the parts of u."""
     chosen, rejected = score.chunk(2)
-    said = terms.logps.chunk(2)
+    logp_chosen, logp_rejected = terms.logps.chunk(2)
     out = {
-        "logps/chosen": said[0],
-        "logps/rejected": said[1],
+        "logps/chosen": logp_chosen,
+        "logps/rejected": logp_rejected,
         "rewards/chosen": beta * chosen,
         "rewards/rejected": beta * rejected,
         "rewards/margins": beta * (chosen - rejected),
@@ -35,13 +34,12 @@ def per_pair(
         "fpo/margin": beta * (chosen - rejected),
         "fpo/u": u,
     }
-    if held is not None:
-        out["fpo/constraint"] = held
-    for name, kept in (("kl", terms.kl), ("fpo/d", terms.distance)):
-        if kept is not None:
-            sides = kept.chunk(2)
-            joint = "/" if name == "kl" else "_"
-            out[f"{name}{joint}chosen"], out[f"{name}{joint}rejected"] = sides
+    if penalty is not None:
+        out["fpo/constraint"] = penalty
+    if terms.kl is not None:
+        out["kl/chosen"], out["kl/rejected"] = terms.kl.chunk(2)
+    if terms.distance is not None:
+        out["fpo/d_chosen"], out["fpo/d_rejected"] = terms.distance.chunk(2)
     return out
 
 
@@ -71,7 +69,7 @@ def saturated(means: dict[str, float]) -> bool:
 
 
 class Timeline:
-    """What each feature added to D(rejected), per logged step, in `feature_timeline.jsonl`.
+    """Share of each feature in D(rejected), per logged step, in `feature_timeline.jsonl`.
 
     A line: `step`, `d_rejected` (mean over the batches since the last one, of the main process),
     `features` and `shares`, the largest `TIMELINE` of them, falling.
@@ -82,10 +80,9 @@ class Timeline:
         self._sum: torch.Tensor | None = None
         self._batches = 0
 
-    def add(self, drift: Constraint) -> None:
-        """Count a batch in."""
-        half = len(drift.shares) // 2
-        mean = drift.shares[half:].mean(0)
+    def add(self, shares: torch.Tensor) -> None:
+        """Count a batch in: `FeatureDistance.shares` `[2b, m]`, chosen first."""
+        mean = shares[len(shares) // 2 :].mean(0)
         self._sum = mean if self._sum is None else self._sum + mean
         self._batches += 1
 
@@ -96,12 +93,12 @@ class Timeline:
         shares, self._sum = self._sum / self._batches, None
         self._batches = 0
         value, index = shares.topk(min(TIMELINE, len(shares)))
-        kept = value > 0
+        positive = value > 0
         line = {
             "step": step,
             "d_rejected": float(shares.sum()),
-            "features": index[kept].tolist(),
-            "shares": value[kept].tolist(),
+            "features": index[positive].tolist(),
+            "shares": value[positive].tolist(),
         }
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with self.path.open("a", encoding="utf-8") as file:
@@ -109,7 +106,7 @@ class Timeline:
 
 
 def _not_finite(values: dict[str, torch.Tensor], rows: torch.Tensor | None, mode: str) -> str:
-    """Which pair and term went wrong first."""
+    """Error text naming the pair and the term that went wrong first."""
     for name, value in values.items():
         bad = (~value.isfinite()).nonzero()[:, 0]
         if len(bad):

@@ -1,0 +1,41 @@
+"""A trained SAE finds the directions that were planted."""
+
+import pytest
+import torch
+
+from workbench.errors import FeatureError
+from workbench.sae.dictionary import encode, load_sae
+from workbench.sae.training import train_topk
+
+
+def test_a_trained_dictionary_finds_planted_directions_on_raw_activations(tmp_path):
+    g = torch.Generator().manual_seed(0)
+    planted = torch.nn.functional.normalize(torch.randn(24, 16, generator=g), dim=1)
+    codes = torch.zeros(6000, 24)
+    codes.scatter_(1, torch.rand(6000, 24, generator=g).topk(2, 1).indices, 0.05)
+    values = codes @ planted  # small norms, which is what the folded scale is for
+    kwargs = {"hook_name": "blocks.0.hook_resid_post", "steps": 400, "batch": 256}
+    sae = train_topk(values, 48, 2, **kwargs)
+    found = encode(sae, values)
+    left = ((sae.decode(found) - values) ** 2).sum() / ((values - values.mean(0)) ** 2).sum()
+    assert left < 0.2
+    assert (found > 0).sum(1).max() <= 2
+    cosine = torch.nn.functional.normalize(sae.W_dec, dim=1) @ planted.T
+    assert (cosine.max(0).values > 0.9).float().mean() > 0.7
+    again = train_topk(values, 48, 2, **kwargs)
+    assert all(torch.equal(v, again.state_dict()[k]) for k, v in sae.state_dict().items())
+    sae.save_model(tmp_path)
+    assert torch.equal(encode(load_sae(tmp_path), values), found)
+
+
+@pytest.mark.parametrize(
+    ("values", "k", "message"),
+    [
+        (torch.full((600, 4), torch.nan), 2, "not finite"),
+        (torch.zeros(10, 4), 2, "at least batch"),
+        (torch.zeros(600, 4), 9, "k=9 of 8"),
+    ],
+)
+def test_what_cannot_be_trained_on_is_refused(values, k, message):
+    with pytest.raises(FeatureError, match=message):
+        train_topk(values, 8, k, hook_name="blocks.0.hook_resid_post")

@@ -1,0 +1,153 @@
+"""One method trained with one seed from the common checkpoint, and evaluated against it."""
+
+import copy
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoModelForCausalLM, PreTrainedModel, PrinterCallback, set_seed
+
+from workbench.errors import ModelError
+from workbench.papers.fpo.config import FPOConfig
+from workbench.papers.fpo.evaluate import Evaluation, evaluate
+from workbench.papers.fpo.paper import LABELS, METHODS, Settings
+from workbench.papers.fpo.presets import Inputs
+from workbench.papers.fpo.trainer import FPOTrainer
+from workbench.sae.pooling import Constraint
+from workbench.training.resume import last_checkpoint
+
+Plain = dict[str, Any]
+Rows = Sequence[dict[str, list[int]]]
+CURVES = ("loss", "fpo/u", "fpo/margin", "fpo/constraint", "fpo/d_rejected", "fpo/d_chosen",
+          "kl/rejected", "rewards/accuracies")  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Condition:
+    """One of the methods compared, as tables name it; `alpha`: the weight of its constraint."""
+
+    name: str
+    method: str
+    alpha: float
+
+
+@dataclass(frozen=True)
+class Trained:
+    """One condition with one seed. `curves`: name → [(step, value)], of training batches.
+
+    `policy`: folder of the trained checkpoint. `seconds`: of training, reference pass included.
+    """
+
+    condition: Condition
+    seed: int
+    evaluation: Evaluation
+    curves: dict[str, list[tuple[int, float]]]
+    policy: Path
+    seconds: float
+
+
+def conditions(settings: Settings) -> list[Condition]:
+    """All that are trained; FPO at alpha 0 is LN-DPO and stands for it."""
+    out = []
+    for method in settings.methods:
+        if method == "fpo":
+            out += [Condition(f"FPO α={a:g}" if a else "LN-DPO", "fpo", a) for a in settings.alphas]
+        elif method != "ln_dpo":
+            alpha = settings.tdpo_alpha if method in ("tdpo2", "simpo_kl") else 0.0
+            out.append(Condition(LABELS[method], method, alpha))
+    return out
+
+
+def config(
+    settings: Settings, condition: Condition, seed: int, folder: Path, hook: str
+) -> FPOConfig:
+    """The trainer's arguments for one training; `hook`: where the SAE reads."""
+    loss, reference = METHODS[condition.method]
+    beta = settings.beta_simpo if loss.startswith("simpo") else settings.beta
+    if loss in ("sigmoid", "tdpo1", "tdpo2"):
+        beta = settings.beta_dpo
+    return FPOConfig(
+        output_dir=str(folder),
+        loss=loss,
+        reference=settings.reference if loss == "fpo" else reference,
+        cache_dir=str(folder.parent / "ref_cache"),
+        sae_hook=hook,
+        fpo_alpha=condition.alpha,
+        fpo_k=settings.k,
+        fpo_topk=settings.topk,
+        fpo_pool=settings.pool,
+        beta=beta,
+        learning_rate=settings.learning_rate,
+        warmup_steps=settings.warmup_steps,
+        max_steps=settings.steps or -1,
+        num_train_epochs=1,
+        per_device_train_batch_size=settings.per_device,
+        gradient_accumulation_steps=settings.batch // settings.per_device,
+        gradient_checkpointing=settings.checkpointing,
+        max_length=settings.max_length,
+        seed=seed,
+        logging_steps=5 if settings.steps else 10,
+        save_strategy="steps" if settings.steps == 0 else "no",
+        save_steps=100,
+        save_total_limit=1,
+        report_to="none",
+        disable_tqdm=True,
+        dataloader_pin_memory=False,
+        bf16=torch.cuda.is_available(),
+    )
+
+
+def train(
+    inputs: Inputs, settings: Settings, rows: Rows, condition: Condition, seed: int, folder: Path
+) -> Plain:
+    """Train, save into `folder` and evaluate on `rows`; goes on from a checkpoint that is there.
+
+    Gives what `Trained` holds as plain values: `held_out`, `curves`, `seconds`.
+    """
+    set_seed(seed)
+    started = time.perf_counter()
+    trainer = FPOTrainer(
+        copy.deepcopy(inputs.reference),
+        args=config(settings, condition, seed, folder, inputs.hook),
+        train_dataset=inputs.train,
+        processing_class=inputs.tokenizer,
+        sae=inputs.sae if condition.method == "fpo" else None,
+    )
+    trainer.remove_callback(PrinterCallback)
+    trainer.train(resume_from_checkpoint=last_checkpoint(folder))
+    seconds = time.perf_counter() - started
+    trainer.save_model(str(folder))
+    # What was saved, in the precision it is used in: the trainer's own runs under autocast.
+    evaluation = evaluate(
+        load_policy(folder, inputs.reference),
+        inputs.reference.eval(),
+        rows,
+        inputs.sae,
+        inputs.hook,
+        Constraint(k=settings.k, topk=settings.topk),
+        batch=settings.per_device,
+        pad_token_id=inputs.tokenizer.pad_token_id,
+    )
+    history = trainer.state.log_history
+    curves = {n: [(h["step"], h[n]) for h in history if n in h] for n in CURVES}
+    return {
+        "held_out": evaluation.plain(),
+        "curves": {n: c for n, c in curves.items() if c},
+        "seconds": seconds,
+    }
+
+
+def load_policy(folder: Path, reference: PreTrainedModel) -> PreTrainedModel:
+    """A trained checkpoint as the reference runs. Raises `ModelError` where it is not there."""
+    if not (folder / "config.json").exists():
+        raise ModelError(
+            f"{folder} holds no checkpoint, though its results are cached: delete the cache beside "
+            "it to train again"
+        )
+    model = AutoModelForCausalLM.from_pretrained(
+        folder, dtype=reference.dtype, attn_implementation=reference.config._attn_implementation
+    )
+    return model.to(reference.device).eval()
