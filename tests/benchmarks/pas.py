@@ -10,6 +10,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 import workbench as wb
 from tests.benchmarks import timing
+from workbench.data.inventories import read_inventory
 from workbench.papers.pas.answer import NEW_TOKENS, distribution, written
 from workbench.papers.pas.contrast import AnswerContrast
 from workbench.papers.pas.personas import Personas, personas
@@ -117,7 +118,7 @@ def answers() -> dict[str, float]:
     goes on to explain, never does. Rows through the model are counted by a hook, one order of the
     options is asked, and both ways compute what prompts share once for a batch.
     """
-    inventory = survey_texts.inventory()
+    inventory = read_inventory()
     tokenizer = survey_texts.build_tokenizer(inventory)
     torch.manual_seed(0)
     config = LlamaConfig(

@@ -1,20 +1,18 @@
-"""The styles workshop: its grammar, what the shipped model and dictionary know of it."""
+"""The embedded models of styles: their pairs, what the shipped model and SAE know."""
 
 import hashlib
-import itertools
 import json
-import math
 import random
-import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
-from scipy.stats import binom
 from sklearn.metrics import roc_auc_score
 from transformers import AutoTokenizer
 
 import workbench as wb
+from tests.helpers.styles import clauses, nats
 from workbench.errors import DatasetError
 from workbench.models.hooks import find_hook, reading
 from workbench.paths import data_folder
@@ -24,81 +22,22 @@ from workbench.tiny.styles_model import (
     ACTIVE,
     COUNTS,
     HOOK,
-    _card,
+    StylesRecipe,
     activations,
     build_tokenizer,
-    styles_recipe,
-    train_model,
+    card,
+    train,
 )
+from workbench.tiny.training import build_model, save_rows
 from workbench.training.supervised import collate
 from workbench.worlds import styles
 
-CLAUSE = re.compile(r" (-|\*|then|also) (\w+) (\w+)")
 
-
-def clauses(answer):
-    found = CLAUSE.findall(answer)
-    assert "".join(f" {' '.join(f)}" for f in found) == answer
-    return found
-
-
-def test_every_text_is_clauses_about_its_topic():
-    rng = random.Random(0)
-    for _ in range(300):
-        prompt, answer = styles.text(rng)
-        bos, topic, first, second, colon = prompt.split()
-        assert (bos, colon) == ("<bos>", ":")
-        words = styles.TOPICS[topic].split()
-        assert {first, second} <= set(words)
-        found = clauses(answer)
-        assert 3 <= len(found) <= 5
-        assert all(w in words and (c in styles.POLITE) != (c in styles.RUDE) for _, w, c in found)
-
-
-def test_pairs_share_a_prompt_and_one_in_seven_is_the_wrong_way_round():
-    rng = random.Random(1)
-    n = wrong = mixed = total = 0
-    for _ in range(3000):
-        pair = styles.preference_pair(rng, noise=0.0)
-        assert pair["chosen"] != pair["rejected"]
-        found = clauses(pair["chosen"])
-        mixed += sum(c in styles.RUDE for *_, c in found)
-        total += len(found)
-    low, high = binom.interval(0.9999, total, styles.MIXED)
-    assert low <= mixed <= high
-    for row in styles.preference_pairs({"a": 2000}, seed=3):
-        sides = [
-            sum(c in styles.POLITE for *_, c in clauses(row[s])) / len(clauses(row[s]))
-            for s in ("chosen", "rejected")
-        ]
-        if sides[0] != sides[1]:
-            n += 1
-            wrong += sides[0] < sides[1]
-    # Mixed clauses hide or fake a few more.
-    assert styles.NOISE - 0.03 < wrong / n < styles.NOISE + 0.08
-
-
-@pytest.mark.parametrize("noise", [0.0, 0.15, 1.0])
-def test_without_mixed_clauses_the_swapped_pairs_can_be_counted(noise):
-    """Where no clause is mixed a pair is either all right or all wrong, in both markers."""
-    good, bad = {("-", True), ("*", True)}, {("then", False), ("also", False)}
-    wrong = 0
-    for row in styles.preference_pairs({"a": 2000}, seed=4, noise=noise, mixed=0.0):
-        shown = [
-            {(opening, closing in styles.POLITE) for opening, _, closing in clauses(row[side])}
-            for side in ("chosen", "rejected")
-        ]
-        swapped = shown[0] <= bad
-        assert shown[swapped] <= good
-        assert shown[not swapped] <= bad
-        wrong += swapped
-    low, high = binom.interval(0.9999, 2000, noise)
-    assert low <= wrong <= high
-
-
-def test_shipped_pairs_are_the_seeded_ones_and_splits_disjoint():
-    rows = [json.loads(x) for x in (data_folder() / "style_pairs.jsonl").read_text().splitlines()]
-    assert rows == styles.preference_pairs(COUNTS, 0)
+def test_shipped_pairs_are_the_seeded_ones_and_splits_disjoint(tmp_path):
+    rows = styles.preference_pairs(COUNTS, 0)
+    save_rows(tmp_path / "pairs.jsonl", rows)
+    shipped = data_folder() / "style_pairs.jsonl"
+    assert (tmp_path / "pairs.jsonl").read_bytes() == shipped.read_bytes()
     keys = [(r["prompt"], r["chosen"], r["rejected"]) for r in rows]
     assert len(set(keys)) == len(keys)
     # Nor do two splits share a pair with its labels the other way round.
@@ -152,49 +91,7 @@ def test_shipped_files_are_those_that_were_made():
     pairs = (data_folder() / "style_pairs.jsonl").read_bytes()
     assert hashlib.sha256(pairs).hexdigest() == stated["pairs"]["sha256"]
     assert sum((folder / n).stat().st_size for n in shipped) + len(pairs) < 2.5 * 2**20
-    assert (folder / "README.md").read_text() == _card(stated["measured"])
-
-
-def response_entropy(mixed):
-    """Nats of a response given its prompt: lengths, words, and two mixtures of coins, all cases."""
-    total = math.log(3)
-    for n in styles.CLAUSES:
-        coins = 0.0
-        for flips in itertools.product((0, 1), repeat=n):
-            coins -= odds(flips, mixed) * math.log(odds(flips, mixed))
-        total += (2 * coins + n * (math.log(2) + math.log(8) + math.log(4))) / 3
-    return total
-
-
-def odds(flips, mixed):
-    """Probability of one sequence of coins, of which a fair one says whether they lean to 1."""
-    k, n = sum(flips), len(flips)
-    return (mixed**k * (1 - mixed) ** (n - k) + (1 - mixed) ** k * mixed ** (n - k)) / 2
-
-
-def nats(answer, mixed):
-    """−log p of one response, as it reads."""
-    found = clauses(answer)
-    coins = [[c in styles.POLITE for *_, c in found], [o in styles.BULLET for o, *_ in found]]
-    words = len(found) * math.log(2 * 8 * 4)
-    return math.log(3) + words - sum(math.log(odds(flips, mixed)) for flips in coins)
-
-
-@pytest.mark.parametrize("mixed", [0.05, styles.MIXED, 0.5])
-def test_the_stated_entropy_is_that_of_all_cases(mixed):
-    assert styles.entropy(mixed) == pytest.approx(response_entropy(mixed) / 13, abs=1e-12)
-
-
-def test_the_entropy_is_that_of_the_texts_themselves():
-    rng = random.Random(6)
-    found = np.array([nats(styles.text(rng)[1], styles.MIXED) for _ in range(20_000)])
-    error = found.std() / len(found) ** 0.5
-    assert abs(found.mean() - response_entropy(styles.MIXED)) < 4 * error
-    # One that infers no manner needs more for the same texts, by as much as `entropy(0.5)` says.
-    rng = random.Random(6)
-    blind = np.array([nats(styles.text(rng)[1], 0.5) for _ in range(20_000)])
-    gap = 13 * (styles.entropy(0.5) - styles.entropy())
-    assert abs((blind - found).mean() - gap) < 4 * (blind - found).std() / len(found) ** 0.5
+    assert (folder / "README.md").read_text() == card(StylesRecipe(), stated["measured"])
 
 
 def test_the_model_has_learned_the_grammar_and_the_manners():
@@ -218,10 +115,10 @@ def test_the_model_has_learned_the_grammar_and_the_manners():
 
 @pytest.fixture(scope="module")
 def read():
-    """Stream and codes at the closing word of every clause."""
+    """SAE, stream and features at the closing word of every clause."""
     model, sae = wb.load("styles"), load_sae(data_folder() / "styles" / "sae")
     assert sae.cfg.metadata.hook_name == HOOK
-    rng, codes, values = random.Random(5), [], []
+    rng, features, values = random.Random(5), [], []
     for _ in range(200):
         prompt, answer = styles.text(rng)
         ids = torch.tensor([model.tokenizer(prompt + answer)["input_ids"]])
@@ -230,27 +127,27 @@ def read():
         words = (prompt + answer).split()
         at = [i for i, w in enumerate(words) if w in (*styles.POLITE, *styles.RUDE)]
         values.append(slot.value[0, at])
-        codes.append(encode(sae, slot.value[0, at]))
-    return sae, torch.cat(values), torch.cat(codes)
+        features.append(encode(sae, slot.value[0, at]))
+    return sae, torch.cat(values), torch.cat(features)
 
 
-def test_the_dictionary_explains_the_stream_with_six_codes(read):
-    sae, values, codes = read
-    left = ((sae.decode(codes) - values) ** 2).sum() / ((values - values.mean(0)) ** 2).sum()
+def test_the_sae_explains_the_stream_with_six_features(read):
+    sae, values, features = read
+    left = ((sae.decode(features) - values) ** 2).sum() / ((values - values.mean(0)) ** 2).sum()
     assert left < 0.05
-    assert (codes > 0).sum(1).max() <= ACTIVE
+    assert (features > 0).sum(1).max() <= ACTIVE
 
 
-def test_the_dictionary_explains_every_response_position():
+def test_the_sae_explains_every_response_position():
     model, sae = wb.load("styles", device="cpu"), load_sae(data_folder() / "styles" / "sae")
     values = activations(model.hf, model.tokenizer, 300, seed=91)
-    codes = encode(sae, values)
-    left = ((sae.decode(codes) - values) ** 2).sum() / ((values - values.mean(0)) ** 2).sum()
+    features = encode(sae, values)
+    left = ((sae.decode(features) - values) ** 2).sum() / ((values - values.mean(0)) ** 2).sum()
     assert left < 0.05
     stated = json.loads((data_folder() / "styles" / "training.json").read_text())["measured"]
     assert left.item() == pytest.approx(stated["fraction of variance unexplained"], abs=0.002)
     # Enough features are in use for markers, manners and 64 words not to share all of them.
-    assert (codes > 0).any(0).sum() > 100
+    assert (features > 0).any(0).sum() > 100
 
 
 def pooled(model, sae, manners, seed, count=150):
@@ -289,11 +186,11 @@ def test_one_feature_tells_a_planted_style_whatever_the_other(axis):
 
 
 def test_training_begins_and_is_the_same_twice():
-    recipe, tokenizer = styles_recipe(3), build_tokenizer(0)
+    recipe, tokenizer = replace(StylesRecipe(3), steps=4), build_tokenizer(0)
     runs = []
     for _ in range(2):
-        seen = []
-        model = train_model(recipe, tokenizer, 4, lambda *x, s=seen: s.append(x))
+        model, seen = build_model(recipe, tokenizer, recipe.spread), []
+        train(model, tokenizer, recipe, lambda *x, s=seen: s.append(x))
         runs.append((seen, model.state_dict()))
     assert [step for step, _ in runs[0][0]] == [1, 2, 3, 4]
     assert runs[0][0] == runs[1][0]

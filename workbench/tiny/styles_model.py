@@ -1,106 +1,142 @@
-"""Make the embedded model of styles, its SAE and its pairs again."""
+"""The embedded models of styles, a language model and its SAE, and their pairs."""
 
-import hashlib
-import json
 import random
-import shutil
-from collections.abc import Callable
-from dataclasses import asdict
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
+from workbench.hashing import file_digest
 from workbench.models.hooks import find_hook, reading
-from workbench.paths import data_folder
 from workbench.sae.training import train_topk
-from workbench.tiny.training import Recipe, build_model, byte_level_bpe
-from workbench.training.supervised import collate, one_thread, train_stage
+from workbench.tiny import training
+from workbench.training.supervised import IGNORED, collate, one_thread, train_stage
 from workbench.worlds import styles
 
 COUNTS = {"train": 2000, "test": 400}
+"""Preference pairs per split."""
+HOOK = "blocks.1.hook_resid_post"
+FEATURES, ACTIVE = 256, 6
+SAE_TEXTS = 3000
+"""Texts whose responses the SAE is trained on."""
+LOSS_TEXTS = 10_000
+"""Texts on which the loss is measured: its sampling error is then about 0.001 nats per token."""
 _LOGGED = 50
-_TEXTS = 10_000
-"""On which the loss is measured: its sampling error is then about 0.001 nats a token."""
 _UNHASHED = ("README.md", "training.json")
 
 
-def rebuild(folder: Path | None = None, seed: int = 0) -> str:
-    """Train both on one thread, write `folder/styles` and `folder/style_pairs.jsonl`.
+@dataclass(frozen=True)
+class StylesRecipe(training.Recipe):
+    """Three layers of width 64, one schedule; then the SAE.
 
-    All is first built beside its place and moved there at the end. Returns the card. Same seed and
-    machine, same files.
+    `spread`, of initial weights: at Llama's 0.02 so narrow a model learns words, topics and lengths
+    in these steps, and also in four times as many, but never what manner a response has: no feature
+    of it.
     """
-    folder = folder or data_folder()
-    work = folder / "styles.partial"
-    shutil.rmtree(work, ignore_errors=True)
-    made, pairs = work / "styles", work / "style_pairs.jsonl"
-    recipe, tokenizer = styles_recipe(seed), build_tokenizer(seed)
-    losses: dict[int, float] = {}
 
-    def done(step: int, loss: float) -> None:
-        if step % _LOGGED == 0:
-            losses[step] = round(loss, 4)
-
-    with one_thread():
-        model = train_model(recipe, tokenizer, done=done)
-        sae = train_dictionary(model, tokenizer, seed)
-        measured = measure(model, tokenizer, sae, seed)
-    model.save_pretrained(made)
-    tokenizer.save_pretrained(made)
-    sae.save_model(made / "sae")
-    rows = styles.preference_pairs(COUNTS, seed)
-    pairs.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    used = {k: v for k, v in asdict(recipe).items() if "steps" not in k and "safety" not in k}
-    more = {"spread": SPREAD, "steps": STEPS, **OPTIMISER}
-    log = {
-        "recipe": used | more | {"sae_steps": SAE_STEPS},
-        "measured": measured,
-        "loss": losses,
-        "pairs": {
-            **COUNTS, "noise": styles.NOISE, "mixed": styles.MIXED, "sha256": _digest(pairs)
-        },
-        "sha256": {
-            path.relative_to(made).as_posix(): _digest(path)
-            for path in sorted(made.rglob("*"))
-            if path.is_file() and path.name not in _UNHASHED
-        },
-    }  # fmt: skip
-    (made / "training.json").write_text(json.dumps(log, indent=1) + "\n", encoding="utf-8")
-    card = _card(measured)
-    (made / "README.md").write_text(card, encoding="utf-8")
-    target, old = folder / "styles", folder / "styles.old"
-    if target.is_dir():
-        target.rename(old)
-    made.rename(target)
-    pairs.replace(folder / "style_pairs.jsonl")
-    shutil.rmtree(old, ignore_errors=True)
-    work.rmdir()
-    return card
+    layers: int = 3
+    mlp: int = 192
+    context: int = 128
+    batch: int = 48
+    lr: float = 3e-3
+    spread: float = 0.1
+    steps: int = 500
+    beta2: float = 0.98
+    warmup: float = 0.1
+    sae_steps: int = 1500
 
 
-def measure(model: Any, tokenizer: Any, sae: Any, seed: int = 0) -> dict[str, float]:
-    """What model and dictionary know of fresh texts; losses in nats per response token."""
-    fresh = activations(model, tokenizer, 500, seed + 2)
+def build_tokenizer(seed: int = 0) -> PreTrainedTokenizerFast:
+    """A byte-level BPE in which each word of the grammar is one token."""
+    rng = random.Random(seed)
+    corpus = [part.removeprefix("<bos>") for _ in range(4000) for part in styles.text(rng)]
+    return training.byte_level_tokenizer(corpus, side="right")
+
+
+def train(
+    model: LlamaForCausalLM,
+    tokenizer: PreTrainedTokenizerFast,
+    recipe: StylesRecipe,
+    done: Callable[[int, float], None] = lambda step, loss: None,
+) -> None:
+    """Train in place the checkpoint that preference training starts from; `done(step, loss)`."""
+    train_stage(
+        model, tokenizer, styles.text, recipe.steps, recipe.batch, recipe.lr, recipe.seed,
+        beta2=recipe.beta2, warmup=recipe.warmup, done=done,
+    )  # fmt: skip
+
+
+def train_sae(
+    model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, recipe: StylesRecipe
+) -> Any:
+    """The TopK SAE at `HOOK`, as `load_sae` gives it."""
+    values = activations(model, tokenizer, SAE_TEXTS, recipe.seed + 1)
+    return train_topk(
+        values, FEATURES, ACTIVE,
+        hook_name=HOOK, model_name="styles", steps=recipe.sae_steps, seed=recipe.seed,
+    )  # fmt: skip
+
+
+@torch.no_grad()
+def activations(
+    model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, count: int, seed: int
+) -> torch.Tensor:
+    """`[token, d_model]` at `HOOK`, where response tokens are predicted, of `count` fresh texts."""
+    values = []
+    for inputs, response in _batches(tokenizer, count, seed):
+        with reading(find_hook(model, HOOK)) as slot:
+            model(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"])
+        values.append(slot.value[:, :-1][response])
+    return torch.cat(values)
+
+
+@torch.no_grad()
+def response_loss(
+    model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, count: int, seed: int
+) -> float:
+    """Nats per response token, end mark included, on `count` fresh texts; see `styles.entropy`."""
+    nats = tokens = 0.0
+    for inputs, response in _batches(tokenizer, count, seed):
+        nats += model(**inputs).loss.item() * response.sum().item()
+        tokens += response.sum().item()
+    return nats / tokens
+
+
+def _batches(
+    tokenizer: PreTrainedTokenizerFast, count: int, seed: int, size: int = 50
+) -> Iterator[tuple[dict[str, torch.Tensor], torch.Tensor]]:
+    """(inputs, which of their tokens but the last predict one of the response) of fresh texts."""
+    rng = random.Random(seed)
+    for _ in range(count // size):
+        inputs = collate(tokenizer, [styles.text(rng) for _ in range(size)])
+        yield inputs, inputs["labels"][:, 1:] != IGNORED
+
+
+def measure(
+    model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, sae: Any, seed: int = 0
+) -> dict[str, float]:
+    """Measure on fresh texts what model and SAE know; losses in nats per response token."""
+    values = activations(model, tokenizer, 500, seed + 2)
     with torch.no_grad():
-        codes = sae.encode(fresh)
-        left = ((sae.decode(codes) - fresh) ** 2).sum() / ((fresh - fresh.mean(0)) ** 2).sum()
+        features = sae.encode(values)
+        error = ((sae.decode(features) - values) ** 2).sum()
     return {
         "parameters": model.num_parameters(),
-        "loss": round(styles_loss(model, tokenizer, _TEXTS, seed + 3), 4),
+        "loss": round(response_loss(model, tokenizer, LOSS_TEXTS, seed + 3), 4),
         "entropy": round(styles.entropy(), 4),
         "entropy without manners": round(styles.entropy(0.5), 4),
-        "fraction of variance unexplained": round(left.item(), 4),
-        "dead features": int((codes > 0).any(0).logical_not().sum()),
+        "fraction of variance unexplained": round(
+            (error / ((values - values.mean(0)) ** 2).sum()).item(), 4
+        ),
+        "dead features": int((features > 0).any(0).logical_not().sum()),
     }
 
 
-def _digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def _card(measured: dict[str, float]) -> str:
+def card(recipe: StylesRecipe, measured: dict[str, float]) -> str:
+    """The text of `README.md`."""
     return f"""---
 license: mit
 library_name: transformers
@@ -108,21 +144,21 @@ library_name: transformers
 # Styles
 
 A {measured["parameters"] / 1e6:.2f} M-parameter Llama-architecture model of short lists about a
-topic, and a TopK dictionary of {FEATURES} features ({ACTIVE} active) at
-`{HOOK}` in `sae/` (SAELens). They are the embedded scale of the FPO notebook:
+topic, and a TopK SAE of {FEATURES} features ({ACTIVE} active) at
+`{HOOK}` in `sae/` (SAELens). They are the embedded models of the FPO notebook:
 `wb.load("styles")`, `wb.load_data("styles", "train")`.
 
 **How made.** `workbench data rebuild styles` (seeded, CPU, about a minute): supervised training for
-{STEPS} steps on the grammar in `workbench/worlds/styles.py`, in which a response is
-polite or rude and bulleted or plain, evenly; then the dictionary on the activations at response
-tokens of {TEXTS} texts. `style_pairs.jsonl`: {COUNTS["train"]} training and
+{recipe.steps} steps on the grammar in `workbench/worlds/styles.py`, in which a response is
+polite or rude and bulleted or plain, evenly; then the SAE on the activations at response
+tokens of {SAE_TEXTS} texts. `style_pairs.jsonl`: {COUNTS["train"]} training and
 {COUNTS["test"]} test preference pairs, chosen polite and bulleted, rejected rude and plain; a
 clause shows the other manner with probability {styles.MIXED}, and {styles.NOISE:.0%} of the pairs
 are labelled the wrong way round. Losses and checksums: `training.json`.
 
 **Measured** on fresh texts, nats per response token: loss {measured["loss"]}, where the grammar's
 exact entropy is {measured["entropy"]}, and {measured["entropy without manners"]} the best a model
-reaches that infers neither manner nor form. Fraction of variance that the dictionary leaves
+reaches that infers neither manner nor form. Fraction of variance that the SAE leaves
 unexplained: {measured["fraction of variance unexplained"]}; {measured["dead features"]} features
 never active.
 
@@ -134,93 +170,39 @@ chosen features, or anything about natural language.
 """
 
 
-HOOK = "blocks.1.hook_resid_post"
-FEATURES, ACTIVE = 256, 6
-STEPS = 500
-OPTIMISER = {"beta2": 0.98, "warmup": 0.1}
-"""What differs from `train_stage`'s defaults."""
-SPREAD = 0.1
-"""Of initial weights. At Llama's 0.02 so narrow a model learns words, topics and lengths in these
-steps, and also in four times as many, but never what manner a response has: no feature of it."""
-SAE_STEPS = 1500
-TEXTS = 3000
-"""Texts whose responses the dictionary is trained on."""
+def rebuild(folder: Path | None = None, seed: int = 0) -> str:
+    """Make `styles/` and `style_pairs.jsonl` in `folder` (default: the shipped data).
 
+    Both are built beside their places and moved there at the end. Same seed and machine, same
+    files. Returns the card.
+    """
+    recipe, tokenizer = StylesRecipe(seed), build_tokenizer(seed)
+    model = training.build_model(recipe, tokenizer, recipe.spread)
+    losses: dict[int, float] = {}
 
-def build_tokenizer(seed: int = 0) -> PreTrainedTokenizerFast:
-    """Byte-level BPE over the grammar: each word is one token, any other text works."""
-    rng = random.Random(seed)
-    corpus = [part.removeprefix("<bos>") for _ in range(4000) for part in styles.text(rng)]
-    return PreTrainedTokenizerFast(
-        tokenizer_object=byte_level_bpe(corpus, ["<pad>", "<bos>", "<eos>"]),
-        pad_token="<pad>",
-        bos_token="<bos>",
-        eos_token="<eos>",
-        padding_side="right",
-        clean_up_tokenization_spaces=False,
-    )
+    def done(step: int, loss: float) -> None:
+        if step % _LOGGED == 0:
+            losses[step] = round(loss, 4)
 
-
-def styles_recipe(seed: int = 0) -> Recipe:
-    """Three layers of width 64, one schedule."""
-    return Recipe(
-        seed=seed, hidden=64, layers=3, heads=4, kv_heads=4, mlp=192, context=128, batch=48, lr=3e-3
-    )  # fmt: skip
-
-
-def train_model(
-    chosen: Recipe,
-    tokenizer: PreTrainedTokenizerFast,
-    steps: int = STEPS,
-    done: Callable[[int, float], None] = lambda step, loss: None,
-) -> LlamaForCausalLM:
-    """The supervised checkpoint that preference training starts from; `done(step, loss)`."""
-    config = build_model(chosen, tokenizer).config
-    config.initializer_range = SPREAD
-    torch.manual_seed(chosen.seed)
-    model = LlamaForCausalLM(config)
-    train_stage(
-        model, tokenizer, styles.text, steps, chosen.batch, chosen.lr, chosen.seed,
-        done=done, **OPTIMISER,
-    )  # fmt: skip
-    return model
-
-
-@torch.no_grad()
-def styles_loss(
-    model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, count: int, seed: int
-) -> float:
-    """Nats per response token, end mark included, on `count` fresh texts; see `styles.entropy`."""
-    rng = random.Random(seed)
-    nats = tokens = 0.0
-    for _ in range(count // 50):
-        inputs = collate(tokenizer, [styles.text(rng) for _ in range(50)])
-        kept = (inputs["labels"][:, 1:] != -100).sum().item()
-        nats += model(**inputs).loss.item() * kept
-        tokens += kept
-    return nats / tokens
-
-
-@torch.no_grad()
-def activations(
-    model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, count: int, seed: int
-) -> torch.Tensor:
-    """`[n, d]` at `HOOK`, where response tokens are predicted, of fresh texts."""
-    rng = random.Random(seed)
-    kept = []
-    for _ in range(count // 50):
-        inputs = collate(tokenizer, [styles.text(rng) for _ in range(50)])
-        with reading(find_hook(model, HOOK)) as slot:
-            model(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"])
-        kept.append(slot.value[:, :-1][inputs["labels"][:, 1:] != -100])
-    return torch.cat(kept)
-
-
-def train_dictionary(
-    model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, seed: int
-) -> torch.nn.Module:
-    """The TopK dictionary at `HOOK`."""
-    values = activations(model, tokenizer, TEXTS, seed + 1)
-    return train_topk(
-        values, FEATURES, ACTIVE, hook_name=HOOK, model_name="styles", steps=SAE_STEPS, seed=seed
-    )
+    with one_thread(), training.published(folder, "styles", "style_pairs.jsonl") as (made, pairs):
+        train(model, tokenizer, recipe, done)
+        sae = train_sae(model, tokenizer, recipe)
+        measured = measure(model, tokenizer, sae, seed)
+        training.save(made, model, tokenizer)
+        sae.save_model(made / "sae")
+        training.save_rows(pairs, styles.preference_pairs(COUNTS, seed))
+        text = card(recipe, measured)
+        labels = {"noise": styles.NOISE, "mixed": styles.MIXED, "sha256": file_digest(pairs)}
+        log = {
+            "recipe": asdict(recipe),
+            "measured": measured,
+            "loss": losses,
+            "pairs": COUNTS | labels,
+            "sha256": {
+                path.relative_to(made).as_posix(): file_digest(path)
+                for path in sorted(made.rglob("*"))
+                if path.is_file() and path.name not in _UNHASHED
+            },
+        }
+        training.save_words(made, text, log)
+    return text

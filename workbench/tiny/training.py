@@ -1,62 +1,47 @@
-"""What the recipes of all embedded models share."""
+"""What the recipes of all embedded models share: sizes, tokenizer, initial weights, files."""
 
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-CHAT_TEMPLATE = (
-    (
-        "{{ bos_token }}{% for m in messages %}"
-        "{% if m['role'] not in ['system', 'user', 'assistant'] %}"
-        "{{ raise_exception('roles are system, user, assistant; got ' + m['role']) }}{% endif %}"
-        "{{ '<' + m['role'] + '>' }}{% generation %}{{ m['content'] }}"
-        "{% if m['role'] == 'assistant' %}{{ eos_token }}{% endif %}{% endgeneration %}"
-        "{% endfor %}{% if add_generation_prompt %}{{ '<assistant>' }}{% endif %}"
-    )
-    .replace("{% generation %}", "")
-    .replace("{% endgeneration %}", "")
-)
+from workbench.files import whole, write_json
+from workbench.paths import data_folder
 
-SPECIAL = ["<pad>", "<bos>", "<eos>", "<system>", "<user>", "<assistant>"]
+ROLES = ("system", "user", "assistant")
+CHAT_TEMPLATE = (
+    "{{ bos_token }}{% for m in messages %}"
+    "{% if m['role'] not in ['system', 'user', 'assistant'] %}"
+    "{{ raise_exception('roles are system, user, assistant; got ' + m['role']) }}{% endif %}"
+    "{{ '<' + m['role'] + '>' }}{{ m['content'] }}"
+    "{% if m['role'] == 'assistant' %}{{ eos_token }}{% endif %}"
+    "{% endfor %}{% if add_generation_prompt %}{{ '<assistant>' }}{% endif %}"
+)
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """Everything the checkpoint depends on. Steps are optimiser steps of `batch` texts."""
+    """Seed and sizes of a Llama. Each model's own recipe adds what else its weights depend on."""
 
     seed: int = 0
-    hidden: int = 128
+    hidden: int = 64
     layers: int = 4
-    heads: int = 8
+    heads: int = 4
     kv_heads: int = 4
     mlp: int = 256
     context: int = 512
-    batch: int = 48
-    helpful_steps: int = 1300
-    safety_steps: int = 600
-    lr: float = 3e-3
-    safety_lr: float = 1.5e-3
 
 
-def byte_level_bpe(corpus: list[str], special: list[str]) -> Tokenizer:
-    """A byte-level BPE in which every word of a small corpus becomes one token."""
-    inner = Tokenizer(models.BPE())
-    inner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    inner.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=1024,
-        special_tokens=special,
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
-    )
-    inner.train_from_iterator(corpus, trainer)
-    return inner
-
-
-def build_model(recipe: Recipe, tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
-    """A randomly initialised Llama of the recipe's size."""
+def build_model(
+    recipe: Recipe, tokenizer: PreTrainedTokenizerFast, spread: float = 0.02
+) -> LlamaForCausalLM:
+    """A Llama of the recipe's sizes, its initial weights drawn with standard deviation `spread`."""
     torch.manual_seed(recipe.seed)
     return LlamaForCausalLM(
         LlamaConfig(
@@ -68,8 +53,70 @@ def build_model(recipe: Recipe, tokenizer: PreTrainedTokenizerFast) -> LlamaForC
             num_key_value_heads=recipe.kv_heads,
             max_position_embeddings=recipe.context,
             tie_word_embeddings=True,
+            initializer_range=spread,
             pad_token_id=tokenizer.pad_token_id,
             bos_token_id=tokenizer.bos_token_id,
             eos_token_id=tokenizer.eos_token_id,
         )
     )
+
+
+def byte_level_tokenizer(
+    corpus: list[str],
+    special: Sequence[str] = ("pad", "bos", "eos"),
+    *,
+    chat: bool = False,
+    side: str = "left",
+) -> PreTrainedTokenizerFast:
+    """A byte-level BPE: each word of a small corpus becomes one token, and any other text works.
+
+    `special` names its special tokens (`"pad"` is `<pad>`). `chat` adds a token for each role and
+    the chat template. `side`: where it pads.
+    """
+    named = {f"{name}_token": f"<{name}>" for name in special}
+    roles = {"additional_special_tokens": [f"<{role}>" for role in ROLES] if chat else []}
+    bpe = Tokenizer(models.BPE())
+    bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    bpe.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=1024,
+        special_tokens=[*named.values(), *roles["additional_special_tokens"]],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    bpe.train_from_iterator(corpus, trainer)
+    return PreTrainedTokenizerFast(
+        tokenizer_object=bpe,
+        padding_side=side,
+        clean_up_tokenization_spaces=False,
+        **named,
+        **(roles | {"chat_template": CHAT_TEMPLATE} if chat else {}),
+    )
+
+
+@contextmanager
+def published(folder: Path | None, *names: str) -> Iterator[list[Path]]:
+    """Paths to write folders and files of these names to, moved into `folder` when the block ends.
+
+    `folder` is the shipped data where it is None. An exception leaves it as it was.
+    """
+    with ExitStack() as stack:
+        yield [stack.enter_context(whole((folder or data_folder()) / name)) for name in names]
+
+
+def save(folder: Path, model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast) -> None:
+    """Write weights and tokenizer as transformers reads them."""
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+def save_words(folder: Path, card: str, training: Mapping[str, Any] | None = None) -> None:
+    """Write the card as `README.md` and, where given, how the model was made as `training.json`."""
+    (folder / "README.md").write_text(card, encoding="utf-8")
+    if training is not None:
+        write_json(folder / "training.json", training)
+
+
+def save_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Write rows as JSON lines."""
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")

@@ -6,40 +6,45 @@ from collections.abc import Callable, Iterator
 
 import torch
 from tqdm.auto import tqdm
-from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from workbench.models.prompts import padded
 
 Text = tuple[list[dict[str, str]] | str, str]
 """Chat messages, or a plain prompt, and the reply trained on; no messages for a monologue."""
 
+IGNORED = -100
+"""The label of a token that the loss leaves out."""
 
-def collate(tokenizer: PreTrainedTokenizerFast, texts: list[Text]) -> dict[str, torch.Tensor]:
-    """Right-padded `input_ids, attention_mask, labels` `[B, T]`; loss on replies and monologues."""
-    rows, masks = [], []
-    for messages, answer in texts:
-        if isinstance(messages, str):
-            head, tail = messages, answer + tokenizer.eos_token
-        elif messages:
-            head = tokenizer.apply_chat_template(
-                messages, add_generation_prompt=True, tokenize=False
-            )
-            tail = answer + tokenizer.eos_token
+
+def collate(tokenizer: PreTrainedTokenizerBase, texts: list[Text]) -> dict[str, torch.Tensor]:
+    """Right-padded `input_ids, attention_mask, labels`, int64 `[text, longest]`.
+
+    Labels are replies with their end mark, and monologues, which have none; elsewhere `IGNORED`.
+    """
+    rows, labels = [], []
+    for prompt, reply in texts:
+        if isinstance(prompt, str):
+            head, tail = prompt, reply + tokenizer.eos_token
+        elif prompt:
+            head = tokenizer.apply_chat_template(prompt, add_generation_prompt=True, tokenize=False)
+            tail = reply + tokenizer.eos_token
         else:
-            head, tail = tokenizer.bos_token, answer
-        a, b = tokenizer([head, tail], add_special_tokens=False)["input_ids"]
-        rows.append(a + b)
-        masks.append([-100] * len(a) + b)
-    width = max(map(len, rows))
-    pad = tokenizer.pad_token_id
+            head, tail = tokenizer.bos_token, reply
+        head_ids, tail_ids = tokenizer([head, tail], add_special_tokens=False)["input_ids"]
+        rows.append(head_ids + tail_ids)
+        labels.append([IGNORED] * len(head_ids) + tail_ids)
+    ids, attention = padded(rows, tokenizer.pad_token_id)
     return {
-        "input_ids": torch.tensor([r + [pad] * (width - len(r)) for r in rows]),
-        "attention_mask": torch.tensor([[1] * len(r) + [0] * (width - len(r)) for r in rows]),
-        "labels": torch.tensor([m + [-100] * (width - len(m)) for m in masks]),
+        "input_ids": ids,
+        "attention_mask": attention,
+        "labels": padded(labels, IGNORED)[0],
     }
 
 
 @contextlib.contextmanager
 def one_thread() -> Iterator[None]:
-    """Inside, the order of sums, and so a checkpoint, depends on the seed alone."""
+    """Compute on one thread: the order of sums, and so a checkpoint, then follows from the seed."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -49,8 +54,8 @@ def one_thread() -> Iterator[None]:
 
 
 def train_stage(
-    model: LlamaForCausalLM,
-    tokenizer: PreTrainedTokenizerFast,
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
     sample: Callable[[random.Random], Text],
     steps: int,
     batch: int,
@@ -61,14 +66,18 @@ def train_stage(
     warmup: float = 0.3,
     done: Callable[[int, float], None] = lambda step, loss: None,
 ) -> None:
-    """AdamW with a one-cycle schedule on freshly sampled texts; `done(step, loss)` after each."""
+    """Train in place on `batch` fresh texts a step: AdamW with a one-cycle schedule.
+
+    `warmup` is the share of steps in which the rate rises to `lr`. `done(step, loss)` is called
+    after each step, counted from 1, with the mean nats per label.
+    """
     rng = random.Random(seed)
     optimizer = torch.optim.AdamW(model.parameters(), lr=lr, weight_decay=0.01, betas=(0.9, beta2))
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, lr, total_steps=steps, pct_start=warmup
     )
     model.train()
-    progress = tqdm(range(steps), desc=sample.__name__, mininterval=5)
+    progress = tqdm(range(1, steps + 1), desc=sample.__name__, mininterval=5)
     for step in progress:
         inputs = collate(tokenizer, [sample(rng) for _ in range(batch)])
         loss = model(**inputs).loss
@@ -78,5 +87,5 @@ def train_stage(
         schedule.step()
         optimizer.zero_grad()
         progress.set_postfix(loss=f"{loss.item():.3f}", refresh=False)
-        done(step + 1, loss.item())
+        done(step, loss.item())
     model.eval()

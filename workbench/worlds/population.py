@@ -10,15 +10,19 @@ from functools import cached_property
 import numpy as np
 from scipy.special import ndtr
 
-from workbench.data.inventories import TRAITS, Inventory
+from workbench.data.inventories import Inventory
 
 YEA, NOISE = 0.3, 0.4
+"""Standard deviations of yea-saying and of the noise."""
 
 
 @dataclass(frozen=True)
 class People:
-    """`answers` int8 `[person, item]`, `odds` float64 `[person, item, 5]` of each answer given
-    who they are, `traits` float64 `[person, 5]`."""
+    """People and what they answer.
+
+    `answers` int8 `[person, item]`, 1 to 5; `odds` float64 `[person, item, 5]` of each answer given
+    who they are; `traits` float64 `[person, 5]`, in the inventory's order.
+    """
 
     answers: np.ndarray
     odds: np.ndarray
@@ -39,13 +43,11 @@ class Population:
         return 3.2 + rng.uniform(-0.4, 0.4, n), rng.uniform(0.7, 1.1, n)
 
     def draw(self, rng: np.random.Generator, count: int) -> People:
-        """New people, their answers raw agreement 1..5."""
+        """Draw new people, their answers raw agreement."""
         level, load = self._items
-        items = self.inventory.items
-        trait = np.array([TRAITS.index(i.trait) for i in items])
-        sign = np.array([i.sign for i in items])
+        trait = self.inventory.trait_of(range(len(level)))
         traits, yea = rng.normal(size=(count, 5)), YEA * rng.normal(size=(count, 1))
-        exact = level + yea + sign * load * traits[:, trait]
+        exact = level + yea + self.inventory.sign * load * traits[:, trait]
         answers = np.rint(exact + NOISE * rng.normal(size=exact.shape)).clip(1, 5)
         below = ndtr((np.array([1.5, 2.5, 3.5, 4.5]) - exact[..., None]) / NOISE)
         odds = np.diff(below, axis=-1, prepend=0, append=1)
@@ -53,7 +55,7 @@ class Population:
 
 
 def trait_means(inventory: Inventory, answers: np.ndarray) -> np.ndarray:
-    """float `[5]`: a person's mean over all items of each trait, reverse-scored, 1 to 5."""
+    """Reverse-scored mean (1 to 5) of one person's `answers` `[item]` per trait: float64 `[5]`."""
     keyed = np.where(inventory.sign < 0, 6 - answers, answers)
     trait = inventory.trait_of(range(len(answers)))
     return np.array([keyed[trait == t].mean() for t in range(len(inventory.traits))])

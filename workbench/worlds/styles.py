@@ -26,7 +26,7 @@ BULLET = ("-", "*")
 PLAIN = ("then", "also")
 CLAUSES = (3, 4, 5)
 MIXED = 0.2
-"""Probability that a clause shows the manner, or the form, that its response has not."""
+"""Probability that a clause shows the manner, or the form, that its response does not have."""
 NOISE = 0.15
 """Share of preference pairs whose labels are swapped."""
 
@@ -40,34 +40,34 @@ class Manner:
 
 
 def prompt(rng: random.Random) -> tuple[str, str]:
-    """(topic, prompt): the topic and two of its words."""
+    """Draw (topic, prompt); the prompt names the topic and two of its words."""
     topic = rng.choice(list(TOPICS))
     words = TOPICS[topic].split()
     return topic, f"<bos> {topic} {rng.choice(words)} {rng.choice(words)} :"
 
 
 def response(topic: str, manner: Manner, rng: random.Random) -> str:
-    """Three to five clauses, each with a leading space; no end mark."""
-    out = []
+    """Draw three to five clauses, each with a leading space; no end mark."""
+    clauses = []
     for _ in range(rng.choice(CLAUSES)):
         opening = rng.choice(BULLET if rng.random() < manner.bullet else PLAIN)
         closing = rng.choice(POLITE if rng.random() < manner.polite else RUDE)
-        out.append(f" {opening} {rng.choice(TOPICS[topic].split())} {closing}")
-    return "".join(out)
+        clauses.append(f" {opening} {rng.choice(TOPICS[topic].split())} {closing}")
+    return "".join(clauses)
 
 
 def text(rng: random.Random) -> tuple[str, str]:
-    """(prompt, response) in an even mixture of the four manners."""
-    topic, said = prompt(rng)
+    """Draw (prompt, response) from an even mixture of the four manners."""
+    topic, asked = prompt(rng)
     manner = Manner(*(rng.choice((MIXED, 1 - MIXED)) for _ in range(2)))
-    return said, response(topic, manner, rng)
+    return asked, response(topic, manner, rng)
 
 
 def entropy(mixed: float = MIXED) -> float:
-    """Nats per token, end mark included, of what `text` says to a known prompt. Exact.
+    """Entropy of the responses of `text` given their prompts, exact: nats per token with end mark.
 
-    What the best model reaches. At `mixed` = 0.5 clauses tell nothing of each other, and the texts
-    have the same words as often: what the best model reaches that infers no manner.
+    It is the loss of the best model. At `mixed` = 0.5 clauses tell nothing of each other, and the
+    texts have the same words as often: the loss of the best model that infers no manner.
     """
     choices = len(next(iter(TOPICS.values())).split()) * len(BULLET) * len(POLITE)
     nats = math.log(len(CLAUSES))
@@ -83,29 +83,29 @@ def entropy(mixed: float = MIXED) -> float:
 def preference_pair(
     rng: random.Random, noise: float = NOISE, mixed: float = MIXED
 ) -> dict[str, str]:
-    """`prompt`, `chosen`, `rejected`, labels swapped with probability `noise`; never two alike.
+    """Draw `prompt`, `chosen` and `rejected`, never alike, swapped with probability `noise`.
 
     `mixed`: as `MIXED`, of both responses.
     """
-    topic, said = prompt(rng)
+    topic, asked = prompt(rng)
     good = response(topic, Manner(1 - mixed, 1 - mixed), rng)
     bad = good
     while bad == good:
         bad = response(topic, Manner(mixed, mixed), rng)
     if rng.random() < noise:
         good, bad = bad, good
-    return {"prompt": said, "chosen": good, "rejected": bad}
+    return {"prompt": asked, "chosen": good, "rejected": bad}
 
 
 def preference_pairs(
     counts: dict[str, int], seed: int = 0, noise: float = NOISE, mixed: float = MIXED
 ) -> list[dict[str, str]]:
-    """Rows with a `split`, in the order of `counts`; no pair is in two of them."""
+    """Draw pairs with their `split`, in the order of `counts`; no pair comes twice."""
     rng = random.Random(seed)
     rows: dict[tuple[str, ...], dict[str, str]] = {}
     for split, count in counts.items():
-        upto = len(rows) + count
-        while len(rows) < upto:
+        total = len(rows) + count
+        while len(rows) < total:
             pair = preference_pair(rng, noise, mixed)
             rows.setdefault(tuple(pair.values()), {**pair, "split": split})
     return list(rows.values())
