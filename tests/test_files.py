@@ -1,6 +1,5 @@
 """Rows read alike from every format, each fault named; what is written is whole or not there."""
 
-import csv
 import json
 import os
 
@@ -11,40 +10,12 @@ from hypothesis import strategies as st
 from pyarrow import parquet
 
 from tests.helpers import hub
+from tests.helpers.rows import in_format, written
 from workbench import files
 from workbench.errors import DatasetError
 from workbench.files import csv_rows, hub_rows, read_rows, rows_or_errors, whole, write_json
 
 ROWS = [{"name": "a,b", "note": 'says "x"\n1\u20282'}, {"name": " c ", "note": ""}]
-
-
-def written(folder, name, content):
-    path = folder / name
-    path.write_bytes(content if isinstance(content, bytes) else content.encode())
-    return path
-
-
-def in_format(folder, suffix, rows, shape="lines"):
-    """The rows in a file of that suffix, written by the standard library or pyarrow."""
-    path = folder / f"rows{suffix}"
-    if suffix == ".csv":
-        with path.open("w", newline="", encoding="utf-8") as file:
-            lines = csv.DictWriter(file, list(rows[0]))
-            lines.writeheader()
-            lines.writerows(rows)
-    elif suffix == ".parquet":
-        parquet.write_table(pyarrow.Table.from_pylist(rows), path)
-    else:
-        lines = [json.dumps(row, ensure_ascii=False) for row in rows]
-        content = {
-            "lines": "\n\n".join(lines) + "\n",
-            "windows lines": "\r\n".join(lines),
-            "list": json.dumps(rows),
-            "indented": json.dumps(rows, indent=2),
-            "examples": json.dumps({"about": 1, "examples": rows}, indent=1),
-        }[shape]
-        written(folder, path.name, content)
-    return path
 
 
 # ---- rows
@@ -85,7 +56,7 @@ def test_values_keep_their_types_where_a_file_has_types(tmp_path):
     for suffix in (".json", ".jsonl", ".parquet"):
         assert read_rows(in_format(tmp_path, suffix, rows)) == rows
     # CSV has none; what a short line lacks is None, as an empty value is not.
-    assert read_rows(written(tmp_path, "a.csv", "n,x,y\n1,\n\n2,3,4\n")) == [
+    assert read_rows(written(tmp_path, "n,x,y\n1,\n\n2,3,4\n", "a.csv")) == [
         {"n": "1", "x": "", "y": None},
         {"n": "2", "x": "3", "y": "4"},
     ]
@@ -93,9 +64,9 @@ def test_values_keep_their_types_where_a_file_has_types(tmp_path):
 
 def test_a_single_object_is_one_row_and_an_empty_file_none(tmp_path):
     for name in ("a.json", "a.jsonl"):
-        assert read_rows(written(tmp_path, name, '{"a": 1}')) == [{"a": 1}]
+        assert read_rows(written(tmp_path, '{"a": 1}', name)) == [{"a": 1}]
     for name, content in (("e.jsonl", ""), ("e.json", "[]"), ("e.csv", ""), ("h.csv", "a,b\n")):
-        assert read_rows(written(tmp_path, name, content)) == []
+        assert read_rows(written(tmp_path, content, name)) == []
 
 
 @pytest.mark.parametrize(
@@ -118,7 +89,7 @@ def test_a_single_object_is_one_row_and_an_empty_file_none(tmp_path):
     ],
 )
 def test_what_is_wrong_is_named_by_file_and_place(tmp_path, name, content, message):
-    path = written(tmp_path, name, content)
+    path = written(tmp_path, content, name)
     with pytest.raises(DatasetError) as caught:
         read_rows(path)
     assert str(caught.value).startswith(f"{tmp_path}/{message}")
@@ -138,18 +109,18 @@ def test_a_path_that_is_no_file(tmp_path, name):
 
 
 def test_bad_rows_stand_in_their_place(tmp_path):
-    path = written(tmp_path, "a.jsonl", '{"a": 0}\n{\n[1]\n\n{"a": 3}\n')
+    path = written(tmp_path, '{"a": 0}\n{\n[1]\n\n{"a": 3}\n', "a.jsonl")
     rows = rows_or_errors(path)
     assert [rows[0], rows[3]] == [{"a": 0}, {"a": 3}]
     assert [str(error).partition("a.jsonl")[2][:3] for error in rows[1:3]] == [":2:", " ro"]
     # The rows that are asked for are all that has to be right.
     assert read_rows(path, 1) == [{"a": 0}]
-    path = written(tmp_path, "a.csv", "a\n1\n2,3\n4\n")
+    path = written(tmp_path, "a\n1\n2,3\n4\n", "a.csv")
     assert [type(row) for row in rows_or_errors(path)] == [dict, DatasetError, dict]
 
 
 def test_a_csv_by_any_name(tmp_path):
-    path = written(tmp_path, "key.txt", "a,b\n1,2\n")
+    path = written(tmp_path, "a,b\n1,2\n", "key.txt")
     assert csv_rows(path) == [{"a": "1", "b": "2"}]
     with pytest.raises(DatasetError, match=r"key\.txt:1: "):
         read_rows(path)
@@ -219,7 +190,7 @@ def test_a_folder_is_replaced_not_merged(tmp_path):
             partial.mkdir()
             (partial / name).write_text(name)
         assert names(path) == [name]
-    path = written(tmp_path, "file", "a file")
+    path = written(tmp_path, "a file", "file")
     with whole(path) as partial:
         partial.mkdir()
     assert path.is_dir()

@@ -1,4 +1,4 @@
-"""What goes wrong, by name. Every message says what was wrong and what to do."""
+"""Errors by name. Every message says what is wrong and what to do."""
 
 import difflib
 from collections.abc import Iterable

@@ -1,4 +1,4 @@
-"""Where the shipped files are: beside the package in a checkout, inside it in a wheel."""
+"""Folders of the shipped files: beside the package in a checkout, inside it in a wheel."""
 
 from pathlib import Path
 
@@ -6,13 +6,13 @@ _PACKAGE = Path(__file__).parent
 
 
 def data_folder() -> Path:
-    """The embedded model and samples."""
+    """Folder of the embedded models and samples."""
     inside = _PACKAGE / "data_files"
     return inside if inside.is_dir() else _PACKAGE.parent / "data"
 
 
 def notebook_folder() -> Path:
-    """The paper notebooks, as shipped: never written to."""
+    """Folder of the paper notebooks, as shipped: never written to."""
     inside = _PACKAGE / "notebooks"
     return inside if inside.is_dir() else _PACKAGE.parent / "notebooks"
 

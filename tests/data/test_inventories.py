@@ -2,10 +2,8 @@
 
 import builtins
 import json
-import os
 import sys
 from collections import Counter
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -13,9 +11,6 @@ import pytest
 from workbench.data.inventories import COLUMNS, TRAITS, read_inventory, second_person, worded
 from workbench.errors import DatasetError, ItemKeyError
 
-ROOT = Path(__file__).resolve().parents[3]
-PAPI = Path(os.environ.get("WORKBENCH_SHARED", ROOT / "shared")) / "data" / "papi"
-released = pytest.mark.skipif(not PAPI.is_dir(), reason=f"no released questionnaire at {PAPI}")
 LINES = [
     ["a1", "Like crowds", "E", "company", "1", "train"],
     ["a2", "Avoid crowds", "E", "company", "-1", "test"],
@@ -47,9 +42,8 @@ def test_the_embedded_one_is_balanced():
         assert worded(item, "second") == worded(item, "paper") == item.text
 
 
-@released
-def test_the_released_key_has_the_published_counts():
-    inventory = read_inventory(PAPI)
+def test_the_released_key_has_the_published_counts(papi):
+    inventory = read_inventory(papi)
     assert {i.id for i in inventory.items} == {f"i{n}" for n in range(1, 301)}
     reverse = {
         split: Counter(i.trait for i in inventory.items if i.split == split and i.sign < 0)
@@ -66,12 +60,11 @@ def test_the_released_key_has_the_published_counts():
         {(i.trait, i.facet) for i in inventory.items}, 10
     )
     assert len({i.facet for i in inventory.items}) == 30
-    assert read_inventory(PAPI / "mpi_300.csv").items == inventory.items
+    assert read_inventory(papi / "mpi_300.csv").items == inventory.items
 
 
-@released
-def test_splits_of_the_released_key_are_grouped_as_in_the_papers_tables():
-    inventory = read_inventory(PAPI)
+def test_splits_of_the_released_key_are_grouped_as_in_the_papers_tables(papi):
+    inventory = read_inventory(papi)
     for split, count in (("train", 24), ("test", 36)):
         places = inventory.split(split)
         assert "".join(inventory.items[p].trait for p in places) == "".join(
@@ -83,19 +76,17 @@ def test_splits_of_the_released_key_are_grouped_as_in_the_papers_tables():
             assert block == sorted(block)
 
 
-@released
-def test_rows_are_named_by_the_numbers_of_the_split_not_by_their_place():
+def test_rows_are_named_by_the_numbers_of_the_split_not_by_their_place(papi):
     """Answers are stored by full number; the key's rows are not in that order."""
-    inventory = read_inventory(PAPI)
-    numbers = json.loads((PAPI / "mpi_300_split.json").read_text())
+    inventory = read_inventory(papi)
+    numbers = json.loads((papi / "mpi_300_split.json").read_text())
     expect = [f"i{n}" for n in numbers["train_index"] + numbers["test_index"]]
     assert [i.id for i in inventory.items] == expect
     assert expect != [f"i{n}" for n in range(1, 301)]
 
 
-@released
-def test_second_person_by_rule_is_the_published_wording_but_for_four():
-    items = read_inventory(PAPI).items[:120]
+def test_second_person_by_rule_is_the_published_wording_but_for_four(papi):
+    items = read_inventory(papi).items[:120]
     differ = [i.text for i in items if second_person(i.text) != i.second]
     assert differ == [
         "Feel comfortable around people.",  # published: around other people

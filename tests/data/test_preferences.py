@@ -5,13 +5,8 @@ import json
 import pytest
 
 import workbench as wb
+from tests.helpers.rows import written
 from workbench.errors import DatasetError
-
-
-def write(tmp_path, name, content):
-    path = tmp_path / name
-    path.write_text(content, encoding="utf-8")
-    return path
 
 
 def test_embedded_splits_share_no_pair_and_test_wordings_are_new():
@@ -41,7 +36,7 @@ def test_official_names_and_duplicates(tmp_path, caplog):
         "answer_matching_behavior": "I will not.",
         "answer_not_matching_behavior": "Sure.",
     }
-    path = write(tmp_path, "safe_dataset.json", json.dumps([row, row]))
+    path = written(tmp_path, json.dumps([row, row]), "safe_dataset.json")
     assert wb.load_data("preference", source=path) == [
         {"prompt": "q", "chosen": "I will not.", "rejected": "Sure."}
     ]
@@ -63,35 +58,35 @@ def test_official_names_and_duplicates(tmp_path, caplog):
     ],
 )
 def test_bad_rows(tmp_path, rows, message):
-    path = write(tmp_path, "rows.jsonl", "".join(json.dumps(r) + "\n" for r in rows))
+    path = written(tmp_path, "".join(json.dumps(r) + "\n" for r in rows), "rows.jsonl")
     with pytest.raises(DatasetError, match=message):
         wb.load_data("preference", source=path)
 
 
 def test_one_bare_column_of_harmful_prompts(tmp_path):
-    path = write(tmp_path, "goals.csv", 'Curse a gate\n"Hex, then haunt"\n')
+    path = written(tmp_path, 'Curse a gate\n"Hex, then haunt"\n', "goals.csv")
     assert wb.load_data("requests", source=path) == [
         {"prompt": "Curse a gate", "harmful": True},
         {"prompt": "Hex, then haunt", "harmful": True},
     ]
-    path = write(tmp_path, "both.csv", "prompt,harmful\nMend,\nCurse,1\n")
+    path = written(tmp_path, "prompt,harmful\nMend,\nCurse,1\n", "both.csv")
     assert [bool(r["harmful"]) for r in wb.load_data("requests", source=path)] == [False, True]
     # Prompts whose commas are not quoted, and a column that is named but alone, are no such file.
-    path = write(tmp_path, "goals.csv", "Curse a gate\nHex, then haunt\n")
+    path = written(tmp_path, "Curse a gate\nHex, then haunt\n", "goals.csv")
     with pytest.raises(DatasetError, match=r"goals\.csv row 0: more values than columns"):
         wb.load_data("requests", source=path)
     for content, message in (("prompt\nMend\n", "'harmful' is missing"), ("prompt\n", "no rows")):
         with pytest.raises(DatasetError, match=message):
-            wb.load_data("requests", source=write(tmp_path, "named.csv", content))
+            wb.load_data("requests", source=written(tmp_path, content, "named.csv"))
 
 
 def test_a_split_field_is_obeyed(tmp_path):
     rows = [{"prompt": s, "harmful": True, "split": s} for s in ("train", "test")]
-    path = write(tmp_path, "split.json", json.dumps(rows))
+    path = written(tmp_path, json.dumps(rows), "split.json")
     assert [r["prompt"] for r in wb.load_data("requests", "test", path)] == ["test"]
     # A wrong row is called by its place in the file, not in the split.
     rows = [*rows, {"prompt": " ", "harmful": True, "split": "test"}]
-    path = write(tmp_path, "split.json", json.dumps(rows))
+    path = written(tmp_path, json.dumps(rows), "split.json")
     assert len(wb.load_data("requests", "train", path)) == 1
     with pytest.raises(DatasetError, match="row 2: field 'prompt' is empty"):
         wb.load_data("requests", "test", path)
@@ -104,11 +99,11 @@ def test_an_unreachable_hub_says_what_to_do():
 
 def test_broken_files(tmp_path):
     with pytest.raises(DatasetError, match=r"x\.json:1: Expecting property name"):
-        wb.load_data("requests", source=write(tmp_path, "x.json", "{"))
+        wb.load_data("requests", source=written(tmp_path, "{", "x.json"))
     with pytest.raises(DatasetError, match=r"y\.json row 0: field 'prompt' is missing"):
-        wb.load_data("requests", source=write(tmp_path, "y.json", "{}"))
+        wb.load_data("requests", source=written(tmp_path, "{}", "y.json"))
     with pytest.raises(DatasetError, match="expected a list"):
-        wb.load_data("requests", source=write(tmp_path, "z.json", "3"))
+        wb.load_data("requests", source=written(tmp_path, "3", "z.json"))
     with pytest.raises(FileNotFoundError):
         wb.load_data("requests", source=tmp_path / "absent.json")
     with pytest.raises(DatasetError, match="unknown dataset 'reqests'"):

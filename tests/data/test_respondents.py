@@ -1,26 +1,17 @@
 """Answers: which way they are scored, what is kept of people, who is left out, what is refused."""
 
-import csv
 import json
-import os
 import re
-from pathlib import Path
 
 import numpy as np
 import pytest
-from datasets import Dataset
-from hypothesis import given
-from hypothesis import strategies as st
-from hypothesis.extra.numpy import arrays
 
 from tests.helpers import hub
+from tests.helpers.rows import in_format, written
 from workbench.data.inventories import Inventory, Item, read_inventory
 from workbench.data.respondents import detect_keying, read_respondents, reverse
 from workbench.errors import DatasetError
 
-ROOT = Path(__file__).resolve().parents[3]
-PAPI = Path(os.environ.get("WORKBENCH_SHARED", ROOT / "shared")) / "data" / "papi"
-released = pytest.mark.skipif(not PAPI.is_dir(), reason=f"no released answers at {PAPI}")
 SURVEY = read_inventory()
 IDS = [i.id for i in SURVEY.items]
 
@@ -39,16 +30,13 @@ def rows_of(values, **more):
             for n, v in enumerate(values.tolist())]  # fmt: skip
 
 
-def stored(tmp_path, rows, name="answers.json"):
-    path = tmp_path / name
-    path.write_text(json.dumps(rows), encoding="utf-8")
-    return path
+def stored(folder, rows):
+    return written(folder, json.dumps(rows), "answers.json")
 
 
-@released
-def test_the_released_answers_are_reverse_scored_and_turned():
-    inventory = read_inventory(PAPI)
-    file = PAPI / "subjects_50.json"
+def test_the_released_answers_are_reverse_scored_and_turned(papi):
+    inventory = read_inventory(papi)
+    file = papi / "subjects_50.json"
     raw, kept = (read_respondents(file, inventory, targets=t) for t in ("raw", "released"))
     assert raw.keying.verdict == "reverse-scored"
     assert raw.keying.correlation == pytest.approx(0.42, abs=0.02)
@@ -60,11 +48,10 @@ def test_the_released_answers_are_reverse_scored_and_turned():
         assert np.array_equal(a, b if item.sign > 0 else np.where(b > 0, 6 - b, 0))
 
 
-@released
-def test_alpha_of_every_domain_tells_the_same():
-    """Cronbach's alpha is high as stored and collapses when reversed once more (§5, trap 1)."""
-    inventory = read_inventory(PAPI)
-    kept = read_respondents(PAPI / "subjects_50.json", inventory, targets="released").values
+def test_alpha_of_every_domain_tells_the_same(papi):
+    """Cronbach's alpha is high as stored and collapses when reversed once more."""
+    inventory = read_inventory(papi)
+    kept = read_respondents(papi / "subjects_50.json", inventory, targets="released").values
     turned = reverse(kept, inventory)
     trait = inventory.trait_of(range(300))
     for t in range(5):
@@ -77,12 +64,14 @@ def test_alpha_of_every_domain_tells_the_same():
         assert alphas[1] < 0.8
 
 
-@given(arrays(np.int8, (7, 80), elements=st.integers(0, 5)))
-def test_reversing_twice_is_nothing_and_missing_stays(values):
+def test_reversing_by_hand_twice_is_nothing():
+    """Every answer to every item."""
+    values = np.arange(6, dtype=np.int8)[:, None].repeat(80, 1)
     once = reverse(values, SURVEY)
+    for item, answers in zip(SURVEY.items, once.T, strict=True):
+        assert answers.tolist() == ([0, 1, 2, 3, 4, 5] if item.sign > 0 else [0, 5, 4, 3, 2, 1])
+    assert once.dtype == np.int8
     assert np.array_equal(reverse(once, SURVEY), values)
-    assert np.array_equal(once == 0, values == 0)
-    assert np.array_equal(once[:, SURVEY.sign > 0], values[:, SURVEY.sign > 0])
 
 
 def test_both_conventions_are_detected_and_end_in_the_same_matrix(tmp_path):
@@ -165,8 +154,7 @@ def test_a_value_that_is_no_answer_names_subject_and_item(tmp_path, value):
 def test_a_csv_line_with_more_values_than_columns(tmp_path):
     lines = [",".join(map(str, v)) for v in people().tolist()]
     lines[6] += ",4"
-    path = tmp_path / "a.csv"
-    path.write_text("\n".join([",".join(IDS), *lines]))
+    path = written(tmp_path, "\n".join([",".join(IDS), *lines]), "a.csv")
     with pytest.raises(DatasetError, match=r"a\.csv row 6: more values than columns"):
         read_respondents(path, SURVEY)
 
@@ -196,10 +184,9 @@ def test_items_that_are_unknown_or_absent(tmp_path):
         read_respondents(stored(tmp_path, rows), SURVEY)
 
 
-@released
-def test_an_item_beyond_the_released_ones_is_unknown(tmp_path):
-    inventory = read_inventory(PAPI)
-    rows = json.loads((PAPI / "subjects_50.json").read_text())
+def test_an_item_beyond_the_released_ones_is_unknown(tmp_path, papi):
+    inventory = read_inventory(papi)
+    rows = json.loads((papi / "subjects_50.json").read_text())
     assert len(read_respondents(stored(tmp_path, rows), inventory)) == 50
     rows[4]["i301"] = 3
     with pytest.raises(DatasetError, match=f"subject {rows[4]['case']}: unknown items i301"):
@@ -215,8 +202,7 @@ def test_nothing_personal_is_kept(tmp_path, monkeypatch):
     }  # fmt: skip
     monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", str(tmp_path / "cache"))
     rows = rows_of(values, **personal)
-    Dataset.from_list(rows).to_parquet(str(tmp_path / "a.parquet"))
-    for path in (stored(tmp_path, rows), tmp_path / "a.parquet"):
+    for path in (stored(tmp_path, rows), in_format(tmp_path, ".parquet", rows)):
         found = read_respondents(path, SURVEY)
         assert found.dropped == (("0", "all answers are equal"),)
         text = repr(found)
@@ -286,32 +272,17 @@ def test_a_limit_of_nobody(tmp_path, limit):
 @pytest.mark.parametrize("mark", ["\u2028", "\x0b", "\x85", "\n"])
 def test_line_marks_inside_a_value_do_not_break_a_row(tmp_path, mark):
     rows = rows_of(people(), note=f"one{mark}two")
-    path = tmp_path / "a.jsonl"
-    path.write_text("\n".join(json.dumps(r, ensure_ascii=False) for r in rows), encoding="utf-8")
-    assert np.array_equal(read_respondents(path, SURVEY).values, people())
-    path = tmp_path / "a.csv"
-    with path.open("w", newline="", encoding="utf-8") as file:
-        lines = csv.DictWriter(file, list(rows[0]))
-        lines.writeheader()
-        lines.writerows(rows)
-    assert np.array_equal(read_respondents(path, SURVEY).values, people())
+    for suffix in (".jsonl", ".csv"):
+        found = read_respondents(in_format(tmp_path, suffix, rows), SURVEY)
+        assert np.array_equal(found.values, people())
 
 
 def test_every_format_gives_the_same_matrix(tmp_path):
     rows = rows_of(people())
-    paths = [stored(tmp_path, rows)]
-    paths.append(tmp_path / "a.jsonl")
-    paths[-1].write_text("".join(json.dumps(r) + "\n\n" for r in rows), encoding="utf-8")
-    paths.append(tmp_path / "a.csv")
-    with paths[-1].open("w", newline="") as file:
-        lines = csv.DictWriter(file, list(rows[0]))
-        lines.writeheader()
-        lines.writerows(rows)
-    paths.append(tmp_path / "a.parquet")
-    Dataset.from_list(rows).to_parquet(str(paths[-1]))
+    paths = [in_format(tmp_path, suffix, rows) for suffix in (".jsonl", ".csv", ".parquet")]
     (tmp_path / "folder").mkdir()
-    stored(tmp_path / "folder", rows, "Test-set.json")
-    paths.append(tmp_path / "folder")
+    written(tmp_path / "folder", json.dumps(rows), "Test-set.json")
+    paths += [stored(tmp_path, rows), tmp_path / "folder"]
     for path in paths:
         found = read_respondents(path, SURVEY)
         assert np.array_equal(found.values, people()), path
@@ -364,22 +335,18 @@ def test_files_and_hubs_that_are_not_there(tmp_path, monkeypatch):
     with pytest.raises(FileNotFoundError, match="nowhere"):
         read_respondents(tmp_path / "nowhere.json", SURVEY)
     for text in ("{", '{"a": 1}', "[1, 2]"):
-        path = tmp_path / "bad.json"
-        path.write_text(text)
         with pytest.raises(DatasetError, match=r"bad\.json"):
-            read_respondents(path, SURVEY)
-    path.write_text("[]")
+            read_respondents(written(tmp_path, text, "bad.json"), SURVEY)
     with pytest.raises(DatasetError, match="no subjects"):
-        read_respondents(path, SURVEY)
+        read_respondents(stored(tmp_path, []), SURVEY)
 
     for name, content, place in (
         ("b.parquet", b"PAR", " cannot be read"),
         ("b.csv", b"A1\n\xff", " cannot be read"),
         ("b.jsonl", b"{}\n{", ":2: Expecting property name"),
     ):
-        (tmp_path / name).write_bytes(content)
         with pytest.raises(DatasetError, match=name + place):
-            read_respondents(tmp_path / name, SURVEY)
+            read_respondents(written(tmp_path, content, name), SURVEY)
 
     hub.fail(monkeypatch, OSError("no route"))
     with pytest.raises(DatasetError, match="cannot be read from the hub"):
@@ -404,8 +371,7 @@ def test_what_is_there_twice_is_named(tmp_path):
     for row, name in zip(rows, ("a", "b", "a"), strict=True):
         row["case"] = name
     with pytest.raises(DatasetError, match="subjects a are there twice"):
-        read_respondents(stored(tmp_path, rows), read_inventory())
-    path = tmp_path / "columns.csv"
-    path.write_text("case,q1,q1\na,1,2\n", encoding="utf-8")
+        read_respondents(stored(tmp_path, rows), SURVEY)
+    path = written(tmp_path, "case,q1,q1\na,1,2\n", "columns.csv")
     with pytest.raises(DatasetError, match="columns q1 are there twice"):
-        read_respondents(path, read_inventory())
+        read_respondents(path, SURVEY)

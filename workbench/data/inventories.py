@@ -51,7 +51,7 @@ class Inventory:
         return (*(t for t in TRAITS if t in traits), *(t for t in traits if t not in TRAITS))
 
     def split(self, name: str) -> list[int]:
-        """Indices of the train or test items, grouped by trait, then in file order (§2)."""
+        """Indices of the train or test items, grouped by trait, then in file order."""
         return [
             index
             for trait in self.traits
@@ -70,7 +70,7 @@ class Inventory:
 
 
 def read_inventory(source: str | Path = "auto") -> Inventory:
-    """The embedded questionnaire (`"auto"`), or a file or folder.
+    """Read the embedded questionnaire (`"auto"`), or a file or folder.
 
     A .csv with the columns id, text, trait, facet, sign (1 or -1), split (train or test) may hold
     any inventory. A folder, or `mpi_300.csv`, is read as released for PAPI, together with

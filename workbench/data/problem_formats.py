@@ -1,4 +1,4 @@
-"""How each published question set is written: parsers of its records, and where its copies are."""
+"""Formats of the published question sets: parsers of their records, and where their copies are."""
 
 import re
 import string
@@ -25,9 +25,9 @@ _OPTION = re.compile(r"\(?([A-Z])[).:]\s*(?:\1\)\s*)*(.+)", re.DOTALL)  # AQuA h
 
 
 class Dataset(NamedTuple):
-    """How one set is read: the parser of its records (`ValueError` says what is wrong), the field
-    that names one, and its public copy: repository, config, the splits that together hold the
-    paper's set, and the parser of its rows where they differ."""
+    """Description of one set: the parser of its records (`ValueError` says what is wrong), the
+    field that names a record, and the public copy: repository, config, the splits that together
+    hold the paper's set, and the parser of its rows where they differ."""
 
     kind: str
     parse: Parser
@@ -64,7 +64,7 @@ def _ends_sentence(text: str, mark: re.Match[str]) -> bool:
 
 
 def _get(row: Any, field: str, kind: type = str, read: Callable[[Any], Any] = lambda v: v) -> Any:
-    """`read(row[field])` of a field that is there, of its type and not empty; texts stripped."""
+    """Read a field that must be there, of its type and not empty; texts are stripped first."""
     if not isinstance(row, dict) or field not in row:
         raise ValueError(f"field {field!r} is missing")
     value = row[field].strip() if isinstance(row[field], str) else row[field]
@@ -121,8 +121,8 @@ def _choice(text: str, pairs: Iterable[tuple[str, str]], field: str, gold: str) 
 
 
 def _aqua(row: Row) -> Parts:
-    found = [_OPTION.fullmatch(str(option).strip()) for option in _get(row, "options", list)]
-    pairs = [(m[1], m[2]) if m else ("?", "") for m in found]
+    matches = [_OPTION.fullmatch(str(option).strip()) for option in _get(row, "options", list)]
+    pairs = [(m[1], m[2]) if m else ("?", "") for m in matches]
     return _choice(_get(row, "question"), pairs, "options", _get(row, "correct"))
 
 

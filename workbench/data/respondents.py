@@ -1,7 +1,7 @@
-"""People's answers to a questionnaire as one small matrix, and which way its values are scored."""
+"""Answers of people to a questionnaire as one matrix; which way its values are scored."""
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
@@ -11,22 +11,23 @@ import numpy as np
 
 from workbench.data.inventories import Inventory
 from workbench.errors import DatasetError
-from workbench.files import hub_rows, read_rows, repeated
+from workbench.files import Row, hub_rows, read_rows, repeated
 from workbench.paths import data_folder
 
 log = logging.getLogger(__name__)
 
 HUB = ("WestlakeNLP/PAPI-300K",)
 MAX_MISSING, MIN_USED = 0.2, 10
+"""A usable subject misses at most this share of the answers, and gave at least this many train
+answers off the middle."""
 _EMBEDDED = "survey_answers.csv"
-_TRUE = "true_"
+_TRAIT_PREFIX = "true_"
 _CLEAR, _AGREED = 0.15, 0.8
 """A verdict takes a mean correlation this far from 0, and this share of pairs on its side; a key
 that belongs to other columns has neither."""
 _MIN_PAIRS, _MIN_PEOPLE = 5, 20
 _SHOWN = 8
 _DIGITS = "0123456789"
-Row = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,7 @@ def reverse(values: np.ndarray, inventory: Inventory) -> np.ndarray:
 
 
 def detect_keying(values: np.ndarray, inventory: Inventory) -> Keying:
-    """Find out whether values are raw agreement or already reverse-scored (§5, trap 1).
+    """Find out whether values are raw agreement or already reverse-scored.
 
     Two items of one facet with opposite signs contradict each other, so that raw answers to them
     correlate below 0 over people, reverse-scored ones above.
@@ -123,7 +124,7 @@ def read_respondents(
     trust_keyed: bool = False,
     limit: int | None = None,
 ) -> Respondents:
-    """People's answers: the embedded ones (`"auto"`), one of `HUB`, or a local file.
+    """Read people's answers: the embedded ones (`"auto"`), one of `HUB`, or a local file.
 
     Local: a file of `files.read_rows`, a row per subject, the inventory's item ids as fields;
     `Test-set.json` as released, or a folder that holds it. Subjects are called by `case` or `id`.
@@ -186,7 +187,7 @@ def _rows(source: str, limit: int | None) -> Iterable[Row]:
 def _true_traits(
     rows: Sequence[Row], names: Sequence[str], inventory: Inventory, source: str
 ) -> np.ndarray | None:
-    columns = [f"{_TRUE}{t}" for t in inventory.traits]
+    columns = [f"{_TRAIT_PREFIX}{t}" for t in inventory.traits]
     if not all(c in rows[0] for c in columns):
         return None
     traits = []
@@ -253,7 +254,7 @@ def _keying(values: np.ndarray, inventory: Inventory, keyed: str, trust: bool) -
 
 
 def _unusable(answers: np.ndarray, inventory: Inventory) -> str:
-    """Why a subject is left out; empty for a usable one."""
+    """Reason to leave a subject out; empty for a usable one."""
     missing = float((answers == 0).mean())
     used = int((~np.isin(answers[inventory.split("train")], (0, 3))).sum())
     if missing > MAX_MISSING:
