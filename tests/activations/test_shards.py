@@ -2,11 +2,13 @@
 
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
 import textwrap
 import time
+from pathlib import Path
 
 import pytest
 import torch
@@ -124,9 +126,8 @@ def script(body, folder):
     """Python source that captures the embedded model's activations into a folder."""
     return textwrap.dedent(
         """
-        import os, resource, signal, sys, time
-        import torch, workbench as wb
-        from workbench.errors import ShardError
+        import time
+        import workbench as wb
         model = wb.load("tiny", device="cpu")
         prompts = [f"How do I mend the gate? {'gate ' * (i % 40)}" for i in range(200)]
         """
@@ -134,51 +135,66 @@ def script(body, folder):
 
 
 CALL = "wb.capture(model, prompts, 'resid', wb.last(4), out=FOLDER, shard_bytes=100_000)"
+TEXTS = [f"How do I mend the gate? {'gate ' * (i % 40)}" for i in range(200)]
+OF_THE_CHILD = {"site": "resid", "positions": wb.last(4), "shard_bytes": 100_000}
 
 
-def test_killed_and_resumed(tmp_path):
+def test_another_writer_is_refused_and_killed_it_is_resumed(tiny, tmp_path):
     """kill -9 while shards are being written; the second call finishes with equal values."""
-    folder, whole = tmp_path / "acts", tmp_path / "whole"
+    folder = tmp_path / "acts"
     slow = f"""
         model.layer(0).register_forward_hook(lambda *_: time.sleep(0.05))
         {CALL}
     """
     child = subprocess.Popen([sys.executable, "-c", script(slow, folder)])
-    deadline = time.monotonic() + 120
-    while len(list(folder.glob("shard-*.safetensors"))) < 3:
-        assert child.poll() is None, "finished before it could be killed"
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-    child.send_signal(signal.SIGKILL)
-    child.wait()
-    done = {p.name: p.stat().st_mtime_ns for p in folder.glob("shard-*.safetensors")}
-    for target in (folder, whole):
-        subprocess.run([sys.executable, "-c", script(CALL, target)], check=True)
-    resumed, fresh = wb.Activations.load(folder), wb.Activations.load(whole)
-    assert len(done) < len(resumed.shards)
-    assert all((folder / name).stat().st_mtime_ns == at for name, at in done.items())
-    assert torch.equal(resumed.values, fresh.values)
+    try:
+        deadline = time.monotonic() + 120
+        while len(list(folder.glob("shard-*.safetensors"))) < 3:
+            assert child.poll() is None, "finished before it could be killed"
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        with pytest.raises(ShardError, match="another process is writing"):
+            wb.capture(tiny, TEXTS, out=folder, **OF_THE_CHILD)
+    finally:
+        child.send_signal(signal.SIGKILL)
+        child.wait()
+    finished = {p.name: p.stat().st_mtime_ns for p in folder.glob("shard-*.safetensors")}
+    resumed = wb.capture(tiny, TEXTS, out=folder, **OF_THE_CHILD)
+    assert len(finished) < len(resumed.shards)
+    assert all((folder / name).stat().st_mtime_ns == at for name, at in finished.items())
+    fresh = wb.capture(tiny, TEXTS, "resid", wb.last(4))
+    torch.testing.assert_close(resumed.values, fresh.values, atol=2e-5, rtol=2e-5)
     assert not list(folder.glob("*.partial"))
 
 
-def test_a_disk_that_fills_in_mid_stream(tmp_path):
+def limit_files(size):
+    """Cap the size of every file this process writes, in bytes."""
+    _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+
+
+def test_a_disk_that_fills_in_mid_stream(llama, tmp_path):
     """Files are capped below a shard's size: the error says so, and what was whole is kept."""
-    body = f"""
-        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))
-        try:
-            {CALL}
-        except ShardError as error:
-            sys.exit(str(error))
-    """
-    done = subprocess.run(
-        [sys.executable, "-c", script(body, tmp_path / "acts")],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert done.returncode == 1
-    assert "shard 1 of" in done.stderr
-    assert "make room and call again" in done.stderr
-    assert not list((tmp_path / "acts").glob("shard-*"))
+    folder = tmp_path / "acts"
+    unlimited, _ = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def fill(*_):
+        if len(list(folder.glob("shard-*.safetensors"))) == 2:
+            limit_files(10_000)
+
+    hook = llama.layer(0).register_forward_hook(fill)
+    try:
+        with pytest.raises(ShardError, match=r"shard 3 of .*make room and call again"):
+            wb.capture(llama, PROMPTS, out=folder, **SMALL)
+    finally:
+        hook.remove()
+        limit_files(unlimited)
+    kept = {p.name: p.stat().st_mtime_ns for p in folder.glob("shard-*")}
+    assert sorted(kept) == ["shard-00000.safetensors", "shard-00001.safetensors"]
+    acts = wb.capture(llama, PROMPTS, out=folder, **SMALL)
+    assert all((folder / name).stat().st_mtime_ns == at for name, at in kept.items())
+    memory = wb.capture(llama, PROMPTS, positions=wb.last(3))
+    torch.testing.assert_close(acts.values, memory.values, equal_nan=True)
 
 
 def test_too_small_a_disk_is_refused_before_any_forward(llama, tmp_path, monkeypatch):
@@ -191,39 +207,26 @@ def test_too_small_a_disk_is_refused_before_any_forward(llama, tmp_path, monkeyp
     assert not seen
 
 
-def test_two_processes_writing_one_folder(llama, tmp_path):
-    folder = tmp_path / "acts"
-    slow = f"""
-        model.layer(0).register_forward_hook(lambda *_: time.sleep(0.2))
-        {CALL}
-    """
-    child = subprocess.Popen([sys.executable, "-c", script(slow, folder)])
-    try:
-        while not (folder / "index.json").exists():
-            assert child.poll() is None
-            time.sleep(0.01)
-        with pytest.raises(ShardError, match="another process is writing"):
-            wb.capture(llama, PROMPTS, out=folder, **SMALL)
-    finally:
-        child.kill()
-        child.wait()
-
-
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads Linux's peak memory")
 def test_memory_stays_at_one_shard(tmp_path):
-    """160 MB of activations grow a process by less than 60."""
+    """80 MB of activations grow a process by less than 50."""
+    # Not getrusage: a child's ru_maxrss begins at its parent's.
     body = """
-        prompts = ["gate " * 400] * 200
-        wb.capture(model, prompts[:2], "resid", wb.all_tokens(), out=FOLDER + "/a")
-        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        wb.capture(model, prompts, "resid", wb.all_tokens(), out=FOLDER + "/b",
-                   shard_bytes=8_000_000)
-        print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+        def peak():
+            status = open("/proc/self/status").read()
+            return 1024 * int(status.split("VmHWM:")[1].split()[0])
+
+        long = ["gate " * 400] * 100
+        wb.capture(model, long[:2], "resid", wb.all_tokens(), out=FOLDER + "/a")
+        before = peak()
+        wb.capture(model, long, "resid", wb.all_tokens(), out=FOLDER + "/b", shard_bytes=4_000_000)
+        print(peak() - before)
     """
-    done = subprocess.run(
+    child = subprocess.run(
         [sys.executable, "-c", script(body, tmp_path)],
         capture_output=True, text=True, check=True,
         env={**os.environ, "MALLOC_ARENA_MAX": "1"},
     )  # fmt: skip
     written = sum(p.stat().st_size for p in (tmp_path / "b").glob("shard-*"))
-    assert written > 150e6
-    assert int(done.stdout.split()[-1]) * 1024 < 60e6
+    assert written > 75e6
+    assert 0 < int(child.stdout.split()[-1]) < 50e6

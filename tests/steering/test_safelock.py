@@ -161,17 +161,17 @@ def test_files_that_are_something_else(tmp_path, shared):
 
 
 def test_real_locks_on_the_real_shapes(shared, tokenizer):
-    """A 2-layer Llama-3-8B shape is too shallow; Nemo's 32 × 128 heads in hidden 5120 fit."""
+    """A 1-layer Llama-3-8B shape is too shallow; Nemo's 32 × 128 heads in hidden 5120 fit."""
     path = shared / "safetylock"
     lock = wb.HeadDirections.from_safelock(path / "Meta-Llama-3-8B-Instruct.safelock")
     shape = {"num_attention_heads": 32, "num_key_value_heads": 8, "intermediate_size": 64}
-    llama = build("llama", tokenizer, hidden_size=4096, num_hidden_layers=2, **shape)
+    llama = build("llama", tokenizer, hidden_size=4096, num_hidden_layers=1, **shape)
     assert (llama.n_heads, llama.n_kv_heads, llama.d_head) == (32, 8, 128)
-    with pytest.raises(DirectionError, match="layer 31 of a model with 2 layers"):
+    with pytest.raises(DirectionError, match="layer 31 of a model with 1 layers"):
         lock.check(llama)
     nemo_lock = wb.HeadDirections.from_safelock(path / "Mistral_Nemo_12B.safelock")
     first = nemo_lock.layer == 12
-    nemo = build("mistral", tokenizer, hidden_size=5120, num_hidden_layers=2, head_dim=128, **shape)
+    nemo = build("mistral", tokenizer, hidden_size=5120, num_hidden_layers=1, head_dim=128, **shape)
     assert nemo.d_head == 128 != 5120 // 32
     moved = wb.HeadDirections(
         nemo_lock.layer[first] - 12,
