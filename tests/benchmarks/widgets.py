@@ -55,8 +55,8 @@ def seconds(work):
     start = time.process_time(); work(); return time.process_time() - start
 def plain():
     with wb.steer(model, lock, [0.0, 1.5], how="hook"): wb.generate(model, chats)
-from workbench.widgets import columns
-columns.SETTLED = 60  # without the colours, which are one more forward once nothing moves
+from workbench.widgets import side_by_side
+side_by_side.SETTLED = 60  # without the colours, which are one more forward once nothing moves
 def shown():
     ui.columns.whole.clear()
     ui.run()
