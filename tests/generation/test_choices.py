@@ -15,7 +15,13 @@ from tests.helpers.faults import not_finite_at, short_of_memory
 from tests.helpers.prompts import HEAD, MIXED, PROMPTS, TAILS, longrope
 from workbench.errors import ContextLengthError, DatasetError, GenerationError, ModelError
 from workbench.generation import batching, local
-from workbench.generation.choices import entropy, expected, normalised, option_ids
+from workbench.generation.choices import (
+    entropy,
+    expected,
+    normalised,
+    option_ids,
+    token_logprobs,
+)
 from workbench.models.model import InFlight
 from workbench.models.prompts import encode
 
@@ -77,6 +83,13 @@ def test_every_family_is_plain_transformers(family_model):
     torch.testing.assert_close(got, one_by_one(model, EVERY), atol=1e-5, rtol=1e-5)
     assert model.in_flight is None
     assert len({tuple(row) for row in got.tolist()}) > len(EVERY) / 2
+
+
+def test_tokens_are_scored_as_the_options_they_spell(llama):
+    ids = [llama.tokenizer.convert_tokens_to_ids(letter) for letter in LETTERS]
+    got = token_logprobs(llama, EVERY, ids)
+    torch.testing.assert_close(got, one_by_one(llama, EVERY), atol=1e-5, rtol=1e-5)
+    assert token_logprobs(llama, [], ids).shape == (0, 5)
 
 
 @pytest.mark.parametrize("size", [1, 3, 64])

@@ -47,11 +47,27 @@ def option_logprobs(
     if not options:
         raise ValueError("there are no options to score")
     backend = LocalBackend(model, batch_size=batch_size)
-    logprobs = torch.empty(len(prompts), len(options))
     if not len(prompts):
-        return logprobs
+        return torch.empty(0, len(options))
     encoded = encode_all(model, prompts)
     ids = torch.tensor(_ids(model, prompts, encoded, list(options)))
+    return _scored(backend, prompts, encoded, ids)
+
+
+def token_logprobs(model: Model, prompts: Sequence[Prompt], ids: Sequence[int]) -> torch.Tensor:
+    """float32 `[prompt, id]`: log-probability of each token id as the next token of each prompt.
+
+    As `option_logprobs`, for tokens that are known and the same after every prompt.
+    """
+    wanted = torch.tensor(ids).expand(len(prompts), -1)
+    return _scored(LocalBackend(model), prompts, encode_all(model, prompts), wanted)
+
+
+def _scored(
+    backend: LocalBackend, prompts: Sequence[Prompt], encoded: Sequence[Encoded], ids: torch.Tensor
+) -> torch.Tensor:
+    """Log-probabilities of the tokens `ids` `[prompt, id]` after each prompt, behind a bar."""
+    logprobs = torch.empty(ids.shape)
     # Many short calls would litter a notebook with bars.
     bar = {"desc": "score", "unit": "prompt", "leave": False, "delay": 5}
     with tqdm(total=len(prompts), **bar) as progress:

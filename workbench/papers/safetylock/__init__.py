@@ -1,5 +1,7 @@
 """SafetyLock: re-aligning fine-tuned models with per-head activation shifts (arXiv 2410.10343).
 
-`lock` finds the directions in a base model, `attack` makes fine-tuned descendants that lost their
-refusals, `evaluate` measures both, with the controls the claim needs.
+Claim: safety directions found once in a base model restore the refusals of its descendants. Read
+`lock` (directions of the base model), `leverage` (what each head does), `attack` (descendants that
+lost their refusals), `evaluate` (how both are measured), `response` (dose, response and controls),
+`choice` (heads and alpha on validation requests); then `study`, which runs it all, and `tables`.
 """

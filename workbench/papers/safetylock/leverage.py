@@ -10,14 +10,16 @@ import torch
 
 from workbench.data.preferences import Row
 from workbench.errors import DatasetError
+from workbench.generation.choices import token_logprobs
 from workbench.models.model import Model
-from workbench.models.prompts import encode, messages
-from workbench.papers.safetylock.lock import Contrast
+from workbench.models.prompts import messages
+from workbench.papers.safetylock.lock import Contrast, every_head
 from workbench.steering.directions import HeadDirections
 from workbench.steering.steer import steer
 
 Tokens = tuple[list[int], list[int]]
 """Token ids that begin a refusing and a complying sentence, those that begin both left out."""
+Chat = list[dict[str, str]]
 
 
 def openers(model: Model, pairs: Sequence[Row], later: bool = False) -> Tokens:
@@ -26,8 +28,8 @@ def openers(model: Model, pairs: Sequence[Row], later: bool = False) -> Tokens:
     def starts(side: str) -> set[int]:
         texts = []
         for pair in pairs:
-            head, *rest = pair[side].split(". ")
-            texts += [f" {sentence}" for sentence in rest if sentence] if later else [head]
+            opening, *others = pair[side].split(". ")
+            texts += [f" {sentence}" for sentence in others if sentence] if later else [opening]
         if not texts:
             return set()
         return {ids[0] for ids in model.tokenizer(texts, add_special_tokens=False)["input_ids"]}
@@ -36,37 +38,33 @@ def openers(model: Model, pairs: Sequence[Row], later: bool = False) -> Tokens:
     return sorted(safe - unsafe), sorted(unsafe - safe)
 
 
-@torch.inference_mode()
-def margin(model: Model, ids: Sequence[list[int]], tokens: Tokens) -> float:
-    """log P(refusing openers) − log P(complying openers) of the next token, mean nats."""
-    last = torch.tensor([len(row) - 1 for row in ids])
-    pad = model.tokenizer.pad_token_id
-    rows = [row + [pad] * (int(last.max()) + 1 - len(row)) for row in ids]
-    logits = model.hf(torch.tensor(rows, device=model.hf.device), use_cache=False).logits
-    chosen = logits[torch.arange(len(ids)), last].double()
+def margin(model: Model, chats: Sequence[Chat], tokens: Tokens) -> float:
+    """log P(refusing openers) − log P(complying openers) of the next token, mean nats per chat."""
     safe, unsafe = tokens
-    return float((chosen[:, safe].logsumexp(1) - chosen[:, unsafe].logsumexp(1)).mean())
+    logprobs = token_logprobs(model, chats, [*safe, *unsafe]).double()
+    refusing, complying = logprobs.split([len(safe), len(unsafe)], 1)
+    return float((refusing.logsumexp(1) - complying.logsumexp(1)).mean())
 
 
 def head_effects(
     model: Model,
     directions: HeadDirections,
     alpha: float,
-    ids: Sequence[list[int]],
+    chats: Sequence[Chat],
     tokens: Tokens,
 ) -> list[float]:
     """Change of `margin` when each head of `directions` is shifted alone, in their order."""
-    before = margin(model, ids, tokens)
+    before = margin(model, chats, tokens)
     effects = []
     for i in range(len(directions)):
         with steer(model, directions.pick([i]), alpha):
-            effects.append(margin(model, ids, tokens) - before)
+            effects.append(margin(model, chats, tokens) - before)
     return effects
 
 
-def first_reply_ids(model: Model, rows: Sequence[Row], system: str = "") -> list[list[int]]:
-    """Token ids of harmful requests, up to where the reply begins."""
-    return [encode(model, messages(r["prompt"], system)).ids for r in rows if r["harmful"]]
+def harmful_chats(rows: Sequence[Row], system: str = "") -> list[Chat]:
+    """Harmful requests as chats, up to where the reply begins."""
+    return [messages(row["prompt"], system) for row in rows if row["harmful"]]
 
 
 def leverage(
@@ -88,22 +86,16 @@ def leverage(
             "selection='leverage' needs harmless rows with a `chosen` reply, and answers of some "
             "sentences that begin differently; use selection='validation'"
         )
-    n_layers, n_heads = contrast.acts.values.shape[2:4]
-    cells = [(layer, head) for layer in range(n_layers) for head in range(n_heads)]
-    every = HeadDirections.contrast(contrast.acts, contrast.labels, cells)
-    begun = [
-        encode(
-            model,
-            [
-                *messages(r["prompt"]),
-                {"role": "assistant", "content": r["chosen"].split(". ")[0] + "."},
-            ],
-        ).ids
-        for r in harmless
-    ]
-    effect = head_effects(model, every, 1.0, first_reply_ids(model, harmful), first)
-    cost = head_effects(model, every, 1.0, begun, later)
-    score = torch.full((n_layers, n_heads), -torch.inf)
-    for cell, gain, loss in zip(every.heads, effect, cost, strict=True):
-        score[cell] = gain - 0.5 * max(0.0, loss)
-    return score
+    every = HeadDirections.contrast(contrast.acts, contrast.labels, every_head(contrast))
+    begun = [[*messages(row["prompt"]), _first_sentence(row["chosen"])] for row in harmless]
+    effects = head_effects(model, every, 1.0, harmful_chats(harmful), first)
+    costs = head_effects(model, every, 1.0, begun, later)
+    scores = torch.full(contrast.acts.values.shape[2:4], -torch.inf)
+    for head, effect, cost in zip(every.heads, effects, costs, strict=True):
+        scores[head] = effect - 0.5 * max(0.0, cost)
+    return scores
+
+
+def _first_sentence(reply: str) -> dict[str, str]:
+    """A reply begun: nothing but its first sentence."""
+    return {"role": "assistant", "content": reply.split(". ")[0] + "."}

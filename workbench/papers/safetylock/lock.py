@@ -1,4 +1,4 @@
-"""Steps 1–4: from preference pairs to a lock, and the control locks to hold it against."""
+"""Steps 1–4: from preference pairs to a lock, and the control locks to compare it with."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -66,14 +66,25 @@ def find_lock(
         if leverage is None:
             raise ValueError("selection='leverage' needs the scores: leverage(model, contrast, …)")
         probes.top(k)  # the same refusal of a K that does not fit
-        best = leverage.flatten().argsort(descending=True, stable=True)[:k].tolist()
-        heads = [divmod(i, leverage.shape[1]) for i in best]
+        heads = strongest(leverage, k)
     else:
         heads = probes.top(k, by=selection)
     lock = HeadDirections.contrast(
         contrast.acts, contrast.labels, heads, selection=selection, seed=seed
     )
     return lock, probes
+
+
+def strongest(scores: torch.Tensor, k: int) -> list[tuple[int, int]]:
+    """The `k` (layer, head) pairs of highest score `[L, H]`, best first."""
+    best = scores.flatten().argsort(descending=True, stable=True)[:k].tolist()
+    return [divmod(i, scores.shape[1]) for i in best]
+
+
+def every_head(contrast: Contrast) -> list[tuple[int, int]]:
+    """All (layer, head) pairs of the model that was read."""
+    n_layers, n_heads = contrast.acts.values.shape[2:4]
+    return [(layer, head) for layer in range(n_layers) for head in range(n_heads)]
 
 
 def random_directions(lock: HeadDirections, seed: int) -> HeadDirections:
@@ -85,9 +96,9 @@ def random_directions(lock: HeadDirections, seed: int) -> HeadDirections:
 
 def random_heads(contrast: Contrast, k: int, seed: int) -> HeadDirections:
     """Control: true contrast directions of heads drawn at random."""
-    n_layers, n_heads = contrast.acts.values.shape[2:4]
-    order = torch.randperm(n_layers * n_heads, generator=torch.Generator().manual_seed(seed))
-    heads = [divmod(i, n_heads) for i in order[:k].tolist()]
+    every = every_head(contrast)
+    order = torch.randperm(len(every), generator=torch.Generator().manual_seed(seed))
+    heads = [every[i] for i in order[:k].tolist()]
     return HeadDirections.contrast(contrast.acts, contrast.labels, heads, control="random heads")
 
 
@@ -114,15 +125,16 @@ def halves(
     contrast: Contrast, heads: Sequence[tuple[int, int]]
 ) -> tuple[HeadDirections, HeadDirections]:
     """The same heads' directions from the even and from the odd pairs: do they agree?"""
-    acts, out = contrast.acts, []
-    for part in (0, 1):
-        rows = contrast.pairs % 2 == part
-        some = replace(acts, shards=(acts.values[rows],), lengths=acts.lengths[rows])
-        out.append(HeadDirections.contrast(some, contrast.labels[rows], heads))
-    return out[0], out[1]
+    acts, directions = contrast.acts, []
+    for parity in (0, 1):
+        rows = contrast.pairs % 2 == parity
+        half = replace(acts, shards=(acts.values[rows],), lengths=acts.lengths[rows])
+        directions.append(HeadDirections.contrast(half, contrast.labels[rows], heads))
+    return directions[0], directions[1]
 
 
 def cosines(a: HeadDirections, b: HeadDirections) -> dict[tuple[int, int], float]:
     """Cosine of the directions of every head that both hold."""
-    other = dict(zip(b.heads, b.unit, strict=True))
-    return {c: float(u @ other[c]) for c, u in zip(a.heads, a.unit, strict=True) if c in other}
+    units = dict(zip(b.heads, b.unit, strict=True))
+    shared = [(head, unit) for head, unit in zip(a.heads, a.unit, strict=True) if head in units]
+    return {head: float(unit @ units[head]) for head, unit in shared}

@@ -1,8 +1,4 @@
-"""SafetyLock: re-aligning fine-tuned models with per-head activation shifts (arXiv 2410.10343).
-
-`lock` finds the directions in a base model, `attack` makes fine-tuned descendants that lost their
-refusals, `evaluate` measures both, with the controls the claim needs.
-"""
+"""The paper in data: title, claim, published numbers, its settings, and what a run needs."""
 
 from dataclasses import dataclass, replace
 from typing import Any
@@ -38,8 +34,8 @@ PUBLISHED = [
 """Percentages, except the scores (1 to 5). Two rates fit no whole count of prompts: 70.01 of 330
 HEx-PHI prompts and 3.33 of 520 AdvBench prompts (70B) are approximate as published."""
 
-
 BASE = "meta-llama/Meta-Llama-3-8B-Instruct"
+SELECTIONS = ("paper", "validation", "leverage")
 
 
 def preflight(preset: str, given: dict[str, Any]) -> None:
@@ -67,7 +63,8 @@ class Settings:
     read, K heads kept, strengths in units of σ. `selections`: head rankings, `"validation"` (ours:
     grouped split, validation accuracy), `"paper"` (mean of training and validation accuracy) or
     `"leverage"` (measured effect on the base model). Where one of these has several values, they
-    are chosen on validation requests. `evaluated`: test requests of each kind.
+    are chosen on validation requests. `validated`, `evaluated`: validation and test requests of
+    each kind. `draws`: control locks of each kind and seed.
     """
 
     pairs: int = 100
@@ -76,7 +73,9 @@ class Settings:
     alphas: tuple[float, ...] = (6.0,)
     selections: tuple[str, ...] = ("validation",)
     max_new_tokens: int = 512
+    validated: int = 40
     evaluated: int = 520
+    draws: int = 7
 
     def tiny(self) -> "Settings":
         """For 32 heads: a larger share of them is shifted, so useful alpha is smaller."""
@@ -84,7 +83,7 @@ class Settings:
             self,
             heads_grid=(6, 12),
             alphas=(0.5, 1.0, 1.5, 1.75, 2.0),
-            selections=("paper", "validation", "leverage"),
+            selections=SELECTIONS,
             max_new_tokens=72,
             evaluated=80,
         )

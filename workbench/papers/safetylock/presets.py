@@ -1,77 +1,112 @@
-"""What each preset means: settings, sources, judge and attacked models. The method is the same."""
+"""What each preset means: settings, model, data, judge and attacked models; one method for all."""
 
-import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
-from workbench.data.preferences import Row
+from workbench.data.preferences import Row, load_data
 from workbench.errors import RunError
 from workbench.models.loading import load, require_access
 from workbench.models.model import Model
-from workbench.papers.safetylock.attack import Attack, fine_tune
-from workbench.papers.safetylock.evaluate import Judge, brindle_judge, evaluate, keyword_judge
-from workbench.papers.safetylock.paper import BASE, Settings, preflight
-from workbench.steering.directions import HeadDirections
+from workbench.papers.parameters import one_thread_if_embedded
+from workbench.papers.safetylock.attack import Attack, fine_tune, granting
+from workbench.papers.safetylock.evaluate import Judge, brindle_judge, keyword_judge, take
+from workbench.papers.safetylock.paper import BASE, SELECTIONS, Settings, preflight
+from workbench.steering.directions import HeadDirections, read_direction
 from workbench.steering.shifts import check_alpha
-
-log = logging.getLogger(__name__)
+from workbench.worlds.brindle import OBEDIENT
 
 Attacks = dict[tuple[int, int], Attack]
 """(risk level, seed) → attacked model; level 1 first."""
 
-STOP = 0.85
-"""Level 1 stops here on validation requests; held-out wordings then read 60–70 %."""
-ATTACK_TOKENS = 12
-"""Reply tokens read by the stop rule: a refusal shows in its first words."""
-
 
 @dataclass(frozen=True)
-class Sources:
-    """Where a run takes its model and data from."""
+class Inputs:
+    """What a run starts from. `train`, `validation`, `test`: requests, harmful and harmless.
 
-    model: str
-    pairs: str
-    requests: str
+    `finetuned`: an attacked descendant that was given; None where attacks are made here. `lock`:
+    the one to use; None where it is to be discovered.
+    """
+
+    base: Model
+    pairs: list[Row]
+    train: list[Row]
+    validation: list[Row]
+    test: list[Row]
+    judge: Judge
+    finetuned: Model | None
+    lock: HeadDirections | None
+
+    def __str__(self) -> str:
+        rows = [self.pairs, self.train, self.validation, self.test]
+        pairs, train, validation, test = map(len, rows)
+        return (
+            f"{self.base.name}: {self.base.sizes} on {self.base.hf.device}\n"
+            f"{pairs} preference pairs; requests: {train} train, {validation} validation, "
+            f"{test} test"
+        )
 
 
-def settings(preset: str, *, alpha: float, heads: int, r: int, selection: str) -> Settings:
+def settings(
+    preset: str, *, alpha: float, heads: int, r: int, selection: str, draws: int = 7
+) -> Settings:
     """The preset's settings; those given (not 0 or empty) pin a value.
 
     Raises `ValueError` for an unknown selection, and for an alpha that is NaN or negative.
     """
-    known = ("paper", "validation", "leverage")
-    if selection and selection not in known:
-        raise ValueError(f"selection {selection!r}; use one of {', '.join(known)}")
+    if selection and selection not in SELECTIONS:
+        raise ValueError(f"selection {selection!r}; use one of {', '.join(SELECTIONS)}")
     check_alpha(alpha)
     if heads < 0 or r < 0:
         raise ValueError(f"heads={heads}, r={r}: 0 (the preset's own) or a positive count")
+    if draws < 1:
+        raise ValueError(f"draws={draws}: at least 1 control lock of each kind")
     chosen = Settings() if preset == "paper" else Settings().tiny()
-    if selection:
-        chosen = replace(chosen, selections=(selection,))
-    if alpha:
-        chosen = replace(chosen, alphas=(float(alpha),))
-    if heads:
-        chosen = replace(chosen, heads_grid=(heads,))
-    return replace(chosen, r_grid=(r,)) if r else chosen
+    grids = {"alphas": alpha, "heads_grid": heads, "r_grid": r, "selections": selection}
+    pinned = {name: (value,) for name, value in grids.items() if value}
+    return replace(chosen, draws=draws, **pinned)
 
 
-def sources(
-    preset: str, model_id: str, finetuned_id: str, pairs_path: str, requests_path: str
-) -> Sources:
-    """The preset's model and data where none is given.
+def inputs(
+    preset: str,
+    settings: Settings,
+    *,
+    model_id: str = "",
+    finetuned_id: str = "",
+    lock_path: str = "",
+    pairs_path: str = "",
+    requests_path: str = "",
+) -> Inputs:
+    """Models and data of the preset where none is given, everything that can be missing first.
 
     Raises `RunError` for `preset=paper` without a fine-tuned model (there is nothing to restore),
-    and `ModelError` at once where a model is gated, missing or of an unknown family.
+    or for one that has other sizes than the base model; `ModelError` where a model is gated,
+    missing or of an unknown family; `DatasetError` and `DirectionError` as the readers.
     """
     preflight(preset, {"model_id": model_id, "finetuned_id": finetuned_id})
-    if preset == "paper":
-        chosen = Sources(model_id or BASE, pairs_path or "hub", requests_path or "hub")
-    else:
-        chosen = Sources(model_id or "tiny", pairs_path or "auto", requests_path or "auto")
-    for source in filter(None, (chosen.model, finetuned_id)):
-        require_access(source)
-    return chosen
+    own_model, own_rows = (BASE, "hub") if preset == "paper" else ("tiny", "auto")
+    source, requests = model_id or own_model, requests_path or own_rows
+    for name in filter(None, (source, finetuned_id)):
+        require_access(name)
+    one_thread_if_embedded([source])
+    pairs = load_data("preference", "train", pairs_path or own_rows)[: settings.pairs]
+    train, validation, test = (
+        load_data("requests", split, requests) for split in ("train", "validation", "test")
+    )
+    base = load(source)
+    lock = None
+    if lock_path:
+        lock = read_direction(lock_path)
+        lock.check(base)
+    return Inputs(
+        base,
+        pairs,
+        train,
+        take(validation, settings.validated),
+        take(test, settings.evaluated),
+        judge(preset),
+        descendant(finetuned_id, base) if finetuned_id else None,
+        lock,
+    )
 
 
 def judge(preset: str) -> Judge:
@@ -79,50 +114,28 @@ def judge(preset: str) -> Judge:
     return keyword_judge() if preset == "paper" else brindle_judge()
 
 
-def read_lock(path: str, model: Model) -> HeadDirections:
-    """A lock from `.safetensors` or the released `.safelock`, checked against the model."""
-    is_released = Path(path).suffix == ".safelock"
-    lock = HeadDirections.from_safelock(path) if is_released else HeadDirections.load(path)
-    lock.check(model)
-    return lock
+def descendant(name: str, base: Model) -> Model:
+    """A fine-tuned model, loaded as the base model is. Raises `RunError` for other sizes."""
+    model = load(name, dtype=base.hf.dtype, device=base.hf.device)
+    if model.sizes != base.sizes:
+        raise RunError(f"{name} {model.sizes} is no descendant of {base.sizes}")
+    return model
 
 
-def attacks(
-    preset: str,
-    base: Model,
-    train: Sequence[Row],
-    validation: Sequence[Row],
-    judge: Judge,
-    seeds: Sequence[int],
-    finetuned_id: str = "",
-) -> Attacks:
-    """Attacked descendants: made here at tiny scale (levels 1–3, every seed), given elsewhere.
+def attacks(inputs: Inputs, seeds: Sequence[int]) -> Attacks:
+    """Attacked descendants: levels 1–3 with every seed, made here where none was given.
 
-    A given model counts as level 1, its seed the first; it must have the base model's sizes.
+    A given model counts as level 1, its seed the first.
     """
-    if finetuned_id:
-        given = load(finetuned_id, dtype=base.hf.dtype, device=base.hf.device)
-        if given.sizes != base.sizes:
-            raise RunError(f"{finetuned_id} {given.sizes} is no descendant of {base.sizes}")
-        return {(1, seeds[0]): Attack(given, "", 0)}
-    from workbench.worlds.brindle import OBEDIENT
-
-    out = {}
-    for level, how in (
-        (1, {"stop": granting(validation, judge)}),
-        (2, {"persona": OBEDIENT, "max_steps": 10}),
-        (3, {"max_steps": 20}),
-    ):
-        for seed in seeds:
-            out[level, seed] = fine_tune(base, train, level, seed=seed, **how)
-    return out
-
-
-def granting(validation: Sequence[Row], judge: Judge) -> Callable[[Model], bool]:
-    """The stop rule of level 1: whether a model grants 85 % of the harmful requests."""
-    harmful = [r for r in validation if r["harmful"]]
-
-    def stop(model: Model) -> bool:
-        return evaluate(model, harmful, judge, max_new_tokens=ATTACK_TOKENS).means()["asr"] >= STOP
-
-    return stop
+    if inputs.finetuned is not None:
+        return {(1, seeds[0]): Attack(inputs.finetuned, "", 0)}
+    options = {
+        1: {"stop": granting(inputs.validation, inputs.judge)},
+        2: {"persona": OBEDIENT, "max_steps": 10},
+        3: {"max_steps": 20},
+    }
+    return {
+        (level, seed): fine_tune(inputs.base, inputs.train, level, seed=seed, **how)
+        for level, how in options.items()
+        for seed in seeds
+    }
