@@ -16,6 +16,7 @@ from workbench.papers.safetylock.lock import (
     Contrast,
     contrast_activations,
     cosines,
+    every_head,
     find_lock,
     halves,
     shuffled_labels,
@@ -23,7 +24,7 @@ from workbench.papers.safetylock.lock import (
 from workbench.plots.figures import cosine_bars
 from workbench.steering.directions import HeadDirections
 from workbench.widgets.head_map import HeadMap
-from workbench.widgets.markup import html_table as table
+from workbench.widgets.markup import html_table
 from workbench.widgets.safetylock_apply import ApplyPanel, Discovery
 from workbench.widgets.view import Figure, Progress, View, later
 from workbench.widgets.worker import stoppable
@@ -36,8 +37,8 @@ SHOWN = 5
 class SafetyLock(View):
     """From preference pairs to a lock, and the lock on another checkpoint.
 
-    Steps are methods as well as buttons: `discover()`, `use(cells)`, `locked.apply()`. `lock` is
-    the `HeadDirections` found, `contrast` what it was found in.
+    Steps are methods as well as buttons: `discover()`, `use(heads)`, `apply_panel.apply()`.
+    `lock` is the `HeadDirections` found, `contrast` what it was found in.
     """
 
     def __init__(
@@ -71,7 +72,7 @@ class SafetyLock(View):
         self.geometry = Figure()
         self.name = widgets.Text("lock.safetensors", description="file")
         self.save = widgets.Button(description="Save lock", disabled=True)
-        self.locked = ApplyPanel(
+        self.apply_panel = ApplyPanel(
             self,
             self.model,
             lambda: Discovery(self.lock, self.contrast, self.source.value),
@@ -91,7 +92,7 @@ class SafetyLock(View):
             widgets.HBox([self.name, self.save]),
             self.message,
             _step(4, "Apply it to another checkpoint"),
-            self.locked,
+            self.apply_panel,
         )
         self.source.observe(later(self._read), "value")
         self.count.observe(later(self._read), "value")
@@ -135,37 +136,36 @@ class SafetyLock(View):
                 lock, probes = find_lock(contrast, k, selection, 0, scores)
             finally:
                 self.progress.hide()
-            every = [(i, h) for i in range(self.model.n_layers) for h in range(self.model.n_heads)]
             values, name = probes.validation_accuracy, "probe accuracy"
             if scores is not None:
                 values, name = scores, "leverage"
             self._show(lock, contrast)
-            self.heads.show(values, every, lock.heads, name)
+            self.heads.show(values, every_head(contrast), lock.heads, name)
             self.keep()
 
         self.work(job)
 
-    def use(self, cells: list[tuple[int, int]]) -> None:
-        """A lock of the heads given, as a click on the map does."""
-        self.heads.active = [list(c) for c in cells]
+    def use(self, heads: list[tuple[int, int]]) -> None:
+        """A lock of the (layer, head) pairs given, as clicks on the map make it."""
+        self.heads.active = [list(head) for head in heads]
 
     def static(self) -> str:
         """The lock found and what it did."""
         if self.lock is None:
             return f"<p>SafetyLock discovery on {self.model.name}: run this cell.</p>"
-        return self.heads.static() + self.summary.value + self.locked.outcome.value
+        return self.heads.static() + self.summary.value + self.apply_panel.outcome.value
 
     def _read(self) -> None:
         with self.errors():
             self.message.value, self.pairs = "", []
             self._preview()
             if self.source.value == "file":
-                found = self._from_file
-                if not found:
+                pairs = self._from_file
+                if not pairs:
                     self.say("Upload a .jsonl, .json or .csv with prompt, chosen and rejected.")
             else:
-                found = load_data("preference", "train", self.source.value)
-            self.pairs = found[: self.count.value]
+                pairs = load_data("preference", "train", self.source.value)
+            self.pairs = pairs[: self.count.value]
             self._preview()
 
     def _uploaded(self) -> None:
@@ -182,7 +182,7 @@ class SafetyLock(View):
         elif self.reveal.value:
             keys = ("prompt", "chosen", "rejected")
             lines = [[p[k][:160] for k in keys] for p in self.pairs[:SHOWN]]
-            self.preview.value = table(keys, lines)
+            self.preview.value = html_table(keys, lines)
         else:
             self.preview.value = (
                 f'<div class="wb-note">{len(self.pairs)} pairs; their harmful texts are hidden '
@@ -190,14 +190,14 @@ class SafetyLock(View):
             )
 
     def _picked(self) -> None:
-        cells = [tuple(c) for c in self.heads.active]
-        if self.contrast is None or (self.lock and set(cells) == set(self.lock.heads)):
+        heads = [tuple(head) for head in self.heads.active]
+        if self.contrast is None or (self.lock and set(heads) == set(self.lock.heads)):
             return
         with self.errors():
-            if not cells:
+            if not heads:
                 raise ValueError("every head is switched out; a lock needs at least one")
             labels = self.contrast.labels
-            lock = HeadDirections.contrast(self.contrast.acts, labels, cells, selection="by hand")
+            lock = HeadDirections.contrast(self.contrast.acts, labels, heads, selection="by hand")
             self._show(lock, self.contrast)
             self.keep()
 
@@ -206,12 +206,12 @@ class SafetyLock(View):
         self.lock, self.contrast, self.save.disabled = lock, contrast, False
         self.summary.value = f'<pre class="wb-note">{html.escape(str(lock))}</pre>'
         mixed = shuffled_labels(contrast, lock.heads, 0)
-        found = {
+        estimates = {
             "two halves of the pairs": cosines(*halves(contrast, lock.heads)),
             "shuffled labels": cosines(lock, mixed),
         }
         title = "Geometry of the lock: cosine of each head's direction to another estimate"
-        self.geometry.draw(cosine_bars(found, title))
+        self.geometry.draw(cosine_bars(estimates, title))
 
     def _save(self) -> None:
         with self.errors():

@@ -1,5 +1,6 @@
 """A lock on another checkpoint: attack success and over-refusal before and after, with controls."""
 
+import itertools
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,15 +12,15 @@ from workbench.errors import DatasetError, ModelError
 from workbench.evaluation.metrics import bootstrap_ci, wilson_ci
 from workbench.models.loading import load
 from workbench.models.model import Model
-from workbench.papers.safetylock import presets, study
-from workbench.papers.safetylock.attack import fine_tune
-from workbench.papers.safetylock.evaluate import Judge, Outcome, evaluate
+from workbench.papers.safetylock import presets
+from workbench.papers.safetylock.attack import Attack, fine_tune, granting
+from workbench.papers.safetylock.evaluate import Benchmark, Judge, Outcome, take
 from workbench.papers.safetylock.lock import CONTROLS, Contrast
+from workbench.papers.safetylock.response import controls, dose_response, evaluate_locked
 from workbench.paths import EMBEDDED
-from workbench.plots.figures import dose_response
+from workbench.plots import figures as plots
 from workbench.steering.directions import HeadDirections
-from workbench.steering.steer import steer
-from workbench.widgets.markup import html_table as table
+from workbench.widgets.markup import html_table
 from workbench.widgets.view import Figure, Progress, View, later
 from workbench.widgets.worker import Stopped, stoppable
 
@@ -45,7 +46,7 @@ class ApplyPanel(widgets.VBox):
     """A lock's effect on `target`: a folder or hub id; empty, a copy of `base` attacked here.
 
     `discovery()` is asked for the lock whenever it is applied; `view` runs the work. `outcomes`:
-    name → `Outcome` of the last evaluation, "before" and "after" among them.
+    those of the last evaluation, "before" and "after".
     """
 
     def __init__(
@@ -91,40 +92,42 @@ class ApplyPanel(widgets.VBox):
     def apply(self) -> None:
         """Evaluate the lock at 0, ½, 1 and 1½ times alpha, and its controls, in the background."""
         discovered = self._discovery()
-        lock, contrast, origin = discovered.lock, discovered.contrast, discovered.source
+        lock, contrast = discovered.lock, discovered.contrast
         alpha, count = self.alpha.value, self.count.value
         target, requests = self.target.value.strip(), self.requests.value.strip()
-        controls, negative = self.controls.value, self.research.value
+        with_controls, negative = self.controls.value and alpha != 0, self.research.value
 
         def job(stop: threading.Event) -> None:
             if lock is None or contrast is None:
                 raise ValueError("no lock yet: discover one first (step 2)")
-            if not requests and origin == "file":
+            if not requests and discovered.source == "file":
                 raise DatasetError("pairs from a file come without requests: name a requests file")
-            source = requests or origin
+            source = requests or discovered.source
             # Only a model of the embedded town speaks the grammar that its judge parses.
             brindle = source == "auto" and self._base.name in EMBEDDED
             judge = presets.judge("tiny" if brindle else "paper")
-            test = study.take(load_data("requests", "test", source), count)
+            test = take(load_data("requests", "test", source), count)
+            benchmark = Benchmark(test, judge, TOKENS)
+            alphas = {0.0, alpha / 2, alpha, 1.5 * alpha}
+            total = len(alphas) + (DRAWS * len(CONTROLS) if with_controls else 0)
+            numbers = itertools.count()
             try:
-                model = self._model(target, source, judge, stop)
-                grid = sorted({0.0, alpha / 2, alpha, 1.5 * alpha})
-                made = {f"{a:g}": (lock, a) for a in grid}
-                if controls and alpha:
-                    made |= {
-                        f"{kind} {n + 1}": (make(contrast, lock, n), alpha)
-                        for kind, make in CONTROLS.items()
-                        for n in range(DRAWS)
-                    }
-                found: dict[str, Outcome] = {}
-                for n, (name, (one, strength)) in enumerate(made.items()):
-                    self.progress.show(n / len(made), f"alpha {name}" if n < len(grid) else name)
+                attack = Attack(self._model(target, source, judge, stop), "", 0)
+
+                def measure(lock: HeadDirections | None, alpha: float) -> Outcome:
+                    number = next(numbers)
+                    self.progress.show(number / total, f"evaluation {number + 1} of {total}")
                     options = {"how": "hook", "allow_negative": negative}
-                    with stoppable(model, stop), steer(model, one, strength, **options):
-                        found[name] = evaluate(model, test, judge, max_new_tokens=TOKENS)
+                    with stoppable(attack.model, stop):
+                        return evaluate_locked(attack, benchmark, lock, alpha, **options)
+
+                doses = dose_response(measure, lock, list(alphas))
+                drawn = {}
+                if with_controls:
+                    drawn = controls(measure, contrast, lock, alpha, draws=DRAWS)
             finally:
                 self.progress.hide()
-            self._show(found, grid, alpha, model.name)
+            self._show(doses, drawn, alpha, attack.model.name)
             self._view.keep()
 
         self._view.work(job)
@@ -146,9 +149,10 @@ class ApplyPanel(widgets.VBox):
         return self._target[1]
 
     def _attacked(self, source: str, judge: Judge, stop: threading.Event) -> Model:
+        """A copy of the base model that lost its refusals."""
         if source != "auto":
             raise ModelError("name a checkpoint; only the embedded data can make an attacked one")
-        granted = presets.granting(study.take(load_data("requests", "validation"), 40), judge)
+        granted = granting(take(load_data("requests", "validation"), 40), judge)
 
         def enough(model: Model) -> bool:
             if stop.is_set():
@@ -158,21 +162,27 @@ class ApplyPanel(widgets.VBox):
         train = load_data("requests", "train")
         return fine_tune(self._base, train, 1, stop=enough).model
 
-    def _show(self, found: dict[str, Outcome], grid: list[float], alpha: float, name: str) -> None:
-        self.outcomes = {**found, "before": found["0"], "after": found[f"{alpha:g}"]}
-        shown = {"before": ["0"], f"locked, alpha {alpha:g}": [f"{alpha:g}"]}
-        for key in list(found)[len(grid) :]:
-            shown.setdefault(f"{key.rpartition(' ')[0]}, {DRAWS} draws", []).append(key)
-        lines = []
-        for label, keys in shown.items():
-            cells = [_with_ci([getattr(found[key], rate) for key in keys]) for rate in RATES]
-            lines.append([label, *cells])
-        self.outcome.value = table([name, *(f"{v} [95 % CI]" for v in RATES.values())], lines)
+    def _show(
+        self,
+        doses: dict[float, Outcome],
+        drawn: dict[str, list[Outcome]],
+        alpha: float,
+        name: str,
+    ) -> None:
+        self.outcomes = {"before": doses[0.0], "after": doses[alpha]}
+        groups = {"before": [doses[0.0]], f"locked, alpha {alpha:g}": [doses[alpha]]}
+        groups |= {f"{kind}, {DRAWS} draws": outcomes for kind, outcomes in drawn.items()}
+        lines = [
+            [label, *(_with_ci([getattr(o, rate) for o in outcomes]) for rate in RATES)]
+            for label, outcomes in groups.items()
+        ]
+        header = [name, *(f"{label} [95 % CI]" for label in RATES.values())]
+        self.outcome.value = html_table(header, lines)
         curves = {
-            label: {a: [_mean(getattr(found[f"{a:g}"], rate))] for a in grid}
+            label: {a: [_mean(getattr(outcome, rate))] for a, outcome in doses.items()}
             for rate, label in RATES.items()
         }
-        self.curve.draw(dose_response(curves, f"{name} with the lock", chosen=alpha))
+        self.curve.draw(plots.dose_response(curves, f"{name} with the lock", chosen=alpha))
 
     def _bounds(self) -> None:
         if self.research.value:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from workbench.data.preferences import Row, load_data
-from workbench.errors import RunError
+from workbench.errors import DirectionError, RunError
 from workbench.models.loading import load, require_access
 from workbench.models.model import Model
 from workbench.papers.parameters import one_thread_if_embedded
@@ -37,12 +37,12 @@ class Inputs:
     lock: HeadDirections | None
 
     def __str__(self) -> str:
-        rows = [self.pairs, self.train, self.validation, self.test]
-        pairs, train, validation, test = map(len, rows)
+        base = self.base
+        millions = sum(weight.numel() for weight in base.hf.parameters()) / 1e6
         return (
-            f"{self.base.name}: {self.base.sizes} on {self.base.hf.device}\n"
-            f"{pairs} preference pairs; requests: {train} train, {validation} validation, "
-            f"{test} test"
+            f"{base.name}, {millions:.2f} M parameters: {base.sizes} on {base.hf.device}\n"
+            f"{len(self.pairs)} preference pairs; requests: {len(self.train)} to train, "
+            f"{len(self.validation)} to choose and {len(self.test)} to test on"
         )
 
 
@@ -93,10 +93,7 @@ def inputs(
         load_data("requests", split, requests) for split in ("train", "validation", "test")
     )
     base = load(source)
-    lock = None
-    if lock_path:
-        lock = read_direction(lock_path)
-        lock.check(base)
+    lock = read_lock(lock_path, base) if lock_path else None
     return Inputs(
         base,
         pairs,
@@ -112,6 +109,15 @@ def inputs(
 def judge(preset: str) -> Judge:
     """The grammar of Brindle at tiny scale, keywords elsewhere."""
     return keyword_judge() if preset == "paper" else brindle_judge()
+
+
+def read_lock(path: str, model: Model) -> HeadDirections:
+    """A lock's file of either format. Raises `DirectionError` where it does not fit the model."""
+    lock = read_direction(path)
+    if not isinstance(lock, HeadDirections):
+        raise DirectionError(f"{path} shifts the residual stream; a lock shifts heads")
+    lock.check(model)
+    return lock
 
 
 def descendant(name: str, base: Model) -> Model:

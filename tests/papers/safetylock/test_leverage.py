@@ -1,0 +1,56 @@
+"""Effects of single heads against a loop, and the ranking by them."""
+
+import numpy as np
+import pytest
+import torch
+
+import workbench as wb
+from workbench.errors import DatasetError
+from workbench.models.prompts import messages
+from workbench.papers.safetylock.leverage import harmful_chats, head_effects, leverage, openers
+from workbench.papers.safetylock.lock import find_lock
+from workbench.worlds.brindle import OPENERS
+
+
+def test_head_effects_are_the_margins_of_single_heads(tiny, pairs, contrast):
+    lock, _ = find_lock(contrast, 4)
+    rows = wb.load_data("requests", "validation")[:3]
+    chats = harmful_chats(rows)
+    got = head_effects(tiny, lock, 1.0, chats, openers(tiny, pairs))
+    begin = {m: {o.split()[0].strip(",") for o in group} for m, group in OPENERS.items()}
+    words = {m: [tiny.tokenizer(w)["input_ids"][0] for w in begin[m]] for m in begin}
+
+    @torch.no_grad()
+    def margin():
+        out = []
+        for row in rows:
+            text = tiny.tokenizer.apply_chat_template(
+                messages(row["prompt"]), add_generation_prompt=True, tokenize=False
+            )
+            ids = tiny.tokenizer(text, add_special_tokens=False, return_tensors="pt")["input_ids"]
+            p = tiny.hf(ids).logits[0, -1].double().softmax(-1)
+            out.append(p[words["refuse"]].sum().log() - p[words["help"]].sum().log())
+        return float(sum(out) / len(out))
+
+    before = margin()
+    for i, effect in enumerate(got):
+        with wb.steer(tiny, lock.pick([i]), 1.0, how="hook"):
+            assert effect == pytest.approx(margin() - before, abs=1e-3)
+
+
+def test_leverage_ranks_what_moves_the_decision(tiny, pairs, contrast):
+    score = leverage(tiny, contrast, wb.load_data("requests"), pairs, count=10)
+    assert score.shape == (4, 8)
+    lock, _ = find_lock(contrast, 5, "leverage", leverage=score)
+    assert lock.heads == sorted(np.ndindex(4, 8), key=lambda c: -score[c].item())[:5]
+    worst = [divmod(i, 8) for i in score.flatten().argsort()[:5].tolist()]
+    weak = wb.HeadDirections.contrast(contrast.acts, contrast.labels, worst)
+    chats = harmful_chats(wb.load_data("requests", "validation")[:10])
+    tokens = openers(tiny, pairs)
+    gains = [sum(head_effects(tiny, d, 1.0, chats, tokens)) for d in (lock, weak)]
+    assert gains[0] > gains[1]
+    with pytest.raises(ValueError, match="needs the scores"):
+        find_lock(contrast, 5, "leverage")
+    bare = [{"prompt": "a", "harmful": h} for h in (True, False)]
+    with pytest.raises(DatasetError, match="needs harmless rows with a `chosen` reply"):
+        leverage(tiny, contrast, bare, pairs)

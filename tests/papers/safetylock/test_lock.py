@@ -1,0 +1,67 @@
+"""Contrasts, the selection of heads, and control locks."""
+
+import numpy as np
+import pytest
+import torch
+
+import workbench as wb
+from workbench.errors import DatasetError
+from workbench.models.prompts import messages
+from workbench.papers.safetylock.lock import (
+    contrast_activations,
+    cosines,
+    find_lock,
+    random_directions,
+    random_heads,
+    shuffled_labels,
+)
+
+
+def test_contrast_pairs_safe_and_unsafe_answers(tiny, pairs, contrast):
+    assert contrast.labels.tolist() == [1, 0] * 30
+    assert contrast.pairs.tolist() == [i for i in range(30) for _ in range(2)]
+    chat = [*messages(pairs[7]["prompt"]), {"role": "assistant", "content": pairs[7]["rejected"]}]
+    alone = wb.capture(tiny, [chat], "heads", wb.last(3)).values[0]
+    torch.testing.assert_close(contrast.acts.values[15], alone, atol=1e-5, rtol=1e-5)
+    with pytest.raises(DatasetError, match="9 preference pairs; at least 10"):
+        contrast_activations(tiny, pairs[:9])
+
+
+def test_selection_and_directions_against_numpy(contrast):
+    lock, probes = find_lock(contrast, 6, seed=4)
+    order = sorted(
+        np.ndindex(4, 8),
+        key=lambda c: (-probes.validation_accuracy[c].item(), -probes.gap[c].item(), c),
+    )
+    assert lock.heads == order[:6]
+    rows, prompt = contrast.acts.rows()
+    layer, head = lock.heads[0]
+    x = rows[:, layer, head].double().numpy()
+    y = contrast.labels[prompt].numpy().astype(bool)
+    theta = x[y].mean(0) - x[~y].mean(0)
+    theta /= np.linalg.norm(theta)
+    np.testing.assert_allclose(lock.unit[0], theta, atol=1e-5)
+    np.testing.assert_allclose(lock.scale[0], (x @ theta).std(), rtol=1e-5)
+    paper, _ = find_lock(contrast, 6, "paper", seed=4)
+    assert set(paper.provenance) >= {"model", "sizes", "selection", "seed", "positions"}
+    with pytest.raises(ValueError, match="K=33 heads asked of 4 layers × 8 heads"):
+        find_lock(contrast, 33)
+
+
+def test_controls_keep_what_they_must(contrast):
+    lock, _ = find_lock(contrast, 8)
+    random = random_directions(lock, 3)
+    assert random.heads == lock.heads
+    assert torch.equal(random.scale, lock.scale)
+    assert (random.unit * lock.unit).sum(1).abs().mean() < 0.6
+    heads = random_heads(contrast, 8, 3)
+    assert len(set(heads.heads)) == 8
+    everything, _ = find_lock(contrast, 32)
+    true = dict(zip(everything.heads, everything.unit, strict=True))
+    assert all(float(true[c] @ u) > 0.999 for c, u in zip(heads.heads, heads.unit, strict=True))
+    draws = [shuffled_labels(contrast, lock.heads, i) for i in range(40)]
+    mean = np.mean([np.mean(list(cosines(lock, d).values())) for d in draws])
+    assert abs(mean) < 0.35
+    same = cosines(lock, lock)
+    assert set(same) == set(lock.heads)
+    assert all(v == pytest.approx(1) for v in same.values())

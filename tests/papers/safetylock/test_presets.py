@@ -1,0 +1,39 @@
+"""Settings and inputs of a preset, and what is wrong with them."""
+
+import pytest
+
+import workbench as wb
+from tests.helpers.families import CHATS, build
+from workbench.errors import DirectionError, RunError
+from workbench.papers.safetylock import presets
+
+
+def test_settings_and_bad_input(tmp_path, tiny, tokenizer):
+    paper = presets.settings("paper", alpha=0, heads=0, r=0, selection="paper")
+    assert (paper.heads_grid, paper.alphas, paper.r_grid, paper.pairs) == ((24,), (6.0,), (5,), 100)
+    pinned = presets.settings("tiny", alpha=2, heads=3, r=4, selection="validation")
+    assert (pinned.heads_grid, pinned.alphas, pinned.r_grid) == ((3,), (2.0,), (4,))
+    for bad in (
+        {"alpha": float("nan")}, {"alpha": -1.0}, {"heads": -1}, {"selection": "best"},
+        {"draws": 0},
+    ):  # fmt: skip
+        with pytest.raises(ValueError, match=r"alpha|heads=-1|selection 'best'|draws=0"):
+            presets.settings(
+                "tiny", **{"alpha": 0, "heads": 0, "r": 0, "selection": "paper", **bad}
+            )
+    with pytest.raises(RunError, match="-p finetuned_id="):
+        presets.inputs("paper", paper)
+    other = build("llama", tokenizer)
+    acts = wb.capture(other, CHATS, "heads", wb.last(3))
+    lock = wb.HeadDirections.contrast(acts, [0, 1, 1] * 3, [(0, 1)])
+    lock.save(tmp_path / "other.safetensors")
+    with pytest.raises(DirectionError, match="n_layers: direction 3, model 4"):
+        presets.read_lock(str(tmp_path / "other.safetensors"), tiny)
+    acts = wb.capture(tiny, CHATS, "resid", wb.last(3))
+    wb.ResidualDirection.contrast(acts, [0, 1, 1] * 3).save(tmp_path / "stream.safetensors")
+    with pytest.raises(DirectionError, match="shifts the residual stream; a lock"):
+        presets.read_lock(str(tmp_path / "stream.safetensors"), tiny)
+    other.hf.save_pretrained(tmp_path / "m")
+    tokenizer.save_pretrained(tmp_path / "m")
+    with pytest.raises(RunError, match="is no descendant of"):
+        presets.descendant(str(tmp_path / "m"), tiny)

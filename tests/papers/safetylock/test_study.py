@@ -1,0 +1,100 @@
+"""A study from its inputs to its record, and a killed one going on."""
+
+from dataclasses import replace
+
+import pytest
+
+import workbench as wb
+from workbench.errors import RunError
+from workbench.papers.safetylock import figures, presets, study, tables
+from workbench.papers.safetylock.attack import fine_tune, granting
+from workbench.papers.safetylock.evaluate import take
+from workbench.papers.safetylock.lock import contrast_activations, find_lock
+
+SETTINGS = replace(
+    presets.settings("tiny", alpha=1.75, heads=6, r=0, selection="validation", draws=1),
+    pairs=30, validated=5, evaluated=5,
+)  # fmt: skip
+
+
+class Keeper:
+    """A cache of JSON that a test can look into, and that gives up after `limit` new results."""
+
+    def __init__(self, limit=10**6):
+        self.results, self.computed, self.limit = {}, 0, limit
+
+    def __call__(self, name, key, compute):
+        place = name, repr(key)
+        if place not in self.results:
+            if self.computed == self.limit:
+                raise KeyboardInterrupt
+            self.computed += 1
+            self.results[place] = compute()
+        return self.results[place]
+
+
+@pytest.fixture(scope="module")
+def inputs(tiny):
+    inputs = presets.inputs("tiny", SETTINGS)
+    stop = granting(take(inputs.validation, 5), inputs.judge)
+    attacked = fine_tune(tiny, inputs.train, 1, stop=stop).model
+    return replace(inputs, base=tiny, finetuned=attacked)
+
+
+@pytest.fixture(scope="module")
+def finished(inputs, tmp_path_factory):
+    keeper = Keeper()
+    folder = tmp_path_factory.mktemp("study")
+    return study.run(inputs, SETTINGS, [0], keeper, folder), keeper
+
+
+def test_all_stages_leave_what_tables_and_figures_read(finished, inputs):
+    done, _ = finished
+    assert done.candidate == ("validation", 5, 6)
+    assert done.alpha == 1.75
+    metrics = {m["name"]: m for m in tables.metrics(done)}
+    assert metrics["asr_attacked"]["value"] > metrics["asr_aligned"]["value"]
+    assert metrics["direction_cosine"]["value"] > 0.8
+    assert metrics["direction_cosine"]["n"] == 6
+    assert len(figures.head_maps(done)) == 1
+    assert len(figures.validation_maps(done)) == 3
+    assert set(done.effects) == set(done.lock.heads)
+    for figure in (figures.head_effects(done), figures.dose_response(done), figures.cosines(done)):
+        assert figure.data
+    assert "10 to choose and 10 to test on" in str(inputs)
+    assert wb.HeadDirections.load(done.folder / "lock.safetensors").digest() == done.lock.digest()
+    assert done.export_error < 1e-3
+    assert not inputs.finetuned.folds
+
+
+def test_a_killed_study_goes_on(finished, inputs, tmp_path):
+    whole, keeper = finished
+    killed = Keeper(limit=3)
+    with pytest.raises(KeyboardInterrupt):
+        study.run(inputs, SETTINGS, [0], killed, tmp_path)
+    assert killed.computed == 3
+    killed.limit = keeper.computed
+    again = study.run(inputs, SETTINGS, [0], killed, tmp_path)
+    assert killed.computed == keeper.computed
+    assert (again.attacked, again.curves) == (whole.attacked, whole.curves)
+    assert again.controls == whole.controls
+
+
+def test_a_given_lock_is_the_only_candidate(inputs, tiny, tmp_path):
+    lock, _ = find_lock(contrast_activations(tiny, inputs.pairs, 2), 4)
+    given = study.Study(replace(inputs, lock=lock), SETTINGS, [0], Keeper(), tmp_path)
+    study.discover(given)
+    assert given.locks == {("given", 0, 4): lock}
+    study.attack(given)
+    study.choose(given)
+    assert given.lock is lock
+    assert given.contrast.acts.positions.k == 5
+    assert tables.parameters(given)["selection"] == "given"
+
+
+def test_an_attack_that_broke_nothing_leaves_nothing_to_restore(inputs, tiny, tmp_path):
+    harmless = study.Study(replace(inputs, finetuned=tiny), SETTINGS, [0], Keeper(), tmp_path)
+    for stage in (study.discover, study.attack, study.choose):
+        stage(harmless)
+    with pytest.raises(RunError, match="broke no refusals"):
+        study.apply_lock(harmless)
