@@ -7,7 +7,7 @@ import torch
 
 import workbench as wb
 from tests.benchmarks import timing
-from workbench.papers.safetylock.study import lock_seconds
+from workbench.papers.safetylock.costs import lock_seconds
 
 
 def some_lock(model: wb.Model, k: int) -> wb.HeadDirections:

@@ -1,6 +1,5 @@
 """The UIs in process: what they show is what the package computes, and nothing is left behind."""
 
-import datetime
 import functools
 import pickle
 import re
@@ -16,10 +15,9 @@ from hypothesis import strategies as st
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import workbench as wb
+from tests.helpers.uploads import file
 from workbench.errors import WorkbenchError
 from workbench.models.prompts import messages
-from workbench.papers.safetylock import presets, study
-from workbench.papers.safetylock.evaluate import evaluate_locked
 from workbench.papers.safetylock.lock import contrast_activations, find_lock
 from workbench.paths import data_folder
 from workbench.widgets.markup import pieces
@@ -27,13 +25,6 @@ from workbench.widgets.table import PAGE, Table, matching
 from workbench.widgets.worker import Stopped, Worker, stoppable
 
 PROMPT = "How do I mend the gate of Mara?"
-
-
-def file(name, content):
-    """What the browser sends for an uploaded file."""
-    now = datetime.datetime.now(datetime.UTC)
-    return {"name": name, "type": "", "size": len(content), "content": content,
-            "last_modified": now}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -335,83 +326,6 @@ def test_negative_alpha_takes_the_research_switch(tiny, lock):
     with wb.steer(tiny, lock, -1.0, allow_negative=True):
         expected = wb.generate(tiny, [messages(research.prompt.value)], max_new_tokens=8)
     assert [[research.replies[1]]] == expected
-
-
-# SafetyLock
-
-
-def test_safetylock_finds_the_packages_lock_and_measures_as_it_does(tiny, tmp_path):
-    ui = wb.ui.safetylock(tiny, folder=tmp_path)
-    ui.count.value, ui.k.value = 40, 6
-    ui.discover()
-    ui.wait()
-    contrast = contrast_activations(tiny, wb.load_data("preference")[:40], 5)
-    expected, probes = find_lock(contrast, 6, "validation")
-    assert ui.lock.digest() == expected.digest()
-    np.testing.assert_allclose(ui.heads.values, probes.validation_accuracy)
-    assert [tuple(c) for c in ui.heads.active] == expected.heads
-    ui.locked.count.value, ui.locked.alpha.value = 10, 2.0
-    ui.locked.controls.value = False
-    ui.locked.apply()
-    ui.wait(120)
-    assert not ui.message.value
-    target = ui.locked._target[1]
-    test = study.take(wb.load_data("requests", "test"), 10)
-    judge = presets.judge("tiny")
-    for name, alpha in (("before", 0.0), ("after", 2.0)):
-        said = evaluate_locked(target, expected, alpha, test, judge, max_new_tokens=72)
-        assert ui.locked.outcomes[name] == said
-    rate = sum(said.attack) / 10
-    assert f"{rate:.1%} [" in ui.locked.outcome.value
-    assert not target.hooks
-    ui.use(expected.heads[:2])
-    assert ui.lock.digest() == expected.pick([0, 1]).digest()
-    ui.save.click()
-    assert wb.HeadDirections.load(tmp_path / "lock.safetensors").digest() == ui.lock.digest()
-    ui.close()
-
-
-def test_harmful_texts_are_hidden_until_asked_for(tiny):
-    ui = wb.ui.safetylock(tiny)
-    texts = [p["prompt"] for p in ui.pairs[:5]]
-    assert not any(t in ui.preview.value for t in texts)
-    assert not any(t in ui.static() for t in texts)
-    ui.reveal.value = True
-    assert all(t in ui.preview.value for t in texts)
-    ui.close()
-
-
-def test_safetylock_says_what_is_missing(tiny, tmp_path):
-    ui = wb.ui.safetylock(tiny, folder=tmp_path)
-    ui.locked.apply()
-    ui.wait()
-    assert "discover one first" in ui.message.value
-    ui.upload.value = (file("pairs.jsonl", b'{"prompt": "a", "chosen": "b"}\n'),)
-    assert "row 0: field &#x27;rejected&#x27; is missing" in ui.message.value
-    assert not ui.pairs
-    ui.locked.alpha.value = -2
-    assert ui.locked.alpha.value == 0
-    ui.locked.research.value = True
-    ui.locked.alpha.value = -2
-    assert ui.locked.alpha.value == -2
-    ui.locked.research.value = False
-    assert ui.locked.alpha.value == 0
-    ui.close()
-
-
-def test_discovery_stops(tiny):
-    ui = wb.ui.safetylock(tiny)
-    ui.count.value = 300
-    begun = threading.Event()
-    ui.progress.bar.observe(lambda _: begun.set(), "value")
-    ui.discover()
-    assert begun.wait(30)
-    ui.stop.click()
-    ui.wait()
-    assert ui.lock is None
-    assert ui.progress.layout.visibility == "hidden"
-    assert not ui.message.value
-    ui.close()
 
 
 # PAS
