@@ -140,7 +140,7 @@ def test_an_inventory_of_other_traits(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("lines", "said"),
+    ("lines", "message"),
     [
         (changed(1, "id", "a1"), r"id comes twice.*0 \(a1\), 1 \(a1\)"),
         (changed(1, "text", "Like crowds"), "statement comes twice"),
@@ -151,14 +151,15 @@ def test_an_inventory_of_other_traits(tmp_path):
         (changed(1, "trait", " "), r"empty .* in rows 1 \(a2\)"),
         ([LINES[0], LINES[1][:3]], r"empty .* in rows 1 \(a2\)"),
         ([], "no rows"),
+        ([LINES[0], [*LINES[1], "x"]], r"own\.csv row 1: more values than columns"),
         (changed(0, "text", " "), r"empty .* in rows 0"),
         (changed(0, "facet", ""), "empty"),
         (changed(1, "split", "dev"), "split is not train or test"),
         (changed(1, "split", "train"), "not both train and test"),
     ],
 )
-def test_a_wrong_key_lists_its_rows(tmp_path, lines, said):
-    with pytest.raises(ItemKeyError, match=said):
+def test_a_wrong_key_lists_its_rows(tmp_path, lines, message):
+    with pytest.raises(ItemKeyError, match=message):
         read_inventory(written(tmp_path, lines))
 
 
@@ -178,6 +179,8 @@ def test_a_file_in_another_encoding(tmp_path):
 def test_a_missing_column_or_file(tmp_path):
     with pytest.raises(ItemKeyError, match="no column facet"):
         read_inventory(written(tmp_path, columns=[c if c != "facet" else "x" for c in COLUMNS]))
+    with pytest.raises(ItemKeyError, match="columns id are there twice"):
+        read_inventory(written(tmp_path, columns=[*COLUMNS[:-1], "id"]))
     with pytest.raises(FileNotFoundError, match=r"mpi_300\.csv"):
         read_inventory(tmp_path)
     with pytest.raises(FileNotFoundError, match="nowhere"):
@@ -189,7 +192,7 @@ RELEASED = ["", "label_raw", "text", "label_ocean", "key"]
 
 
 @pytest.mark.parametrize(
-    ("splits", "said"),
+    ("splits", "message"),
     [
         ({"train_index": [1], "test_index": [1]}, r"twice, or not 1\.\.2: \[1\]"),
         ({"train_index": [1], "test_index": [3]}, r"\[3\]"),
@@ -203,12 +206,12 @@ RELEASED = ["", "label_raw", "text", "label_ocean", "key"]
         ([1, 2], "no lists"),
     ],
 )
-def test_splits_that_do_not_fit_the_key(tmp_path, splits, said):
+def test_splits_that_do_not_fit_the_key(tmp_path, splits, message):
     path = written(tmp_path, KEY, RELEASED, "mpi_300.csv")
     with pytest.raises(FileNotFoundError, match="which items are train"):
         read_inventory(path)
     (tmp_path / "mpi_300_split.json").write_text(json.dumps(splits), encoding="utf-8")
-    with pytest.raises(ItemKeyError, match=said):
+    with pytest.raises(ItemKeyError, match=message):
         read_inventory(path)
 
 

@@ -37,26 +37,26 @@ def stored(folder, rows):
 def test_the_released_answers_are_reverse_scored_and_turned(papi):
     inventory = read_inventory(papi)
     file = papi / "subjects_50.json"
-    raw, kept = (read_respondents(file, inventory, targets=t) for t in ("raw", "released"))
+    raw, released = (read_respondents(file, inventory, targets=t) for t in ("raw", "released"))
     assert raw.keying.verdict == "reverse-scored"
     assert raw.keying.correlation == pytest.approx(0.42, abs=0.02)
     assert raw.keying.positive > 0.97
     assert detect_keying(raw.values, inventory).correlation < -0.3
     stored_values = [[r[i.id] for i in inventory.items] for r in json.loads(file.read_text())]
-    assert kept.values.tolist() == stored_values
-    for item, a, b in zip(inventory.items, raw.values.T, kept.values.T, strict=True):
+    assert released.values.tolist() == stored_values
+    for item, a, b in zip(inventory.items, raw.values.T, released.values.T, strict=True):
         assert np.array_equal(a, b if item.sign > 0 else np.where(b > 0, 6 - b, 0))
 
 
 def test_alpha_of_every_domain_tells_the_same(papi):
     """Cronbach's alpha is high as stored and collapses when reversed once more."""
     inventory = read_inventory(papi)
-    kept = read_respondents(papi / "subjects_50.json", inventory, targets="released").values
-    turned = reverse(kept, inventory)
+    released = read_respondents(papi / "subjects_50.json", inventory, targets="released").values
+    turned = reverse(released, inventory)
     trait = inventory.trait_of(range(300))
     for t in range(5):
         alphas = []
-        for values in (kept, turned):
+        for values in (released, turned):
             x = values[:, trait == t].astype(float)
             n = x.shape[1]
             alphas.append(n / (n - 1) * (1 - x.var(0, ddof=1).sum() / x.sum(1).var(ddof=1)))
@@ -77,17 +77,17 @@ def test_reversing_by_hand_twice_is_nothing():
 def test_both_conventions_are_detected_and_end_in_the_same_matrix(tmp_path):
     raw = people()
     turned = reverse(raw, SURVEY)
-    found = [read_respondents(stored(tmp_path, rows_of(v)), SURVEY) for v in (raw, turned)]
-    assert [r.keying.verdict for r in found] == ["raw", "reverse-scored"]
-    assert np.array_equal(found[0].values, raw)
-    assert np.array_equal(found[1].values, raw)
-    assert found[0].keying.correlation == pytest.approx(-found[1].keying.correlation)
+    respondents = [read_respondents(stored(tmp_path, rows_of(v)), SURVEY) for v in (raw, turned)]
+    assert [r.keying.verdict for r in respondents] == ["raw", "reverse-scored"]
+    assert np.array_equal(respondents[0].values, raw)
+    assert np.array_equal(respondents[1].values, raw)
+    assert respondents[0].keying.correlation == pytest.approx(-respondents[1].keying.correlation)
     # By hand, from the definition: every facet has four pairs of opposite statements.
     pairs = [np.corrcoef(raw[:, a], raw[:, b])[0, 1] for a in range(80) for b in range(a)
              if SURVEY.items[a].facet == SURVEY.items[b].facet
              and SURVEY.items[a].sign != SURVEY.items[b].sign]  # fmt: skip
-    assert found[0].keying.pairs == len(pairs) == 80
-    assert found[0].keying.correlation == pytest.approx(np.mean(pairs))
+    assert respondents[0].keying.pairs == len(pairs) == 80
+    assert respondents[0].keying.correlation == pytest.approx(np.mean(pairs))
 
 
 def test_what_cannot_be_decided_has_to_be_stated(tmp_path):
@@ -133,9 +133,9 @@ def test_missing_answers_are_left_out_of_the_correlations():
     """Filled with 0 they would pull opposite statements together."""
     values = people(60)
     gone = np.random.default_rng(1).random(values.shape) < 0.2
-    full, some = detect_keying(values, SURVEY), detect_keying(np.where(gone, 0, values), SURVEY)
-    assert some.verdict == "raw"
-    assert some.correlation == pytest.approx(full.correlation, abs=0.05)
+    full, sparse = detect_keying(values, SURVEY), detect_keying(np.where(gone, 0, values), SURVEY)
+    assert sparse.verdict == "raw"
+    assert sparse.correlation == pytest.approx(full.correlation, abs=0.05)
 
 
 HUGE = 10**400
@@ -163,9 +163,9 @@ def test_a_csv_line_with_more_values_than_columns(tmp_path):
 def test_blanks_are_missing(tmp_path, blank):
     rows = rows_of(people())
     rows[3][IDS[5]] = blank
-    found = read_respondents(stored(tmp_path, rows), SURVEY)
-    assert found.values[3, 5] == 0
-    assert (found.values == 0).sum() == 1
+    respondents = read_respondents(stored(tmp_path, rows), SURVEY)
+    assert respondents.values[3, 5] == 0
+    assert (respondents.values == 0).sum() == 1
 
 
 def test_items_that_are_unknown_or_absent(tmp_path):
@@ -203,16 +203,16 @@ def test_nothing_personal_is_kept(tmp_path, monkeypatch):
     monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", str(tmp_path / "cache"))
     rows = rows_of(values, **personal)
     for path in (stored(tmp_path, rows), in_format(tmp_path, ".parquet", rows)):
-        found = read_respondents(path, SURVEY)
-        assert found.dropped == (("0", "all answers are equal"),)
-        text = repr(found)
+        respondents = read_respondents(path, SURVEY)
+        assert respondents.dropped == (("0", "all answers are equal"),)
+        text = repr(respondents)
         for value in personal.values():
             assert str(value) not in text
     # Nor on disk: `datasets` keeps what it reads.
     assert not (tmp_path / "cache").exists()
-    found = read_respondents(stored(tmp_path, rows_of(people(), **personal)), SURVEY)
-    assert found.values.shape == (40, 80)
-    assert set(vars(found)) == {
+    respondents = read_respondents(stored(tmp_path, rows_of(people(), **personal)), SURVEY)
+    assert respondents.values.shape == (40, 80)
+    assert set(vars(respondents)) == {
         "inventory", "values", "ids", "targets", "keying", "traits", "dropped",
     }  # fmt: skip
 
@@ -225,14 +225,14 @@ def test_who_is_left_out_and_why(tmp_path, caplog):
     values[9, train] = 3
     values[9, train[:9]] = 5
     values[11, :16] = 0  # 20 %: still in
-    found = read_respondents(stored(tmp_path, rows_of(values)), SURVEY)
-    reasons = dict(found.dropped)
+    respondents = read_respondents(stored(tmp_path, rows_of(values)), SURVEY)
+    reasons = dict(respondents.dropped)
     assert set(reasons) == {"4", "7", "9"}
     assert "21%" in reasons["4"]
     assert reasons["7"] == "all answers are equal"
     assert reasons["9"].startswith("9 train answers off the middle, 10 needed")
-    assert found.ids == tuple(str(n) for n in range(30) if n not in (4, 7, 9))
-    assert np.array_equal(found.values[found.ids.index("11")], values[11])
+    assert respondents.ids == tuple(str(n) for n in range(30) if n not in (4, 7, 9))
+    assert np.array_equal(respondents.values[respondents.ids.index("11")], values[11])
     assert "3 of 30 subjects left out" in caplog.text
     assert re.search(r"the first: \('4', '21% of the answers are missing'\)", caplog.text)
     with pytest.raises(DatasetError, match="no usable subject; the first: all answers are equal"):
@@ -245,22 +245,23 @@ def test_the_same_people_are_left_out_whichever_targets_are_asked_for(tmp_path):
     raw[3] = 4
     raw[5] = np.where(SURVEY.sign > 0, 4, 2)  # all 4 once reverse-scored: a person of every trait
     path = stored(tmp_path, rows_of(reverse(raw, SURVEY)))
-    found = {t: read_respondents(path, SURVEY, targets=t) for t in ("raw", "released")}
-    for people_ in found.values():
-        assert people_.dropped == (("3", "all answers are equal"),)
-        assert people_.ids == found["raw"].ids
-    assert np.array_equal(found["raw"].values, np.delete(raw, 3, 0))
-    assert np.array_equal(reverse(found["released"].values, SURVEY), found["raw"].values)
-    assert found["released"].targets == "released"
+    respondents = {t: read_respondents(path, SURVEY, targets=t) for t in ("raw", "released")}
+    for group in respondents.values():
+        assert group.dropped == (("3", "all answers are equal"),)
+        assert group.ids == respondents["raw"].ids
+    expected = np.delete(raw, 3, 0)
+    assert np.array_equal(respondents["raw"].values, expected)
+    assert np.array_equal(respondents["released"].values, reverse(expected, SURVEY))
+    assert respondents["released"].targets == "released"
 
 
 def test_the_own_values_of_a_raw_file_are_raw_agreement(tmp_path):
     """Called released, they would be averaged as if they were reverse-scored."""
     path = stored(tmp_path, rows_of(people()))
     for keyed in ("auto", "raw"):
-        found = read_respondents(path, SURVEY, targets="released", keyed=keyed)
-        assert found.targets == "raw"
-        assert np.array_equal(found.values, people())
+        respondents = read_respondents(path, SURVEY, targets="released", keyed=keyed)
+        assert respondents.targets == "raw"
+        assert np.array_equal(respondents.values, people())
 
 
 @pytest.mark.parametrize("limit", [0, -1])
@@ -273,8 +274,8 @@ def test_a_limit_of_nobody(tmp_path, limit):
 def test_line_marks_inside_a_value_do_not_break_a_row(tmp_path, mark):
     rows = rows_of(people(), note=f"one{mark}two")
     for suffix in (".jsonl", ".csv"):
-        found = read_respondents(in_format(tmp_path, suffix, rows), SURVEY)
-        assert np.array_equal(found.values, people())
+        respondents = read_respondents(in_format(tmp_path, suffix, rows), SURVEY)
+        assert np.array_equal(respondents.values, people())
 
 
 def test_every_format_gives_the_same_matrix(tmp_path):
@@ -284,28 +285,28 @@ def test_every_format_gives_the_same_matrix(tmp_path):
     written(tmp_path / "folder", json.dumps(rows), "Test-set.json")
     paths += [stored(tmp_path, rows), tmp_path / "folder"]
     for path in paths:
-        found = read_respondents(path, SURVEY)
-        assert np.array_equal(found.values, people()), path
-        assert found.values.dtype == np.int8
-        assert found.ids[:2] == ("0", "1")
+        respondents = read_respondents(path, SURVEY)
+        assert np.array_equal(respondents.values, people()), path
+        assert respondents.values.dtype == np.int8
+        assert respondents.ids[:2] == ("0", "1")
         assert len(read_respondents(path, SURVEY, limit=25)) == 25
 
 
 def test_the_embedded_people_and_their_traits():
-    found = read_respondents("auto", SURVEY)
-    assert len(found) == 128
-    assert found.keying.verdict == "raw"
-    assert not found.dropped
-    keyed = reverse(found.values, SURVEY).astype(float)
+    respondents = read_respondents("auto", SURVEY)
+    assert len(respondents) == 128
+    assert respondents.keying.verdict == "raw"
+    assert not respondents.dropped
+    keyed = reverse(respondents.values, SURVEY).astype(float)
     trait = SURVEY.trait_of(range(80))
     for t in range(5):
-        assert np.corrcoef(keyed[:, trait == t].mean(1), found.traits[:, t])[0, 1] > 0.9
-    some = found.take([5, 2])
-    assert some.ids == (found.ids[5], found.ids[2])
-    assert np.array_equal(some.values, found.values[[5, 2]])
-    assert np.array_equal(some.traits, found.traits[[5, 2]])
-    assert some.inventory is found.inventory
-    assert some.targets == "raw"
+        assert np.corrcoef(keyed[:, trait == t].mean(1), respondents.traits[:, t])[0, 1] > 0.9
+    pair = respondents.take([5, 2])
+    assert pair.ids == (respondents.ids[5], respondents.ids[2])
+    assert np.array_equal(pair.values, respondents.values[[5, 2]])
+    assert np.array_equal(pair.traits, respondents.traits[[5, 2]])
+    assert pair.inventory is respondents.inventory
+    assert pair.targets == "raw"
 
 
 def test_true_traits_are_kept_in_the_order_of_the_traits_and_of_the_people(tmp_path):
@@ -314,10 +315,10 @@ def test_true_traits_are_kept_in_the_order_of_the_traits_and_of_the_people(tmp_p
     rows = rows_of(values)
     for n, row in enumerate(rows):
         row.update({f"true_{t}": n + k / 10 for k, t in enumerate("ONECA")})
-    found = read_respondents(stored(tmp_path, rows), SURVEY)
-    kept = [n for n in range(30) if n != 2]
-    assert found.traits == pytest.approx(
-        np.array([[n + k / 10 for k in range(5)][::-1] for n in kept])
+    respondents = read_respondents(stored(tmp_path, rows), SURVEY)
+    others = [n for n in range(30) if n != 2]
+    assert respondents.traits == pytest.approx(
+        np.array([[n + k / 10 for k in range(5)][::-1] for n in others])
     )
     del rows[0]["true_N"]
     assert read_respondents(stored(tmp_path, rows), SURVEY).traits is None
@@ -355,9 +356,9 @@ def test_files_and_hubs_that_are_not_there(tmp_path, monkeypatch):
 
 def test_hub_sets_are_read_by_item_names(monkeypatch):
     asked = hub.serve(monkeypatch, rows_of(people(), age=30))
-    found = read_respondents("WestlakeNLP/PAPI-300K", SURVEY, limit=40)
+    respondents = read_respondents("WestlakeNLP/PAPI-300K", SURVEY, limit=40)
     assert asked == [("WestlakeNLP/PAPI-300K", None, "train[:40]")]
-    assert np.array_equal(found.values, people())
+    assert np.array_equal(respondents.values, people())
 
 
 @pytest.mark.parametrize("wrong", [{"targets": "keyed"}, {"keyed": "yes"}])
