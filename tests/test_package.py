@@ -1,5 +1,6 @@
 """The package as a whole: what is public, what a wheel holds, how it is written."""
 
+import inspect
 import os
 import shutil
 import subprocess
@@ -31,6 +32,15 @@ def test_every_public_name_resolves():
         assert getattr(workbench, name) is not None
     with pytest.raises(AttributeError, match="no attribute 'lod'"):
         workbench.lod  # noqa: B018
+
+
+def test_every_public_function_and_class_shows_how_it_is_used():
+    public = {name: getattr(workbench, name) for name in workbench.__all__}
+    callables = {
+        name: x for name, x in public.items() if inspect.isroutine(x) or inspect.isclass(x)
+    }
+    assert len(callables) > 20
+    assert [name for name, x in callables.items() if ">>>" not in (x.__doc__ or "")] == []
 
 
 def test_a_wheel_holds_every_module_and_file(tmp_path):

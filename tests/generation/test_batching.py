@@ -111,6 +111,7 @@ def test_deep_chains_do_not_overflow_the_recursion(shape):
     assert sum(exact) >= saved(sorted(prompts)[400:])
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.integers(0, 2), max_size=12), st.lists(st.integers(0, 2), max_size=12),
     st.integers(0, 14),

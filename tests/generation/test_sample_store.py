@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.helpers.texts import texts
 from workbench.errors import StoreError
 from workbench.generation.requests import Sample, sample_key
 from workbench.generation.sample_store import SampleStore
@@ -40,26 +41,23 @@ def by_hand(path, statement, *values):
     db.close()
 
 
-characters = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
-
-
 @settings(max_examples=60, deadline=None)
 @given(
-    texts=st.lists(characters, max_size=6), prompt=characters,
+    replies=st.lists(texts(), max_size=6), prompt=texts(),
     reason=st.sampled_from(["stop", "eos", "length"]), numbers=st.integers(0, 2**40),
 )  # fmt: skip
-def test_what_is_put_is_what_is_got(texts, prompt, reason, numbers):
+def test_what_is_put_is_what_is_got(replies, prompt, reason, numbers):
     with SampleStore() as store:
-        samples = [Sample(text, reason, numbers + i, numbers) for i, text in enumerate(texts)]
+        samples = [Sample(text, reason, numbers + i, numbers) for i, text in enumerate(replies)]
         store.put((SETTINGS, prompt, i, sample, "s") for i, sample in enumerate(samples))
-        keys = [key(i, prompt) for i in range(len(texts) + 1)]
-        found = store.get(keys)
-        assert [found[k] for k in keys[: len(texts)]] == [
+        keys = [key(i, prompt) for i in range(len(replies) + 1)]
+        stored = store.get(keys)
+        assert [stored[k] for k in keys[: len(replies)]] == [
             Sample(s.text, s.finish_reason, s.n_tokens, s.prompt_tokens, cached=True)
             for s in samples
         ]
-        assert keys[-1] not in found
-        assert len(store) == store.written == len(texts)
+        assert keys[-1] not in stored
+        assert len(store) == store.written == len(replies)
 
 
 def test_a_file_keeps_them_for_the_next_process(tmp_path):
@@ -370,7 +368,7 @@ def test_export_and_import(tmp_path):
 
 
 @settings(max_examples=30, deadline=None)
-@given(text=characters, prompt=characters)
+@given(text=texts(), prompt=texts())
 def test_any_text_survives_the_export(tmp_path_factory, text, prompt):
     """Line separators of any kind, quotes, NUL."""
     path = tmp_path_factory.mktemp("export") / "out.jsonl"

@@ -9,12 +9,14 @@ from hypothesis import strategies as st
 from scipy import stats
 from transformers import TopKLogitsWarper, TopPLogitsWarper
 
+from tests.helpers.texts import texts
 from workbench.generation.sampling import pick, uniforms
 
 LAST = 1 - 2**-24
-rows = st.tuples(st.integers(-(2**70), 2**70), st.text(max_size=8), st.integers(0, 10**6))
+rows = st.tuples(st.integers(-(2**70), 2**70), texts(8), st.integers(0, 10**6))
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(rows, st.integers(1, 40)), min_size=1, max_size=6), st.data())
 def test_uniforms_depend_on_seed_prompt_and_index_alone(asked, data):
     together = uniforms([(*row, steps) for row, steps in asked])
