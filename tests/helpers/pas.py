@@ -7,6 +7,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 import workbench as wb
 from workbench.data.inventories import read_inventory
 from workbench.data.respondents import Keying, Respondents
+from workbench.papers.pas import prompts
 from workbench.tiny import survey_texts
 from workbench.worlds.population import Population
 
@@ -39,3 +40,10 @@ def respondents(count=4, seed=0, missing=0.0):
     values[rng.random(values.shape) < missing] = 0
     ids = tuple(f"p{i}" for i in range(count))
     return Respondents(INVENTORY, values, ids, "raw", Keying("raw", 0.0, 0.0, 0, stated=True))
+
+
+def head_of_chat(tokenizer, system, text, order):
+    """Token ids up to the reply, from the tokenizer's own template."""
+    messages = prompts.chat(system, text, "", order)[:2]
+    written = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
+    return tokenizer(written, add_special_tokens=False)["input_ids"]

@@ -1,4 +1,4 @@
-"""DPO per subject: pairs spelled out, what learns and how much, and that nothing stays behind."""
+"""DPO in an adapter: what learns and how much, and that nothing stays behind."""
 
 import math
 import random
@@ -15,20 +15,13 @@ from tests.helpers.directions import some_lock
 from tests.helpers.families import build
 from workbench.data.inventories import read_inventory
 from workbench.errors import ContextLengthError, DatasetError, ModelError
-from workbench.papers.pas.prompts import (
-    LABELS,
-    LETTERS,
-    PREFILL,
-    SYSTEM,
-    chat,
-    preference_pairs,
-    question,
-)
+from workbench.models.prompts import messages
 from workbench.tiny import survey_texts
 from workbench.training.adapter import dpo_adapter, projections
 
 INVENTORY = read_inventory()
 TRAIN = INVENTORY.split("train")
+LETTERS, PREFILL, SYSTEM = list("ABCDE"), "Option (", "You are a helpful assistant."
 SHORT = [
     {
         "prompt": [{"role": "user", "content": text}],
@@ -55,45 +48,24 @@ def model():
 
 
 def a_few(values=(5, 1, 4, 2)):
-    return preference_pairs(INVENTORY, TRAIN[: len(values)], np.array(values))
-
-
-@pytest.mark.parametrize("order", ["forward", "reversed"])
-@pytest.mark.parametrize("value", [1, 2, 4, 5])
-def test_the_own_option_is_chosen_over_the_opposite_extreme(order, value):
-    (pair,) = preference_pairs(INVENTORY, [TRAIN[3]], np.array([value]), orders=(order,))
-    assert pair["prompt"] == [
-        {"role": "system", "content": SYSTEM},
-        {"role": "user", "content": question(INVENTORY.items[TRAIN[3]].text.lower(), order)},
-    ]
-    lines = pair["prompt"][1]["content"].splitlines()
-    shown = dict(line[1:].split("). ") for line in lines if line[0] == "(")
-    labels = {}
-    for reply in ("chosen", "rejected"):
-        ((message),) = pair[reply]
-        assert message["role"] == "assistant"
-        labels[reply] = shown[message["content"].removeprefix("Option (").removesuffix(")")]
-    opposite = "Very Inaccurate" if value > 3 else "Very Accurate"
-    assert labels == {"chosen": LABELS[value], "rejected": opposite}
-
-
-@pytest.mark.parametrize("order", ["forward", "reversed"])
-@pytest.mark.parametrize("value", [0, 3])
-def test_neutral_and_missing_answers_make_no_pair(order, value):
-    assert preference_pairs(INVENTORY, TRAIN[:1], np.array([value]), orders=(order,)) == []
-    mixed = np.array([value, 2, value, 5])
-    both = preference_pairs(INVENTORY, TRAIN[:4], mixed, orders=("forward", "reversed"))
-    texts = [INVENTORY.items[TRAIN[i]].text.lower() for i in (1, 3, 1, 3)]
-    assert all(t in p["prompt"][1]["content"] for t, p in zip(texts, both, strict=True))
-    with pytest.raises(DatasetError, match=f"item {TRAIN[2]}: the answer is 7"):
-        preference_pairs(INVENTORY, TRAIN[:3], np.array([5, value, 7]))
+    """A pair per value of 1..5 off the middle: its letter against the opposite extreme's."""
+    pairs = []
+    for item, value in zip(TRAIN, values, strict=False):
+        if value not in (0, 3):
+            letters = LETTERS[5 - value], "E" if value > 3 else "A"
+            chosen, rejected = (
+                [{"role": "assistant", "content": f"{PREFILL}{letter})"}] for letter in letters
+            )
+            prompt = messages(f"You {INVENTORY.items[item].text.lower()}", SYSTEM)
+            pairs.append({"prompt": prompt, "chosen": chosen, "rejected": rejected})
+    return pairs
 
 
 def test_what_cannot_be_trained_is_refused_before_any_work(model, monkeypatch):
     monkeypatch.setattr(trl, "DPOTrainer", None)
     long = [{**SHORT[0], "prompt": [{"role": "user", "content": "ab " * 200}]}]
     for pairs, given, error, match in (
-        (a_few((3, 0)), {}, DatasetError, "neutral or missing"),
+        (a_few((3, 0)), {}, DatasetError, "no preference pairs"),
         (long, {}, ContextLengthError, "tokens"),
         (a_few(), {"batch": 6, "accumulate": 4}, ValueError, "equal parts"),
         (a_few(), {"steps": 0}, ValueError, "at least 1"),
@@ -227,7 +199,7 @@ def test_nothing_of_it_stays_behind(model, where, monkeypatch, tmp_path, capfd):
     monkeypatch.chdir(tmp_path)
     model.hf.config.pad_token_id = None
     model.hf.get_submodule("model.norm").weight.requires_grad_(False)
-    chats = [chat(SYSTEM, INVENTORY.items[0].text, "A")]
+    chats = [[*messages(INVENTORY.items[0].text, SYSTEM), {"role": "assistant", "content": "A"}]]
     seen, adapted = wb.capture(model, chats, site="heads").values, set()
     before = left_behind(model)
     capfd.readouterr()

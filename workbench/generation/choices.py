@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from tqdm.auto import tqdm
@@ -42,16 +43,34 @@ def option_logprobs(
     >>> logprobs = wb.option_logprobs(model, ["Is a whale a fish? Answer:"], [" Yes", " No"])
     >>> logprobs.exp()  # [prompt, option]
     """
+    return scored(model, ask(model, prompts, options), batch_size=batch_size)
+
+
+@dataclass(frozen=True)
+class Questions:
+    """Prompts and their options as token ids, encoded once and scored often.
+
+    `options`: int64 `[prompt, option]`.
+    """
+
+    prompts: list[Prompt]
+    encoded: list[Encoded]
+    options: torch.Tensor
+
+    def repeated(self, times: int) -> "Questions":
+        """All questions, `times` over, say one round for each alpha of a batch."""
+        return Questions(self.prompts * times, self.encoded * times, self.options.repeat(times, 1))
+
+
+def ask(model: Model, prompts: Sequence[Prompt], options: Sequence[str]) -> Questions:
+    """Encode prompts and options. Raises as `option_logprobs` before its forwards."""
     if isinstance(prompts, str) or isinstance(options, str):
         raise ValueError("prompts and options must be lists, not one string")
     if not options:
         raise ValueError("there are no options to score")
-    backend = LocalBackend(model, batch_size=batch_size)
-    if not len(prompts):
-        return torch.empty(0, len(options))
     encoded = encode_all(model, prompts)
-    ids = torch.tensor(_ids(model, prompts, encoded, list(options)))
-    return _scored(backend, prompts, encoded, ids)
+    ids = torch.tensor(_ids(model, prompts, encoded, list(options)), dtype=torch.long)
+    return Questions(list(prompts), encoded, ids.view(len(prompts), len(options)))
 
 
 def token_logprobs(model: Model, prompts: Sequence[Prompt], ids: Sequence[int]) -> torch.Tensor:
@@ -59,20 +78,20 @@ def token_logprobs(model: Model, prompts: Sequence[Prompt], ids: Sequence[int]) 
 
     As `option_logprobs`, for tokens that are known and the same after every prompt.
     """
-    wanted = torch.tensor(ids).expand(len(prompts), -1)
-    return _scored(LocalBackend(model), prompts, encode_all(model, prompts), wanted)
+    options = torch.tensor(ids).expand(len(prompts), -1)
+    return scored(model, Questions(list(prompts), encode_all(model, prompts), options))
 
 
-def _scored(
-    backend: LocalBackend, prompts: Sequence[Prompt], encoded: Sequence[Encoded], ids: torch.Tensor
-) -> torch.Tensor:
-    """Log-probabilities of the tokens `ids` `[prompt, id]` after each prompt, behind a bar."""
+def scored(model: Model, questions: Questions, *, batch_size: int | None = None) -> torch.Tensor:
+    """float32 `[prompt, option]`: `option_logprobs` of questions, under the steering of now."""
+    backend = LocalBackend(model, batch_size=batch_size)
+    prompts, ids = questions.prompts, questions.options
     logprobs = torch.empty(ids.shape)
     # Many short calls would litter a notebook with bars.
     bar = {"desc": "score", "unit": "prompt", "leave": False, "delay": 5}
     with tqdm(total=len(prompts), **bar) as progress:
-        for places, scored in backend.score(prompts, encoded, ids):
-            logprobs[places] = scored
+        for places, batch in backend.score(prompts, questions.encoded, ids):
+            logprobs[places] = batch
             progress.update(len(places))
     return logprobs
 

@@ -3,8 +3,6 @@
 from collections.abc import Sequence
 from typing import Any
 
-import torch
-
 from workbench.paths import EMBEDDED
 
 
@@ -29,7 +27,7 @@ def names(text: str) -> tuple[str, ...]:
 def numbers(name: str, text: str) -> tuple[float, ...]:
     """A comma-separated list of numbers; `ValueError` naming the parameter for anything else."""
     try:
-        return tuple(float(part) for part in names(text))
+        return tuple(float(part) for part in text.split(",")) if text.strip() else ()
     except ValueError as error:
         raise ValueError(f"{name}={text!r}: give numbers separated by commas") from error
 
@@ -46,5 +44,8 @@ def one_thread_if_embedded(models: Sequence[str]) -> None:
 
     So small a model gains nothing from a second thread, and loses much on a busy machine.
     """
+    # Preflights read parameters too, and must not wait for torch.
+    import torch
+
     if any(name in EMBEDDED for name in models):
         torch.set_num_threads(1)

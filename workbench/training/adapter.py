@@ -1,7 +1,7 @@
-"""The baseline that trains: DPO on one person's answers, with TRL and a LoRA adapter (§4).
+"""DPO with TRL, into a LoRA adapter on the attention that a model has for the length of a block.
 
 The adapter goes into the model itself, whose weights stay as they are and are not copied, so that a
-large model is in memory once; `personal` takes it out again however its block ends.
+large model is in memory once; `dpo_adapter` takes it out again however its block ends.
 """
 
 import contextlib
@@ -29,8 +29,8 @@ Pair = dict[str, list[dict[str, str]]]
 
 
 @dataclass(frozen=True)
-class Tuned:
-    """What it took to make a model answer as the person does.
+class AdapterTraining:
+    """Record of one training.
 
     `seconds`: all of it, `seconds_training` the optimiser steps alone. `losses` and `margins` (beta
     times how much more than before the chosen reply is preferred, in nats): one for each step, of
@@ -60,11 +60,11 @@ def dpo_adapter(
     dropout: float = 0.05,
     warmup: float = 0.4,
     weight_decay: float = 0.05,
-) -> Iterator[Tuned]:
+) -> Iterator[AdapterTraining]:
     """Train an adapter on the attention's projections; inside the block `model` answers with it.
 
-    The defaults are the published values; the reference is the model without the adapter. `batch`:
-    pairs a step, in `accumulate` forwards (4 as published; fewer are faster where memory allows).
+    The reference is the model without the adapter. `batch`: pairs per step, in `accumulate`
+    forwards (fewer are faster where memory allows). `lr`: the highest learning rate.
     `warmup`: share of the steps in which the rate rises, from 0; then it falls to 0 again. Only the
     adapter is trained with dropout; the model's own stays off.
 
@@ -74,20 +74,20 @@ def dpo_adapter(
     for a batch that `accumulate` cannot split.
     """
     if not pairs:
-        raise DatasetError("no preference pairs: every answer is neutral or missing")
+        raise DatasetError("there are no preference pairs to train on")
     if steps < 1 or batch < 1 or accumulate < 1 or batch % accumulate:
         raise ValueError(f"{steps=}, {batch=}, {accumulate=}: at least 1, batch in equal parts")
     hf = model.hf
     if model.hooked or model.folds or any(hasattr(m, "get_base_layer") for m in hf.modules()):
         raise ModelError(f"{model.name} is steered or has an adapter; train the model without it")
-    importlib.import_module("trl.trainer.dpo_trainer")  # its seconds are not the first person's
+    importlib.import_module("trl.trainer.dpo_trainer")  # its seconds are not the first training's
     start = time.perf_counter()
     encoded = [encode_all(model, [p["prompt"] + p[k] for p in pairs]) for k in _REPLIES]
     names = projections(model)
-    home = [(name.rpartition("."), hf.get_submodule(name)) for name in names]
+    originals = [(name.rpartition("."), hf.get_submodule(name)) for name in names]
     adapter = {
         "r": rank, "lora_alpha": lora_alpha, "lora_dropout": dropout, "target_modules": names,
-        "fan_in_fan_out": isinstance(home[0][1], Conv1D),
+        "fan_in_fan_out": isinstance(originals[0][1], Conv1D),
     }  # fmt: skip
     arguments = {
         "max_steps": steps, "seed": seed, "learning_rate": lr, "beta": beta,
@@ -97,7 +97,7 @@ def dpo_adapter(
     try:
         with _unchanged(hf), quiet():
             history, seconds = _train(model, pairs, encoded, adapter, arguments)
-        yield Tuned(
+        yield AdapterTraining(
             len(history),
             time.perf_counter() - start,
             seconds,
@@ -105,7 +105,7 @@ def dpo_adapter(
             tuple(row["rewards/margins"] for row in history),
         )
     finally:
-        for (parent, _, leaf), module in home:
+        for (parent, _, leaf), module in originals:
             setattr(hf.get_submodule(parent), leaf, module)
 
 
@@ -170,28 +170,28 @@ def _train(
 
 
 def _check_tokens(name: str, rows: Any, encoded: Sequence[Sequence[Encoded]]) -> None:
-    """Training must see the prompt and the reply where scoring will."""
-    for row, *ours in zip(rows, *encoded, strict=True):
-        for reply, one in zip(_REPLIES, ours, strict=True):
-            same = row["prompt_ids"] == one.ids[: one.start]
-            if not same or row[f"{reply}_ids"][: len(one.ids) - one.start] != one.ids[one.start :]:
+    """Raise `ModelError` unless training sees prompt and reply where scoring will."""
+    for row, *replies in zip(rows, *encoded, strict=True):
+        for reply, ours in zip(_REPLIES, replies, strict=True):
+            prompt, answer = ours.ids[: ours.start], ours.ids[ours.start :]
+            if row["prompt_ids"] != prompt or row[f"{reply}_ids"][: len(answer)] != answer:
                 raise ModelError(
                     f"{name}: the chat template puts a reply elsewhere in training than in scoring "
-                    f"(prompt of {len(row['prompt_ids'])} and {one.start} tokens); DPO would learn "
-                    "another prompt than the one that is scored"
+                    f"(prompt of {len(row['prompt_ids'])} and {ours.start} tokens); DPO would "
+                    "learn another prompt than the one that is scored"
                 )
 
 
 @contextlib.contextmanager
 def _unchanged(hf: PreTrainedModel) -> Iterator[None]:
-    """Leave all that is there now, the adapter excepted, and the random numbers as they are.
+    """Leave attributes (the adapter excepted), gradients' flags and random numbers as they are.
 
     TRL replaces the model's forward and tags it; transformers aligns the configs with the
     tokenizer; PEFT freezes the weights.
     """
     configs = (hf.config, hf.config.get_text_config(), hf.generation_config)
-    kept = [(part, dict(vars(part))) for part in (*hf.modules(), *configs)]
-    learns = [(p, p.requires_grad) for p in hf.parameters()]
+    attributes = [(part, dict(vars(part))) for part in (*hf.modules(), *configs)]
+    gradients = [(p, p.requires_grad) for p in hf.parameters()]
     states = random.getstate(), np.random.get_state()
     try:
         with torch.random.fork_rng():
@@ -199,8 +199,8 @@ def _unchanged(hf: PreTrainedModel) -> Iterator[None]:
     finally:
         random.setstate(states[0])
         np.random.set_state(states[1])
-        for parameter, before in learns:
+        for parameter, before in gradients:
             parameter.requires_grad_(before)
-        for part, attributes in kept:
+        for part, before in attributes:
             vars(part).clear()
-            vars(part).update(attributes)
+            vars(part).update(before)

@@ -7,20 +7,16 @@ from pathlib import Path
 import ipywidgets as widgets
 import numpy as np
 
-from workbench.data.respondents import MAX_MISSING, Respondents
+from workbench.data.respondents import Respondents
 from workbench.errors import DatasetError
 from workbench.models.model import Model
 from workbench.papers.pas import presets
-from workbench.papers.pas.answer import distribution
-from workbench.papers.pas.answer import values as likeliest
-from workbench.papers.pas.contrast import AnswerContrast
+from workbench.papers.pas.answer import answers
+from workbench.papers.pas.contrast import AnswerContrast, contrast_answers
 from workbench.papers.pas.paper import Settings
-from workbench.papers.pas.personas import personas, probes
 from workbench.papers.pas.profile import answers_of, person, questionnaire, trait_means
 from workbench.papers.pas.prompts import LABELS, SYSTEM, question, texts
-from workbench.papers.pas.search import everyone, search
-from workbench.papers.pas.study import captured
-from workbench.papers.pas.tables import chosen as best_place
+from workbench.papers.pas.search import align, prompts_per_subject
 from workbench.plots.figures import dose_response, radar
 from workbench.steering.directions import HeadDirections
 from workbench.steering.shifts import check_alpha
@@ -39,8 +35,8 @@ class PAS(View):
     """Who the model is to answer as, how strongly, and what it then answers.
 
     `by` is the tab: "answers", "sliders" or "person". `align()` finds the direction and searches
-    alpha; moving `alpha` measures again. `measured`: trait → level, before and after; `said`: the
-    answers to the test items, by column.
+    alpha; moving `alpha` measures again. `measured`: trait → level, before and after; `answered`:
+    the answers to the test items, by column.
     """
 
     def __init__(
@@ -58,9 +54,9 @@ class PAS(View):
         self.settings = settings or Settings().tiny()
         self.direction: HeadDirections | None = None
         self.measured: dict[str, dict[str, float]] = {}
-        self.said: dict[str, np.ndarray] = {}
+        self.answered: dict[str, np.ndarray] = {}
         self._contrast: AnswerContrast | None = None
-        self._found: float | None = None
+        self._measured_alpha: float | None = None
         self.form = {p: self._item(p) for p in questionnaire(self.inventory)}
         wide = {"layout": WIDE, "style": {"description_width": "130px"}}
         self.levels = {
@@ -144,9 +140,9 @@ class PAS(View):
 
     def measure(self) -> None:
         """The test items again, at the alpha that is set."""
-        # What a search has just found is measured already.
-        found, self._found = self._found, None
-        if self.direction is not None and self.alpha.value != found:
+        # A search measures at the alpha that it then sets.
+        measured, self._measured_alpha = self._measured_alpha, None
+        if self.direction is not None and self.alpha.value != measured:
             alpha, who = self.alpha.value, self._who
             self.work(lambda stop: self._measure(who, alpha, stop))
 
@@ -167,60 +163,49 @@ class PAS(View):
         return self._profile() + self.items.value
 
     def _align(self, who: Respondents, stop: threading.Event) -> None:
-        train = np.array(self.inventory.split("train"))
-        settings, total = self.settings, 2 * len(train) * len(self.settings.orders)
+        settings, inventory = self.settings, self.inventory
+        forwards = 2 * len(inventory.split("train")) * len(settings.orders)
         try:
             if self._contrast is None:
-                ran = self._counted("what agreeing looks like, once for everybody", total)
-                with stoppable(self.model, stop, ran):
-                    self._contrast = captured(self.model, self.people, settings)
-            contrast = self._contrast
-            answered = int((who.values[0, train] > 0).sum())
-            # A short form leaves too little to hold out and search alpha by.
-            if answered < (1 - MAX_MISSING) * len(train):
-                known = who.values[0, train]
-                found = personas(contrast, known[None], settings.direction)
-                heads = probes(contrast, known, 0).top(settings.heads, settings.selection)
-                direction, chosen, curve = found.direction(0, heads, contrast), None, None
-            else:
-                found, held = everyone(contrast, who, settings, 0)
-                asked = len(train) * settings.folds / 5 + len(self.inventory.split("test"))
-                rows = asked * len(settings.alphas) * len(settings.orders)
-                with stoppable(self.model, stop, self._counted("alpha search", int(rows))):
-                    systems = [SYSTEM] * (len(held) + 1)
-                    got = search(self.model, contrast, who, 0, found, held, systems, settings)
-                direction = found[-1].direction(0, got["heads"], contrast)
-                chosen = got["alphas"][best_place([got], "validated")[0]]
-                curve = {
-                    name: {a: [e] for a, e in zip(got["alphas"], got[key], strict=True)}
-                    for name, key in (("held-out answers", "validation"), ("test items", "test"))
-                }
+                count = self._counted("what agreeing looks like, once for everybody", forwards)
+                with stoppable(self.model, stop, count):
+                    self._contrast = contrast_answers(
+                        self.model, inventory, wording=settings.wording, orders=settings.orders
+                    )
+            rows = prompts_per_subject(inventory, settings)
+            with stoppable(self.model, stop, self._counted("alpha search", rows)):
+                alignment = align(self.model, self._contrast, who, settings)
         finally:
             self.progress.hide()
-        self.direction, self._who = direction, who
-        if curve is not None:
+        self.direction, self._who, alpha = alignment.direction, who, alignment.alpha
+        if searched := alignment.searched:
+            curves = {
+                name: {a: [e] for a, e in zip(searched.alphas, errors, strict=True)}
+                for name, errors in (
+                    ("held-out answers", searched.validation),
+                    ("test items", searched.test),
+                )
+            }
             title = "Error by alpha, sum over traits"
-            self.curve.draw(dose_response(curve, title, chosen=chosen, y_name="error"))
+            self.curve.draw(dose_response(curves, title, chosen=alpha, y_name="error"))
         else:
             self.curve.clear()
-            chosen = 1.0
             self.say("Too few answers to hold some out: alpha is 1; move it yourself.")
-        self._measure(who, chosen, stop)
-        self._found = chosen
-        self.alpha.value = chosen
+        self._measure(who, alpha, stop)
+        self._measured_alpha = alpha
+        self.alpha.value = alpha
 
     def _measure(self, who: Respondents, alpha: float, stop: threading.Event) -> None:
         check_alpha(alpha)
         test = np.array(self.inventory.split("test"))
-        stated = texts(self.inventory, test, self.settings.wording, lower=True)
+        statements = texts(self.inventory, test, self.settings.wording, lower=True)
         with stoppable(self.model, stop):
-            found = distribution(
-                self.model, SYSTEM, stated, self.settings.orders,
+            before, after = answers(
+                self.model, SYSTEM, statements, self.settings,
                 direction=self.direction, alphas=[0.0, alpha],
             )  # fmt: skip
-        before, after = likeliest(found)
         known = np.flatnonzero(who.values[0] > 0)
-        self.said = {"target": who.values[0, test], "before": before, "after": after}
+        self.answered = {"target": who.values[0, test], "before": before, "after": after}
         inventory, targets = self.inventory, who.targets
         self.measured = {
             "target": trait_means(who.values[0, known], known.tolist(), inventory, targets),
@@ -231,7 +216,7 @@ class PAS(View):
         self.radar.draw(radar(self.measured, title))
         lines = [
             [text, *(LABELS[v] if v else None for v in (t, b, a))]
-            for text, t, b, a in zip(stated, *self.said.values(), strict=True)
+            for text, t, b, a in zip(statements, *self.answered.values(), strict=True)
         ]
         self.items.value = (
             '<div style="max-height:380px;overflow-y:auto">'
@@ -239,13 +224,13 @@ class PAS(View):
         )  # fmt: skip
         self.keep()
 
-    def _counted(self, what: str, total: int) -> Callable[[int], None]:
+    def _counted(self, title: str, total: int) -> Callable[[int], None]:
         done = 0
 
         def ran(rows: int) -> None:
             nonlocal done
             done += rows
-            self.progress.show(min(done / total, 1), what)
+            self.progress.show(min(done / total, 1), title)
 
         return ran
 

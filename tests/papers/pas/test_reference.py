@@ -19,9 +19,9 @@ from workbench.papers.pas.reference import (
     RIDGE,
     errors,
     item_mean,
+    leanings,
     misscored,
     own_mean,
-    profile,
     reference_rows,
     ridge,
 )
@@ -266,7 +266,7 @@ def test_somebody_who_knows_every_trait_scores_as_badly_as_published(real):
 
 @released
 def test_how_many_answers_count_and_which_way_they_lean(real):
-    raw, kept = (profile(real[t]) for t in ("raw", "released"))
+    raw, kept = (leanings(real[t]) for t in ("raw", "released"))
     assert kept["used"].mean() == pytest.approx(81.6, abs=3)
     assert np.array_equal(raw["used"], kept["used"])
     assert kept["lean"].mean() == pytest.approx(0.443, abs=0.06)

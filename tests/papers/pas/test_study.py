@@ -114,21 +114,6 @@ def test_somebody_on_one_side_costs_the_centered_control_alone(model, caplog):
         )  # fmt: skip
 
 
-def test_shuffled_answers_are_the_same_answers_elsewhere():
-    everybody = respondents(5, missing=0.1)
-    before = everybody.values.copy()
-    mixed = shuffled(everybody, 3)
-    assert np.array_equal(everybody.values, before)
-    assert np.array_equal(mixed.values[:, TEST], before[:, TEST])
-    for row, old in zip(mixed.values[:, TRAIN].tolist(), before[:, TRAIN].tolist(), strict=True):
-        assert Counter(row) == Counter(old)
-        assert row != old
-    assert np.array_equal(mixed.values, shuffled(everybody, 3).values)
-    assert not np.array_equal(mixed.values, shuffled(everybody, 4).values)
-    orders = {tuple(np.argsort(r, kind="stable")) for r in mixed.values[:, TRAIN]}
-    assert len(orders) == 5
-
-
 def test_the_bill_is_what_a_run_scores(model, monkeypatch):
     everybody = respondents(2)
     settings = replace(FEW, orders=("forward", "reversed"), dpo_subjects=0, folds=2)

@@ -7,20 +7,51 @@ import numpy as np
 import torch
 
 from workbench.errors import RunError
-from workbench.generation.choices import entropy, normalised, option_logprobs
+from workbench.generation.choices import ask, entropy, normalised, scored
 from workbench.generation.complete import generate
 from workbench.models.model import Model
+from workbench.papers.pas.paper import Settings
 from workbench.papers.pas.prompts import LETTERS, ORDERS, PREFILL, chat
 from workbench.steering.directions import HeadDirections
 from workbench.steering.steer import steer
 
-UNKNOWN = 0
+UNREADABLE = 0
 """A reply without a letter; scored like a missing answer, and counted."""
 MIN_ENTROPY = 0.2
-MAX_UNKNOWN = 0.15
+MAX_UNREADABLE = 0.15
 NEW_TOKENS = 15
 _LETTER = re.compile(r"([a-eA-E])[^a-zA-Z]")
 _WINDOW = 12
+
+
+def answers(
+    model: Model,
+    system: str,
+    statements: Sequence[str],
+    settings: Settings,
+    *,
+    direction: HeadDirections | None = None,
+    alphas: Sequence[float] = (0.0,),
+    together: bool = True,
+) -> np.ndarray:
+    """int `[alpha, statement]`: answers 1..5 by the settings' decoding; 0 for an unreadable reply.
+
+    Without a `direction` the model answers as it is, in one row. `together`: see `distribution`.
+    """
+    if settings.decode == "letters":
+        probabilities = distribution(
+            model, system, statements, settings.orders,
+            direction=direction, alphas=alphas, together=together,
+        )  # fmt: skip
+        return values(probabilities)
+    (order,) = settings.orders
+    if direction is None:
+        return written(model, system, statements, order)[None]
+    rows = []
+    for alpha in alphas:
+        with steer(model, direction, alpha):
+            rows.append(written(model, system, statements, order))
+    return np.stack(rows)
 
 
 def distribution(
@@ -40,17 +71,18 @@ def distribution(
     computed once for each, which pays where that is long.
     """
     chats = [chat(system, text, PREFILL, order) for order in orders for text in statements]
+    questions = ask(model, chats, LETTERS)
     if direction is None:
-        logps = [option_logprobs(model, chats, LETTERS)]
+        logps = [scored(model, questions)]
     elif together:
         rows = [alpha for alpha in alphas for _ in chats]
         with steer(model, direction, rows):
-            logps = option_logprobs(model, chats * len(alphas), LETTERS).chunk(len(alphas))
+            logps = scored(model, questions.repeated(len(alphas))).chunk(len(alphas))
     else:
         logps = []
         for alpha in alphas:
             with steer(model, direction, alpha):
-                logps.append(option_logprobs(model, chats, LETTERS))
+                logps.append(scored(model, questions))
     shape = (len(logps), len(orders), len(statements), len(LETTERS))
     by_letter = normalised(torch.stack(list(logps)).double()).numpy().reshape(shape)
     by_value = [by_letter[:, i][..., np.argsort(ORDERS[order])] for i, order in enumerate(orders)]
@@ -79,23 +111,24 @@ def parse(reply: str, order: str = "forward") -> int:
 
     As released: any word that ends so counts ("Sure," is an E). 0 where there is none.
     """
-    found = _LETTER.search(reply[:_WINDOW])
-    return ORDERS[order][LETTERS.index(found[1].upper())] if found else UNKNOWN
+    match = _LETTER.search(reply[:_WINDOW])
+    return ORDERS[order][LETTERS.index(match[1].upper())] if match else UNREADABLE
 
 
-def check_collapse(answers: np.ndarray, what: str) -> None:
+def check_collapse(answered: np.ndarray, name: str) -> None:
     """Raise `RunError`, with the histogram, where answers say nothing: constant, or unreadable.
 
-    `answers`: int, any shape; less than 0.2 bit of entropy or more than 15 % unreadable fails.
+    `answered`: int, any shape; less than 0.2 bit of entropy or more than 15 % unreadable fails.
+    `name` begins the message.
     """
-    flat = answers.ravel()
+    flat = answered.ravel()
     counts = {int(v): int((flat == v).sum()) for v in np.unique(flat)}
-    unknown = counts.get(UNKNOWN, 0) / len(flat)
-    known = flat[flat != UNKNOWN]
-    bits = entropy(known.tolist()) if len(known) else 0.0
-    if unknown > MAX_UNKNOWN or bits < MIN_ENTROPY:
+    unreadable = counts.get(UNREADABLE, 0) / len(flat)
+    readable = flat[flat != UNREADABLE]
+    bits = entropy(readable.tolist()) if len(readable) else 0.0
+    if unreadable > MAX_UNREADABLE or bits < MIN_ENTROPY:
         raise RunError(
-            f"{what}: the answers have collapsed ({bits:.2f} bits, {unknown:.0%} unreadable; how "
-            f"often each value, 0 for unreadable: {counts}). Such a run measures the letter, not "
-            "the person: lower alpha, or look at the chat template and the option letters."
+            f"{name}: the answers have collapsed ({bits:.2f} bits, {unreadable:.0%} unreadable; "
+            f"how often each value, 0 for unreadable: {counts}). Such a run measures the letter, "
+            "not the person: lower alpha, or look at the chat template and the option letters."
         )

@@ -1,7 +1,7 @@
-"""What agreeing and disagreeing with a statement look like inside, captured once for all."""
+"""Activations of agreeing and of disagreeing with a statement, captured once for all subjects."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -50,33 +50,32 @@ def contrast_answers(
     wording: str = "second",
     orders: Sequence[str] = ("forward",),
 ) -> AnswerContrast:
-    """Two forwards per train item and option order; the reply is the letter alone, read there (§2).
+    """Capture each answer to each train item: the reply is the letter alone, and read there (§2).
+
+    Two forwards per item and option order.
 
     Raises `ModelError` where the tokenizer makes the same tokens of both answers to an item, or not
     exactly one of a letter. (What the chat template does with replies does not matter: see
     `prompts.encode_all`.)
     """
     items = list(inventory.split("train") if items is None else items)
-    stated = texts(inventory, items, wording, lower=False)
-    shards = []
+    statements = texts(inventory, items, wording, lower=False)
+    by_order = []
     for order in orders:
         letter = dict(zip(ORDERS[order], LETTERS, strict=True))
         chats = [
             chat(SYSTEM, text, letter[value], order)
-            for text in stated
+            for text in statements
             for value in (AGREE, DISAGREE)
         ]
         _check(model, chats)
         acts = capture(model, chats, site="heads", positions=last(1))
-        shards.append(acts.values.float())
-    values = torch.stack(shards).mean(0)
-    acts = Activations(
-        (values,), acts.lengths, acts.layers, acts.site, acts.positions, acts.model, acts.sizes
-    )
-    return AnswerContrast(acts, tuple(items))
+        by_order.append(acts.values.float())
+    return AnswerContrast(replace(acts, shards=(torch.stack(by_order).mean(0),)), tuple(items))
 
 
 def _check(model: Model, chats: Sequence[list[dict[str, str]]]) -> None:
+    """Refuse answers that are the same tokens, or more than one."""
     encoded = encode_all(model, chats)
     for a, e, messages in zip(encoded[0::2], encoded[1::2], chats[0::2], strict=True):
         if a.ids == e.ids:

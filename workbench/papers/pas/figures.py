@@ -1,137 +1,108 @@
-"""What the notebook draws: profiles, geometry, letters, times. Plain values, no figures."""
+"""Study → Plotly: people, directions, alphas, scores, times."""
 
-from collections.abc import Sequence
-from typing import Any
+import plotly.graph_objects as go
 
-import numpy as np
-import torch
-
-from workbench.data.respondents import Respondents, reverse
-from workbench.generation.choices import entropy
-from workbench.papers.pas.contrast import AnswerContrast
-from workbench.papers.pas.paper import Settings
-from workbench.papers.pas.personas import personas
-from workbench.papers.pas.profile import trait_means
-from workbench.papers.pas.study import Study
-from workbench.papers.pas.tables import ZERO, answers, chosen
-
-Plain = dict[str, Any]
+from workbench.data.respondents import Respondents
+from workbench.papers.pas import scores, tables
+from workbench.papers.pas.paper import MEASURED
+from workbench.papers.pas.profile import facet_means
+from workbench.papers.pas.search import MODES
+from workbench.papers.pas.study import Geometry, Study
+from workbench.plots.figures import cell_map, dose_response, radar, scatter
+from workbench.plots.tables import metrics_table, table
 
 
-def facets(respondents: Respondents, subject: int) -> dict[str, float]:
-    """`trait: facet` → mean of all the subject's answers, reverse-scored, 1 to 5."""
-    values = keyed(respondents, respondents.values[subject])
-    means: dict[str, list[int]] = {}
-    for item, value in zip(respondents.inventory.items, values.tolist(), strict=True):
-        if value:
-            means.setdefault(f"{item.trait}: {item.facet}", []).append(value)
-    return {name: float(np.mean(v)) for name, v in sorted(means.items())}
+def statements(respondents: Respondents) -> go.Figure:
+    """The first statements with their key."""
+    return table(tables.statements(respondents), "The first statements")
 
 
-def keyed(respondents: Respondents, values: np.ndarray) -> np.ndarray:
-    """Answers `[item]` so that more is more of the trait."""
-    raw = respondents.targets == "raw"
-    return reverse(values[None], respondents.inventory)[0] if raw else values
+def references(respondents: Respondents) -> go.Figure:
+    """Errors of predictors that need no model."""
+    title = f"{len(respondents)} people, {respondents.targets} values"
+    return table(tables.references(respondents), title)
 
 
-def cosines(
-    contrast: AnswerContrast, respondents: Respondents, settings: Settings, count: int = 10
-) -> tuple[list[list[float]], list[str], list[str]]:
-    """(cosine `[subject][subject]`, labels, labels): raw differences of all heads as one vector."""
-    some = respondents.take(range(min(count, len(respondents))))
-    train = some.values[:, list(contrast.items)]
-    found = personas(contrast, train, settings.direction)
-    flat = torch.nn.functional.normalize(found.raw.flatten(1), dim=1)
-    return (flat @ flat.T).tolist(), list(some.ids), list(some.ids)
+def published() -> go.Figure:
+    """The same predictors on the released subjects, with the published row."""
+    return table(tables.published(), f"Beside the published row: {MEASURED}")
 
 
-def letters(studies: Sequence[Study], condition: str = "pas") -> list[Plain]:
-    """Per alpha: how often each value is answered, entropy, subjects with one answer only."""
-    out = []
-    searched = [s for study in studies for s in study.searched[condition]]
-    for place, alpha in enumerate(searched[0]["alphas"]):
-        said = np.array([s["answers"][place] for s in searched])
-        shares = {f"answer {v}": float((said == v).mean()) for v in range(1, 6)}
-        constant = int(sum(len(set(row)) == 1 for row in said.tolist()))
-        bits = float(np.mean([entropy(row) for row in said.tolist()]))
-        picked = sum(
-            chosen(study.searched[condition], "validated").count(place) for study in studies
-        )
-        out.append(
-            {
-                "alpha": alpha,
-                **shares,
-                "entropy a subject (bits)": bits,
-                "subjects with one answer": constant,
-                "chosen (validated)": picked,
-            }
-        )
-    return out
+def facets(respondents: Respondents, subject: int) -> go.Figure:
+    """One person's facet means."""
+    title = f"Subject {respondents.ids[subject]}: facet means, 1 to 5"
+    return radar({"own answers": facet_means(respondents, subject)}, title)
 
 
-def extreme(study: Study) -> int:
-    """The subject whose validated PAS answers gain most over no persona."""
-    searched = study.searched["pas"]
-    gains = [
-        s["test"][s["alphas"].index(0.0)] - s["test"][i]
-        for s, i in zip(searched, chosen(searched, "validated"), strict=True)
-    ]
-    return int(np.argmax(gains))
+def yea_saying(geometry: Geometry) -> go.Figure:
+    """The share of each subject's direction that is common to all, by yea-saying."""
+    rows = geometry.subjects
+    return scatter(
+        [r["lean"] for r in rows], [r["share"] for r in rows],
+        "Yea-saying and the common part of the direction, one dot a subject",
+        axes=("yea-saying s̄", "share that is common"), text=[r["subject"] for r in rows],
+    )  # fmt: skip
 
 
-def profiles(study: Study, subject: int) -> dict[str, dict[str, float]]:
-    """Who answers → trait → mean on the test statements, more is more of the trait."""
-    people = study.respondents
-    test = people.inventory.split("test")
-    rows = {"own answers": people.values[subject, test]}
-    for condition, zero in ZERO.items():
-        if condition in study.searched:
-            rows[f"{condition}, validated"] = answers(study.searched[condition], "validated")[
-                subject
-            ]
-            if zero != "p2":
-                rows[zero] = answers(study.searched[condition], "alpha 0")[subject]
-    return {
-        name: trait_means(said, test, people.inventory, people.targets)
-        for name, said in rows.items()
-    }
+def cosines(geometry: Geometry) -> go.Figure:
+    """How alike people's directions are."""
+    title = f"Cosine of people's directions (all heads), first {len(geometry.ids)} subjects"
+    return cell_map(
+        geometry.cosines, geometry.ids, geometry.ids, title,
+        axes=("subject", "subject"), name="cosine", signed=True,
+    )  # fmt: skip
 
 
-def times(studies: Sequence[Study]) -> list[Plain]:
-    """Seconds a subject, mean over all: PAS by mode, DPO, and DPO over PAS."""
-    rows = []
-    tuned = [t for s in studies for t in s.tuned]
-    dpo = float(np.mean([t["seconds"] for t in tuned])) if tuned else None
-    shared = float(np.mean([s.seconds_extract / len(s.respondents) for s in studies]))
-    for mode in ZERO:
-        found = [x for s in studies for x in s.searched.get(mode, [])]
-        if found:
-            fit, search = (
-                float(np.mean([x[f"seconds_{p}"] for x in found])) for p in ("fit", "search")
-            )
-            rows.append(
-                {
-                    "method": mode,
-                    "extraction, shared": shared,
-                    "fit": fit,
-                    "alpha": search,
-                    "in all": shared + fit + search,
-                    "steps": None,
-                    "forwards": float(np.mean([x["prompts"] for x in found])),
-                    "DPO takes": f"{dpo / (shared + fit + search):.1f} times that" if dpo else "–",
-                }
-            )
-    if tuned:
-        rows.append(
-            {
-                "method": "DPO",
-                "extraction, shared": None,
-                "fit": dpo,
-                "alpha": None,
-                "in all": dpo,
-                "steps": tuned[0]["steps"],
-                "forwards": None,
-                "DPO takes": "–",
-            }
-        )
-    return rows
+def alphas(study: Study) -> go.Figure:
+    """Score by alpha of every mode."""
+    curves = scores.curves(study, "test")
+    return dose_response(
+        {mode: curves[mode] for mode in MODES if mode in curves},
+        "Score on test statements (lower is better)",
+        y_name="Score", reference=("always neutral", scores.neutral(study)),
+    )  # fmt: skip
+
+
+def controls(study: Study) -> go.Figure:
+    """Score by alpha of other directions, and of shuffled answers."""
+    curves = scores.curves(study, "test")
+    return dose_response(
+        {name: curve for name, curve in curves.items() if name.startswith("pas")},
+        "Controls: other directions, shuffled answers",
+        y_name="Score", reference=("always neutral", scores.neutral(study)),
+    )  # fmt: skip
+
+
+def letters(study: Study) -> go.Figure:
+    """Answers as alpha grows."""
+    title = "What is answered as alpha grows (pas): entropy and collapse"
+    return table(tables.letters(study), title)
+
+
+def errors(study: Study) -> go.Figure:
+    """Every method's error per trait and Score."""
+    return table(tables.scores(study), f"{study.model}: error per trait and Score")
+
+
+def differences(study: Study) -> go.Figure:
+    """Methods compared subject by subject."""
+    title = "Paired differences of Scores (negative: the first is better)"
+    return table(tables.differences(study), title)
+
+
+def extreme(study: Study) -> go.Figure:
+    """Trait means of the first seed's subject who gains most."""
+    group = study.groups[0]
+    subject = tables.extreme(group)
+    title = f"Subject {group.respondents.ids[subject]}: trait means on test statements"
+    return radar(tables.profiles(group, subject), title)
+
+
+def times(study: Study) -> go.Figure:
+    """Seconds per subject of PAS and DPO."""
+    return table(tables.times(study), "Seconds per subject")
+
+
+def recorded(study: Study) -> go.Figure:
+    """The metrics of `results.json` beside the published values."""
+    return metrics_table(tables.metrics(study), f"{study.model}, {len(study.groups)} seeds")

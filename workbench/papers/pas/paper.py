@@ -1,16 +1,13 @@
-"""PAS: aligning a model to one person's questionnaire by activation search (arXiv 2408.11779).
-
-`extract` captures what answering "Very Accurate" and "Very Inaccurate" looks like, once for all
-subjects; `personas` turns everybody's answers into directions; `search` finds how strongly to
-steer; `reference` holds the predictors that need no model; `dpo` and `prompts` the rivals.
-"""
+"""The paper's claim, published values and settings, and what a run needs before it starts."""
 
 from dataclasses import dataclass, replace
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
 from workbench import hub
 from workbench.errors import RunError
+from workbench.papers.parameters import numbers
 
 TITLE = "Personality Alignment of Large Language Models"
 NOTEBOOK = "02_pas.ipynb"
@@ -51,20 +48,40 @@ DIRECTIONS = ("paper", "centered", "weighted")
 def preflight(preset: str, given: dict[str, Any]) -> None:
     """Refuse a run that cannot succeed, before any library is loaded for it.
 
-    Raises `RunError` for `preset=paper` without the released files; `ModelError` for a model that
-    is gated, missing or unreachable.
+    Raises `RunError` for alphas that cannot be searched, a path that is not there, or
+    `preset=paper` without the released files; `ModelError` for a model that is gated, missing or
+    unreachable.
     """
+    try:
+        grid(given.get("alphas", ""))
+    except ValueError as error:
+        raise RunError(str(error)) from error
+    papi_path = given.get("papi_path")
+    if papi_path and not Path(papi_path).exists():
+        raise RunError(f"papi_path={papi_path} is no file or folder")
     if preset != "paper":
         return
-    if not given.get("papi_path"):
+    if not papi_path:
         raise RunError(
             "preset=paper reads the released questionnaire: give the folder that holds "
             "Test-set.json, mpi_300.csv and mpi_300_split.json (zhu-minjun/PAlign, PAPI/) with "
             "-p papi_path=FOLDER"
         )
-    if not Path(given["papi_path"]).is_dir():
-        raise RunError(f"papi_path={given['papi_path']} is no folder")
+    if not Path(papi_path).is_dir():
+        raise RunError(f"papi_path={papi_path} is no folder")
     hub.require(given.get("model_id") or BASE)
+
+
+def grid(alphas: str) -> tuple[float, ...]:
+    """Strengths to search, 0 among them, from numbers separated by commas; none for an empty text.
+
+    Raises `ValueError` for one that is no number, negative or not finite.
+    """
+    given = numbers("alphas", alphas)
+    for alpha in given:
+        if not isfinite(alpha) or alpha < 0:
+            raise ValueError(f"alphas={alphas!r}: {alpha:g} is negative or not finite")
+    return tuple(sorted({0.0, *given})) if given else ()
 
 
 @dataclass(frozen=True)
@@ -76,7 +93,8 @@ class Settings:
     `"paper"` or `"validation"`. `alphas`: strengths searched, in units of σ. `folds` of five: how
     many fifths of the train items are held out in turn to validate alpha. `orders`: option orders
     averaged at extraction and when answering. `wording`: `"second"` person, or `"paper"`'s first.
-    `portrait_tokens`: the longest P² description.
+    `decode`: answers are the likeliest of the five `"letters"`, or read from what is `"written"`.
+    `portrait_tokens`: the longest P² description. `dpo_steps`, and `dpo_subjects` per seed.
     """
 
     direction: str = "paper"
@@ -86,6 +104,7 @@ class Settings:
     folds: int = 1
     orders: tuple[str, ...] = ("forward", "reversed")
     wording: str = "second"
+    decode: str = "letters"
     portrait_tokens: int = 1024
     dpo_steps: int = 250
     dpo_subjects: int = 5
@@ -95,14 +114,20 @@ class Settings:
             raise ValueError(f"direction {self.direction!r}; use one of {', '.join(DIRECTIONS)}")
         if self.selection not in ("paper", "validation"):
             raise ValueError(f"selection {self.selection!r}; use 'paper' or 'validation'")
+        if self.decode not in ("letters", "written"):
+            raise ValueError(f"decode {self.decode!r}; use 'letters' or 'written'")
+        if self.decode == "written" and len(self.orders) != 1:
+            raise ValueError("decode 'written' reads one reply: give one option order")
         if 0.0 not in self.alphas:
             raise ValueError(f"alphas {self.alphas} must hold 0: it is the model without steering")
         if self.heads < 1 or not 1 <= self.folds <= 5:
             raise ValueError(f"heads={self.heads} must be at least 1, folds={self.folds} 1 to 5")
 
     def official(self) -> "Settings":
-        """As released: one option order, first-person wording, the paper's head ranking."""
-        return replace(self, orders=("forward",), wording="paper", selection="paper")
+        """As released: one option order, first-person wording, replies written, heads as ranked."""
+        return replace(
+            self, orders=("forward",), wording="paper", decode="written", selection="paper"
+        )
 
     def tiny(self) -> "Settings":
         """Cheap enough to validate on all folds; of 32 heads 24 are most, so alphas are smaller."""

@@ -64,7 +64,7 @@ class Personas:
 
 
 def weights(values: np.ndarray, kind: str) -> torch.Tensor:
-    """float32 `[S, item]`: what each answer (int, 0..5) counts; 0 where it is missing or neutral.
+    """float32 `[S, item]`: the weight of each answer (int, 0..5); 0 where missing or neutral.
 
     `"weighted"` keeps the intensity, v − 3; the others its sign.
     """
@@ -117,19 +117,19 @@ def personas(contrast: AnswerContrast, values: np.ndarray, kind: str = "paper") 
     scale = torch.empty(n_layers * n_heads, len(w))
     step = max(1, _BLOCK // mask.numel())
     for start in range(0, len(scale), step):
-        here = slice(start, start + step)
+        heads = slice(start, start + step)
         # Around their mean, so that the difference of squares keeps its digits.
-        centred = rows[here] - rows[here].mean(1, keepdim=True)
-        along = centred @ units[here].mT  # [head, row, S]
+        centred = rows[heads] - rows[heads].mean(1, keepdim=True)
+        along = centred @ units[heads].mT  # [head, row, S]
         weighed = along * mask
         variance = along.mul_(weighed).sum(1) - weighed.sum(1).square()
-        scale[here] = variance.clamp_min(0).sqrt()
+        scale[heads] = variance.clamp_min(0).sqrt()
     scale = scale.T.reshape(len(w), n_layers, n_heads)
     return Personas(raw, unit, scale, share, lean.double(), kind)
 
 
 def probes(contrast: AnswerContrast, values: np.ndarray, seed: int = 0) -> Probes:
-    """One subject's probes for every head: would they agree? Rows of an item stay together (§2).
+    """One subject's probes of agreement for every head; rows of an item stay together (§2).
 
     values: int `[item]`. Raises as `fit_probes` where a side of the split lacks a class.
     """
@@ -138,17 +138,17 @@ def probes(contrast: AnswerContrast, values: np.ndarray, seed: int = 0) -> Probe
     rows = torch.stack([2 * used, 2 * used + 1], 1).flatten()
     labels = torch.stack([sign[used] > 0, sign[used] < 0], 1).flatten().long()
     acts = contrast.acts
-    chosen: Activations = replace(acts, shards=(acts.values[rows],), lengths=acts.lengths[rows])
-    return fit_probes(chosen, labels, groups=used.repeat_interleave(2), seed=seed)
+    labelled: Activations = replace(acts, shards=(acts.values[rows],), lengths=acts.lengths[rows])
+    return fit_probes(labelled, labels, groups=used.repeat_interleave(2), seed=seed)
 
 
-def stability(found: Sequence[Probes], k: int, by: str) -> float:
-    """Mean Jaccard overlap of the top K heads between splits: 1 where the choice never changes.
+def stability(by_split: Sequence[Probes], k: int, by: str) -> float:
+    """Mean Jaccard overlap of the top K heads of probes on several splits: 1 for one same choice.
 
     Raises `ValueError` for fewer than two splits, between which there is no overlap.
     """
-    if len(found) < 2:
-        raise ValueError(f"stability compares splits; {len(found)} given, at least 2 needed")
-    tops = [set(p.top(k, by)) for p in found]
+    if len(by_split) < 2:
+        raise ValueError(f"stability compares splits; {len(by_split)} given, at least 2 needed")
+    tops = [set(p.top(k, by)) for p in by_split]
     pairs = list(combinations(tops, 2))
     return sum(len(a & b) / len(a | b) for a, b in pairs) / len(pairs)

@@ -1,24 +1,19 @@
-"""What each preset means: model, questionnaire, people, settings. The method is the same."""
+"""Model, questionnaire, people and settings of each preset; the method is the same."""
 
-import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import torch
 
 from workbench.data.inventories import read_inventory
 from workbench.data.respondents import Respondents, read_respondents
 from workbench.errors import DatasetError
 from workbench.models.loading import load
 from workbench.models.model import Model
-from workbench.papers.pas.paper import BASE, Settings, preflight
-from workbench.papers.pas.reference import errors
-from workbench.paths import EMBEDDED
-from workbench.steering.shifts import check_alpha
-
-log = logging.getLogger(__name__)
+from workbench.papers import parameters
+from workbench.papers.pas.paper import BASE, Settings, grid, preflight
+from workbench.papers.pas.reference import errors, middle
 
 MODEL = "survey"
 TINY_SUBJECTS, PAPER_SUBJECTS = 10, 20
@@ -26,24 +21,16 @@ BLOCK = 32
 """People of the embedded sample that one seed may draw from, each seed others."""
 
 
-def settings(preset: str, *, official: bool = False, alphas: str = "", **given: Any) -> Settings:
-    """The preset's settings; those given pin a value, unless empty or below 0.
+def settings(preset: str, *, official: bool = False, alphas: str = "", **pinned: Any) -> Settings:
+    """The preset's settings; those pinned replace them, unless empty or below 0.
 
-    `alphas`: numbers separated by commas. Raises `ValueError` for one that is no number, negative
-    or not finite, and as `Settings`.
+    `alphas`: numbers separated by commas. Raises `ValueError` as `grid` and `Settings`.
     """
     chosen = Settings() if preset == "paper" else Settings().tiny()
     chosen = chosen.official() if official else chosen
     if alphas.strip():
-        try:
-            grid = tuple(float(a) for a in alphas.split(","))
-        except ValueError as error:
-            raise ValueError(f"alphas={alphas!r}: give numbers separated by commas") from error
-        for alpha in grid:
-            check_alpha(alpha)
-        chosen = replace(chosen, alphas=tuple(sorted({0.0, *grid})))
-    unset = {k for k, v in given.items() if v == "" or (not isinstance(v, str) and v < 0)}
-    return replace(chosen, **{k: v for k, v in given.items() if k not in unset})
+        chosen = replace(chosen, alphas=grid(alphas))
+    return replace(chosen, **parameters.given(pinned))
 
 
 def people(
@@ -84,8 +71,7 @@ def draw(
             start = seed * BLOCK % len(everybody)
             places = start + np.sort(rng.permutation(BLOCK)[:count])
         else:
-            middle = np.full((len(everybody), len(everybody.inventory.split("test"))), 3.0)
-            order = np.argsort(errors(middle, everybody).sum(1), kind="stable")
+            order = np.argsort(errors(middle(everybody), everybody).sum(1), kind="stable")
             parts = np.array_split(order, min(count, len(order)))
             places = np.array([rng.choice(part) for part in parts])
         out[seed] = everybody.take(places.tolist())
@@ -93,9 +79,7 @@ def draw(
 
 
 def model(preset: str, model_id: str) -> Model:
-    """The preset's model, or the one given. Raises as `models.load`."""
+    """The preset's model, or the one given. Raises as `load`."""
     name = model_id or (BASE if preset == "paper" else MODEL)
-    if name in EMBEDDED:
-        # So small a model gains nothing from a second thread, and loses much on a busy machine.
-        torch.set_num_threads(1)
+    parameters.one_thread_if_embedded([name])
     return load(name)

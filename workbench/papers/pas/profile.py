@@ -1,11 +1,11 @@
-"""One person: from trait levels or a few answers to a respondent, and back to trait levels."""
+"""Trait levels or a few answers of one person to a respondent, and back to trait levels."""
 
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from workbench.data.inventories import Inventory
-from workbench.data.respondents import Keying, Respondents
+from workbench.data.respondents import Keying, Respondents, reverse
 from workbench.errors import DatasetError
 
 
@@ -68,3 +68,14 @@ def trait_means(
         if len(mine):
             means[name] = float(mine.mean())
     return means
+
+
+def facet_means(respondents: Respondents, subject: int) -> dict[str, float]:
+    """`trait: facet` → mean of all the subject's answers, 1 to 5, so that more is more of it."""
+    values, inventory = respondents.values[subject], respondents.inventory
+    keyed = reverse(values[None], inventory)[0] if respondents.targets == "raw" else values
+    by_facet: dict[str, list[int]] = {}
+    for item, value in zip(inventory.items, keyed.tolist(), strict=True):
+        if value:
+            by_facet.setdefault(f"{item.trait}: {item.facet}", []).append(value)
+    return {name: float(np.mean(v)) for name, v in sorted(by_facet.items())}

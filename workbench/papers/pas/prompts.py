@@ -1,8 +1,4 @@
-"""The baseline that trains: DPO on one person's answers, with TRL and a LoRA adapter (§4).
-
-The adapter goes into the model itself, whose weights stay as they are and are not copied, so that a
-large model is in memory once; `personal` takes it out again however its block ends.
-"""
+"""Every text a model is shown: questions, system prompts, DPO's preference pairs (§2, §4)."""
 
 from collections.abc import Sequence
 
@@ -12,42 +8,11 @@ from workbench.data.inventories import Inventory, worded
 from workbench.errors import DatasetError
 from workbench.training.adapter import Pair
 
-NEUTRAL = 3
-
-
-def preference_pairs(
-    inventory: Inventory,
-    items: Sequence[int],
-    values: np.ndarray,
-    *,
-    wording: str = "second",
-    orders: Sequence[str] = ("forward",),
-    lower: bool = True,
-) -> list[Pair]:
-    """The person's own option against the opposite extreme; neutral and missing answers skipped.
-
-    `values`: int `[len(items)]`, 0 for missing. `lower`: statements as they stand when answers are
-    scored. Raises `DatasetError` for a value outside 0..5.
-    """
-    out = []
-    stated = texts(inventory, items, wording, lower)
-    for order in orders:
-        reply = {v: f"{PREFILL}{a})" for v, a in zip(ORDERS[order], LETTERS, strict=True)}
-        for item, text, value in zip(items, stated, np.asarray(values).tolist(), strict=True):
-            if value in (0, NEUTRAL):
-                continue
-            if value not in reply:
-                raise DatasetError(f"item {item}: the answer is {value!r}; answers are 0 to 5")
-            *prompt, chosen = chat(SYSTEM, text, reply[value], order)
-            rejected = {**chosen, "content": reply[1 if value > NEUTRAL else 5]}
-            out.append({"prompt": prompt, "chosen": [chosen], "rejected": [rejected]})
-    return out
-
-
 SYSTEM = "You are a helpful, honest and concise assistant."
 OPENING = "Here are some of your behaviors and your level of recognition towards them;"
 ASKED = 'Given a statement of you: "You '
 REQUEST = '." Choose the option that says how accurately this describes you.\nOptions:\n'
+NEUTRAL = 3
 LETTERS = ("A", "B", "C", "D", "E")
 LABELS = (
     "Unknown",
@@ -80,7 +45,7 @@ def question(text: str, order: str = "forward") -> str:
 
 
 def request(order: str = "forward") -> str:
-    """What follows the statement: the request and the options."""
+    """The request and the options, which follow the statement."""
     return REQUEST + "\n".join(options(order))
 
 
@@ -104,11 +69,42 @@ def fewshot(inventory: Inventory, items: Sequence[int], values: np.ndarray, word
 
     `values`: int `[len(items)]`, 0 (missing) becomes `Unknown`.
     """
-    named = texts(inventory, items, wording, lower=False)
-    pairs = [f"{t}:{LABELS[v]}" for t, v in zip(named, values.tolist(), strict=True)]
-    return OPENING + ";".join(pairs)
+    statements = texts(inventory, items, wording, lower=False)
+    labelled = [f"{t}:{LABELS[v]}" for t, v in zip(statements, values.tolist(), strict=True)]
+    return OPENING + ";".join(labelled)
 
 
 def portrait_request(system: str) -> list[dict[str, str]]:
     """Messages that ask for P²'s description of the person whose answers `system` lists."""
     return [{"role": "system", "content": system}, {"role": "user", "content": DESCRIBE}]
+
+
+def preference_pairs(
+    inventory: Inventory,
+    items: Sequence[int],
+    values: np.ndarray,
+    *,
+    wording: str = "second",
+    orders: Sequence[str] = ("forward",),
+    lower: bool = True,
+) -> list[Pair]:
+    """DPO's pairs: the person's own option against the opposite extreme (§4).
+
+    Neutral and missing answers make none.
+
+    `values`: int `[len(items)]`, 0 for missing. `lower`: statements as they stand when answers are
+    scored. Raises `DatasetError` for a value outside 0..5.
+    """
+    out = []
+    statements = texts(inventory, items, wording, lower)
+    for order in orders:
+        reply = {v: f"{PREFILL}{a})" for v, a in zip(ORDERS[order], LETTERS, strict=True)}
+        for item, text, value in zip(items, statements, np.asarray(values).tolist(), strict=True):
+            if value in (0, NEUTRAL):
+                continue
+            if value not in reply:
+                raise DatasetError(f"item {item}: the answer is {value!r}; answers are 0 to 5")
+            *prompt, chosen = chat(SYSTEM, text, reply[value], order)
+            rejected = {**chosen, "content": reply[1 if value > NEUTRAL else 5]}
+            out.append({"prompt": prompt, "chosen": [chosen], "rejected": [rejected]})
+    return out

@@ -1,4 +1,4 @@
-"""What can be predicted of a person without a model: the rows every table of PAS has to show."""
+"""Predictions of a person that need no model: the rows that every table of PAS has to show (§1)."""
 
 from collections.abc import Callable
 from typing import Any
@@ -28,26 +28,25 @@ def trait_errors(wrong: np.ndarray, inventory: Inventory, split: str) -> np.ndar
     return out
 
 
-def errors(predicted: np.ndarray, respondents: Respondents, masked: bool = True) -> np.ndarray:
-    """float `[subject, trait]`: mean |prediction − answer| over the trait's test items (§4).
+def errors(
+    predicted: np.ndarray, respondents: Respondents, masked: bool = True, split: str = "test"
+) -> np.ndarray:
+    """float `[subject, trait]`: mean |prediction − answer| over the trait's items of a split (§4).
 
-    predicted: float `[subject, test item]` in the order of `inventory.split("test")`, 0 or NaN for
-    none. `masked` leaves missing answers (and predictions) out; the released code scores a missing
-    answer as a target of 0. A trait of which no prediction can be read has the largest error, 4:
-    saying nothing must not look perfect.
+    predicted: float `[subject, item]` in the order of `inventory.split(split)`, 0 or NaN for none;
+    of a single subject, any number of predictions `[prediction, item]`. `masked` leaves missing
+    answers (and predictions) out; the released code scores a missing answer as a target of 0. A
+    trait of which no prediction can be read has the largest error, 4: saying nothing must not look
+    perfect.
     """
-    answers = respondents.values[:, respondents.inventory.split("test")].astype(float)
+    inventory = respondents.inventory
+    answers = respondents.values[:, inventory.split(split)].astype(float)
     predicted = np.asarray(predicted, float)
     unknown = np.isnan(predicted) | (predicted == 0)
     wrong = np.where(unknown | (masked & (answers == 0)), np.nan, np.abs(predicted - answers))
     asked = np.where(masked & (answers == 0), np.nan, unknown.astype(float))
-    silent = trait_errors(asked, respondents.inventory, "test") == 1
-    return np.where(silent, 4.0, trait_errors(wrong, respondents.inventory, "test"))
-
-
-def score(error: np.ndarray) -> np.ndarray:
-    """Score (0..20, lower is better): the sum over traits of errors `[..., trait]`."""
-    return error.sum(-1)
+    silent = trait_errors(asked, inventory, split) == 1
+    return np.where(silent, 4.0, trait_errors(wrong, inventory, split))
 
 
 def reference_rows(respondents: Respondents, masked: bool = True) -> list[dict[str, Any]]:
@@ -70,6 +69,11 @@ def reference_rows(respondents: Respondents, masked: bool = True) -> list[dict[s
     return rows
 
 
+def middle(respondents: Respondents) -> np.ndarray:
+    """float `[subject, test item]`: the neutral answer throughout."""
+    return _constant(3)(respondents)
+
+
 def misscored(respondents: Respondents, masked: bool = True) -> dict[str, Any]:
     """The row of somebody who knows every trait mean and answers as a person would, raw, but is
     scored against reverse-scored values, as the released code does (§5, trap 1)."""
@@ -81,7 +85,7 @@ def misscored(respondents: Respondents, masked: bool = True) -> dict[str, Any]:
     )
 
 
-def profile(respondents: Respondents) -> dict[str, np.ndarray]:
+def leanings(respondents: Respondents) -> dict[str, np.ndarray]:
     """Per subject: `used` train answers off the middle and missing, `lean` their mean sign (s̄)."""
     train = respondents.values[:, respondents.inventory.split("train")].astype(int)
     sign = np.where(train == 0, 0, np.sign(train - 3))

@@ -2,190 +2,264 @@
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import partial
 from typing import Any
 
 import numpy as np
-from tqdm.auto import tqdm
+import torch
 
 from workbench.data.respondents import Respondents
 from workbench.errors import DatasetError
 from workbench.hashing import digest
+from workbench.models.loading import load
 from workbench.models.model import Model
-from workbench.papers.pas.answer import distribution, values
+from workbench.papers.parameters import one_thread_if_embedded
+from workbench.papers.pas.answer import answers
 from workbench.papers.pas.contrast import AnswerContrast, contrast_answers
+from workbench.papers.pas.dpo import Tuned, tune
 from workbench.papers.pas.paper import DIRECTIONS, Settings
 from workbench.papers.pas.personas import personas, probes, stability
-from workbench.papers.pas.prompts import SYSTEM, preference_pairs, texts
-from workbench.papers.pas.search import MODES, everyone, search, system_prompts
-from workbench.training.adapter import dpo_adapter
+from workbench.papers.pas.prompts import texts
+from workbench.papers.pas.search import (
+    MODES,
+    Searched,
+    directions_by_fold,
+    prompts_per_subject,
+    search,
+    shuffled,
+    system_prompts,
+)
+from workbench.papers.workers import Job, Keep, workers
 
 log = logging.getLogger(__name__)
 
-Plain = dict[str, Any]
-Keep = Callable[[str, Plain, Callable[[], Any]], Any]
-"""(name, what it depends on, compute) → the result, from a cache or computed."""
+DPO = "dpo"
+Bench = tuple[Model, AnswerContrast]
+"""What every job works with."""
+
+
+@dataclass(frozen=True)
+class Group:
+    """One seed's subjects. `searched`: condition → one search per subject; conditions are the
+    modes, `pas centered`, `pas weighted` and `pas shuffled`. `tuned`: DPO of the first subjects."""
+
+    seed: int
+    respondents: Respondents
+    searched: dict[str, list[Searched]]
+    tuned: list[Tuned]
 
 
 @dataclass(frozen=True)
 class Study:
-    """One seed's subjects. `searched`: condition → one `Searched` (plain) per subject; conditions
-    are the modes, `pas centered`, `pas weighted` and `pas shuffled`. `tuned`: DPO, per subject."""
+    """Everything measured: a group per seed. `seconds_extract`: the extraction that serves all."""
 
-    respondents: Respondents
-    seed: int
-    searched: dict[str, list[Plain]]
-    tuned: list[Plain]
+    model: str
+    settings: Settings
+    groups: tuple[Group, ...]
     seconds_extract: float
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What one seed takes without controls and DPO.
+
+    `forwards`: prompts scored, one forward each; `released`: answers a mode that the released code
+    would generate, up to 15 tokens each, for the same subjects; `seconds` at the rate measured.
+    """
+
+    forwards: int
+    released: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """What directions look like before anything is steered.
+
+    `subjects`, per subject: `lean` (yea-saying), `share` (how much of the direction is "print A",
+    mean over the K heads that the first split chooses), `jaccard` (overlap of the K heads over
+    splits). `cosines` `[subject][subject]` of the first ones' `ids`: raw differences of all heads
+    as one vector. `shape`: (items, layers, heads, d_head) of the extraction.
+    """
+
+    subjects: list[dict[str, Any]]
+    cosines: list[list[float]]
+    ids: list[str]
+    shape: tuple[int, ...]
 
 
 def run(
     model: Model,
-    respondents: Respondents,
+    people: Mapping[int, Respondents],
     settings: Settings,
-    seed: int,
     keep: Keep,
     modes: Sequence[str] = MODES,
     controls: bool = True,
+    count: int = 1,
 ) -> Study:
-    """Extraction, all directions, then subject by subject; what `keep` has is not done again.
+    """Extraction once for all, then seed by seed and subject by subject: searches, controls, DPO.
 
-    `pas centered` is left out, with a warning, where somebody's answers are all on one side.
+    `people`: seed → its subjects. What `keep` has is not done again. `count`: worker processes, see
+    `worker_count`; results do not depend on it. `pas centered` is left out,
+    with a warning, where somebody's answers are all on one side. Raises as `contrast_answers`,
+    `personas` and `search`.
+
+    >>> people = presets.draw(everybody, "tiny", 10, [0, 1, 2])
+    >>> study = run(model, people, settings, partial(cached, "runs/cache"))
     """
     started = time.perf_counter()
-    contrast = captured(model, respondents, settings)
+    first = next(iter(people.values()))
+    contrast = _extract(model, first, settings)
     seconds = time.perf_counter() - started
+    groups = []
+    spread = workers(count, (model, contrast), _set_up, model.name, first, settings)
+    with spread as results_of:
+        for seed, respondents in people.items():
+            jobs = _searches(model, contrast, respondents, settings, seed, modes, controls)
+            jobs[DPO] = _tunings(model, respondents, settings, seed)
+            results = iter(
+                results_of([j for each in jobs.values() for j in each], keep, f"seed {seed}")
+            )
+            done = {name: [next(results) for _ in each] for name, each in jobs.items()}
+            tuned = [Tuned(**plain) for plain in done.pop(DPO)]
+            searched = {name: [Searched(**plain) for plain in each] for name, each in done.items()}
+            groups.append(Group(seed, respondents, searched, tuned))
+    return Study(model.name, settings, tuple(groups), seconds)
+
+
+def _set_up(name: str, respondents: Respondents, settings: Settings) -> Bench:
+    """A worker's own copy of the embedded model."""
+    one_thread_if_embedded([name])
+    model = load(name)
+    return model, _extract(model, respondents, settings)
+
+
+def _extract(model: Model, respondents: Respondents, settings: Settings) -> AnswerContrast:
+    return contrast_answers(
+        model, respondents.inventory, wording=settings.wording, orders=settings.orders
+    )
+
+
+def _searches(
+    model: Model,
+    contrast: AnswerContrast,
+    respondents: Respondents,
+    settings: Settings,
+    seed: int,
+    modes: Sequence[str],
+    controls: bool,
+) -> dict[str, list[Job]]:
+    """Condition → a search per subject."""
     conditions = {mode: (respondents, settings, mode) for mode in modes}
     if controls:
         for kind in DIRECTIONS:
             if kind != settings.direction:
                 conditions[f"pas {kind}"] = (respondents, replace(settings, direction=kind), "pas")
         conditions["pas shuffled"] = (shuffled(respondents, seed), settings, "pas")
-    items = digest(repr(respondents.inventory.items))
-    key = {"weights": model.fingerprint(), "seed": seed, "items": items}
-    searched: dict[str, list[Plain]] = {}
-    for name, (people, chosen, mode) in conditions.items():
+    jobs: dict[str, list[Job]] = {}
+    for name, (people, variant, mode) in conditions.items():
         try:
-            found, held = everyone(contrast, people, chosen, seed)
+            by_fold = directions_by_fold(contrast, people, variant, seed)
         except DatasetError as error:
             if name != "pas centered":
                 raise
             log.warning("%s is left out: %s", name, error)
             continue
-        systems = system_prompts(model, mode, people, held, chosen)
-        searched[name] = [
-            keep(
+        systems = system_prompts(model, mode, people, [f.held for f in by_fold], variant)
+        jobs[name] = [
+            Job(
                 f"{name.replace(' ', '_')}-{seed}-{people.ids[s]}",
-                {
-                    **key,
-                    "mode": mode,
-                    "settings": asdict(chosen),
-                    "train": people.values[s].tolist(),
-                },
-                partial(
-                    search, model, contrast, people, s, found, held, systems[s], chosen, mode, seed
-                ),
+                {**_key(model, people, s, variant, seed), "mode": mode},
+                _searched,
+                (people, s, by_fold, systems[s], variant, mode, seed),
             )
-            for s in tqdm(range(len(people)), desc=f"{name}, seed {seed}", delay=5)
+            for s in range(len(people))
         ]
-    tuned = [
-        keep(
-            f"dpo-{seed}-{respondents.ids[s]}",
-            {**key, "settings": asdict(settings), "train": respondents.values[s].tolist()},
-            partial(tune, model, respondents, s, settings, seed),
+    return jobs
+
+
+def _tunings(model: Model, respondents: Respondents, settings: Settings, seed: int) -> list[Job]:
+    """DPO of the first subjects."""
+    return [
+        Job(
+            f"{DPO}-{seed}-{respondents.ids[s]}",
+            _key(model, respondents, s, settings, seed),
+            _tuned,
+            (respondents, s, settings, seed),
         )
-        for s in tqdm(
-            range(min(settings.dpo_subjects, len(respondents))), desc=f"DPO, seed {seed}", delay=5
-        )
+        for s in range(min(settings.dpo_subjects, len(respondents)))
     ]
-    return Study(respondents, seed, searched, tuned, seconds)
 
 
-def captured(model: Model, respondents: Respondents, settings: Settings) -> AnswerContrast:
-    """The one extraction that serves everybody."""
-    return contrast_answers(
-        model, respondents.inventory, wording=settings.wording, orders=settings.orders
-    )
-
-
-def shuffled(respondents: Respondents, seed: int) -> Respondents:
-    """The control: each subject's train answers dealt to other items, the test answers as given."""
-    rng = np.random.default_rng(seed)
-    train = respondents.inventory.split("train")
-    mixed = respondents.values.copy()
-    for row in mixed:
-        row[train] = rng.permutation(row[train])
-    return replace(respondents, values=mixed)
-
-
-def tune(
+def _key(
     model: Model, respondents: Respondents, subject: int, settings: Settings, seed: int
-) -> Plain:
-    """DPO on one subject's train answers, then the test items without a persona prompt."""
-    inventory = respondents.inventory
-    train, test = inventory.split("train"), inventory.split("test")
-    pairs = preference_pairs(
-        inventory, train, respondents.values[subject, train],
-        wording=settings.wording, orders=settings.orders,
-    )  # fmt: skip
-    with dpo_adapter(model, pairs, steps=settings.dpo_steps, seed=seed) as tuned:
-        statements = texts(inventory, test, settings.wording, lower=True)
-        said = values(distribution(model, SYSTEM, statements, settings.orders))[0]
+) -> dict[str, Any]:
+    """What one subject's results depend on."""
     return {
-        "id": respondents.ids[subject], "subject": subject, "answers": said.tolist(),
-        "steps": tuned.steps, "pairs": len(pairs), "seconds": tuned.seconds,
-        "losses": list(tuned.losses), "margins": list(tuned.margins),
-    }  # fmt: skip
+        "weights": model.fingerprint(),
+        "seed": seed,
+        "items": digest(repr(respondents.inventory.items)),
+        "settings": asdict(settings),
+        "train": respondents.values[subject].tolist(),
+    }
+
+
+def _searched(bench: Bench, *arguments: Any) -> dict[str, Any]:
+    return asdict(search(*bench, *arguments))
+
+
+def _tuned(bench: Bench, *arguments: Any) -> dict[str, Any]:
+    return asdict(tune(bench[0], *arguments))
 
 
 def geometry(
-    contrast: AnswerContrast, respondents: Respondents, settings: Settings, splits: int = 10
-) -> list[Plain]:
-    """Per subject: yea-saying, how much of the direction is "print A", how stable the head choice.
-
-    `share`: mean over the K heads chosen by the first split; `jaccard`: mean overlap of the K heads
-    over `splits` splits of the rows.
-    """
+    model: Model,
+    respondents: Respondents,
+    settings: Settings,
+    splits: int = 10,
+    compared: int = 10,
+) -> Geometry:
+    """Extract, and look at every subject's direction; cosines of the first `compared` subjects."""
+    contrast = _extract(model, respondents, settings)
     train = respondents.values[:, respondents.inventory.split("train")]
-    found = personas(contrast, train, settings.direction)
-    rows = []
+    everybody = personas(contrast, train, settings.direction)
+    subjects = []
     for s, name in enumerate(respondents.ids):
-        fitted = [probes(contrast, train[s], seed) for seed in range(splits)]
-        heads = fitted[0].top(settings.heads, settings.selection)
-        direction = found.direction(s, heads, contrast)
-        rows.append(
+        by_split = [probes(contrast, train[s], seed) for seed in range(splits)]
+        heads = by_split[0].top(settings.heads, settings.selection)
+        direction = everybody.direction(s, heads, contrast)
+        subjects.append(
             {
-                "subject": name, "lean": float(found.lean[s]),
+                "subject": name, "lean": float(everybody.lean[s]),
                 "share": direction.provenance["share_common"],
-                "jaccard": stability(fitted, settings.heads, settings.selection),
+                "jaccard": stability(by_split, settings.heads, settings.selection),
             }
         )  # fmt: skip
-    return rows
+    flat = torch.nn.functional.normalize(everybody.raw[:compared].flatten(1), dim=1)
+    cosines = (flat @ flat.T).tolist()
+    return Geometry(
+        subjects, cosines, list(respondents.ids[:compared]), tuple(contrast.delta.shape)
+    )
 
 
-def cost(model: Model, respondents: Respondents, settings: Settings, modes: Sequence[str]) -> Plain:
-    """What a run will take: forwards, and seconds at the rate of one small batch, measured now.
-
-    `forwards`: prompts scored; `released`: answers the released code would generate, 15 tokens
-    each, for the same subjects.
-    """
+def cost(
+    model: Model, respondents: Respondents, settings: Settings, modes: Sequence[str] = MODES
+) -> Cost:
+    """What a seed will take, from one small batch per mode, measured now."""
     inventory = respondents.inventory
-    train, test = inventory.split("train"), inventory.split("test")
-    asked = len(test) + len(train) * settings.folds / 5
-    per_mode = len(respondents) * len(settings.alphas) * asked * len(settings.orders)
-    extraction = 2 * len(train) * len(settings.orders)
-    seconds = 0.0
+    test = inventory.split("test")
+    per_mode = len(respondents) * prompts_per_subject(inventory, settings)
+    extraction = 2 * len(inventory.split("train")) * len(settings.orders)
     statements = texts(inventory, test[:16], settings.wording, lower=True)
+    one_order = replace(settings, orders=settings.orders[:1])
+    seconds = 0.0
     for mode in modes:
-        system = system_prompts(model, mode, respondents.take([0]), [], settings)[0][0]
-        distribution(model, system, statements, settings.orders[:1])
+        nothing = [np.array([], int)]
+        ((system,),) = system_prompts(model, mode, respondents.take([0]), nothing, settings)
+        answers(model, system, statements, one_order)
         started = time.perf_counter()
-        distribution(model, system, statements, settings.orders[:1])
+        answers(model, system, statements, one_order)
         seconds += per_mode * (time.perf_counter() - started) / len(statements)
-    return {
-        "forwards": int(per_mode * len(modes) + extraction),
-        "released": len(respondents) * len(settings.alphas) * len(test),
-        "seconds": seconds,
-    }
+    released = len(respondents) * len(settings.alphas) * len(test)
+    return Cost(per_mode * len(modes) + extraction, released, seconds)

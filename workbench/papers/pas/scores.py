@@ -1,0 +1,123 @@
+"""Errors of every method: who answered what, how far off, and how like the person (§4)."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from workbench.data.respondents import Respondents, reverse
+from workbench.papers.pas.answer import check_collapse
+from workbench.papers.pas.reference import errors, middle
+from workbench.papers.pas.search import RULES, Searched, chosen
+from workbench.papers.pas.study import Group, Study
+
+Answers = np.ndarray
+"""int `[subject, test item]`, 1..5 (0: unreadable)."""
+ZERO = {"pas": "no persona", "fewshot+pas": "fewshot", "p2+pas": "p2"}
+"""A mode's name without steering."""
+
+
+def answers(searched: Sequence[Searched], rule: str) -> Answers:
+    """Everybody's answers to the test items at the alpha that one of `RULES` chooses."""
+    places = chosen(searched, rule)
+    return np.array([s.answers[i] for s, i in zip(searched, places, strict=True)])
+
+
+def methods(group: Group) -> dict[str, Answers]:
+    """Every method's answers for one seed's subjects; DPO's are in `group.tuned`."""
+    out = {}
+    for condition, searched in group.searched.items():
+        if condition in ZERO:
+            out[ZERO[condition]] = answers(searched, "alpha 0")
+        for rule in RULES[:3]:
+            out[f"{condition}, {rule}"] = answers(searched, rule)
+    return out
+
+
+def method_errors(study: Study) -> dict[str, list[np.ndarray]]:
+    """Method → per seed, errors `[subject, trait]`.
+
+    Where DPO tuned some subjects: its errors, and other methods' on these subjects alone.
+    """
+    out: dict[str, list[np.ndarray]] = {}
+    for group in study.groups:
+        for name, answered in methods(group).items():
+            out.setdefault(name, []).append(errors(answered, group.respondents))
+    if study.groups[0].tuned:
+        out["DPO per subject"] = [tuned_errors(g) for g in study.groups]
+        for name in ("pas, validated", "fewshot"):
+            if name in out:
+                out[f"{name}, DPO's subjects only"] = [
+                    e[: len(g.tuned)] for e, g in zip(out[name], study.groups, strict=True)
+                ]
+    return out
+
+
+def tuned_errors(group: Group) -> np.ndarray:
+    """DPO's errors `[its subjects, trait]`."""
+    tuned = group.respondents.take(range(len(group.tuned)))
+    return errors(np.array([t.answers for t in group.tuned]), tuned)
+
+
+def baseline(study: Study, predict: Callable[[Respondents], np.ndarray]) -> list[np.ndarray]:
+    """Per seed, the Score of each subject under a predictor that needs no model."""
+    return [errors(predict(g.respondents), g.respondents).sum(1) for g in study.groups]
+
+
+def neutral(study: Study) -> float:
+    """Score of always answering the middle, mean over all subjects."""
+    return float(np.mean(np.concatenate(baseline(study, middle))))
+
+
+def pooled(study: Study) -> Respondents:
+    """The subjects of all seeds; one who was drawn twice counts once."""
+    people = [g.respondents for g in study.groups]
+    first = people[0]
+    ids = [i for p in people for i in p.ids]
+    values = np.concatenate([p.values for p in people])
+    places = [ids.index(i) for i in dict.fromkeys(ids)]
+    return Respondents(
+        first.inventory, values[places], tuple(ids[k] for k in places), first.targets, first.keying
+    )
+
+
+def curves(study: Study, column: str) -> dict[str, dict[float, list[float]]]:
+    """Condition → alpha → Score per seed; `column`: `"test"` or `"validation"`."""
+    out: dict[str, dict[float, list[float]]] = {}
+    for group in study.groups:
+        for condition, searched in group.searched.items():
+            mean = np.mean([getattr(s, column) for s in searched], 0)
+            for alpha, value in zip(searched[0].alphas, mean.tolist(), strict=True):
+                out.setdefault(condition, {}).setdefault(alpha, []).append(value)
+    return out
+
+
+def correlations(respondents: Respondents, answered: Answers) -> np.ndarray:
+    """Pearson r over subjects between predicted and own trait means on the test items, `[trait]`.
+
+    Missing answers are left out. 0 where the predictions do not differ between subjects: nothing
+    was told apart.
+    """
+    inventory = respondents.inventory
+    test = inventory.split("test")
+    trait = inventory.trait_of(test)
+    predicted = np.zeros_like(respondents.values)
+    predicted[:, test] = answered
+    raw = respondents.targets == "raw"
+    keyed = [reverse(v, inventory) if raw else v for v in (predicted, respondents.values)]
+    out = []
+    for t in range(len(inventory.traits)):
+        a, b = (np.ma.masked_equal(k[:, test][:, trait == t], 0).mean(1) for k in keyed)
+        out.append(float(np.ma.corrcoef(a, b)[0, 1]) if a.std() > 0 and b.std() > 0 else 0.0)
+    return np.array(out)
+
+
+def check(study: Study) -> None:
+    """Raise `RunError` where the answers that are reported have collapsed to one letter."""
+    for condition in ZERO:
+        reported = [
+            answers(g.searched[condition], "validated")
+            for g in study.groups
+            if condition in g.searched
+        ]
+        if reported:
+            check_collapse(np.concatenate(reported), condition)

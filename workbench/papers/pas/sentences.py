@@ -1,0 +1,40 @@
+"""Sentences that introduce figures: the people, what a run will take, what was extracted."""
+
+import numpy as np
+
+from workbench.data.respondents import Respondents
+from workbench.papers.pas.reference import leanings
+from workbench.papers.pas.study import Cost, Geometry
+
+
+def summary(respondents: Respondents) -> str:
+    """How many people, how the file is scored and how that was told, how much they agree."""
+    keying, leaning = respondents.keying, leanings(respondents)
+    return (
+        f"{len(respondents)} people, {len(respondents.inventory.items)} statements; the file is "
+        f"{keying.verdict} (opposite statements of a facet correlate {keying.correlation:+.2f} "
+        f"over {keying.pairs} pairs, {keying.positive:.0%} above zero); values used here: "
+        f"{respondents.targets}\ntrain answers off the middle: {leaning['used'].min()}.."
+        f"{leaning['used'].max()}, mean {leaning['used'].mean():.1f}; yea-saying (mean sign): "
+        f"{leaning['lean'].mean():+.3f}"
+    )
+
+
+def bill(cost: Cost, seeds: int) -> str:
+    """What a run is about to take."""
+    return (
+        f"A seed scores {cost.forwards:,} prompts (one forward each); released decoding would "
+        f"generate {cost.released:,} answers per mode, up to 15 tokens each. About "
+        f"{cost.seconds * seeds / 60:.1f} minutes for {seeds} seeds on one core, without controls "
+        "and DPO."
+    )
+
+
+def extraction(geometry: Geometry) -> str:
+    """The size of what was extracted, and how stable the choice of heads is."""
+    items, layers, heads, width = geometry.shape
+    overlap = np.mean([row["jaccard"] for row in geometry.subjects])
+    return (
+        f"delta: {items} statements x {layers} layers x {heads} heads x {width}\nhead choice: "
+        f"Jaccard overlap over splits {overlap:.2f}"
+    )

@@ -1,0 +1,86 @@
+"""Independent jobs shared among worker processes: the same results on any number of them."""
+
+import multiprocessing
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from tqdm.auto import tqdm
+
+from workbench.models.model import Model
+from workbench.paths import EMBEDDED
+
+MOST = 4
+"""Workers at most: each holds the libraries once more."""
+Keep = Callable[[str, dict[str, Any], Callable[[], Any]], Any]
+"""(name, what it depends on, compute) → the result as plain data, from a cache or computed."""
+_bench: Any = None
+
+
+@dataclass(frozen=True)
+class Job:
+    """One result to compute: `function(bench, *arguments)`, plain data; the rest is for `Keep`."""
+
+    name: str
+    key: dict[str, Any]
+    function: Callable[..., Any]
+    arguments: tuple[Any, ...]
+
+
+def worker_count(model: Model) -> int:
+    """A worker per core for an embedded model as it was loaded; 1 for any other.
+
+    Each worker loads the model again, which only a small one is cheap enough for.
+    """
+    pristine = model.name in EMBEDDED and not (model.folds or model.hooks)
+    return min(os.cpu_count() or 1, MOST) if pristine else 1
+
+
+@contextmanager
+def workers(
+    count: int, bench: Any, setup: Callable[..., Any], *arguments: Any
+) -> Iterator[Callable[[Sequence[Job], Keep, str], list[Any]]]:
+    """Yield the function (jobs, keep, title) → their results, in order.
+
+    `bench`: what jobs work with, here in this process. More than one worker make it afresh by
+    `setup(*arguments)`, each in a process of its own, started when first needed; jobs and their
+    arguments must then be picklable. An error of a job, or an interrupt, ends the others and passes
+    through.
+    """
+    if count == 1:
+        yield lambda jobs, keep, title: [
+            keep(job.name, job.key, lambda job=job: job.function(bench, *job.arguments))
+            for job in tqdm(jobs, desc=title, delay=5)
+        ]
+        return
+    processes = ProcessPoolExecutor(
+        count, multiprocessing.get_context("spawn"), _set_up, (setup, arguments)
+    )
+    threads = ThreadPoolExecutor(count)
+
+    def one(job: Job, keep: Keep) -> Any:
+        return keep(job.name, job.key, lambda: processes.submit(_work, job).result())
+
+    try:
+        yield lambda jobs, keep, title: list(
+            tqdm(
+                threads.map(lambda job: one(job, keep), jobs),
+                desc=title, delay=5, total=len(jobs),
+            )
+        )  # fmt: skip
+    finally:
+        processes.shutdown(wait=False, cancel_futures=True)
+        threads.shutdown(cancel_futures=True)
+        processes.shutdown()
+
+
+def _set_up(setup: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
+    global _bench
+    _bench = setup(*arguments)
+
+
+def _work(job: Job) -> Any:
+    return job.function(_bench, *job.arguments)
