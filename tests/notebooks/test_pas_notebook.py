@@ -2,35 +2,48 @@
 
 import pytest
 
-from tests.helpers.paper_runs import finished, run
+from tests.helpers.paper_runs import finished
+from workbench.errors import RunError
+from workbench.runs.execute import run
 
 WANTED = (
     "score_pas_validated", "score_pas_oracle", "score_fewshot", "score_always_neutral",
     "score_dpo", "seconds_per_subject_pas", "seconds_per_subject_dpo", "skill",
     "trait_correlation",
 )  # fmt: skip
-SMALL = "-p subjects=3 -p seeds=1 -p dpo_subjects=1 -p folds=1 -p alphas=0,1".split()
 
 
-@pytest.fixture(scope="module")
-def full(tmp_path_factory):
+@pytest.fixture(
+    scope="module",
+    params=[
+        pytest.param(
+            ("-p seeds=2 -p subjects=5 -p dpo_subjects=1 -p folds=2 -p alphas=0,1,2,8", 10),
+            id="smaller",
+        ),
+        pytest.param(("", 30), id="tiny", marks=pytest.mark.slow),
+    ],
+)
+def made(request, tmp_path_factory):
+    """(metrics, folder, arguments, subjects) of a run."""
+    given, subjects = request.param
     out = tmp_path_factory.mktemp("pas") / "run"
-    return finished("pas", out), out
+    return finished("pas", out, *given.split()), out, given.split(), subjects
 
 
-def test_what_was_asked_for_is_recorded_with_intervals_over_three_seeds(full):
-    metrics, out = full
+def test_what_was_asked_for_is_recorded_with_intervals_over_the_seeds(made):
+    metrics, out, _, subjects = made
     assert set(WANTED) <= set(metrics)
     for name in WANTED:
         low, high = metrics[name]["ci95"]
         assert low <= metrics[name]["value"] <= high
     assert metrics["score_pas_oracle"]["published"] == 4.41
-    assert metrics["score_pas_validated"]["n"] == 30
-    assert (out / "report.html").exists()
+    assert metrics["score_pas_validated"]["n"] == subjects
+    assert metrics["score_pas_validated"]["unit"] == "seeds, then subjects"
+    assert (out / "report.html").read_text().count("Plotly.newPlot") >= 14
 
 
-def test_choosing_alpha_on_the_test_invents_a_gain(full):
-    metrics, _ = full
+def test_choosing_alpha_on_the_test_invents_a_gain(made):
+    metrics, *_ = made
     gain = metrics["selection_gain"]
     assert gain["ci95"][0] > 0.05
     assert metrics["score_pas_oracle"]["value"] == pytest.approx(
@@ -38,40 +51,33 @@ def test_choosing_alpha_on_the_test_invents_a_gain(full):
     )
 
 
-def test_dpo_takes_more_than_five_times_as_long(full):
-    metrics, _ = full
+def test_dpo_takes_more_than_five_times_as_long(made):
+    metrics, *_ = made
     slow, fast = (metrics[f"seconds_per_subject_{m}"]["value"] for m in ("dpo", "pas"))
     assert slow > 5 * fast
 
 
-def test_a_second_run_takes_what_is_there_and_bad_input_stops_before_it(tmp_path):
-    out = tmp_path / "run"
-    before = finished("pas", out, *SMALL)
+def test_a_second_run_takes_what_is_there(made):
+    metrics, out, given, _ = made
     kept = {p: p.stat().st_mtime_ns for p in (out / "cache").iterdir()}
     (out / "results.json").unlink()
-    after = finished("pas", out, *SMALL)
+    again = finished("pas", out, *given)
     assert {p: p.stat().st_mtime_ns for p in (out / "cache").iterdir()} == kept
     # Extraction is done anew, and counts in PAS's seconds; all else was kept.
-    for found in (before, after):
-        del found["seconds_per_subject_pas"]
-    assert before == after
+    assert metrics.keys() == again.keys()
+    for name in metrics.keys() - {"seconds_per_subject_pas"}:
+        assert metrics[name] == again[name]
 
 
 @pytest.mark.parametrize(
-    ("given", "said"),
+    ("given", "preset", "message"),
     [
-        ("alphas=-1", "negative"),
-        ("papi_path=nowhere", "no file"),
+        ({"alphas": "-1"}, "tiny", "negative"),
+        ({"papi_path": "nowhere"}, "tiny", "no file"),
+        ({}, "paper", "papi_path"),
     ],
 )
-def test_bad_input_is_named(tmp_path, given, said):
-    done = run("pas", "-p", given, "--out", tmp_path / "run")
-    assert done.returncode != 0
-    assert said in done.stderr
-
-
-def test_the_paper_preset_asks_for_the_released_files(tmp_path):
-    done = run("pas", "--preset", "paper", "--out", tmp_path / "run")
-    assert done.returncode != 0
-    assert "papi_path" in done.stderr
+def test_bad_input_is_refused_before_anything_runs(tmp_path, given, preset, message):
+    with pytest.raises(RunError, match=message):
+        run("pas", given, preset=preset, out=tmp_path / "run")
     assert not (tmp_path / "run").exists()

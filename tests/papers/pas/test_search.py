@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 import workbench as wb
 from tests.helpers.pas import INVENTORY, TEST, TRAIN, respondents

@@ -1,0 +1,145 @@
+"""What presets and settings mean, and what a run refuses before it starts."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from tests.helpers.pas import INVENTORY, TEST, respondents
+from workbench.errors import DatasetError, RunError
+from workbench.papers.pas import presets
+from workbench.papers.pas.paper import BASE, Settings, preflight
+
+
+def test_settings_of_a_preset():
+    assert presets.settings("paper") == Settings()
+    assert presets.settings("tiny") == Settings().tiny()
+    official = presets.settings("paper", official=True)
+    assert (official.orders, official.wording, official.decode, official.selection) == (
+        ("forward",), "paper", "written", "paper",
+    )  # fmt: skip
+    chosen = presets.settings(
+        "tiny", alphas=" 4, 1,4", heads=3, folds=-1, direction="", wording="paper"
+    )
+    assert chosen == replace(Settings().tiny(), alphas=(0.0, 1.0, 4.0), heads=3, wording="paper")
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"alphas": "1,two"}, "alphas='1,two': give numbers separated by commas"),
+        ({"alphas": "1,,2"}, "give numbers separated by commas"),
+        ({"alphas": "1,-2"}, "-2 is negative"),
+        ({"alphas": "nan"}, "nan is negative or not finite"),
+        ({"alphas": "1,inf"}, "inf is negative or not finite"),
+        ({"heads": 0}, "heads=0 must be at least 1"),
+        ({"folds": 6}, "folds=6 1 to 5"),
+        ({"direction": "lda"}, "direction 'lda'"),
+        ({"selection": "best"}, "selection 'best'"),
+    ],
+)
+def test_bad_settings(given, message):
+    with pytest.raises(ValueError, match=message):
+        presets.settings("tiny", **given)
+
+
+def test_each_seed_draws_from_a_block_of_its_own():
+    everybody = respondents(4 * presets.BLOCK)
+    drawn = presets.draw(everybody, "tiny", 0, range(4))
+    assert list(drawn) == [0, 1, 2, 3]
+    assert [len(r) for r in drawn.values()] == [presets.TINY_SUBJECTS] * 4
+    ids = [i for r in drawn.values() for i in r.ids]
+    assert len(set(ids)) == len(ids)
+    for seed, some in drawn.items():
+        places = [int(i[1:]) for i in some.ids]
+        assert {p // presets.BLOCK for p in places} == {seed}
+        assert np.array_equal(some.values, everybody.values[places])
+    assert presets.draw(everybody, "tiny", 0, [2])[2].ids == drawn[2].ids
+    assert len(presets.draw(everybody, "tiny", 5, [0])[0]) == 5
+
+
+@pytest.mark.parametrize(("preset", "count"), [("paper", 5), ("tiny", 40)])
+def test_a_stratified_draw_takes_one_of_every_part(preset, count):
+    everybody = respondents(3 * presets.BLOCK, missing=0.05)
+    far = []
+    for row in everybody.values:
+        error = 0.0
+        for trait in INVENTORY.traits:
+            own = [i for i in TEST if INVENTORY.items[i].trait == trait and row[i]]
+            error += np.mean([abs(int(row[i]) - 3) for i in own])
+        far.append(error)
+    parts = np.array_split(np.argsort(far, kind="stable"), count)
+    for seed, some in presets.draw(everybody, preset, count, [0, 1]).items():
+        places = [int(i[1:]) for i in some.ids]
+        assert [p in part for p, part in zip(places, parts, strict=True)] == [True] * count, seed
+    two = presets.draw(everybody, preset, count, [0, 1])
+    assert two[0].ids != two[1].ids
+    assert len(presets.draw(everybody, "paper", 500, [0])[0]) == len(everybody)
+    assert len(presets.draw(everybody, "paper", 0, [0])[0]) == presets.PAPER_SUBJECTS
+
+
+def test_people_who_cannot_be_read(tmp_path):
+    with pytest.raises(RunError, match="papi_path=FOLDER"):
+        presets.people("paper", "", "", "", "")
+    with pytest.raises(RunError, match="is no file or folder"):
+        presets.people("paper", str(tmp_path / "absent"), "", "", "")
+    with pytest.raises(FileNotFoundError, match="is no file"):
+        presets.people("tiny", str(tmp_path), "", "", "")
+    mine = tmp_path / "mine.csv"
+    rows = [f"{i.id},{i.text},{i.trait},{i.facet},{i.sign},{i.split}" for i in INVENTORY.items]
+    mine.write_text("id,text,trait,facet,sign,split\n" + "\n".join(rows), encoding="utf-8")
+    with pytest.raises(DatasetError, match=r"mine.csv has no answers: give them with answers_path"):
+        presets.people("tiny", str(mine), "", "", "")
+    given = tmp_path / "answers.json"
+    named = [
+        {"id": n, **{i.id: int(v) for i, v in zip(INVENTORY.items, row, strict=True)}}
+        for n, row in enumerate(respondents(30).values)
+    ]
+    given.write_text(json.dumps(named), encoding="utf-8")
+    read = presets.people("tiny", str(mine), str(given), "", "")
+    assert (read.keying.verdict, read.targets) == ("raw", "raw")
+    assert read.values.tolist() == respondents(30).values.tolist()
+    with pytest.raises(DatasetError, match="contradicts the data"):
+        presets.people("tiny", str(mine), str(given), "", "reverse-scored")
+    with pytest.raises(DatasetError, match="targets='both'"):
+        presets.people("tiny", str(mine), str(given), "both", "")
+
+
+def test_models_of_a_preset(monkeypatch):
+    monkeypatch.setattr(presets, "load", lambda name: name)
+    asked = []
+    monkeypatch.setattr(torch, "set_num_threads", asked.append)
+    assert presets.model("paper", "") == BASE
+    assert presets.model("tiny", "some/model") == "some/model"
+    assert asked == []
+    assert presets.model("tiny", "") == "survey"
+    assert asked == [1]
+
+
+def test_alphas_hold_zero_and_one_reply_has_one_order():
+    with pytest.raises(ValueError, match="must hold 0"):
+        Settings(alphas=(1.0, 2.0))
+    with pytest.raises(ValueError, match="give one option order"):
+        Settings(decode="written")
+    with pytest.raises(ValueError, match="decode 'spoken'"):
+        Settings(decode="spoken")
+
+
+@pytest.mark.parametrize(
+    ("preset", "given", "message"),
+    [
+        ("tiny", {"alphas": "-1"}, "-1 is negative"),
+        ("tiny", {"alphas": "one"}, "give numbers separated by commas"),
+        ("tiny", {"papi_path": "nowhere"}, "papi_path=nowhere is no file or folder"),
+        ("paper", {}, "papi_path=FOLDER"),
+    ],
+)
+def test_preflight_names_what_cannot_succeed(preset, given, message):
+    with pytest.raises(RunError, match=message):
+        preflight(preset, given)
+
+
+def test_preflight_lets_a_tiny_run_begin():
+    preflight("tiny", {"alphas": "0,1", "papi_path": ""})

@@ -1,0 +1,153 @@
+"""Tables of a study worked out by hand."""
+
+from dataclasses import replace
+
+import pytest
+
+from tests.helpers.pas_study import EVERYTHING, GROUP, STUDY, X, Y, people, study, subject
+from workbench.papers.pas import scores, tables
+from workbench.papers.pas.paper import PUBLISHED, REFERENCE_300
+from workbench.papers.pas.profile import facet_means
+from workbench.papers.pas.study import Group
+
+
+def table(rows, key="method"):
+    return {row[key]: row for row in rows}
+
+
+def test_rows_of_the_table():
+    found = table(tables.scores(STUDY))
+    expected = {
+        "always (C)": (2.0, 0.5, 2.5),
+        "no persona": (2.0, 0.5, 2.5),
+        "pas, validated": (1.0, 0.5, 1.5),
+        "pas, one alpha": (2.0, 0.5, 2.5),
+        "pas, oracle": (0.5, 0.0, 0.5),
+        "DPO per subject": (2.0, 0.0, 2.0),
+        "pas, validated, DPO's subjects only": (0.0, 1.0, 1.0),
+    }
+    for method, (a, c, score) in expected.items():
+        row = found[method]
+        assert (row["A"], row["C"], row["Score"]) == pytest.approx((a, c, score)), method
+    assert [found[m]["subjects"] for m in ("pas, oracle", "DPO per subject")] == [2, 1]
+    assert found["pas, oracle"]["95 % CI"] == "[0.00, 1.00]"
+    assert found["pas, oracle"]["Score"] <= found["pas, validated"]["Score"]
+    # What the searches say of their own errors is what the tables find.
+    (errors,) = scores.method_errors(STUDY)["pas, oracle"]
+    assert errors.sum(1).tolist() == [X.test[2], Y.test[1]]
+
+
+def test_paired_differences():
+    found = {(r["Score of"], r["minus"]): r["difference"] for r in tables.differences(STUDY)}
+    assert found == {
+        ("pas, validated", "no persona"): -1.0,
+        ("pas, one alpha", "no persona"): 0.0,
+        ("pas, oracle", "pas, validated"): -1.0,
+        ("pas, validated, DPO's subjects only", "DPO per subject"): -1.0,
+    }
+    all_of_them = tables.differences(study(replace(GROUP, searched=EVERYTHING)))
+    assert len(all_of_them) == 11
+    assert all(
+        float(r["95 % CI"][1:].split(",")[0]) <= r["difference"] + 0.005 for r in all_of_them
+    )
+
+
+def test_recorded_metrics():
+    found = table(tables.metrics(study(replace(GROUP, searched=EVERYTHING))), "name")
+    expected = {
+        "score_pas_validated": 1.5,
+        "score_pas_one_alpha": 2.5,
+        "score_pas_oracle": 0.5,
+        "score_no_persona": 2.5,
+        "score_always_neutral": 2.5,
+        # Both mean A 5 and 1, C 4 and 3, turned for the negative items: all right.
+        "score_own_trait_mean": 0.0,
+        "score_fewshot": 2.5,
+        "score_dpo": 2.0,
+        "score_pas_validated_dpo_subjects": 1.0,
+        "seconds_per_subject_pas": 5.0,  # half of the extraction, fit and validation
+        "seconds_per_subject_dpo": 30.0,
+        "skill": 1 - 1.5 / 2.5,
+        "trait_correlation": 0.5,
+        "selection_gain": 1.0,
+        "share_common": 0.5,
+    }
+    for name, value in expected.items():
+        assert found[name]["value"] == pytest.approx(value), name
+        low, high = found[name]["ci95"]
+        assert low <= found[name]["value"] <= high
+    others = ("fewshot_pas_validated", "fewshot_pas_oracle", "p2", "p2_pas_validated",
+              "pas_centered", "pas_weighted", "pas_shuffled")  # fmt: skip
+    by_trait = {f"error_{t}" for t in GROUP.respondents.inventory.traits}
+    assert set(found) == {*expected, *by_trait, *(f"score_{o}" for o in others)}
+    assert sum(found[e]["value"] for e in by_trait) == pytest.approx(0.5)
+    beside = {p["metric"]: p["value"] for p in PUBLISHED}
+    assert all(found[e]["published"] == beside.get(e) for e in by_trait)
+    assert found["skill"]["ci95"][0] < 0.4 < found["skill"]["ci95"][1]
+    published = {p["metric"]: p["value"] for p in PUBLISHED}["score_pas_oracle"]
+    assert found["score_pas_oracle"]["published"] == published == 4.41
+    assert "Llama-3-8B" in found["score_pas_oracle"]["published_setting"]
+    assert found["score_pas_validated"]["published"] is None
+    without = table(tables.metrics(study(replace(GROUP, tuned=[]))), "name")
+    assert not [n for n in without if "dpo" in n]
+    assert scores.neutral(STUDY) == 2.5
+
+
+def test_letters_and_profiles():
+    rows = tables.letters(STUDY)
+    assert [r["alpha"] for r in rows] == [0.0, 1.0, 2.0]
+    middle, one, two = rows
+    assert (middle["answer 3"], middle["answer 5"]) == (1.0, 0.0)
+    assert (middle["subjects with one answer"], one["subjects with one answer"]) == (2, 0)
+    # 5 1 3 3 and 2 4 3 3: one and a half bits each; 5 1 4 2 and 3 3 5 5: two bits and one.
+    bits = [r["entropy per subject (bits)"] for r in rows]
+    assert bits == pytest.approx([0.0, 1.5, 1.5])
+    assert [r["chosen (validated)"] for r in rows] == [1, 1, 0]
+    assert two["answer 5"] == pytest.approx(3 / 8)
+    assert tables.extreme(GROUP) == 0  # x gains 2, y nothing
+    best_at_last = subject("w", X.answers, [1, 2, 3], [9, 1, 0])
+    two = people(ids=("w", "x"))
+    assert tables.extreme(Group(0, two, {"pas": [best_at_last, X]}, [])) == 1
+    assert tables.profiles(GROUP, 0) == {
+        "own answers": {"A": 5.0, "C": 4.0},
+        "pas, validated": {"A": 5.0, "C": 3.0},
+        "no persona": {"A": 3.0, "C": 3.0},
+    }
+    assert tables.profiles(GROUP, 1)["own answers"] == {"A": 1.0, "C": 3.0}
+    assert facet_means(GROUP.respondents, 1) == {"A: f": 1.0, "C: f": 3.0}
+    # y's own answers, turned, are 1 1 1 1 | 3 3 3 and one missing; as stored 1 5 1 5 | 3 3 3.
+    released = replace(GROUP.respondents, targets="released")
+    assert facet_means(released, 1) == {"A: f": 3.0, "C: f": 3.0}
+
+
+def test_times():
+    found = table(tables.times(STUDY))
+    assert found["pas"]["in all"] == 2 + 1 + 2
+    assert found["pas"]["extraction, shared"] == 2
+    assert found["pas"]["forwards"] == 12
+    assert found["pas"]["DPO takes"] == "6.0 times that"
+    assert (found["DPO"]["in all"], found["DPO"]["steps"]) == (30.0, 9)
+    alone = table(tables.times(study(replace(GROUP, tuned=[]))))
+    assert set(alone) == {"pas"}
+    assert alone["pas"]["DPO takes"] == "–"
+
+
+def test_the_published_row_ends_the_rows_without_a_model():
+    rows = table(tables.published(), "predictor")
+    assert list(rows)[:-1] == list(REFERENCE_300)
+    assert rows["always (C)"]["Score"] == 3.799
+    *_, last = rows.values()
+    assert [last[c] for c in ("A", "C", "E", "N", "O", "Score")] == [
+        0.94,
+        0.91,
+        0.86,
+        0.98,
+        0.72,
+        4.41,
+    ]
+
+
+def test_the_parameters_that_are_recorded():
+    recorded = tables.parameters(study(GROUP, replace(GROUP, seed=3)))
+    assert (recorded["model"], recorded["subjects"], recorded["seeds"]) == ("small", 2, [0, 3])
+    assert (recorded["decode"], recorded["keying"]) == ("letters", "raw")
