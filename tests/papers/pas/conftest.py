@@ -1,8 +1,9 @@
-"""The random model of the questionnaire that PAS's tests share."""
+"""The random model of the questionnaire, and what is captured of it."""
 
 import pytest
 
-from tests.helpers.pas import build
+from tests.helpers.pas import INVENTORY, build
+from workbench.papers.pas.contrast import contrast_answers
 
 
 @pytest.fixture(scope="session")
@@ -12,3 +13,8 @@ def model():
     before = built.fingerprint()
     yield built
     assert built.fingerprint() == before
+
+
+@pytest.fixture(scope="session")
+def captured(model):
+    return contrast_answers(model, INVENTORY)

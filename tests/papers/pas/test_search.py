@@ -13,7 +13,6 @@ from workbench.data.inventories import Inventory
 from workbench.papers.pas import answer, prompts
 from workbench.papers.pas import search as searching
 from workbench.papers.pas.answer import distribution
-from workbench.papers.pas.contrast import contrast_answers
 from workbench.papers.pas.paper import Settings
 from workbench.papers.pas.personas import personas, probes
 from workbench.papers.pas.search import (
@@ -26,11 +25,6 @@ from workbench.papers.pas.search import (
 )
 
 FEW = Settings(heads=4, alphas=(0.0, 3.0), folds=2, orders=("forward",), portrait_tokens=4)
-
-
-@pytest.fixture(scope="module")
-def captured(model):
-    return contrast_answers(model, INVENTORY)
 
 
 @pytest.mark.parametrize("seed", [0, 1])
