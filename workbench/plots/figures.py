@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from itertools import cycle
-from typing import Any
 
 import plotly.graph_objects as go
 import torch
@@ -165,17 +164,6 @@ def scatter(
     figure.update_xaxes(title=axes[0])
     figure.update_yaxes(title=axes[1])
     return layout(figure, title)
-
-
-def grid_map(
-    values: Mapping[tuple[Any, float], float], title: str, *, y_name: str, name: str
-) -> go.Figure:
-    """Heat map of a rate over (setting, alpha), the number written in each cell."""
-    rows = list(dict.fromkeys(key for key, _ in values))
-    columns = sorted({alpha for _, alpha in values})
-    z = [[values.get((r, a)) for a in columns] for r in rows]
-    labels = ([str(r) for r in rows], [f"{a:g}" for a in columns])
-    return cell_map(z, *labels, title, axes=(y_name, "alpha"), name=name)
 
 
 def cell_map(

@@ -33,14 +33,18 @@ def head_maps(study: Study) -> list[go.Figure]:
 
 def validation_maps(study: Study) -> list[go.Figure]:
     """Attack success, help and broken text for every candidate and alpha."""
-    maps = []
-    for name, title in MAPS.items():
-        grid = {
-            ("{} r={} K={}".format(*candidate), alpha): rates[name]
-            for candidate, alpha, rates in study.trials
-        }
-        maps.append(plots.grid_map(grid, f"Validation: {title}", y_name="heads", name="share"))
-    return maps
+    rates = {(candidate, alpha): rates for candidate, alpha, rates in study.trials}
+    candidates = list(dict.fromkeys(candidate for candidate, _ in rates))
+    alphas = sorted({alpha for _, alpha in rates})
+    return [
+        plots.cell_map(
+            [[rates[candidate, alpha][name] for alpha in alphas] for candidate in candidates],
+            ["{} r={} K={}".format(*candidate) for candidate in candidates],
+            [f"{alpha:g}" for alpha in alphas],
+            f"Validation: {title}", axes=("heads", "alpha"), name="share",
+        )
+        for name, title in MAPS.items()
+    ]  # fmt: skip
 
 
 def head_effects(study: Study) -> go.Figure:
