@@ -40,7 +40,7 @@ def worker_count(model: Model) -> int:
 
 
 @contextmanager
-def workers(
+def worker_pool(
     count: int, bench: Any, setup: Callable[..., Any], *arguments: Any
 ) -> Iterator[Callable[[Sequence[Job], Keep, str], list[Any]]]:
     """Yield the function (jobs, keep, title) → their results, in order.
@@ -61,13 +61,14 @@ def workers(
     )
     threads = ThreadPoolExecutor(count)
 
-    def one(job: Job, keep: Keep) -> Any:
+    # A thread for each process asks `keep`, and waits in its place.
+    def kept(job: Job, keep: Keep) -> Any:
         return keep(job.name, job.key, lambda: processes.submit(_work, job).result())
 
     try:
         yield lambda jobs, keep, title: list(
             tqdm(
-                threads.map(lambda job: one(job, keep), jobs),
+                threads.map(lambda job: kept(job, keep), jobs),
                 desc=title, delay=5, total=len(jobs),
             )
         )  # fmt: skip

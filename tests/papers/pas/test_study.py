@@ -160,7 +160,7 @@ def test_two_workers_find_what_one_finds(tmp_path):
     survey = presets.model("tiny", "")
     people = presets.draw(presets.people("tiny", "", "", "", ""), "tiny", 2, [1])
     (one,), (two,) = (
-        study.run(survey, people, FEW, keep, ["p2+pas"], controls=False, count=count).groups
+        study.run(survey, people, FEW, keep, ["p2+pas"], controls=False, workers=count).groups
         for count, keep in ((1, compute), (2, partial(cached, tmp_path)))
     )
     (a,), (b,) = one.searched.values(), two.searched.values()

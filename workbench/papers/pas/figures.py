@@ -9,7 +9,7 @@ from workbench.papers.pas.profile import facet_means
 from workbench.papers.pas.search import MODES
 from workbench.papers.pas.study import Geometry, Study
 from workbench.plots.figures import cell_map, dose_response, radar, scatter
-from workbench.plots.tables import metrics_table, table
+from workbench.plots.tables import table
 
 
 def statements(respondents: Respondents) -> go.Figure:
@@ -39,7 +39,7 @@ def yea_saying(geometry: Geometry) -> go.Figure:
     rows = geometry.subjects
     return scatter(
         [r["lean"] for r in rows], [r["share"] for r in rows],
-        "Yea-saying and the common part of the direction, one dot a subject",
+        "Yea-saying and the common part of the direction, one dot per subject",
         axes=("yea-saying s̄", "share that is common"), text=[r["subject"] for r in rows],
     )  # fmt: skip
 
@@ -101,8 +101,3 @@ def extreme(study: Study) -> go.Figure:
 def times(study: Study) -> go.Figure:
     """Seconds per subject of PAS and DPO."""
     return table(tables.times(study), "Seconds per subject")
-
-
-def recorded(study: Study) -> go.Figure:
-    """The metrics of `results.json` beside the published values."""
-    return metrics_table(tables.metrics(study), f"{study.model}, {len(study.groups)} seeds")

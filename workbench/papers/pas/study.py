@@ -30,7 +30,7 @@ from workbench.papers.pas.search import (
     shuffled,
     system_prompts,
 )
-from workbench.papers.workers import Job, Keep, workers
+from workbench.papers.workers import Job, Keep, worker_pool
 
 log = logging.getLogger(__name__)
 
@@ -96,12 +96,12 @@ def run(
     keep: Keep,
     modes: Sequence[str] = MODES,
     controls: bool = True,
-    count: int = 1,
+    workers: int = 1,
 ) -> Study:
     """Extraction once for all, then seed by seed and subject by subject: searches, controls, DPO.
 
-    `people`: seed → its subjects. What `keep` has is not done again. `count`: worker processes, see
-    `worker_count`; results do not depend on it. `pas centered` is left out,
+    `people`: seed → its subjects. What `keep` has is not done again. `workers`: processes that
+    share the subjects, see `worker_count`; results do not depend on it. `pas centered` is left out,
     with a warning, where somebody's answers are all on one side. Raises as `contrast_answers`,
     `personas` and `search`.
 
@@ -113,14 +113,13 @@ def run(
     contrast = _extract(model, first, settings)
     seconds = time.perf_counter() - started
     groups = []
-    spread = workers(count, (model, contrast), _set_up, model.name, first, settings)
-    with spread as results_of:
+    pool = worker_pool(workers, (model, contrast), _set_up, model.name, first, settings)
+    with pool as results_of:
         for seed, respondents in people.items():
             jobs = _searches(model, contrast, respondents, settings, seed, modes, controls)
             jobs[DPO] = _tunings(model, respondents, settings, seed)
-            results = iter(
-                results_of([j for each in jobs.values() for j in each], keep, f"seed {seed}")
-            )
+            every = [job for each in jobs.values() for job in each]
+            results = iter(results_of(every, keep, f"seed {seed}"))
             done = {name: [next(results) for _ in each] for name, each in jobs.items()}
             tuned = [Tuned(**plain) for plain in done.pop(DPO)]
             searched = {name: [Searched(**plain) for plain in each] for name, each in done.items()}
