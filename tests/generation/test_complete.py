@@ -225,21 +225,21 @@ def test_replay_draws_nothing(tmp_path):
         complete(backend, [ask("a")], mode="replay")
 
 
-def test_recorded_stands_in_for_the_model(tiny, tmp_path):
+def test_replay_stands_in_for_the_model(tiny, tmp_path):
     options = {"n": 2, "temperature": 1.0, "max_new_tokens": 6}
     path = tmp_path / "samples.sqlite"
     drawn = wb.generate(tiny, PROMPTS, store=path, **options)
     with wb.SampleStore(path) as store:
-        recorded = Replay(store)
-        assert (recorded.name, recorded.device) == (str(path), "none")
-        assert generate(recorded, PROMPTS, store=store, mode="replay", **options) == drawn
+        replay = Replay(store)
+        assert (replay.name, replay.device) == (str(path), "none")
+        assert generate(replay, PROMPTS, store=store, mode="replay", **options) == drawn
         with pytest.raises(GenerationError, match="replay: 4 samples are not stored"):
-            generate(recorded, PROMPTS[:1], store=store, mode="replay", **options | {"n": 6})
+            generate(replay, PROMPTS[:1], store=store, mode="replay", **options | {"n": 6})
         with pytest.raises(GenerationError, match="there is no model to draw"):
-            generate(recorded, ["other"], store=store, **options)
+            generate(replay, ["other"], store=store, **options)
         complete(Counting(), [ask("a")], store=store)
         with pytest.raises(StoreError, match="samples of 2 models or steerings"):
-            generate(recorded, PROMPTS, store=store, mode="replay", **options)
+            generate(replay, PROMPTS, store=store, mode="replay", **options)
     with wb.SampleStore() as empty, pytest.raises(StoreError, match="samples of 0 models"):
         generate(Replay(empty), ["a"], store=empty, mode="replay")
 

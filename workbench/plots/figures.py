@@ -2,22 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from itertools import cycle
+from typing import Any
 
 import plotly.graph_objects as go
 import torch
 
-from workbench.plots.style import (
-    BLUE,
-    COLOURS,
-    GREEN,
-    GREY,
-    INK,
-    ORANGE,
-    PURPLE,
-    RED,
-    layout,
-    mean_and_range,
-)
+from workbench.plots.style import BLUE, COLOURS, GREEN, GREY, INK, ORANGE, PURPLE, RED, layout
 
 
 def head_map(
@@ -240,3 +230,25 @@ def cost_curves(
     figure.update_xaxes(title="generated tokens a question (log)", type="log")
     figure.update_yaxes(title="accuracy", tickformat=".0%")
     return layout(figure, title, height=420, legend={"orientation": "h", "y": -0.22})
+
+
+def mean_and_range(
+    figure: go.Figure,
+    x: Sequence[float],
+    values: Sequence[Sequence[float]],
+    colour: str,
+    *,
+    row: int | None = None,
+    col: int | None = None,
+    **line: Any,
+) -> None:
+    """Add a line at the mean of `values[i]` at each `x[i]`, and a band from smallest to largest."""
+    high, low = [max(v) for v in values], [min(v) for v in values]
+    figure.add_scatter(
+        x=[*x, *reversed(x)], y=[*high, *reversed(low)], fill="toself", fillcolor=colour,
+        opacity=0.15, line={"width": 0}, hoverinfo="skip", showlegend=False, row=row, col=col,
+    )  # fmt: skip
+    figure.add_scatter(
+        x=list(x), y=[sum(v) / len(v) for v in values], line={"color": colour, "width": 2},
+        row=row, col=col, **line,
+    )  # fmt: skip

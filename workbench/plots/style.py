@@ -1,6 +1,5 @@
-"""Colours, layout and lines with a band: what figures share."""
+"""Colours and layout that every figure shares."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import plotly.graph_objects as go
@@ -24,25 +23,3 @@ def layout(figure: go.Figure, title: str, height: int = 380, **more: Any) -> go.
         **more,
     )
     return figure
-
-
-def mean_and_range(
-    figure: go.Figure,
-    x: Sequence[float],
-    values: Sequence[Sequence[float]],
-    colour: str,
-    *,
-    row: int | None = None,
-    col: int | None = None,
-    **line: Any,
-) -> None:
-    """Add a line at the mean of `values[i]` at each `x[i]`, and a band from smallest to largest."""
-    high, low = [max(v) for v in values], [min(v) for v in values]
-    figure.add_scatter(
-        x=[*x, *reversed(x)], y=[*high, *reversed(low)], fill="toself", fillcolor=colour,
-        opacity=0.15, line={"width": 0}, hoverinfo="skip", showlegend=False, row=row, col=col,
-    )  # fmt: skip
-    figure.add_scatter(
-        x=list(x), y=[sum(v) / len(v) for v in values], line={"color": colour, "width": 2},
-        row=row, col=col, **line,
-    )  # fmt: skip

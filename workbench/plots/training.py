@@ -6,7 +6,8 @@ from itertools import cycle
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from workbench.plots.style import COLOURS, layout, mean_and_range
+from workbench.plots.figures import mean_and_range
+from workbench.plots.style import COLOURS, layout
 
 Curve = Sequence[tuple[int, float]]
 
