@@ -29,7 +29,7 @@ from workbench.papers.fpo.costs import (
 )
 from workbench.papers.fpo.reference import reference_digest
 from workbench.papers.fpo.tables import saving
-from workbench.sae.dictionary import encode, load_sae
+from workbench.sae.loading import encode, load_sae
 from workbench.training import memory
 
 TOKENS, ACTIVE, FEATURES = 1024, 55, 16384

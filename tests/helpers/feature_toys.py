@@ -2,11 +2,11 @@
 
 import numpy as np
 
-from tests.helpers.fpo_toys import dictionary, llama, tokenised_pairs, tokenizer
+from tests.helpers.fpo_toys import llama, tokenised_pairs, tokenizer, toy_sae
 
 HOOK = "blocks.1.hook_resid_post"
 
-SAE = dictionary("topk").requires_grad_(False)
+SAE = toy_sae("topk").requires_grad_(False)
 
 POLICY, REFERENCE = llama(seed=3).eval(), llama().eval()
 

@@ -1,4 +1,4 @@
-"""A small random model, tokenizer, dictionary and pairs for the tests of FPO."""
+"""A small random model, tokenizer, SAE and pairs for the tests of FPO."""
 
 import random
 
@@ -45,7 +45,7 @@ def llama(seed=0, layers=3, **more):
     return LlamaForCausalLM(LlamaConfig(**{**sizes, **more}))
 
 
-def dictionary(kind="topk", layer=1, d=D, seed=1, site="hook_resid_post"):
+def toy_sae(kind="topk", layer=1, d=D, seed=1, site="hook_resid_post"):
     torch.manual_seed(seed)
     if kind == "topk":
         sae = TopKSAE(TopKSAEConfig(d_in=d, d_sae=M, k=6))

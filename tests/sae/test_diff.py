@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.helpers.fpo_toys import M, dictionary, llama, tokenised_pairs
+from tests.helpers.fpo_toys import M, llama, tokenised_pairs, toy_sae
 from workbench.errors import FeatureError
 from workbench.sae import diff
 from workbench.sae.counts import EDGES, TOP, Counts
@@ -16,7 +16,7 @@ from workbench.sae.pooling import Constraint
 
 K, ALPHA, BETA = 5, 0.7, 0.9
 HOOK = "blocks.1.hook_resid_post"
-SAE = dictionary("jumprelu").requires_grad_(False)
+SAE = toy_sae("jumprelu").requires_grad_(False)
 POLICY, REFERENCE = llama(seed=3).eval(), llama().eval()
 
 

@@ -1,4 +1,4 @@
-"""The health of a dictionary against loops over single texts, and dictionaries that are known."""
+"""The health of an SAE against loops over single texts, and SAEs that are known."""
 
 import logging
 from dataclasses import replace
@@ -7,7 +7,7 @@ import pytest
 import torch
 from sae_lens import StandardSAE, StandardSAEConfig
 
-from tests.helpers.fpo_toys import D, M, dictionary, llama, tokenised_pairs
+from tests.helpers.fpo_toys import D, M, llama, tokenised_pairs, toy_sae
 from workbench.errors import FeatureError
 from workbench.models.hooks import find_hook
 from workbench.sae import health as health_module
@@ -52,7 +52,7 @@ def own_forward(model, layer, ids, at=(), value=None):
 
 @pytest.mark.parametrize("kind", ["topk", "jumprelu"])
 def test_health_is_that_of_one_text_at_a_time(kind):
-    sae = dictionary(kind).requires_grad_(False)
+    sae = toy_sae(kind).requires_grad_(False)
     streams, totals = [], [0.0, 0.0, 0.0]
     for ids, at in texts():
         h, plain = own_forward(REFERENCE, 1, ids, at)
@@ -85,7 +85,7 @@ def mirror(site, **more):
 
 
 @pytest.mark.parametrize("site", ["hook_resid_pre", "hook_resid_post", "hook_mlp_out"])
-def test_a_dictionary_that_explains_all_costs_the_model_nothing(site):
+def test_an_sae_that_explains_all_costs_the_model_nothing(site):
     sae = mirror(f"blocks.1.{site}")
     found = health(REFERENCE, ROWS, sae, f"blocks.1.{site}")
     assert found.fvu < 1e-10
@@ -103,7 +103,7 @@ def test_heads_apart_are_read_and_replaced_too():
     assert abs(found.ce_zeroed - found.ce) > 1e-5
 
 
-def test_a_dictionary_of_nothing_recovers_nothing():
+def test_an_sae_of_nothing_recovers_nothing():
     sae = mirror("blocks.1.hook_resid_post")
     sae.W_dec.data.zero_()
     found = health(REFERENCE, ROWS, sae, "blocks.1.hook_resid_post")
@@ -112,8 +112,8 @@ def test_a_dictionary_of_nothing_recovers_nothing():
     assert stream_shift(POLICY, REFERENCE, ROWS, sae, "blocks.1.hook_resid_post")[1] == 1
 
 
-def test_what_drifts_outside_the_dictionary_is_that_of_the_loop():
-    sae = dictionary("jumprelu").requires_grad_(False)
+def test_what_drifts_outside_the_sae_is_that_of_the_loop():
+    sae = toy_sae("jumprelu").requires_grad_(False)
     missed = whole = 0.0
     streams = []
     for ids, at in texts():
@@ -133,7 +133,7 @@ def test_what_drifts_outside_the_dictionary_is_that_of_the_loop():
 
 
 def test_hooks_are_gone_afterwards_also_where_a_forward_fails(monkeypatch):
-    sae = dictionary()
+    sae = toy_sae()
     module = find_hook(REFERENCE, "blocks.1.hook_resid_post").module
     health(REFERENCE, ROWS, sae, "blocks.1.hook_resid_post")
     assert not module._forward_hooks
@@ -145,7 +145,7 @@ def test_hooks_are_gone_afterwards_also_where_a_forward_fails(monkeypatch):
         health(REFERENCE, [], sae, "blocks.1.hook_resid_post")
 
 
-def test_a_dictionary_of_another_model_is_refused_unless_forced(caplog):
+def test_an_sae_of_another_model_is_refused_unless_forced(caplog):
     good = health(REFERENCE, ROWS, mirror("blocks.1.hook_resid_post"), "blocks.1.hook_resid_post")
     check_health(good, "mine")
     bad = replace(good, fvu=0.81)

@@ -3,15 +3,15 @@
 import pytest
 import torch
 
-from tests.helpers.fpo_toys import M, dictionary
-from workbench.sae.dictionary import encode
+from tests.helpers.fpo_toys import M, toy_sae
+from workbench.sae.loading import encode
 from workbench.sae.pooling import index_set, pool, pooled_distance, response_mask
 
 
 @pytest.mark.parametrize("how", ["mean", "sum", "padded"])
 @pytest.mark.parametrize("budget", [1 << 26, 4 * M * 3])
 def test_pooling_is_the_dense_loop(how, budget):
-    sae = dictionary("jumprelu")
+    sae = toy_sae("jumprelu")
     torch.manual_seed(0)
     hidden, mask = torch.randn(3, 8, 32), torch.rand(3, 7) > 0.5
     found = pool(sae, hidden, mask, how=how, budget=budget)
@@ -43,7 +43,7 @@ def test_index_sets_hold_only_active_features():
 
 
 def test_pooling_skips_prompt_and_padding():
-    sae = dictionary("jumprelu").requires_grad_(False)
+    sae = toy_sae("jumprelu").requires_grad_(False)
     torch.manual_seed(0)
     hidden, mask = torch.randn(2, 6, 32), torch.tensor([[0, 1, 1, 0, 0], [1, 0, 0, 0, 0]]).bool()
     expected = encode(sae, hidden[0, 1:3]).mean(0) * sae.W_dec.norm(dim=1)

@@ -4,11 +4,11 @@ import pytest
 import torch
 
 from workbench.errors import FeatureError
-from workbench.sae.dictionary import encode, load_sae
+from workbench.sae.loading import encode, load_sae
 from workbench.sae.training import train_topk
 
 
-def test_a_trained_dictionary_finds_planted_directions_on_raw_activations(tmp_path):
+def test_a_trained_sae_finds_planted_directions_on_raw_activations(tmp_path):
     g = torch.Generator().manual_seed(0)
     planted = torch.nn.functional.normalize(torch.randn(24, 16, generator=g), dim=1)
     codes = torch.zeros(6000, 24)

@@ -16,7 +16,7 @@ from tests.helpers.styles import clauses, nats
 from workbench.errors import DatasetError
 from workbench.models.hooks import find_hook, reading
 from workbench.paths import data_folder
-from workbench.sae.dictionary import encode, load_sae
+from workbench.sae.loading import encode, load_sae
 from workbench.sae.pooling import pool
 from workbench.tiny.styles_model import (
     ACTIVE,

@@ -17,7 +17,7 @@ from workbench.hashing import digest, tensors_digest
 from workbench.models.hooks import find_hook, reading
 from workbench.models.logprobs import sequence_logprobs
 from workbench.sae.counts import Counts
-from workbench.sae.dictionary import decoder_norms, encode
+from workbench.sae.loading import decoder_norms, encode
 from workbench.sae.pooling import Constraint, index_set, pooled_distance, stack_pairs
 from workbench.sae.store import (
     as_arrays,

@@ -10,7 +10,7 @@ import torch
 from workbench.errors import FeatureError
 from workbench.models.hooks import find_hook, reading, replacing
 from workbench.models.logprobs import sequence_logprobs
-from workbench.sae.dictionary import encode
+from workbench.sae.loading import encode
 from workbench.sae.pooling import stack_pairs
 
 log = logging.getLogger(__name__)

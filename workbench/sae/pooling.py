@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch.nn.utils.rnn import pad_sequence
 
-from workbench.sae.dictionary import decoder_norms, encode
+from workbench.sae.loading import decoder_norms, encode
 
 
 @dataclass(frozen=True)

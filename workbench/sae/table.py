@@ -8,8 +8,8 @@ import scipy.sparse
 import torch
 from scipy.stats import false_discovery_control, rankdata
 
-from workbench.sae.dictionary import decoder_norms
 from workbench.sae.diff import FeatureDiff
+from workbench.sae.loading import decoder_norms
 
 WHO = ("policy", "ref")
 SIDES = ("chosen", "rejected")

@@ -8,7 +8,7 @@ import torch
 
 from workbench.errors import FeatureError
 from workbench.models.hooks import parse_hook
-from workbench.sae.dictionary import load_sae
+from workbench.sae.loading import load_sae
 
 
 def train_topk(

@@ -12,9 +12,9 @@ import pandas as pd
 
 from workbench.plots.features import token_text
 from workbench.sae.card import contexts, histogram, largest_pairs, save_concepts
-from workbench.sae.dictionary import features_of
 from workbench.sae.diff import FeatureDiff
 from workbench.sae.lens import lens as logit_lens
+from workbench.sae.loading import features_of
 from workbench.sae.table import feature_table, waterfall
 from workbench.widgets.markup import html_table as table_html
 from workbench.widgets.markup import shaded

@@ -19,8 +19,8 @@ def test_tdpo_holds_both_distributions_and_fpo_hardly_more_than_ln_dpo(tmp_path)
     peak = {m: float(np.median(c["peak_bytes"])) for m, c in found.items()}
     least = 4 * weights + 2 * 64 * 40_000 * 4  # gradient and Adam; both log-softmaxes
     assert peak["tdpo2"] > least - weights
-    dictionary = sum(p.numel() * 4 for p in on.sae.parameters())
-    codes = 2 * 64 * on.sae.cfg.d_sae * 4
-    assert 0 < peak["fpo"] - peak["ln_dpo"] < dictionary + 4 * codes
+    sae = sum(p.numel() * 4 for p in on.sae.parameters())
+    features = 2 * 64 * on.sae.cfg.d_sae * 4
+    assert 0 < peak["fpo"] - peak["ln_dpo"] < sae + 4 * features
     ratios = costs.step_ratios(on, tmp_path, rounds=3)
     assert len(ratios) == 3

@@ -5,7 +5,7 @@ import copy
 import pytest
 import torch
 
-from tests.helpers.fpo_toys import M, dictionary
+from tests.helpers.fpo_toys import M, toy_sae
 from workbench.papers.fpo.distance import feature_distance
 from workbench.sae.pooling import Constraint
 
@@ -32,7 +32,7 @@ def dense_distance(sae, hidden, mask, reference, k, topk):
 @pytest.mark.parametrize("topk", ["union", "policy", "ref"])
 @pytest.mark.parametrize("kind", ["topk", "jumprelu", "standard"])
 def test_distance_and_gradient_are_those_of_the_dense_loop(kind, topk):
-    sae = dictionary(kind).requires_grad_(False)
+    sae = toy_sae(kind).requires_grad_(False)
     torch.manual_seed(5)
     mask = torch.rand(4, 7) > 0.4
     mask[:, 3] = True

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.helpers.fpo_toys import dictionary, llama, tokenised_pairs
+from tests.helpers.fpo_toys import llama, tokenised_pairs, toy_sae
 from workbench.papers.fpo.evaluate import Evaluation, evaluate
 from workbench.sae.pooling import Constraint
 
@@ -14,7 +14,7 @@ HOOK = "blocks.1.hook_resid_post"
 
 
 def test_evaluation_is_the_loop_over_single_responses():
-    policy, reference, sae = llama(seed=3).eval(), llama().eval(), dictionary("jumprelu")
+    policy, reference, sae = llama(seed=3).eval(), llama().eval(), toy_sae("jumprelu")
     sae.requires_grad_(False)
     rows = tokenised_pairs(5, seed=0)
     found = evaluate(policy, reference, rows, sae, HOOK, Constraint(k=6), batch=2)

@@ -11,7 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from tests.helpers.fpo_toys import dictionary, llama, preference_pairs, tokenizer
+from tests.helpers.fpo_toys import llama, preference_pairs, tokenizer, toy_sae
 from workbench.papers.fpo import launch, reference_cache
 
 OPTIONS = {
@@ -37,7 +37,7 @@ OPTIONS = {
 def inputs(tmp_path):
     llama().save_pretrained(tmp_path / "model")
     tokenizer().save_pretrained(tmp_path / "model")
-    dictionary("jumprelu").save_model(tmp_path / "sae")
+    toy_sae("jumprelu").save_model(tmp_path / "sae")
     pairs = preference_pairs(40)
     pairs.to_json(tmp_path / "pairs.jsonl")
     return {

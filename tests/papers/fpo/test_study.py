@@ -18,7 +18,7 @@ def finished(tmp_path_factory):
     """(study, run again with a list of what it computed, weights of the reference before)."""
     out = tmp_path_factory.mktemp("study")
     settings = presets.settings(
-        "tiny", methods="fpo,tdpo2", alphas="50", steps=60, pairs=600, held_out=60
+        "tiny", methods="fpo,tdpo2", alphas="50", steps=40, pairs=480, held_out=60
     )
     inputs = presets.inputs("tiny", settings)
     before = copy.deepcopy(inputs.reference.state_dict())
@@ -47,7 +47,7 @@ def test_the_constraint_holds_the_features_of_rejected_answers(finished):
                 for t in done.trained]  # fmt: skip
     assert min(accuracy) > 0.75  # 15 % of the labels are wrong
     assert all(torch.equal(before[k], v) for k, v in done.inputs.reference.state_dict().items())
-    assert done.trained[1].curves["fpo/d_rejected"][-1][0] == 60
+    assert done.trained[1].curves["fpo/d_rejected"][-1][0] == 40
 
 
 def test_everything_asked_for_is_measured(finished):

@@ -11,7 +11,7 @@ from datasets import IterableDataset
 from peft import LoraConfig
 from trl import DPOConfig, DPOTrainer
 
-from tests.helpers.fpo_toys import dictionary, llama, preference_pairs, tokenizer
+from tests.helpers.fpo_toys import llama, preference_pairs, tokenizer, toy_sae
 from workbench.errors import CacheMismatch, FeatureError, PairError
 from workbench.papers.fpo.config import FPOConfig
 from workbench.papers.fpo.trainer import FPOTrainer
@@ -49,7 +49,7 @@ def trained(folder, model=None, sae=None, pairs=PAIRS, ref_model=None, peft_conf
         train_dataset=pairs,
         eval_dataset=eval_dataset,
         processing_class=tokenizer(),
-        sae=(sae or dictionary()) if args.loss == "fpo" else None,
+        sae=(sae or toy_sae()) if args.loss == "fpo" else None,
         peft_config=peft_config,
     )
     trainer.train()
@@ -96,11 +96,24 @@ def test_without_a_constraint_it_is_trls_trainer_bit_for_bit(tmp_path, ours, the
     assert curve(offline) == pytest.approx(curve(stock), abs=1e-5)
 
 
+@pytest.fixture(scope="module")
+def offline_by_kind(tmp_path_factory):
+    """Kind of SAE → a trainer that has trained on it with an offline reference, made once."""
+    trainers = {}
+
+    def trainer(kind):
+        if kind not in trainers:
+            folder = tmp_path_factory.mktemp(kind)
+            trainers[kind] = trained(folder, fpo_alpha=0.5, sae=toy_sae(kind), **SGD)
+        return trainers[kind]
+
+    return trainer
+
+
 @pytest.mark.parametrize("kind", ["topk", "jumprelu", "standard"])
-def test_offline_is_online(tmp_path, kind):
-    given = {"fpo_alpha": 0.5, "sae": dictionary(kind), **SGD}
-    offline = trained(tmp_path / "off", reference="offline", **given)
-    online = trained(tmp_path / "on", reference="online", **given)
+def test_offline_is_online(tmp_path, kind, offline_by_kind):
+    offline = offline_by_kind(kind)
+    online = trained(tmp_path, fpo_alpha=0.5, sae=toy_sae(kind), reference="online", **SGD)
     assert max(curve(offline, "fpo/d_rejected")) > 1e-3
     for name in ("loss", "fpo/d_rejected", "fpo/d_chosen"):
         assert curve(offline, name) == pytest.approx(curve(online, name), abs=1e-6)
@@ -119,24 +132,23 @@ def test_lora_offline_is_online_and_the_reference_is_the_bare_model(tmp_path):
     trained(tmp_path / "b", cache_dir=str(tmp_path / "off/ref_cache"), **{**given, "seed": 4})
 
 
-def test_a_wider_padding_changes_nothing(tmp_path):
-    for kind in ("topk", "jumprelu"):
-        given = {"fpo_alpha": 0.5, "sae": dictionary(kind), **SGD}
-        narrow = trained(tmp_path / f"{kind}n", **given)
-        wide = trained(tmp_path / f"{kind}w", pad_to_multiple_of=32, **given)
-        for name in ("loss", "fpo/d_rejected"):
-            assert curve(narrow, name) == pytest.approx(curve(wide, name), abs=1e-6)
+@pytest.mark.parametrize("kind", ["topk", "jumprelu"])
+def test_a_wider_padding_changes_nothing(tmp_path, kind, offline_by_kind):
+    narrow = offline_by_kind(kind)
+    wide = trained(tmp_path, fpo_alpha=0.5, sae=toy_sae(kind), pad_to_multiple_of=32, **SGD)
+    for name in ("loss", "fpo/d_rejected"):
+        assert curve(narrow, name) == pytest.approx(curve(wide, name), abs=1e-6)
 
 
 @pytest.mark.parametrize("reentrant", [False, True])
-def test_checkpointing_changes_nothing(tmp_path, reentrant):
-    given = {"fpo_alpha": 0.5, **SGD}
-    plain = trained(tmp_path / "plain", **given)
+def test_checkpointing_changes_nothing(tmp_path, reentrant, offline_by_kind):
+    plain = offline_by_kind("topk")
     checkpointed = trained(
-        tmp_path / "checkpointed",
+        tmp_path,
+        fpo_alpha=0.5,
         gradient_checkpointing=True,
         gradient_checkpointing_kwargs={"use_reentrant": reentrant},
-        **given,
+        **SGD,
     )
     assert curve(plain) == pytest.approx(curve(checkpointed), abs=1e-6)
     assert (weights(plain) - weights(checkpointed)).abs().max() <= 1e-6
@@ -150,12 +162,12 @@ def test_a_captured_activation_without_gradient_stops_the_run(tmp_path):
     ):
         parameter.requires_grad_(False)
     with pytest.raises(RuntimeError, match="no gradient"):
-        trained(tmp_path, model=frozen, sae=dictionary(layer=1))
+        trained(tmp_path, model=frozen, sae=toy_sae(layer=1))
 
 
 def test_what_is_read_is_the_stream_before_the_final_norm(tmp_path):
     """Encoding after the final norm, as the released code does, gives another distance."""
-    sae = dictionary("jumprelu", layer=2)
+    sae = toy_sae("jumprelu", layer=2)
     trainer = trained(tmp_path, sae=sae, fpo_alpha=0.5)
     batch = trainer._prepare_inputs(next(iter(trainer.get_train_dataloader())))
     _, hidden = trainer.run(trainer.model, batch, whole=False)
@@ -168,7 +180,7 @@ def test_what_is_read_is_the_stream_before_the_final_norm(tmp_path):
 
 def test_logged_d_is_the_distance_between_two_plain_forwards(tmp_path):
     """The first batch, after training: D by hand from the saved policy and the initial model."""
-    sae = dictionary("jumprelu")
+    sae = toy_sae("jumprelu")
     trainer = trained(tmp_path, sae=sae, fpo_alpha=0.5, eval_dataset=PAIRS.select(range(6)),
                       per_device_eval_batch_size=6)  # fmt: skip
     logged = trainer.evaluate()
@@ -198,8 +210,8 @@ def test_timeline_sums_to_the_logged_distance(tmp_path):
     assert sum(lines[-1]["shares"]) == pytest.approx(lines[-1]["d_rejected"], rel=1e-5)
 
 
-def test_the_dictionary_is_neither_trained_nor_saved(tmp_path):
-    sae = dictionary("jumprelu")
+def test_the_sae_is_neither_trained_nor_saved(tmp_path):
+    sae = toy_sae("jumprelu")
     before = copy.deepcopy(sae.state_dict())
     trainer = trained(tmp_path, sae=sae, fpo_alpha=0.5)
     trainer.save_model(str(tmp_path / "saved"))
@@ -210,13 +222,13 @@ def test_the_dictionary_is_neither_trained_nor_saved(tmp_path):
 
 
 def test_one_cache_serves_a_sweep(tmp_path, monkeypatch):
-    kept = str(tmp_path / "kept")
-    trained(tmp_path / "a", cache_dir=kept)
+    cache = str(tmp_path / "cache")
+    trained(tmp_path / "a", cache_dir=cache)
     calls = []
     monkeypatch.setattr(FPOTrainer, "as_reference", lambda self: calls.append(1))
     for given in ({"fpo_alpha": 3.0, "beta": 0.3}, {"fpo_k": 3, "fpo_topk": "ref"},
                   {"loss": "sigmoid_norm"}, {"loss": "sigmoid"}):  # fmt: skip
-        trained(tmp_path / "b", cache_dir=kept, **given)
+        trained(tmp_path / "b", cache_dir=cache, **given)
     assert calls == []
 
 
@@ -224,7 +236,7 @@ def test_one_cache_serves_a_sweep(tmp_path, monkeypatch):
     ("field", "change"),
     [
         ("model", {"model": llama(seed=9)}),
-        ("sae", {"sae": dictionary(seed=9)}),
+        ("sae", {"sae": toy_sae(seed=9)}),
         ("hook", {"sae_hook": "blocks.0.hook_resid_post"}),
         ("pool", {"fpo_pool": "sum"}),
         ("decoder_scale", {"fpo_decoder_scale": False}),
@@ -233,16 +245,15 @@ def test_one_cache_serves_a_sweep(tmp_path, monkeypatch):
         ("dtype", {"cache_dtype": "float16"}),
     ],
 )
-def test_a_cache_of_another_setting_is_refused(tmp_path, field, change):
-    kept = str(tmp_path / "kept")
-    trained(tmp_path / "a", cache_dir=kept, max_steps=1)
+def test_a_cache_of_another_setting_is_refused(tmp_path, field, change, offline_by_kind):
+    cache = str(offline_by_kind("topk").offline.root)
     with pytest.raises(CacheMismatch, match=field):
-        trained(tmp_path / "b", cache_dir=kept, max_steps=1, **change)
+        trained(tmp_path, cache_dir=cache, max_steps=1, **change)
 
 
-def test_half_precision_values_are_near(tmp_path):
-    full = trained(tmp_path / "a", fpo_alpha=0.5, **SGD)
-    half = trained(tmp_path / "b", fpo_alpha=0.5, cache_dtype="float16", **SGD)
+def test_half_precision_values_are_near(tmp_path, offline_by_kind):
+    full = offline_by_kind("topk")
+    half = trained(tmp_path, fpo_alpha=0.5, cache_dtype="float16", **SGD)
     assert curve(half, "fpo/d_rejected")[0] < 1e-5  # not exactly 0 at step 0, as it is in float32
     assert curve(full, "fpo/d_rejected")[0] < 1e-10
     assert curve(half) == pytest.approx(curve(full), abs=1e-3)
@@ -254,10 +265,9 @@ def test_evaluation_sets_given_late_need_a_reference(tmp_path):
     trainer = trained(tmp_path / "a", fpo_alpha=0.5)
     with pytest.raises(ValueError, match="no `ref_model` was provided"):
         trainer.evaluate(late)
-    kept = trained(tmp_path / "b", fpo_alpha=0.5, ref_model=llama())
-    found = kept.evaluate(late)
+    offline = trained(tmp_path / "b", fpo_alpha=0.5, ref_model=llama()).evaluate(late)
     online = trained(tmp_path / "c", fpo_alpha=0.5, reference="online").evaluate(late)
-    assert found["eval_fpo/d_rejected"] == pytest.approx(online["eval_fpo/d_rejected"], rel=1e-3)
+    assert offline["eval_fpo/d_rejected"] == pytest.approx(online["eval_fpo/d_rejected"], rel=1e-3)
 
 
 def test_tdpo_reads_the_whole_distribution_of_a_live_reference(tmp_path):
@@ -297,20 +307,20 @@ def test_a_loss_that_is_not_finite_names_pair_and_term(tmp_path):
 
 def test_saturation_is_reported(tmp_path, caplog):
     with caplog.at_level(logging.WARNING):
-        trained(tmp_path, fpo_alpha=3000.0, sae=dictionary("jumprelu"))
+        trained(tmp_path, fpo_alpha=3000.0, sae=toy_sae("jumprelu"))
     assert "times the score margin" in caplog.text
 
 
 @pytest.mark.parametrize(
     ("given", "error", "message"),
     [
-        ({"sae": dictionary(d=16)}, FeatureError, "16"),
-        ({"sae": dictionary(layer=7)}, FeatureError, "layer 7, but the model has 3 layers"),
+        ({"sae": toy_sae(d=16)}, FeatureError, "16"),
+        ({"sae": toy_sae(layer=7)}, FeatureError, "layer 7, but the model has 3 layers"),
         ({"sae_hook": "blocks.0.hook_q"}, FeatureError, "hook_resid_post"),
         ({"fpo_k": 65}, ValueError, "fpo_k=65 of 64"),
     ],
 )
-def test_a_dictionary_that_does_not_fit_is_refused(tmp_path, given, error, message):
+def test_an_sae_that_does_not_fit_is_refused(tmp_path, given, error, message):
     with pytest.raises(error, match=message):
         trained(tmp_path, **given)
 

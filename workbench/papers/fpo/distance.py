@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from workbench.sae.dictionary import decoder_norms, encode
+from workbench.sae.loading import decoder_norms, encode
 from workbench.sae.pooling import Constraint, index_set, pool, pooled_distance
 
 AFFINE = ("standard", "jumprelu", "topk")

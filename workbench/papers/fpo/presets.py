@@ -13,7 +13,7 @@ from workbench.models.loading import load
 from workbench.papers import parameters
 from workbench.papers.fpo.paper import BASE, SAE, Settings, preflight
 from workbench.paths import data_folder
-from workbench.sae.dictionary import check_sae, load_sae, sae_hook
+from workbench.sae.loading import check_sae, load_sae, sae_hook
 from workbench.training.pairs import CHAT_TEMPLATE, checked
 
 MODEL = "styles"

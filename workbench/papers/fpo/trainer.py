@@ -22,7 +22,7 @@ from workbench.papers.fpo import losses, training_log
 from workbench.papers.fpo.config import FPOConfig
 from workbench.papers.fpo.distance import FeatureDistance, feature_distance
 from workbench.papers.fpo.reference import OfflineReference, PairCollator
-from workbench.sae.dictionary import check_sae, load_sae, sae_hook
+from workbench.sae.loading import check_sae, load_sae, sae_hook
 from workbench.sae.pooling import pool, response_mask
 from workbench.training import pairs
 

@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 import torch
 
-from tests.helpers.fpo_toys import dictionary, llama
+from tests.helpers.fpo_toys import llama, toy_sae
 from workbench.errors import FeatureError
-from workbench.sae.dictionary import check_sae, encode, load_sae, sae_hook
+from workbench.sae.loading import check_sae, encode, load_sae, sae_hook
 
 
-def test_a_dictionary_must_fit_the_model(caplog):
+def test_an_sae_must_fit_the_model(caplog):
     with pytest.raises(FeatureError, match=r"vectors of 16, .* has 32"):
-        check_sae(dictionary(d=16), llama(), "blocks.1.hook_resid_post")
-    sae, model = dictionary(), llama()
+        check_sae(toy_sae(d=16), llama(), "blocks.1.hook_resid_post")
+    sae, model = toy_sae(), llama()
     sae.cfg.metadata.model_name, model.config._name_or_path = "gemma-2-2b", "org/other"
     with caplog.at_level(logging.WARNING):
         check_sae(sae, model, "blocks.1.hook_resid_post")
@@ -25,8 +25,8 @@ def test_a_dictionary_must_fit_the_model(caplog):
 
 
 @pytest.mark.parametrize("kind", ["topk", "jumprelu", "standard"])
-def test_saved_dictionaries_encode_as_before(tmp_path, kind):
-    sae = dictionary(kind)
+def test_saved_saes_encode_as_before(tmp_path, kind):
+    sae = toy_sae(kind)
     sae.save_model(tmp_path)
     found, h = load_sae(tmp_path), torch.randn(9, 32)
     assert torch.equal(encode(found, h), sae.encode(h))
