@@ -1,6 +1,5 @@
 """PAS beside what the paper does: everybody's directions at once, and letters without decoding."""
 
-import time
 from collections.abc import Callable
 from functools import partial
 
@@ -46,14 +45,14 @@ def loop(
     rows = np.stack([2 * used, 2 * used + 1], 1).ravel()
     labels = np.stack([answers[used] > 3, answers[used] < 3], 1).ravel()
     mine = acts[rows]
-    start = time.perf_counter()
+    start = timing.clock()
     out = []
     for layer, head in heads:
         x = mine[:, layer, head, :]
         difference = x[labels].mean(0) - x[~labels].mean(0)
         unit = difference / np.linalg.norm(difference)
         out.append((unit, float((x @ unit).std())))
-    return out, (time.perf_counter() - start) / len(heads)
+    return out, (timing.clock() - start) / len(heads)
 
 
 def directions() -> dict[str, float]:
@@ -62,14 +61,14 @@ def directions() -> dict[str, float]:
     Ours on one thread, as the loop is, and on all of them.
     """
     contrast, answers = everybody()
-    threads = torch.get_num_threads()
+    before = torch.get_num_threads()
     took, found = {}, None
-    for count in sorted({1, threads}):
+    for count in sorted({1, timing.THREADS}):
         torch.set_num_threads(count)
         times = timing.interleaved({"ours": lambda: personas(contrast, answers)}, 3)["ours"]
         took[count] = sorted(times)[1]
         found = personas(contrast, answers)
-    torch.set_num_threads(threads)
+    torch.set_num_threads(before)
     rng = np.random.default_rng(1)
     cells = rng.permutation(LAYERS * HEADS)[:LOOPED_HEADS].tolist()
     heads = [(c // HEADS, c % HEADS) for c in cells]

@@ -1,13 +1,14 @@
 """What steering costs: decoding folded and hooked over unsteered, and folding itself."""
 
 import statistics
-import time
 
 import torch
 
 import workbench as wb
 from tests.benchmarks import timing
 from workbench.papers.safetylock.costs import lock_seconds
+
+ROUNDS, TOKENS = 20, 16
 
 
 def some_lock(model: wb.Model, k: int) -> wb.HeadDirections:
@@ -20,23 +21,18 @@ def some_lock(model: wb.Model, k: int) -> wb.HeadDirections:
 
 
 def decode() -> dict[str, float]:
-    """Time per token of greedy `generate`, K = 24 heads, over the unsteered model.
-
-    One thread and CPU seconds on a CPU, where other work would disturb the wall clock.
-    """
+    """Time per token of greedy `generate`, K = 24 heads, over the unsteered model."""
     model = wb.load(timing.make("100m"), timing.tokenizer())
     lock = some_lock(model, 24)
-    on_gpu = timing.device().type == "cuda"
-    clock = time.perf_counter if on_gpu else time.process_time
     ids = torch.arange(1, 17, device=model.input_device)[None]
 
     def run() -> float:
-        start = clock()
-        model.hf.generate(
-            ids, attention_mask=torch.ones_like(ids), do_sample=False, pad_token_id=0,
-            min_new_tokens=24, max_new_tokens=24,
+        return timing.seconds(
+            lambda: model.hf.generate(
+                ids, attention_mask=torch.ones_like(ids), do_sample=False, pad_token_id=0,
+                min_new_tokens=TOKENS, max_new_tokens=TOKENS,
+            )
         )  # fmt: skip
-        return clock() - start
 
     def steered(how: str, mode: str = "all", alpha: object = 1.0) -> float:
         with wb.steer(model, lock, alpha, how=how, mode=mode):
@@ -49,13 +45,10 @@ def decode() -> dict[str, float]:
         "hooked_last": lambda: steered("hook", "last"),
         "hooked_per_row": lambda: steered("hook", alpha=[1.0]),
     }
-    threads = torch.get_num_threads()
-    torch.set_num_threads(threads if on_gpu else 1)
     times: dict[str, list[float]] = {name: [] for name in ways}
-    for i in range(22):
+    for i in range(ROUNDS + 2):
         for name in list(ways)[:: 1 if i % 2 else -1]:
             times[name].append(ways[name]())
-    torch.set_num_threads(threads)
     # The first two rounds warm up.
     times = {name: values[2:] for name, values in times.items()}
     return {

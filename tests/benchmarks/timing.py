@@ -1,4 +1,7 @@
-"""Interleaved timing and the models and prompts every benchmark shares."""
+"""Interleaved timing and the models and prompts every benchmark shares.
+
+On a CPU times are CPU seconds of one thread, which other work on the machine hardly disturbs.
+"""
 
 import math
 import random
@@ -10,7 +13,10 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 import workbench as wb
+from workbench.paths import data_folder
 
+THREADS = torch.get_num_threads()
+"""How many there are, before any benchmark asked for one."""
 SHAPES = {
     # 0.1 B parameters, an 8B layer in width, heads and grouping; d_head 64 and 128.
     "100m": {
@@ -32,7 +38,7 @@ def device() -> torch.device:
 def make(name: str) -> LlamaForCausalLM:
     """A plain transformers model: the embedded one, or a random Llama of a shape; seeded."""
     if name == "tiny":
-        return LlamaForCausalLM.from_pretrained(wb.paths.data_folder() / "tiny").eval().to(device())
+        return LlamaForCausalLM.from_pretrained(data_folder() / "tiny").eval().to(device())
     torch.manual_seed(0)
     config = LlamaConfig(**SHAPES[name], max_position_embeddings=1024, pad_token_id=0)
     with device():
@@ -74,18 +80,29 @@ def pairs(count: int, seed: int = 0) -> list[str]:
     return out
 
 
-def seconds(call: Callable[[], object]) -> float:
-    """Wall seconds of one call, the device's work included."""
-    start = time.perf_counter()
-    call()
+def clock() -> float:
+    """Seconds of this process on one CPU thread; of the wall on several threads or a GPU."""
     if torch.cuda.is_available():
         torch.cuda.synchronize()
-    return time.perf_counter() - start
+        return time.perf_counter()
+    return time.process_time() if torch.get_num_threads() == 1 else time.perf_counter()
 
 
-def interleaved(calls: dict[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
-    """Seconds of every call in every round, after one round to warm up, in alternating order."""
-    for call in calls.values():
+def seconds(call: Callable[[], object]) -> float:
+    """Seconds of one call by `clock`, the device's work included."""
+    start = clock()
+    call()
+    return clock() - start
+
+
+def interleaved(
+    calls: dict[str, Callable[[], object]], rounds: int, *, warm: bool = True
+) -> dict[str, list[float]]:
+    """Seconds of every call in every round, in alternating order.
+
+    `warm`: each is made once before; not needed where it has been.
+    """
+    for call in calls.values() if warm else ():
         call()
     times: dict[str, list[float]] = {name: [] for name in calls}
     for i in range(rounds):
