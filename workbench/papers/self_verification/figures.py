@@ -1,4 +1,4 @@
-"""Figures of a study: one question through every stage, costs, and all tables as Plotly."""
+"""Figures of a study: one question through every stage, costs, and where there may be none."""
 
 import html
 from collections.abc import Mapping, Sequence
@@ -14,7 +14,7 @@ from workbench.papers.self_verification import measures, tables
 from workbench.papers.self_verification.decision import Verified
 from workbench.papers.self_verification.study import Study
 from workbench.plots import figures as plots
-from workbench.plots.tables import metrics_table, table
+from workbench.plots.tables import table
 
 _MARK = "background:#fde2a7;color:#22303c;border-radius:3px;padding:0 3px"
 
@@ -110,22 +110,6 @@ def decision(verified: Verified) -> go.Figure | HTML:
     )  # fmt: skip
 
 
-def accuracies(study: Study) -> go.Figure:
-    """Accuracy and tokens of every method, all seeds."""
-    title = f"{study.dataset} by the model {study.model}, all seeds"
-    return table(tables.accuracies(study.comparisons), title)
-
-
-def differences(study: Study) -> go.Figure:
-    """SV minus every other method."""
-    return table(tables.differences(study.comparisons), "Differences on the same questions")
-
-
-def modes(study: Study) -> go.Figure:
-    """Counts of questions by how they were verified."""
-    return table(tables.modes(study.comparisons), "How questions were verified")
-
-
 def costs(study: Study) -> go.Figure:
     """Accuracy against generated tokens: curves of SC, SV and both, points of the others."""
     by_seed = [measures.cost_curves(c) for c in study.comparisons]
@@ -140,23 +124,12 @@ def costs(study: Study) -> go.Figure:
     return plots.cost_curves(curves, title, points=points)
 
 
-def picks(study: Study) -> go.Figure:
-    """Table 2 of this run."""
-    row = {"this run": study.dataset, **measures.picks(study.comparisons)}
-    return table([row], f"{study.model}: shares from 0 to 1")
-
-
 def recovery(study: Study) -> go.Figure | HTML:
     """Recovery of masked conditions from right and from wrong conclusions."""
     rows = measures.recovery(study.comparisons)
     if not rows:
         return _note("No condition was masked.")
     return table(rows, "Recovery of masked conditions (share of samples)")
-
-
-def variants(study: Study) -> go.Figure:
-    """Other ways to verify."""
-    return table(tables.variants(study), "Variants")
 
 
 def stages(study: Study) -> go.Figure | HTML:
@@ -173,22 +146,6 @@ def readings(study: Study) -> HTML:
         f"Ambiguous questions with both readings among the candidates: {len(chosen)}; verification "
         f"chose the right one in {sum(chosen):.0f} (chance: {len(chosen) / 2:g})."
     )
-
-
-def metrics(study: Study, rows: Sequence[Mapping[str, Any]], preset: str) -> go.Figure:
-    """The run's metrics (`tables.metrics`) beside the published ones."""
-    title = f"preset={preset}, {study.model}, {study.dataset}, {len(study.seeds)} seeds"
-    return metrics_table(rows, title)
-
-
-def table_1() -> go.Figure:
-    """The published solve rates."""
-    return table(tables.table_1(), "Published, Table 1 (percent)")
-
-
-def table_2() -> go.Figure:
-    """The published picks."""
-    return table(tables.table_2(), "Published, Table 2 (picks in percent)")
 
 
 def _note(text: str) -> HTML:

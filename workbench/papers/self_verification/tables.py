@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from workbench.evaluation.metrics import bootstrap_ci, mcnemar_p, measured, wilson_ci
+from workbench.papers.self_verification import measures
 from workbench.papers.self_verification.decision import Verified
 from workbench.papers.self_verification.measures import blocks, first_right, gains, right_readings
 from workbench.papers.self_verification.paper import PUBLISHED, published
@@ -84,6 +85,11 @@ def modes(comparisons: Sequence[Comparison]) -> list[dict[str, Any]]:
     counts["not at all: one candidate, or p = 0"] = agreed
     counts["no readable answer"] = sum(not v.candidates for v in questions)
     return [{"verified by": title, "questions": n} for title, n in counts.items() if n]
+
+
+def picks(study: Study) -> list[dict[str, Any]]:
+    """Table 2 of this run: `measures.picks` in one row."""
+    return [{"this run": study.dataset, **measures.picks(study.comparisons)}]
 
 
 def variants(study: Study) -> list[dict[str, Any]]:
