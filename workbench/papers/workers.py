@@ -69,7 +69,7 @@ def worker_pool(
         yield lambda jobs, keep, title: list(
             tqdm(
                 threads.map(lambda job: kept(job, keep), jobs),
-                desc=title, delay=5, total=len(jobs),
+                desc=title, delay=5, total=len(jobs)
             )
         )  # fmt: skip
     finally:

@@ -146,7 +146,7 @@ def _train(
                 disable_dropout=False, router_aux_loss_coef=0.0,
                 bf16=hf.dtype == torch.bfloat16, fp16=hf.dtype == torch.float16,
                 use_cpu=model.input_device.type == "cpu",
-                dataloader_pin_memory=model.input_device.type == "cuda", **arguments,
+                dataloader_pin_memory=model.input_device.type == "cuda", **arguments
             ),
             train_dataset=Dataset.from_list(list(pairs)),
             processing_class=model.tokenizer,

@@ -22,7 +22,7 @@ PUBLISHED = [
      "table": "Table 1"}
     for metric, value in (
         ("error_A", 0.94), ("error_C", 0.91), ("error_E", 0.86), ("error_N", 0.98),
-        ("error_O", 0.72), ("score_pas_oracle", 4.41),
+        ("error_O", 0.72), ("score_pas_oracle", 4.41)
     )
 ]  # fmt: skip
 """Mean absolute error per trait (0 to 4) and their sum; the other rows of the table are not at

@@ -223,11 +223,7 @@ class Alignment:
 
 
 def align(
-    model: Model,
-    contrast: AnswerContrast,
-    person: Respondents,
-    settings: Settings,
-    seed: int = 0,
+    model: Model, contrast: AnswerContrast, person: Respondents, settings: Settings, seed: int = 0
 ) -> Alignment:
     """Direction and alpha of a single respondent, no persona in the system prompt.
 

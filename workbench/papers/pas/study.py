@@ -213,11 +213,7 @@ def _tuned(bench: Bench, *arguments: Any) -> dict[str, Any]:
 
 
 def geometry(
-    model: Model,
-    respondents: Respondents,
-    settings: Settings,
-    splits: int = 10,
-    compared: int = 10,
+    model: Model, respondents: Respondents, settings: Settings, splits: int = 10, compared: int = 10
 ) -> Geometry:
     """Extract, and look at every subject's direction; cosines of the first `compared` subjects."""
     contrast = _extract(model, respondents, settings)
@@ -232,7 +228,7 @@ def geometry(
             {
                 "subject": name, "lean": float(everybody.lean[s]),
                 "share": direction.provenance["share_common"],
-                "jaccard": stability(by_split, settings.heads, settings.selection),
+                "jaccard": stability(by_split, settings.heads, settings.selection)
             }
         )  # fmt: skip
     flat = torch.nn.functional.normalize(everybody.raw[:compared].flatten(1), dim=1)

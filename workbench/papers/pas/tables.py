@@ -1,24 +1,19 @@
 """Study → rows of tables, and the metrics of `results.json`."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 
+from workbench.data.inventories import COLUMNS
 from workbench.data.respondents import Respondents
 from workbench.evaluation.metrics import bootstrap_ci, measured
 from workbench.generation.choices import entropy
 from workbench.papers.pas.paper import PUBLISHED, REFERENCE_300
 from workbench.papers.pas.profile import trait_means
 from workbench.papers.pas.reference import middle, misscored, own_mean, reference_rows
-from workbench.papers.pas.scores import (
-    ZERO,
-    answers,
-    baseline,
-    correlations,
-    method_errors,
-    pooled,
-)
+from workbench.papers.pas.scores import ZERO, answers, baseline, correlations, method_errors, pooled
 from workbench.papers.pas.search import chosen
 from workbench.papers.pas.study import Group, Study
 
@@ -59,13 +54,8 @@ SCORES = {
 
 def statements(respondents: Respondents, count: int = 6) -> list[Row]:
     """The first statements with their key."""
-    return [
-        {
-            "id": i.id, "statement": i.text, "trait": i.trait, "facet": i.facet, "sign": i.sign,
-            "split": i.split,
-        }
-        for i in respondents.inventory.items[:count]
-    ]  # fmt: skip
+    items = respondents.inventory.items[:count]
+    return [{name: getattr(item, name) for name in COLUMNS} for item in items]
 
 
 def references(respondents: Respondents) -> list[Row]:
@@ -259,23 +249,12 @@ def metrics(study: Study) -> list[Row]:
 
 def parameters(study: Study) -> Row:
     """The parameters of `results.json`: what the metrics depend on."""
-    settings, people = study.settings, study.groups[0].respondents
+    people = study.groups[0].respondents
     return {
-        "model": study.model,
-        "inventory": people.inventory.name,
-        "targets": people.targets,
-        "keying": people.keying.verdict,
-        "subjects": len(people),
-        "seeds": [g.seed for g in study.groups],
-        "heads": settings.heads,
-        "alphas": list(settings.alphas),
-        "direction": settings.direction,
-        "folds": settings.folds,
-        "orders": list(settings.orders),
-        "wording": settings.wording,
-        "decode": settings.decode,
-        "dpo_steps": settings.dpo_steps,
-    }
+        "model": study.model, "inventory": people.inventory.name, "targets": people.targets,
+        "keying": people.keying.verdict, "subjects": len(people),
+        "seeds": [g.seed for g in study.groups], **asdict(study.settings),
+    }  # fmt: skip
 
 
 def _seconds_shared(study: Study) -> float:
