@@ -9,7 +9,7 @@ import xxhash
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workbench.hashing import canonical, digest, file_digest, tensors_digest
+from workbench.hashing import canonical, digest, file_digest, pieces_digest, tensors_digest
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers(-99, 99) | st.floats(-9, 9) | st.text(max_size=4),
@@ -58,6 +58,12 @@ def test_digest_is_sha256_of_the_bytes(content, hashed):
     assert digest(content) == expected[:16]
     assert digest(content, 64) == expected
     assert digest(content, 5) == expected[:5]
+
+
+def test_pieces_are_digested_as_one_whole():
+    pieces = [b"ab", b"", bytearray(b"c"), memoryview(b"de")]
+    assert pieces_digest(iter(pieces)) == digest(b"abcde", 64)
+    assert pieces_digest([], 16) == digest(b"")
 
 
 def test_text_is_not_its_json():

@@ -4,7 +4,7 @@ import logging
 
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import workbench as wb
@@ -122,7 +122,7 @@ def test_tokens_of_the_shared_beginning_can_be_read_too(llama):
         torch.testing.assert_close(values[-n:], expected, atol=2e-5, rtol=2e-5)
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=15, deadline=None)
 @given(
     lengths=st.lists(st.integers(1, 40), min_size=1, max_size=8),
     budget=st.integers(1, 200),

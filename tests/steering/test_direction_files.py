@@ -1,0 +1,75 @@
+"""Directions on disk: read back as they were; damaged files named; saved whole or not at all."""
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+import workbench as wb
+from tests.helpers.directions import some_lock, some_residual
+from workbench.errors import DirectionError
+from workbench.steering import direction_files
+from workbench.steering.directions import read_direction
+
+
+@pytest.fixture
+def lock(tiny):
+    lock = some_lock(tiny)
+    return lock.rotated(lock.unit, method="mean", model="tiny", sizes=tiny.sizes)
+
+
+@pytest.mark.parametrize("make", [some_lock, some_residual])
+def test_a_file_is_read_as_the_kind_it_holds(tiny, tmp_path, make):
+    direction = make(tiny)
+    direction.save(tmp_path / "new" / "d.safetensors")
+    again = read_direction(tmp_path / "new" / "d.safetensors")
+    assert type(again) is type(direction)
+    assert again.digest() == direction.digest()
+    assert [p.name for p in (tmp_path / "new").iterdir()] == ["d.safetensors"]
+
+
+def test_a_released_file_is_read_by_its_suffix(lock, tmp_path):
+    lock.to_safelock(tmp_path / "l.safelock")
+    again = read_direction(tmp_path / "l.safelock")
+    assert sorted(again.heads) == sorted(lock.heads)
+    with pytest.raises(DirectionError, match="cannot be read as safetensors"):
+        read_direction(tmp_path / "absent.safetensors")
+
+
+def test_a_save_that_fails_leaves_the_old_file(lock, tmp_path, monkeypatch):
+    path = tmp_path / "lock.safetensors"
+    lock.save(path)
+
+    def broken(_, partial, __):
+        with open(partial, "w") as file:
+            file.write("half")
+        raise OSError("the disk is full")
+
+    monkeypatch.setattr(direction_files, "save_file", broken)
+    with pytest.raises(OSError, match="the disk is full"):
+        lock.pick([0]).save(path)
+    assert wb.HeadDirections.load(path).heads == lock.heads
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_round_trip(lock, tmp_path):
+    lock.save(tmp_path / "lock.safetensors")
+    again = wb.HeadDirections.load(tmp_path / "lock.safetensors")
+    assert again.heads == lock.heads
+    torch.testing.assert_close(again.unit, lock.unit)
+    assert torch.equal(again.scale, lock.scale)
+    assert again.provenance == lock.provenance
+
+
+def test_damaged_files(lock, tmp_path):
+    path = tmp_path / "lock.safetensors"
+    lock.save(path)
+    whole = path.read_bytes()
+    for cut in (0, 5, len(whole) // 2, len(whole) - 1):
+        path.write_bytes(whole[:cut])
+        with pytest.raises(DirectionError, match="cannot be read as safetensors"):
+            wb.HeadDirections.load(path)
+    save_file({"x": torch.zeros(2)}, path)
+    with pytest.raises(DirectionError, match="is no HeadDirections file"):
+        wb.HeadDirections.load(path)
+    with pytest.raises(DirectionError, match="cannot be read"):
+        wb.HeadDirections.load(tmp_path / "absent.safetensors")

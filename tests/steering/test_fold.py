@@ -1,0 +1,95 @@
+"""Folds: added to what is there, rounded once, undone in order, refused with the reason."""
+
+import math
+
+import pytest
+import torch
+
+import workbench as wb
+from tests.helpers.directions import IDS, by_hand, some_lock, some_residual
+from tests.helpers.families import build
+from workbench.errors import DirectionError, FoldError
+
+
+def test_folds_are_undone_in_order(tokenizer):
+    model = build("llama", tokenizer)
+    before = model.fingerprint()
+    first, second = (wb.fold(model, some_lock(model, seed), 1.0) for seed in (0, 1))
+    with pytest.raises(FoldError, match="a later fold is still in place"):
+        first.undo()
+    for handle in (second, second, first, first):
+        handle.undo()
+    assert model.fingerprint() == before
+    assert not model.folds
+
+
+def test_a_fold_that_breaks_in_the_middle_is_rolled_back(tokenizer, monkeypatch):
+    model = build("llama", tokenizer)
+    before = model.fingerprint()
+
+    def broken(*_):
+        raise RuntimeError("out of memory, say")
+
+    monkeypatch.setattr("workbench.steering.fold._require_bias_counts", broken)
+    with pytest.raises(RuntimeError, match="out of memory, say"):
+        wb.fold(model, some_lock(model, k=18), -1.0, allow_negative=True)
+    assert model.fingerprint() == before
+    assert model.not_for_export == model.folds == []
+
+
+@torch.no_grad()
+def test_a_native_bias_is_added_to_not_replaced(tokenizer):
+    """Trap 6, and folding twice adds up."""
+    model = build("llama", tokenizer, attention_bias=True)
+    native = model.o_proj(0).bias.clone()
+    lock = some_lock(model, k=18)
+    first = wb.fold(model, lock, 1.0)
+    second = wb.fold(model, lock, 2.0)
+    got = model.hf(IDS).logits
+    second.undo()
+    first.undo()
+    torch.testing.assert_close(got, by_hand(model, [(lock, 3.0)]), atol=1e-4, rtol=1e-4)
+    assert torch.equal(model.o_proj(0).bias, native)
+
+
+def test_a_refused_fold_leaves_nothing_behind(tokenizer):
+    model = build("gemma2", tokenizer)
+    before = model.fingerprint()
+    with pytest.raises(FoldError, match="Gemma2RMSNorm has no bias"):
+        wb.fold(model, [some_lock(model), some_residual(model)], 1.0)
+    misfit = some_residual(build("llama", tokenizer, hidden_size=96))
+    with pytest.raises(DirectionError, match="d_model: direction 96, model 48"):
+        wb.fold(model, [some_lock(model), misfit], 1.0)
+    assert model.fingerprint() == before
+
+
+@torch.no_grad()
+def test_half_precision_rounds_once(tokenizer):
+    model = build("llama", tokenizer, dtype=torch.bfloat16)
+    lock = some_lock(model)
+    with wb.steer(model, lock, 6.0):
+        bias = model.o_proj(lock.heads[0][0]).bias.clone()
+    layer = lock.heads[0][0]
+    delta = torch.zeros(model.n_heads, model.d_head, dtype=torch.float64)
+    for cell, unit, scale in zip(lock.heads, lock.unit, lock.scale, strict=True):
+        if cell[0] == layer:
+            delta[cell[1]] = 6.0 * scale * unit
+    exact = model.o_proj(layer).weight.double() @ delta.flatten()
+    # One unit in the last place of bfloat16 is 2⁻⁸ of the value.
+    assert ((bias.double() - exact).abs() <= 2**-8 * exact.abs() + 1e-6).all()
+
+
+@pytest.mark.parametrize("alpha", [math.nan, math.inf, [1.0, math.nan]])
+def test_alpha_must_be_finite(tiny, alpha):
+    with pytest.raises(ValueError, match="must be a finite number"):
+        wb.fold(tiny, some_lock(tiny), alpha)
+
+
+def test_negative_alpha_needs_the_research_switch(tiny, tmp_path):
+    with pytest.raises(ValueError, match="alpha -2 is negative"):
+        wb.fold(tiny, some_lock(tiny), -2)
+    with (
+        wb.steer(tiny, some_lock(tiny), -2, allow_negative=True),
+        pytest.raises(FoldError, match="cannot be exported: alpha -2 is negative"),
+    ):
+        wb.save_checkpoint(tiny, tmp_path / "m")
