@@ -14,7 +14,7 @@ from types import ModuleType
 from workbench.errors import RunError, nearest
 from workbench.paths import data_folder, notebook_folder
 
-ANATOMY = ("__init__", "paper", "presets", "study")
+ANATOMY = ("__init__", "paper", "presets", "study", "tables", "figures")
 """Files that every paper has, beside those of its method."""
 FACTS = ("TITLE", "CLAIM", "NOTEBOOK", "PUBLISHED", "preflight")
 """What every `paper.py` says."""

@@ -10,7 +10,6 @@ import ipywidgets as widgets
 from workbench.data.preferences import load_data
 from workbench.errors import DatasetError, ModelError
 from workbench.evaluation.metrics import bootstrap_ci, wilson_ci
-from workbench.models.loading import load
 from workbench.models.model import Model
 from workbench.papers.safetylock import presets
 from workbench.papers.safetylock.attack import Attack, fine_tune, granting
@@ -46,7 +45,7 @@ class ApplyPanel(widgets.VBox):
     """A lock's effect on `target`: a folder or hub id; empty, a copy of `base` attacked here.
 
     `discovery()` is asked for the lock whenever it is applied; `view` runs the work. `outcomes`:
-    those of the last evaluation, "before" and "after".
+    name → `Outcome` of the last evaluation, "before" and "after" among them.
     """
 
     def __init__(
@@ -114,12 +113,12 @@ class ApplyPanel(widgets.VBox):
             try:
                 attack = Attack(self._model(target, source, judge, stop), "", 0)
 
-                def measure(lock: HeadDirections | None, alpha: float) -> Outcome:
+                def measure(direction: HeadDirections | None, alpha: float) -> Outcome:
                     number = next(numbers)
                     self.progress.show(number / total, f"evaluation {number + 1} of {total}")
                     options = {"how": "hook", "allow_negative": negative}
                     with stoppable(attack.model, stop):
-                        return evaluate_locked(attack, benchmark, lock, alpha, **options)
+                        return evaluate_locked(attack, benchmark, direction, alpha, **options)
 
                 doses = dose_response(measure, lock, list(alphas))
                 drawn = {}
@@ -139,12 +138,10 @@ class ApplyPanel(widgets.VBox):
         if self._target is None or self._target[0] != key:
             if target:
                 self.progress.show(0, f"loading {target}")
-                model = load(target, dtype=base.hf.dtype, device=base.hf.device)
+                model = presets.descendant(target, base)
             else:
                 self.progress.show(0, "attacking a copy (ten harmful requests, granted)")
                 model = self._attacked(source, judge, stop)
-            if model.sizes != base.sizes:
-                raise ModelError(f"{target} {model.sizes} is no descendant of {base.sizes}")
             self._target = (key, model)
         return self._target[1]
 
@@ -165,13 +162,20 @@ class ApplyPanel(widgets.VBox):
     def _show(
         self,
         doses: dict[float, Outcome],
-        drawn: dict[str, list[Outcome]],
+        controls: dict[str, list[Outcome]],
         alpha: float,
         name: str,
     ) -> None:
-        self.outcomes = {"before": doses[0.0], "after": doses[alpha]}
+        self.outcomes = {
+            "before": doses[0.0],
+            "after": doses[alpha],
+            **{f"{a:g}": outcome for a, outcome in doses.items()},
+            **{
+                f"{kind} {i}": o for kind, drawn in controls.items() for i, o in enumerate(drawn, 1)
+            },
+        }
         groups = {"before": [doses[0.0]], f"locked, alpha {alpha:g}": [doses[alpha]]}
-        groups |= {f"{kind}, {DRAWS} draws": outcomes for kind, outcomes in drawn.items()}
+        groups |= {f"{kind}, {DRAWS} draws": outcomes for kind, outcomes in controls.items()}
         lines = [
             [label, *(_with_ci([getattr(o, rate) for o in outcomes]) for rate in RATES)]
             for label, outcomes in groups.items()

@@ -85,7 +85,7 @@ def test_a_given_lock_is_the_only_candidate(inputs, tiny, tmp_path):
     given = study.Study(replace(inputs, lock=lock), SETTINGS, [0], Keeper(), tmp_path)
     study.discover(given)
     assert given.locks == {("given", 0, 4): lock}
-    study.attack(given)
+    study.make_attacks(given)
     study.choose(given)
     assert given.lock is lock
     assert given.contrast.acts.positions.k == 5
@@ -94,7 +94,7 @@ def test_a_given_lock_is_the_only_candidate(inputs, tiny, tmp_path):
 
 def test_an_attack_that_broke_nothing_leaves_nothing_to_restore(inputs, tiny, tmp_path):
     harmless = study.Study(replace(inputs, finetuned=tiny), SETTINGS, [0], Keeper(), tmp_path)
-    for stage in (study.discover, study.attack, study.choose):
+    for stage in (study.discover, study.make_attacks, study.choose):
         stage(harmless)
     with pytest.raises(RunError, match="broke no refusals"):
         study.apply_lock(harmless)

@@ -54,7 +54,7 @@ def decode_ratios(
         with steer(model, lock, alpha):
             return seconds()
 
-    out = []
+    ratios = []
     torch.set_num_threads(1)
     try:
         seconds()
@@ -63,7 +63,7 @@ def decode_ratios(
                 unsteered, folded = seconds(), folded_seconds()
             else:
                 folded, unsteered = folded_seconds(), seconds()
-            out.append(folded / unsteered)
+            ratios.append(folded / unsteered)
     finally:
         torch.set_num_threads(threads)
-    return out
+    return ratios

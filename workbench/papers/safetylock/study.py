@@ -52,7 +52,7 @@ class Study:
     """A lock of the base model, and what it does to attacked descendants. Each stage adds its part.
 
     `discover`: `contrasts`, `probes` and leverage `scores` by r, and the candidate `locks`.
-    `attack`: `attacks`, the base model's outcome `before`, and theirs, `attacked`. `choose`:
+    `make_attacks`: `attacks`, the base model's outcome `before`, and theirs, `attacked`. `choose`:
     `trials` on validation requests, the best `candidate`, its `lock`, `alpha` and `contrast`.
     `shift_single_heads`: `effects` of the lock's heads, nats. `apply_lock`: `curves`, outcomes by
     alpha of the attacks that broke refusals. `run_controls`: `controls`, outcomes by seed and
@@ -139,7 +139,7 @@ def discover(study: Study) -> None:
         study.locks = candidates(study.contrasts, settings, seed, study.scores)
 
 
-def attack(study: Study) -> None:
+def make_attacks(study: Study) -> None:
     """Fine-tuned descendants, and how they and the base model answer the test requests."""
     test = study.inputs.test
     study.attacks = attacks(study.inputs, study.seeds)
@@ -181,7 +181,7 @@ def shift_single_heads(study: Study) -> None:
 
 
 def apply_lock(study: Study) -> None:
-    """Steps 5–6: dose and response of every attack that broke refusals; alpha 0 is the attack.
+    """Steps 5–6: dose and response of every attack that broke refusals; at alpha 0, its own.
 
     Raises `RunError` where level 1 broke none.
     """
@@ -243,7 +243,7 @@ def export(study: Study) -> None:
 
 STAGES = (
     discover,
-    attack,
+    make_attacks,
     choose,
     shift_single_heads,
     apply_lock,
