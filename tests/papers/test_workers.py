@@ -1,7 +1,14 @@
 """Jobs on worker processes: in order, errors and keeps as in one process."""
 
+import os
+import signal
+import subprocess
+import sys
 import threading
+import time
+from pathlib import Path
 
+import psutil
 import pytest
 
 from workbench.errors import DatasetError
@@ -54,11 +61,50 @@ def test_an_error_passes_through_and_ends_the_others(count):
     assert len(done) < 2000
 
 
+def slow(made, number):
+    time.sleep(0.05)
+    return number
+
+
 @pytest.mark.parametrize("count", [1, 2])
 def test_an_interrupt_passes_through(count):
+    def keep(name, key, compute):
+        result = compute()
+        if name == "n3":
+            os.kill(os.getpid(), signal.SIGINT)
+        return result
+
+    many = [Job(f"n{n}", {}, slow, (n,)) for n in range(20000)]
     with pytest.raises(KeyboardInterrupt), worker_pool(count, bench(3), bench, 3) as results_of:
-        results_of(jobs(1), interrupted, "jobs")
+        results_of(many, keep, "jobs")
 
 
-def interrupted(name, key, compute):
-    raise KeyboardInterrupt
+ORPHANS = """
+import os, signal
+from tests.papers.test_workers import Job, bench, worker_pool
+
+def pid(made):
+    return os.getpid()
+
+if __name__ == "__main__":
+    with worker_pool(2, None, bench, 3) as results_of:
+        print(*results_of([Job("pid", {}, pid, ())], lambda name, key, compute: compute(), ""))
+        os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_workers_end_where_their_parent_is_killed(tmp_path):
+    script = tmp_path / "orphans.py"
+    script.write_text(ORPHANS, encoding="utf-8")
+    paths = os.pathsep.join([str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")])
+    done = subprocess.run(
+        [sys.executable, str(script)], capture_output=True, text=True, check=False, timeout=120,
+        env={**os.environ, "PYTHONPATH": paths},
+    )  # fmt: skip
+    assert done.returncode == -signal.SIGKILL, done.stderr[-2000:]
+    worker = int(done.stdout.split()[-1])
+    for _ in range(100):
+        if not psutil.pid_exists(worker) or psutil.Process(worker).status() == "zombie":
+            return
+        time.sleep(0.1)
+    pytest.fail(f"worker {worker} is still there")

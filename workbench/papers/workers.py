@@ -2,16 +2,20 @@
 
 import multiprocessing
 import os
+import signal
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tqdm.auto import tqdm
 
-from workbench.models.model import Model
 from workbench.paths import EMBEDDED
+
+if TYPE_CHECKING:  # workers import this module first, and some need no torch
+    from workbench.models.model import Model
 
 MOST = 4
 """Workers at most: each holds the libraries once more."""
@@ -30,7 +34,7 @@ class Job:
     arguments: tuple[Any, ...]
 
 
-def worker_count(model: Model) -> int:
+def worker_count(model: "Model") -> int:
     """A worker per core for an embedded model as it was loaded; 1 for any other.
 
     Each worker loads the model again, which only a small one is cheap enough for.
@@ -47,8 +51,8 @@ def worker_pool(
 
     `bench`: what jobs work with, here in this process. More than one worker make it afresh by
     `setup(*arguments)`, each in a process of its own, started when first needed; jobs and their
-    arguments must then be picklable. An error of a job, or an interrupt, ends the others and passes
-    through.
+    arguments must then be picklable. An error of a job, or an interrupt, passes through once the
+    jobs that run have ended; the others are not begun.
     """
     if count == 1:
         yield lambda jobs, keep, title: [
@@ -80,7 +84,16 @@ def worker_pool(
 
 def _set_up(setup: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
     global _bench
+    # An interrupt is the parent's to answer; where it is killed, workers must not stay behind.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     _bench = setup(*arguments)
+
+
+def _end_with_parent() -> None:
+    if parent := multiprocessing.parent_process():
+        parent.join()
+    os._exit(1)
 
 
 def _work(job: Job) -> Any:

@@ -7,9 +7,10 @@ from pathlib import Path
 import ipywidgets as widgets
 import numpy as np
 
-from workbench.data.respondents import Respondents
+from workbench.data.respondents import MIN_USED, Respondents
 from workbench.errors import DatasetError
 from workbench.models.model import Model
+from workbench.models.prompts import messages
 from workbench.papers.pas import presets
 from workbench.papers.pas.answer import answers
 from workbench.papers.pas.contrast import AnswerContrast, contrast_answers
@@ -111,7 +112,7 @@ class PAS(View):
     def target(self) -> Respondents:
         """The one respondent that the open tab describes.
 
-        Raises `DatasetError` for fewer than 10 answers off the middle.
+        Raises `DatasetError` for too few answers off the middle.
         """
         tab = self.by.titles[self.by.selected_index or 0]
         if tab == "person":
@@ -126,9 +127,10 @@ class PAS(View):
                 values[place] = item.value
         train = values[self.inventory.split("train")]
         used = int(((train > 0) & (train != 3)).sum())
-        if used < 10:
+        if used < MIN_USED:
             raise DatasetError(
-                f"{used} answers off the middle; give at least 10, so that there is a direction"
+                f"{used} answers off the middle; give at least {MIN_USED}, so that there is a "
+                "direction"
             )
         return person(values, self.inventory)
 
@@ -149,7 +151,7 @@ class PAS(View):
     def chat(self) -> None:
         """The prompt to the model as it is, and aligned."""
         text, alpha = self.prompt.value, self.alpha.value
-        prompt = [{"role": "system", "content": SYSTEM}, {"role": "user", "content": text}]
+        prompt = messages(text, SYSTEM)
 
         def job(stop: threading.Event) -> None:
             self.columns.run(self.model, self.direction, alpha, prompt, stop)
