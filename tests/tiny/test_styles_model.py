@@ -26,9 +26,8 @@ from workbench.tiny.styles_model import (
     activations,
     build_tokenizer,
     card,
-    train,
 )
-from workbench.tiny.training import build_model, save_rows
+from workbench.tiny.training import build_model, save_rows, train
 from workbench.training.supervised import collate
 from workbench.worlds import styles
 
@@ -190,7 +189,7 @@ def test_training_begins_and_is_the_same_twice():
     runs = []
     for _ in range(2):
         model, seen = build_model(recipe, tokenizer, recipe.spread), []
-        train(model, tokenizer, recipe, lambda *x, s=seen: s.append(x))
+        train(model, tokenizer, recipe, styles.text, lambda *x, s=seen: s.append(x))
         runs.append((seen, model.state_dict()))
     assert [step for step, _ in runs[0][0]] == [1, 2, 3, 4]
     assert runs[0][0] == runs[1][0]

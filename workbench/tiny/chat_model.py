@@ -199,5 +199,5 @@ def rebuild(folder: Path | None = None, seed: int = 0) -> str:
         training.save(made, model, tokenizer)
         training.save_rows(sample, rows)
         text = card(recipe, model.num_parameters(), measure(load(made), rows))
-        training.save_words(made, text)
+        training.save_card(made, text)
     return text

@@ -1,7 +1,7 @@
 """The embedded models of styles, a language model and its SAE, and their pairs."""
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from workbench.hashing import file_digest
 from workbench.models.hooks import find_hook, reading
 from workbench.sae.training import train_topk
 from workbench.tiny import training
-from workbench.training.supervised import IGNORED, collate, one_thread, train_stage
+from workbench.training.supervised import IGNORED, collate, one_thread
 from workbench.worlds import styles
 
 COUNTS = {"train": 2000, "test": 400}
@@ -29,7 +29,7 @@ _UNHASHED = ("README.md", "training.json")
 
 
 @dataclass(frozen=True)
-class StylesRecipe(training.Recipe):
+class StylesRecipe(training.StageRecipe):
     """Three layers of width 64, one schedule; then the SAE.
 
     `spread`, of initial weights: at Llama's 0.02 so narrow a model learns words, topics and lengths
@@ -40,12 +40,7 @@ class StylesRecipe(training.Recipe):
     layers: int = 3
     mlp: int = 192
     context: int = 128
-    batch: int = 48
-    lr: float = 3e-3
     spread: float = 0.1
-    steps: int = 500
-    beta2: float = 0.98
-    warmup: float = 0.1
     sae_steps: int = 1500
 
 
@@ -54,19 +49,6 @@ def build_tokenizer(seed: int = 0) -> PreTrainedTokenizerFast:
     rng = random.Random(seed)
     corpus = [part.removeprefix("<bos>") for _ in range(4000) for part in styles.text(rng)]
     return training.byte_level_tokenizer(corpus, side="right")
-
-
-def train(
-    model: LlamaForCausalLM,
-    tokenizer: PreTrainedTokenizerFast,
-    recipe: StylesRecipe,
-    done: Callable[[int, float], None] = lambda step, loss: None,
-) -> None:
-    """Train in place the checkpoint that preference training starts from; `done(step, loss)`."""
-    train_stage(
-        model, tokenizer, styles.text, recipe.steps, recipe.batch, recipe.lr, recipe.seed,
-        beta2=recipe.beta2, warmup=recipe.warmup, done=done,
-    )  # fmt: skip
 
 
 def train_sae(
@@ -185,7 +167,7 @@ def rebuild(folder: Path | None = None, seed: int = 0) -> str:
             losses[step] = round(loss, 4)
 
     with one_thread(), training.published(folder, "styles", "style_pairs.jsonl") as (made, pairs):
-        train(model, tokenizer, recipe, done)
+        training.train(model, tokenizer, recipe, styles.text, done)
         sae = train_sae(model, tokenizer, recipe)
         measured = measure(model, tokenizer, sae, seed)
         training.save(made, model, tokenizer)
@@ -204,5 +186,5 @@ def rebuild(folder: Path | None = None, seed: int = 0) -> str:
                 if path.is_file() and path.name not in _UNHASHED
             },
         }
-        training.save_words(made, text, log)
+        training.save_card(made, text, log)
     return text

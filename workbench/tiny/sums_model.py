@@ -3,18 +3,17 @@
 import json
 import random
 import re
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import PreTrainedTokenizerFast
 
 from workbench.generation.complete import generate
 from workbench.hashing import file_digest
 from workbench.models.loading import load
 from workbench.models.model import Model
 from workbench.tiny import training
-from workbench.training.supervised import one_thread, train_stage
+from workbench.training.supervised import one_thread
 from workbench.worlds import sums
 
 STAGES = {"sums-early": 1000, "sums": 2500, "sums-late": 6500}
@@ -25,7 +24,7 @@ _ANSWER = re.compile(r"The answer is (\w+)\.")
 
 
 @dataclass(frozen=True)
-class SumsRecipe(training.Recipe):
+class SumsRecipe(training.StageRecipe):
     """Two layers of width 64, one schedule over the last stage's steps."""
 
     layers: int = 2
@@ -33,8 +32,6 @@ class SumsRecipe(training.Recipe):
     batch: int = 64
     lr: float = 2e-3
     steps: int = max(STAGES.values())
-    beta2: float = 0.98
-    warmup: float = 0.1
 
 
 def build_tokenizer(seed: int = 0) -> PreTrainedTokenizerFast:
@@ -43,19 +40,6 @@ def build_tokenizer(seed: int = 0) -> PreTrainedTokenizerFast:
     corpus = [part for _ in range(4000) for part in sums.training_text(rng)]
     corpus += [f" {i}" for i in range(200)] * 40
     return training.byte_level_tokenizer(corpus, ("pad", "eos"))
-
-
-def train(
-    model: LlamaForCausalLM,
-    tokenizer: PreTrainedTokenizerFast,
-    recipe: SumsRecipe,
-    done: Callable[[int, float], None] = lambda step, loss: None,
-) -> None:
-    """Train in place; `done(step, loss)` after each step."""
-    train_stage(
-        model, tokenizer, sums.training_text, recipe.steps, recipe.batch, recipe.lr, recipe.seed,
-        beta2=recipe.beta2, warmup=recipe.warmup, done=done,
-    )  # fmt: skip
 
 
 def problems() -> list[dict[str, str]]:
@@ -170,11 +154,11 @@ def rebuild(folder: Path | None = None, seed: int = 0) -> str:
             if step in at_step:
                 training.save(at_step[step], model, tokenizer)
 
-        train(model, tokenizer, recipe, done)
+        training.train(model, tokenizer, recipe, sums.training_text, done)
         training.save_rows(sample, problems())
         abilities = {name: measure(load(path)) for name, path in stages.items()}
         text = card(recipe, model.num_parameters(), abilities)
         digests = {name: file_digest(p / "model.safetensors") for name, p in stages.items()}
         log = {"recipe": asdict(recipe), "loss": losses, "sha256": digests}
-        training.save_words(stages["sums"], text, log)
+        training.save_card(stages["sums"], text, log)
     return text

@@ -235,5 +235,5 @@ def rebuild(folder: Path | None = None, seed: int = 0) -> str:
             "recipe": asdict(recipe), "sha256": file_digest(made / "model.safetensors"),
             "excess": {step: round(float(np.mean(block)), 4) for step, block in blocks.items()},
         }  # fmt: skip
-        training.save_words(made, text, log)
+        training.save_card(made, text, log)
     return text

@@ -1,7 +1,8 @@
-"""What the recipes of all embedded models share: sizes, tokenizer, initial weights, files."""
+"""What the recipes of embedded models share: sizes, tokenizer, weights, one stage, files."""
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import random
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from workbench.files import whole, write_json
 from workbench.paths import data_folder
+from workbench.training.supervised import Text, train_stage
 
 ROLES = ("system", "user", "assistant")
 CHAT_TEMPLATE = (
@@ -38,6 +40,17 @@ class Recipe:
     context: int = 512
 
 
+@dataclass(frozen=True)
+class StageRecipe(Recipe):
+    """A recipe of one stage of training, with the terms of `train_stage`."""
+
+    batch: int = 48
+    lr: float = 3e-3
+    steps: int = 500
+    beta2: float = 0.98
+    warmup: float = 0.1
+
+
 def build_model(
     recipe: Recipe, tokenizer: PreTrainedTokenizerFast, spread: float = 0.02
 ) -> LlamaForCausalLM:
@@ -59,6 +72,20 @@ def build_model(
             eos_token_id=tokenizer.eos_token_id,
         )
     )
+
+
+def train(
+    model: LlamaForCausalLM,
+    tokenizer: PreTrainedTokenizerFast,
+    recipe: StageRecipe,
+    text: Callable[[random.Random], Text],
+    done: Callable[[int, float], None] = lambda step, loss: None,
+) -> None:
+    """Train in place on fresh texts, one stage; `done(step, loss)` after each step."""
+    train_stage(
+        model, tokenizer, text, recipe.steps, recipe.batch, recipe.lr, recipe.seed,
+        beta2=recipe.beta2, warmup=recipe.warmup, done=done,
+    )  # fmt: skip
 
 
 def byte_level_tokenizer(
@@ -110,7 +137,7 @@ def save(folder: Path, model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFa
     tokenizer.save_pretrained(folder)
 
 
-def save_words(folder: Path, card: str, training: Mapping[str, Any] | None = None) -> None:
+def save_card(folder: Path, card: str, training: Mapping[str, Any] | None = None) -> None:
     """Write the card as `README.md` and, where given, how the model was made as `training.json`."""
     (folder / "README.md").write_text(card, encoding="utf-8")
     if training is not None:
