@@ -50,8 +50,8 @@ class SteeringHook:
 class Model(TransformersModel):
     """An nnsight model with standard names: `model.layers[i].attn.o_proj`, `.mlp`.
 
-    >>> model = wb.load("tiny")
-    >>> with model.trace("Hello."): resid = model.layers[2].output.save()
+    >>> with model.trace("Hello."):
+    ...     resid = model.layers[2].output.save()
 
     Sizes: `n_layers`, `n_heads` (query heads), `n_kv_heads`, `d_head` (width of one head at
     `o_proj`'s input, not hidden/heads), `d_model` (residual stream), `context_length` (tokens, None

@@ -238,8 +238,8 @@ class HeadDirections(_Directions):
 class ResidualDirection(_Directions):
     """Directions in the residual stream: shift the output of block `layer` by alpha · scale · unit.
 
-    >>> direction = wb.ResidualDirection.contrast(wb.capture(model, chats, "resid"), labels, [8])
-    >>> with wb.steer(model, direction, 4.0): wb.generate(model, prompts)
+    >>> acts = wb.capture(model, chats, "resid")
+    >>> direction = wb.ResidualDirection.contrast(acts, labels, layers=[8])
 
     `layer`: int64 `[L]`. `unit`: float32 `[L, d_model]`, norm 1. `scale`: float32 `[L]`, standard
     deviation of the data along the direction. `provenance`: as for `HeadDirections`.
