@@ -7,8 +7,9 @@ from pathlib import Path
 
 import ipywidgets as widgets
 
-from workbench.data.preferences import Row, load_data
+from workbench.data.preferences import load_data
 from workbench.errors import DatasetError
+from workbench.files import Row
 from workbench.models.loading import load
 from workbench.models.model import Model
 from workbench.papers.safetylock.leverage import leverage

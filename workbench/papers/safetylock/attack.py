@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from tqdm.auto import tqdm
 
-from workbench.data.preferences import Row
+from workbench.files import Row
 from workbench.models.model import Model
 from workbench.models.prompts import encode, messages, padded
 from workbench.papers.safetylock.evaluate import Benchmark, Judge, evaluate

@@ -3,8 +3,8 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from workbench.data.preferences import Row
 from workbench.evaluation.judges import REFUSAL_PHRASES, is_degenerate, is_refusal
+from workbench.files import Row
 from workbench.generation.complete import generate
 from workbench.models.model import Model
 from workbench.models.prompts import messages

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 
 import torch
 
-from workbench.data.preferences import Row
 from workbench.errors import DatasetError
+from workbench.files import Row
 from workbench.generation.choices import token_logprobs
 from workbench.models.model import Model
 from workbench.models.prompts import messages

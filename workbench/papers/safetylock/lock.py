@@ -7,8 +7,8 @@ import torch
 
 from workbench.activations.capture import Activations, capture
 from workbench.activations.probes import Probes, fit_probes
-from workbench.data.preferences import Row
 from workbench.errors import DatasetError
+from workbench.files import Row
 from workbench.models.model import Model
 from workbench.models.prompts import last, messages
 from workbench.steering.directions import HeadDirections

@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from workbench.data.preferences import Row, load_data
+from workbench.data.preferences import load_data
 from workbench.errors import DirectionError, RunError
+from workbench.files import Row
 from workbench.models.loading import load, require_access
 from workbench.models.model import Model
 from workbench.papers.parameters import one_thread_if_embedded

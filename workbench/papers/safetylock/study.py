@@ -9,8 +9,8 @@ from typing import Any
 import torch
 
 from workbench.activations.probes import Probes
-from workbench.data.preferences import Row
 from workbench.errors import RunError
+from workbench.files import Row
 from workbench.hashing import digest
 from workbench.models.checkpoints import save_checkpoint
 from workbench.papers.safetylock import costs
