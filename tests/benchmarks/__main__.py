@@ -2,7 +2,8 @@
 
 Everything runs in one process tree on the same models and prompts; results are checked for
 agreement; ratios are medians over interleaved rounds. Peak memory is that of a fresh process per
-method. Peers that cannot be used are named with the reason. Absolute times on a GPU only.
+method. Peers that cannot be used are named with the reason. Absolute times on a GPU only; on a CPU
+everything is timed in CPU seconds of one thread.
 """
 
 import argparse

@@ -8,7 +8,7 @@ import workbench as wb
 from tests.benchmarks import timing
 from workbench.papers.safetylock.costs import lock_seconds
 
-ROUNDS, TOKENS = 20, 16
+ROUNDS, TOKENS = 14, 16
 
 
 def some_lock(model: wb.Model, k: int) -> wb.HeadDirections:
