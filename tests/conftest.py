@@ -1,6 +1,7 @@
 """What every test may ask for, the order of the files, and the table of families at the end."""
 
 import os
+import signal
 from pathlib import Path
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -29,6 +30,14 @@ def tiny():
     before = model.fingerprint()
     yield model
     assert model.fingerprint() == before
+
+
+@pytest.fixture
+def interruptible():
+    """Ctrl-C raises, also where the tests run in the background, which ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture(params=FAMILIES)

@@ -179,14 +179,6 @@ def test_what_other_threads_finish_is_yielded_before_the_error(script):
     assert len(server.calls) <= 5
 
 
-@pytest.fixture
-def interruptible():
-    """SIGINT raises, also where it was ignored by whatever started the tests (as in background)."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
 @pytest.mark.usefixtures("interruptible")
 def test_an_interrupt_cancels_what_is_queued(script):
     def answer(call):

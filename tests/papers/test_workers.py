@@ -66,6 +66,7 @@ def slow(made, number):
     return number
 
 
+@pytest.mark.usefixtures("interruptible")
 @pytest.mark.parametrize("count", [1, 2])
 def test_an_interrupt_passes_through(count):
     def keep(name, key, compute):
@@ -74,7 +75,7 @@ def test_an_interrupt_passes_through(count):
             os.kill(os.getpid(), signal.SIGINT)
         return result
 
-    many = [Job(f"n{n}", {}, slow, (n,)) for n in range(20000)]
+    many = [Job(f"n{n}", {}, slow, (n,)) for n in range(400)]
     with pytest.raises(KeyboardInterrupt), worker_pool(count, bench(3), bench, 3) as results_of:
         results_of(many, keep, "jobs")
 
