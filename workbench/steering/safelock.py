@@ -1,16 +1,13 @@
 """The released `.safelock` file: a pickle in a ZIP, read without executing anything of it.
 
-A dict of `model.layers.{l}.self_attn.head_out` → list of (head, float16 direction, float16 σ).
-Only the five constructors that numpy scalars and arrays need are known to the reader; any other
-global, and any persistent id, is refused before it could be called.
+A dict of `model.layers.{l}.self_attn.head_out` → list of (head, float16 direction, float16 σ), read
+by `inert_pickle`, which calls nothing that a file names.
 """
 
-import io
 import pickle
-import pickletools
 import re
 import zipfile
-from collections.abc import Callable
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,37 +15,11 @@ from typing import Any
 import numpy as np
 
 from workbench.errors import DirectionError, UnsafeFileError
+from workbench.steering import inert_pickle
 
-MAX_BYTES = 64 * 2**20
-_KEY = re.compile(r"model\.layers\.(\d+)\.self_attn\.head_out")
-
-
-def _empty_array(kind: type, shape: tuple[int, ...], typecode: bytes) -> np.ndarray:
-    if kind is not np.ndarray or shape != (0,):
-        raise UnsafeFileError(f"the file asks for an array of shape {shape} before its data")
-    return np.empty(0, np.int8)
-
-
-def _latin1(text: str, encoding: str = "latin1") -> bytes:
-    if encoding != "latin1":
-        raise UnsafeFileError(f"the file asks for the codec {encoding!r}; only latin1 is known")
-    return text.encode("latin1")
-
-
-def _plain_dtype(spec: str, *_: Any) -> np.dtype:
-    if spec not in ("f2", "f4", "f8", "i4", "i8"):
-        raise UnsafeFileError(f"the file asks for dtype {spec!r}; only plain numbers are known")
-    return np.dtype(spec)
-
-
-_GLOBALS: dict[tuple[str, str], Callable[..., Any]] = {
-    ("numpy", "ndarray"): np.ndarray,
-    ("numpy", "dtype"): _plain_dtype,
-    ("_codecs", "encode"): _latin1,
-}
-for _module in ("numpy.core.multiarray", "numpy._core.multiarray"):
-    _GLOBALS[_module, "_reconstruct"] = _empty_array
-    _GLOBALS[_module, "scalar"] = np._core.multiarray.scalar
+MAX_BYTES = 16 * 2**20
+"""Of the pickle, and of the archive around it; a lock of all heads of a 70B model takes 3 MB."""
+_KEY = re.compile(r"model\.layers\.(\d{1,6})\.self_attn\.head_out")
 
 
 @dataclass(frozen=True)
@@ -61,64 +32,79 @@ class Entry:
     scale: float
 
 
-class _Reader(pickle.Unpickler):
-    def find_class(self, module: str, name: str) -> Any:
-        if (module, name) not in _GLOBALS:
-            raise UnsafeFileError(f"the file asks for {module}.{name}; nothing was executed")
-        return _GLOBALS[module, name]
-
-    def persistent_load(self, pid: Any) -> Any:
-        raise UnsafeFileError("the file refers to outside data (a persistent id); refused")
-
-
 def read(path: str | Path) -> list[Entry]:
     """All heads, in file order.
 
-    Raises `UnsafeFileError` (a forbidden global is named; nothing was executed) or
-    `DirectionError` for a file that is not this format.
+    Raises `UnsafeFileError` for what the format has no need of (a forbidden name, a call, more than
+    `MAX_BYTES`; nothing is executed) or `DirectionError` for a file that is not this format.
     """
+    return _entries(inert_pickle.loads(_pickle_of(Path(path)), str(path)), str(path))
+
+
+def _pickle_of(path: Path) -> bytes:
+    """The bytes of `*/data.pkl`; sizes that headers announce are not believed."""
     try:
+        if path.stat().st_size > MAX_BYTES:
+            raise UnsafeFileError(f"{path} has {path.stat().st_size} bytes, more than {MAX_BYTES}")
         with zipfile.ZipFile(path) as archive:
             members = [m for m in archive.infolist() if m.filename.endswith("/data.pkl")]
             if len(members) != 1:
-                raise DirectionError(f"{path}: expected one */data.pkl, found {archive.namelist()}")
-            if members[0].file_size > MAX_BYTES:
-                raise UnsafeFileError(f"{path}: data.pkl expands to {members[0].file_size} bytes")
-            data = archive.read(members[0])
-    except (zipfile.BadZipFile, OSError) as error:
+                names = [name[:80] for name in archive.namelist()[:5]]
+                raise DirectionError(f"{path}: expected one */data.pkl, found {names}")
+            if members[0].flag_bits & 1:
+                raise DirectionError(f"{path}: data.pkl is encrypted; save it without a password")
+            with archive.open(members[0]) as file:
+                data = file.read(MAX_BYTES + 1)
+    except (zipfile.BadZipFile, OSError, NotImplementedError, EOFError, zlib.error) as error:
         raise DirectionError(f"{path} is no .safelock archive: {error}") from error
-    try:
-        # Forbidden globals are looked for in the whole stream first: nothing at all is built from
-        # a file that carries one, wherever it stands.
-        for opcode, argument, _ in pickletools.genops(data):
-            if opcode.name == "GLOBAL" and tuple(argument.split(" ")) not in _GLOBALS:
-                raise UnsafeFileError(
-                    f"{path} asks for {argument.replace(' ', '.')}; nothing was executed"
-                )
-        content = _Reader(io.BytesIO(data)).load()
-    except UnsafeFileError:
-        raise
-    except (pickle.UnpicklingError, ValueError, TypeError, EOFError, KeyError, IndexError) as error:
-        raise DirectionError(f"{path}: the pickle inside is damaged: {error}") from error
-    return _entries(content, str(path))
+    if len(data) > MAX_BYTES:
+        raise UnsafeFileError(f"{path}: data.pkl expands to more than {MAX_BYTES} bytes")
+    return data
 
 
 def _entries(content: Any, path: str) -> list[Entry]:
     if not isinstance(content, dict):
         raise DirectionError(f"{path} holds a {type(content).__name__}, not a dict of layers")
-    entries = []
-    for key, heads in content.items():
-        match = _KEY.fullmatch(str(key))
-        if not match or not isinstance(heads, list):
-            raise DirectionError(f"{path}: key {key!r} is not model.layers.N.self_attn.head_out")
-        for item in heads:
-            if not isinstance(item, tuple) or len(item) != 3 or np.ndim(item[1]) != 1:
-                raise DirectionError(f"{path}: {key} holds an entry that is not (head, vector, σ)")
-            head, unit, scale = item
-            entries.append(Entry(int(match[1]), int(head), np.array(unit), float(scale)))
+    entries: list[Entry] = []
+    for key, items in content.items():
+        match = _KEY.fullmatch(key)
+        if not match or not isinstance(items, list):
+            raise DirectionError(
+                f"{path}: key {key[:80]!r} is not model.layers.N.self_attn.head_out with a list"
+            )
+        for number, item in enumerate(items):
+            entries.append(_entry(int(match[1]), item, f"{path}: layer {match[1]} entry {number}"))
     if not entries:
         raise DirectionError(f"{path} holds no heads")
+    width = len(entries[0].unit)
+    for entry in entries:
+        if len(entry.unit) != width:
+            raise DirectionError(
+                f"{path}: layer {entry.layer} head {entry.head} has a direction of "
+                f"{len(entry.unit)} numbers, layer {entries[0].layer} head {entries[0].head} one "
+                f"of {width}"
+            )
     return entries
+
+
+def _entry(layer: int, item: Any, where: str) -> Entry:
+    if not isinstance(item, tuple) or len(item) != 3 or not isinstance(item[1], np.ndarray):
+        raise DirectionError(f"{where} is not (head, vector, σ)")
+    head, unit, scale = item
+    if isinstance(head, bool) or not isinstance(head, int | np.integer) or not 0 <= head < 10**6:
+        kind = type(head).__name__
+        raise DirectionError(f"{where}: the head is a {kind} ({_shown(head)}), not a whole number")
+    if isinstance(scale, bool) or not isinstance(scale, int | float | np.number):
+        raise DirectionError(
+            f"{where}: σ of layer {layer} head {head} is a {type(scale).__name__}, not a number"
+        )
+    if unit.dtype.kind != "f":
+        raise DirectionError(f"{where}: the direction of layer {layer} head {head} is {unit.dtype}")
+    return Entry(layer, int(head), np.array(unit), float(scale))
+
+
+def _shown(value: Any) -> str:
+    return repr(value)[:40] if isinstance(value, str | float | np.generic) else "…"
 
 
 def write(path: str | Path, entries: list[Entry]) -> None:
