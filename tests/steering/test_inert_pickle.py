@@ -1,5 +1,6 @@
-"""Hostile and damaged `.safelock` files: a named refusal, quickly, and nothing called or changed."""
+"""Hostile and damaged `.safelock` files: refused by name, nothing called, nothing changed."""
 
+import contextlib
 import pickle
 import struct
 import tracemalloc
@@ -19,7 +20,7 @@ KEY = "model.layers.3.self_attn.head_out"
 HEAD = (np.int64(1), np.array([0.6, 0.8], np.float16), np.float16(0.5))
 RECONSTRUCT = b"cnumpy.core.multiarray\n_reconstruct\n"
 NDARRAY = b"cnumpy\nndarray\n"
-EMPTY = RECONSTRUCT + b"(" + NDARRAY + b"K\x00\x85U\x01bt".replace(b"U\x01b", b"C\x01b") + b"R"
+EMPTY = RECONSTRUCT + b"(" + NDARRAY + b"K\x00\x85C\x01btR"
 F2 = b"cnumpy\ndtype\n(X\x02\x00\x00\x00f2K\x00K\x01tR"
 
 
@@ -71,8 +72,8 @@ REFUSED = {
     # Calls and objects.
     "array of pointers": (b"\x80\x02" + NDARRAY + b"K\x02\x85X\x01\x00\x00\x00OC\x10"
                           + bytes(16) + b"\x87R.", "calls numpy.ndarray"),
-    "array of a shape": (b"\x80\x02" + RECONSTRUCT + b"(" + NDARRAY + b"J\x00\xca\x9a;\x85C\x01btR.",
-                         "array of a shape"),
+    "array of a shape": (b"\x80\x02" + RECONSTRUCT + b"(" + NDARRAY
+                         + b"J\x00\xca\x9a;\x85C\x01btR.", "array of a shape"),
     "state of a name": (b"\x80\x02" + NDARRAY + b"}X\x01\x00\x00\x00aK\x01sb.", "sets the state"),
     "state of a list": (b"\x80\x02]}X\x01\x00\x00\x00aK\x01sb.", "sets the state of a list"),
     "call of a list": (b"\x80\x02])R.", "calls a list"),
@@ -88,12 +89,12 @@ REFUSED = {
     "codec": (b"\x80\x02c_codecs\nencode\nX\x01\x00\x00\x00aX\x05\x00\x00\x00rot13\x86R.", "codec"),
     "objects": (b"\x80\x02cnumpy\ndtype\nX\x02\x00\x00\x00O8K\x00K\x01\x87R.", "dtype 'O8'"),
     "opcodes": (b"\x80\x02" + b"N0" * (inert_pickle.MAX_OPCODES // 2) + b".", "opcode POP"),
-    "many opcodes": (b"\x80\x02(" + b"N" * inert_pickle.MAX_OPCODES + b"t.", "more than 500,000"),
+    "many opcodes": (b"\x80\x02(" + b"N" * inert_pickle.MAX_OPCODES + b"t.", "more than 320,000"),
 }  # fmt: skip
 DAMAGED = {
-    "deep tuples as a key": (b"\x80\x02}" + b")" + b"\x85" * DEEP + b"K\x01s.", "nests more than 8"),
+    "deep tuples as a key": (b"\x80\x02})" + b"\x85" * DEEP + b"K\x01s.", "nests more than 8"),
     "deep lists": (b"\x80\x02" + b"]" * DEEP + b"a" * (DEEP - 1) + b".", "nests more than 8"),
-    "list in itself": (b"\x80\x02]q\x00h\x00ah\x00ah\x00ah\x00ah\x00ah\x00ah\x00ah\x00a.", "nests more"),
+    "list in itself": (b"\x80\x02]q\x00" + b"h\x00a" * 8 + b".", "nests more than 8"),
     "memo far away": (b"\x80\x02}r\xff\xff\xff\x7f.", "holds no heads"),
     "memo never filled": (b"\x80\x02h\x09.", "damaged"),
     "number without end": (b"I" + b"9" * 10_000 + b"\n.", "damaged"),
@@ -119,13 +120,13 @@ DAMAGED = {
     "head a text": (entry(("1", *HEAD[1:])), "the head is a str"),
     "σ a text": (entry((*HEAD[:2], "0.5")), "σ of layer 3 head 1 is a str"),
     "σ none": (entry((*HEAD[:2], None)), "σ of layer 3 head 1 is a NoneType"),
-    "whole numbers as a direction": (entry((1, np.ones(2, np.int64), 0.5)), "direction of layer 3 head 1"),
+    "whole numbers": (entry((1, np.ones(2, int), 0.5)), "of layer 3 head 1 is int64"),
     "a direction that is a list": (entry((1, [0.6, 0.8], 0.5)), "not \\(head, vector"),
-    "another width": (dumped({KEY: [HEAD, (2, np.ones(3, np.float16), 1.0)]}), "head 2 has a direction of 3"),
+    "another width": (dumped({KEY: [HEAD, (2, np.ones(3, "f2"), 1.0)]}), "direction of 3 numbers"),
     "not finite": (entry((1, np.array([np.nan, 1], np.float16), 1.0)), "NaN or infinite"),
     "σ of zero": (entry((1, HEAD[1], 0.0)), "not positive"),
     "the same head twice": (dumped({KEY: [HEAD, HEAD]}), "twice"),
-    "layer of many digits": (dumped({"model.layers." + "9" * 5000 + ".self_attn.head_out": []}), "is not model.layers.N"),
+    "layer of many digits": (dumped({KEY.replace("3", "9" * 5000): []}), "is not model.layers.N"),
     "no list": (dumped({KEY: HEAD}), "with a list"),
 }  # fmt: skip
 
@@ -151,7 +152,6 @@ def test_a_hostile_pickle_is_refused_by_name(tmp_path, name):
 
 def test_sizes_in_the_archive_are_not_believed(tmp_path):
     path = tmp_path / "bad.safelock"
-    bomb = zlib.compress(bytes(400 * 2**20), 9)
     raw = zlib.compressobj(9, zlib.DEFLATED, -15)
     bomb = raw.compress(bytes(100 * 2**20)) + raw.flush()
     written(path, bytes(1000), compression=zipfile.ZIP_DEFLATED)
@@ -189,13 +189,10 @@ def test_a_changed_byte_is_read_or_refused(tmp_path_factory, at, value, cut):
     """Whatever a byte becomes: entries, or a refusal by name."""
     data = bytearray(dumped({KEY: [HEAD]}))
     data[at % len(data)] = value
-    path = written(
-        tmp_path_factory.getbasetemp() / "fuzz.safelock", bytes(data[: len(data) - cut % 7])
-    )
-    try:
+    path = tmp_path_factory.getbasetemp() / "fuzz.safelock"
+    written(path, bytes(data[: len(data) - cut % 7]))
+    with contextlib.suppress(DirectionError, UnsafeFileError):
         wb.HeadDirections.from_safelock(path)
-    except (DirectionError, UnsafeFileError) as error:
-        assert str(error)
 
 
 def test_the_given_cases(shared):

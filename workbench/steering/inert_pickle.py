@@ -15,8 +15,8 @@ import numpy as np
 
 from workbench.errors import DirectionError, UnsafeFileError
 
-MAX_OPCODES = 500_000
-"""A lock of all 5,120 heads of a 70B model takes 180,000."""
+MAX_OPCODES = 320_000
+"""A lock of all 5,120 heads of a 70B model takes 297,500."""
 MAX_DEPTH = 8
 """A lock nests a dict, a list, a tuple and the parts of an array."""
 DTYPES = ("f2", "f4", "f8", "i4", "i8")
