@@ -9,7 +9,15 @@ import xxhash
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workbench.hashing import canonical, digest, file_digest, pieces_digest, tensors_digest
+from workbench.hashing import (
+    canonical,
+    checksum,
+    digest,
+    file_digest,
+    pieces_digest,
+    tensors_digest,
+    word_checksum,
+)
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers(-99, 99) | st.floats(-9, 9) | st.text(max_size=4),
@@ -127,3 +135,37 @@ def test_tensors_of_every_dtype_and_rank(dtype):
     digests = {tensors_digest({"x": torch.ones(shape).to(dtype)}) for shape in shapes}
     assert len(digests) == len(shapes)
     assert all(len(d) == 16 for d in digests)
+
+
+@pytest.mark.parametrize("length", [0, 1, 7, 8, 9, 100, 1000])
+def test_word_checksum_by_hand(length):
+    """A wrapping sum of 8-byte words times odd numbers, piece by piece; every byte counts."""
+    flat = torch.randint(0, 256, (length,), dtype=torch.uint8)
+    padded = flat.numpy().tobytes() + bytes(-length % 8)
+    words = [
+        int.from_bytes(padded[i : i + 8], "little", signed=True) for i in range(0, len(padded), 8)
+    ]
+
+    def wrapped(value):
+        return (value + 2**63) % 2**64 - 2**63
+
+    total = length
+    for start in range(0, len(words), 5):
+        odd = [(wrapped(i * -7046029254386353131) ^ wrapped(i * 2862933555777941757) >> 29) | 1
+               for i in range(5)]  # fmt: skip
+        piece = sum(w * o for w, o in zip(words[start : start + 5], odd, strict=False))
+        total = (total * 6364136223846793005 + wrapped(piece)) % 2**64
+    assert word_checksum(flat, step=5) == total
+    for i in range(length):
+        changed = flat.clone()
+        changed[i] ^= 1
+        assert word_checksum(changed, step=5) != total
+
+
+def test_checksum_is_of_the_bytes_however_they_lie():
+    matrix = torch.randn(40, 30)
+    assert checksum(matrix.T) == checksum(matrix.T.contiguous()) != checksum(matrix)
+    assert checksum(matrix) == checksum(matrix.view(torch.int32))
+    for dtype in (torch.bfloat16, torch.float16, torch.bool, torch.int8, torch.complex64):
+        assert checksum(torch.ones(3, dtype=dtype)) != checksum(torch.zeros(3, dtype=dtype))
+    assert checksum(torch.tensor(1.0)) == checksum(torch.ones(1))

@@ -1,8 +1,13 @@
 """A model's copies are the same function, and its fingerprint sees every change."""
 
+import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+import workbench as wb
 from tests.helpers.families import build
+from workbench.errors import ShardError
 
 
 @torch.no_grad()
@@ -29,9 +34,84 @@ def test_a_half_precision_clone_is_the_same_function(tokenizer):
     assert copied.fingerprint() == model.fingerprint()
 
 
-def test_fingerprint_sees_one_changed_weight_matrix(tokenizer):
+def test_the_same_weights_have_the_same_fingerprint(tokenizer):
+    assert build("llama", tokenizer).fingerprint() == build("llama", tokenizer).fingerprint()
+    half = build("llama", tokenizer, dtype=torch.float16)
+    assert half.fingerprint() != build("llama", tokenizer).fingerprint()
+
+
+def zeroed_head(model, head):
+    model.o_proj(1).weight.data[:, head * model.d_head : (head + 1) * model.d_head] = 0
+
+
+def zeroed_neuron(model, neuron):
+    model.layer(2).mlp.down_proj.weight.data[:, neuron] = 0
+
+
+@torch.no_grad()
+def swapped_values(model, row):
+    weight = model.layer(0).mlp.up_proj.weight
+    weight[row, [3, 7]] = weight[row, [7, 3]]
+
+
+def swapped_rows(model, row):
+    weight = model.hf.get_input_embeddings().weight
+    weight.data[[row, row + 1]] = weight.data[[row + 1, row]]
+
+
+def last_bit(model, index):
+    bits = model.layer(1).self_attn.k_proj.weight.data.view(torch.int32).flatten()
+    bits[index * 7] ^= 1
+
+
+def minus_zero(model, index):
+    norm = model.hf.model.norm.weight.data
+    norm[index] = 0.0
+    model.before = model.fingerprint()
+    norm[index] = -0.0
+
+
+def buffer(model, index):
+    model.hf.model.rotary_emb.inv_freq[index] *= 1.01
+
+
+@pytest.mark.parametrize("index", range(4))
+@pytest.mark.parametrize(
+    "edit",
+    [zeroed_head, zeroed_neuron, swapped_values, swapped_rows, last_bit, minus_zero, buffer],
+)
+def test_the_fingerprint_sees_every_edit(tokenizer, edit, index):
     model = build("llama", tokenizer)
-    before = model.fingerprint()
-    assert build("llama", tokenizer).fingerprint() == before
-    model.layer(2).mlp.up_proj.weight.data += 1e-3
-    assert model.fingerprint() != before
+    model.before = model.fingerprint()
+    edit(model, index)
+    assert model.fingerprint() != model.before
+
+
+@given(data=st.data())
+@settings(max_examples=60, deadline=None)
+def test_the_fingerprint_sees_one_value_anywhere(tiny, data):
+    parameters = dict(tiny.hf.named_parameters())
+    values = parameters[data.draw(st.sampled_from(sorted(parameters)))].data.flatten()
+    index = data.draw(st.integers(0, len(values) - 1))
+    before, value = tiny.fingerprint(), values[index].clone()
+    values[index] = torch.nextafter(value, torch.tensor(torch.inf))
+    try:
+        assert tiny.fingerprint() != before
+    finally:
+        values[index] = value
+    assert tiny.fingerprint() == before
+
+
+@torch.no_grad()
+def test_samples_and_captures_of_an_edited_model_are_made_anew(tokenizer, tmp_path):
+    model = build("llama", tokenizer)
+    requests, chats = [wb.GenRequest("Mend the gate", max_new_tokens=4)], ["Mend the gate"]
+    with wb.SampleStore(tmp_path / "samples.sqlite") as store:
+        wb.complete(model, requests, store=store)
+        before = wb.capture(model, chats, site="resid", out=tmp_path / "acts")
+        zeroed_head(model, 5)
+        wb.complete(model, requests, store=store)
+        assert store.written == 2
+    with pytest.raises(ShardError, match="another"):
+        wb.capture(model, chats, site="resid", out=tmp_path / "acts")
+    assert not torch.equal(wb.capture(model, chats, site="resid").values, before.values)

@@ -11,7 +11,7 @@ import torch
 from nnsight import TransformersModel
 from transformers import PreTrainedModel
 
-from workbench.hashing import DIGITS, pieces_digest
+from workbench.hashing import DIGITS, checksum, pieces_digest
 from workbench.models.anatomy import Anatomy, kv_heads, projection_sizes
 
 
@@ -152,11 +152,11 @@ class Model(TransformersModel):
         return Model(hf, self.tokenizer, self.anatomy, name)
 
     def fingerprint(self) -> str:
-        """16 hex digits that change with the architecture or (almost surely) any weight.
+        """16 hex digits that change with the architecture and with every byte of the weights.
 
-        Hashes name, shape and up to 256 evenly strided values of every parameter, so that it
-        stays cheap on large models; a folded direction or a training step changes it, and so does
-        steering through hooks.
+        All parameters and buffers are read, once, where they lie, at every call: an edit of any
+        kind, a folded direction or a training step changes it, and so does steering through hooks.
+        Weights that are offloaded are not read.
         """
         return pieces_digest(self._identity(), DIGITS)
 
@@ -164,15 +164,13 @@ class Model(TransformersModel):
         """The bytes of which the fingerprint is taken."""
         yield "|".join([type(self.hf).__name__, *self.hooked]).encode()
         # Not state_dict(): quantised layers repack their weights when asked for it.
+        rope = getattr(self.hf.config.get_text_config(), "rope_parameters", None) or {}
         for name, tensor in chain(self.hf.named_parameters(), self.hf.named_buffers()):
-            if name.endswith("inv_freq"):  # from the config; some families rewrite it as they run
+            # Two kinds of rotary frequencies are rewritten as the model runs.
+            if name.endswith("inv_freq") and rope.get("rope_type") in ("dynamic", "longrope"):
                 continue
-            yield f"{name}{tuple(tensor.shape)}".encode()
-            if tensor.is_meta:
-                continue
-            flat = tensor.detach().flatten()
-            sample = flat[:: max(1, flat.numel() // 256)].to("cpu", torch.float32)
-            yield sample.contiguous().numpy().tobytes()
+            content = "offloaded" if tensor.is_meta else checksum(tensor)
+            yield f"{name}{tuple(tensor.shape)}{tensor.dtype}{content}".encode()
         for name, module in self.hf.named_modules():
             if hasattr(module, "get_base_layer"):
                 fields = ("disable_adapters", "active_adapters", "merged_adapters", "scaling")
