@@ -129,6 +129,17 @@ def test_supports_are_those_of_transformers(seed, top_k, top_p):
     assert support(logits, temperature, top_k, top_p) == expected
 
 
+@pytest.mark.parametrize("top_k", [1, 2, 3, 5])
+@pytest.mark.parametrize(
+    "logits", [[0.0] * 6, [1, 3, 3, 3, 0, 3], [2, 2, 1, 1, 1, 0], [5, 1, 1, 1, 1, 1]]
+)
+def test_of_equal_logits_exactly_k_are_left(logits, top_k):
+    """The likeliest by (logit, smaller id); the rest has no chance."""
+    order = sorted(range(6), key=lambda i: (-logits[i], i))
+    scaled = torch.tensor([logits], dtype=torch.float32)
+    assert support(scaled, 8.0, top_k) == set(order[:top_k])
+
+
 @pytest.mark.parametrize("size", [3, 1000, 40_000])
 @pytest.mark.parametrize(("top_k", "top_p"), [(0, 1.0), (3, 1.0), (0, 0.6), (2, 0.5)])
 def test_the_ends_of_the_interval_never_reach_a_token_without_probability(size, top_k, top_p):

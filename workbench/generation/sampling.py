@@ -34,7 +34,8 @@ def pick(
     """Next tokens, int64 `[row]`, from float32 logits `[row, vocabulary]`.
 
     The first token whose cumulative probability exceeds `uniform` `[row]`; the likeliest where
-    `temperature` `[row]` is 0. `top_k` keeps the k likeliest tokens, `top_p` the fewest whose
+    `temperature` `[row]` is 0. `top_k` keeps the k likeliest tokens (of equal ones those of smaller
+    id), `top_p` the fewest whose
     probabilities add up to it.
     """
     greedy = temperature == 0
@@ -46,8 +47,11 @@ def pick(
         :, None
     ]
     if top_k and top_k < scaled.shape[1]:
-        floor = scaled.topk(top_k, 1).values[:, -1:]
-        scaled = scaled.masked_fill(scaled < floor, -torch.inf)
+        least = scaled.topk(top_k, 1).values[:, -1:]
+        above, equal = scaled > least, scaled == least
+        # Of equal ones the first by token id, so that exactly k are left.
+        room = top_k - above.sum(1, keepdim=True)
+        scaled = scaled.masked_fill(~(above | equal & (equal.cumsum(1) <= room)), -torch.inf)
     probabilities = scaled.softmax(1)
     if top_p < 1:
         ordered, order = probabilities.sort(dim=1, descending=True, stable=True)
