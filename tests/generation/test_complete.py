@@ -126,7 +126,8 @@ def test_a_larger_n_draws_only_what_is_missing():
         assert store.written == 10
 
 
-def test_a_larger_n_with_a_model(tiny):
+def test_a_larger_n_with_a_model():
+    tiny = wb.load("tiny", dtype=torch.float64, device="cpu")
     options = {"temperature": 1.0, "max_new_tokens": 6}
     with wb.SampleStore() as store:
         two = wb.generate(tiny, PROMPTS, n=2, store=store, **options)

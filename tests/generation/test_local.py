@@ -53,7 +53,7 @@ def test_everything_is_put_back(llama, error, after):
 
 
 def test_without_a_cache(tokenizer):
-    model = build("llama", tokenizer)
+    model = build("llama", tokenizer, dtype=torch.float64)
     options = {"n": 2, "temperature": 1.0, "max_new_tokens": 8}
     cached, greedy = wb.generate(model, MIXED, **options), wb.generate(model, MIXED)
     model.hf.generation_config.use_cache = False
@@ -83,7 +83,8 @@ def test_frequencies_that_depend_on_length(tokenizer):
 
 
 @pytest.mark.parametrize("reused", [True, False])
-def test_out_of_memory_halves_the_batch(llama, caplog, reused):
+def test_out_of_memory_halves_the_batch(tokenizer, caplog, reused):
+    llama = build("llama", tokenizer, dtype=torch.float64)
     prompts = PROMPTS if reused else MIXED[:7]
     expected = wb.generate(llama, prompts, n=4, temperature=1.0, max_new_tokens=6)
     backend = LocalBackend(llama)
