@@ -5,6 +5,7 @@ import contextlib
 import importlib.util
 import json
 import logging
+import os
 import shutil
 import subprocess
 import sys
@@ -27,6 +28,9 @@ def main(argv: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("workbench: interrupted", file=sys.stderr)
         return 130
+    except BrokenPipeError:  # whoever read the output has enough: `workbench list | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -49,7 +53,7 @@ def _parser() -> argparse.ArgumentParser:
     verb.add_argument("arguments", nargs=argparse.REMAINDER, help="passed on to jupyter lab")
     verb.set_defaults(action=_lab)
 
-    verb = verbs.add_parser("data", help="rebuild the embedded model and samples")
+    verb = verbs.add_parser("data", help="rebuild an embedded model and its samples")
     verb.add_argument("what", choices=["rebuild"])
     verb.add_argument("name", choices=[p.models[0] for p in PAPERS if p.models])
     verb.add_argument("--out", help="folder to write to (default: the shipped data folder)")
@@ -69,16 +73,26 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _list(_: argparse.Namespace) -> int:
+    from workbench.errors import RunError
     from workbench.papers.registry import PAPERS, problems_of
     from workbench.runs.parameters import declared
+
+    unread: list[str] = []
 
     for paper in dict.fromkeys(PAPERS):
         if problems_of([paper]):
             continue
         print(f"{paper.name}: {paper.module.TITLE}\n  {paper.module.CLAIM}")
-        for key, info in declared(paper.notebook).items():
-            print(f"    -p {key}={info['default']}  {info['inferred_type_name']}: {info['help']}")
-    problems = problems_of(PAPERS)
+        try:
+            parameters = declared(paper.notebook)
+        except RunError as error:
+            unread.append(str(error))
+            continue
+        for key, info in parameters.items():
+            if key not in ("preset", "out_dir"):  # --preset and --out
+                kind = info["inferred_type_name"]
+                print(f"    -p {key}={info['default']}  {kind}: {info['help']}")
+    problems = [*problems_of(PAPERS), *unread]
     for problem in problems:
         print(f"workbench: {problem}", file=sys.stderr)
     return 2 if problems else 0
@@ -111,7 +125,7 @@ def _run(args: argparse.Namespace) -> int:
 
 
 def _table(results: dict) -> str:
-    lines = [f"{results['paper']} · preset {results['preset']} · {_scale(results)}", ""]
+    lines = [f"{results['paper']} · preset {results['preset']} · {_run_line(results)}", ""]
     lines.append(f"{'metric':<28}{'value':>9}  {'95 % CI':<18}{'n':>6}  published")
     for m in results["metrics"]:
         low, high = m["ci95"]
@@ -128,7 +142,7 @@ def _number(value: float, digits: int) -> str:
     return f"{value:.{digits}f}" if abs(value) < 1e5 else f"{value:.3g}"
 
 
-def _scale(results: dict) -> str:
+def _run_line(results: dict) -> str:
     p = results["provenance"]
     return f"{p['device']}, {p['seconds']:.0f} s, seed {p['seed']}"
 

@@ -25,10 +25,19 @@ def require(source: str) -> None:
     Folders and models in the local cache pass without a request.
     """
     from huggingface_hub import auth_check, try_to_load_from_cache
-    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        HFValidationError,
+        RepositoryNotFoundError,
+    )
 
-    if Path(source).is_dir() or isinstance(try_to_load_from_cache(source, "config.json"), str):
+    if Path(source).is_dir():
         return
+    try:
+        if isinstance(try_to_load_from_cache(source, "config.json"), str):
+            return
+    except HFValidationError as error:
+        raise ModelError(f"{source} is neither a folder here nor the name of a model") from error
     if not reachable():
         raise ModelError(
             f"{source} cannot be reached: not a folder here, not in the local cache, and the hub "

@@ -99,6 +99,58 @@ def test_a_missing_file_is_named_without_a_traceback(checkout, path, problem):
         hidden.rename(checkout / path)
 
 
+SCAFFOLD = "TITLE = CLAIM = 'odd'; PUBLISHED = []; NOTEBOOK = 'odd.ipynb'\ndef preflight(p, g): 0\n"
+
+
+@pytest.mark.parametrize(
+    ("facts", "notebook", "problem"),
+    [
+        ("def broken(:\n", "{}", "that can be imported (SyntaxError"),
+        ("import nosuch\n", "{}", "that can be imported (ModuleNotFoundError"),
+        ("1 + 'a'\n", "{}", "that can be imported (TypeError"),
+        (SCAFFOLD + "NOTEBOOK = None\n", "{}", "the notebook"),
+        (SCAFFOLD + "NOTEBOOK = ''\n", "{}", "the notebook"),
+        (SCAFFOLD.replace("PUBLISHED", "RESULTS"), "{}", "PUBLISHED in papers/odd/paper.py"),
+        (SCAFFOLD, "[]", "odd.ipynb: "),
+        (SCAFFOLD, "{}", "odd.ipynb: "),
+        (SCAFFOLD, "not json", "odd.ipynb: "),
+    ],
+)
+def test_a_paper_somebody_is_still_writing_is_named(checkout, facts, notebook, problem):
+    registered = checkout / "workbench/papers/registry.py"
+    before, folder = registered.read_text(encoding="utf-8"), checkout / "workbench/papers/odd"
+    folder.mkdir()
+    try:
+        for name in registry.ANATOMY:
+            (folder / f"{name}.py").write_text(facts if name == "paper" else "")
+        (checkout / "notebooks/odd.ipynb").write_text(notebook)
+        registered.write_text(before.replace("PAPERS = (\n", 'PAPERS = (\n    Paper("odd"),\n'))
+        for arguments in (["list"], ["run", "odd", "--out", checkout / "out-odd"]):
+            done = cli(checkout, *arguments)
+            assert done.returncode, "not a success"
+            assert problem in done.stderr
+            assert "Traceback" not in done.stderr
+        assert "pas: Personality Alignment" in cli(checkout, "list").stdout
+    finally:
+        registered.write_text(before)
+        shutil.rmtree(folder)
+        (checkout / "notebooks/odd.ipynb").unlink()
+
+
+@pytest.mark.parametrize("rebuild", ["", "workbench.tiny.chat_model", "workbench.no.mod:f", "no:f"])
+def test_a_rebuild_that_leads_nowhere_is_named(rebuild):
+    paper = Paper("safetylock", ("tiny",), rebuild)
+    assert problems_of([paper]) == [f"safetylock: the module of rebuild={rebuild!r} is missing"]
+    with pytest.raises(RunError, match="leads nowhere"):
+        paper.rebuilder()
+
+
+def test_preset_and_folder_are_no_parameters(capsys):
+    for given, instead in (("preset=paper", "--preset"), ("out_dir=/x", "--out")):
+        assert main(["run", "safetylock", "-p", given]) == 2
+        assert f"is given by {instead}" in capsys.readouterr().err
+
+
 def add(target, content):
     """A new file, a notebook of cells, or a line in the registry."""
     if target.suffix == ".ipynb":

@@ -9,13 +9,15 @@ from workbench.paths import EMBEDDED
 def given(parameters: dict[str, Any]) -> dict[str, Any]:
     """Those that pin a value: an empty text, or a number below 0, leaves the preset's.
 
+    NaN pins, so that the settings can refuse it.
+
     >>> given({"k": -1, "topk": "", "steps": 0, "official": False})
     {'steps': 0, 'official': False}
     """
     return {
         name: value
         for name, value in parameters.items()
-        if value != "" and (isinstance(value, str) or value is None or value >= 0)
+        if value != "" and (isinstance(value, str) or value is None or not value < 0)
     }
 
 

@@ -18,6 +18,8 @@ ANATOMY = ("__init__", "paper", "presets", "study", "tables", "figures")
 """Files that every paper has, beside those of its method."""
 FACTS = ("TITLE", "CLAIM", "NOTEBOOK", "PUBLISHED", "preflight")
 """What every `paper.py` says."""
+BROKEN = (ImportError, SyntaxError, NameError, AttributeError, TypeError, ValueError, LookupError)
+"""How a `paper.py` fails that somebody is still writing."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,11 @@ class Paper:
     def rebuilder(self) -> Callable[..., str]:
         """The function `(folder, seed=…) → card` that trains the embedded models again."""
         module, _, function = self.rebuild.partition(":")
-        return getattr(importlib.import_module(module), function)
+        try:
+            return getattr(importlib.import_module(module), function)
+        except (ImportError, AttributeError, ValueError) as error:
+            nowhere = f"{self.name}: rebuild={self.rebuild!r} leads nowhere: {error}"
+            raise RunError(nowhere) from error
 
 
 PAPERS = (
@@ -98,16 +104,34 @@ def problems_of(papers: Sequence[Paper]) -> list[str]:
 
 def _missing(paper: Paper) -> list[str]:
     folder = Path(__file__).parent / paper.name
-    if not folder.is_dir():
+    if not paper.name.isidentifier() or not folder.is_dir():
         return [f"the folder papers/{paper.name}/"]
     missing = [f"papers/{paper.name}/{n}.py" for n in ANATOMY if not (folder / f"{n}.py").is_file()]
     if (folder / "paper.py").is_file():
-        facts = [fact for fact in FACTS if not hasattr(paper.module, fact)]
-        missing += [f"{fact} in papers/{paper.name}/paper.py" for fact in facts]
-        if "NOTEBOOK" not in facts and not paper.notebook.is_file():
-            missing.append(f"the notebook {paper.notebook}")
+        missing += _missing_facts(paper)
     models = [data_folder() / model for model in paper.models]
     missing += [f"the embedded model {m}" for m in models if not (m / "config.json").is_file()]
-    if paper.models and not importlib.util.find_spec(paper.rebuild.partition(":")[0]):
+    if paper.models and not _exists(paper.rebuild):
         missing.append(f"the module of rebuild={paper.rebuild!r}")
     return missing
+
+
+def _missing_facts(paper: Paper) -> list[str]:
+    try:
+        module = paper.module
+    except BROKEN as error:
+        kind = type(error).__name__
+        return [f"a papers/{paper.name}/paper.py that can be imported ({kind}: {error})"]
+    missing = [f"{f} in papers/{paper.name}/paper.py" for f in FACTS if not hasattr(module, f)]
+    name = getattr(module, "NOTEBOOK", None)
+    if not (isinstance(name, str) and name and paper.notebook.is_file()):
+        missing.append(f"the notebook {notebook_folder() / str(name)}")
+    return missing
+
+
+def _exists(rebuild: str) -> bool:
+    module, colon, function = rebuild.partition(":")
+    try:
+        return bool(colon and function) and importlib.util.find_spec(module) is not None
+    except (ImportError, ValueError):
+        return False

@@ -58,6 +58,9 @@ def run(
         raise RunError(
             f"unknown preset {preset!r}{nearest(preset, PRESETS)}; presets are {', '.join(PRESETS)}"
         )
+    for name, instead in (("preset", "preset"), ("out_dir", "out")):
+        if name in (given or {}):
+            raise RunError(f"{name} is given by --{instead}, from Python by {instead}=")
     given = parameters.check(registered.notebook, dict(given or {}))
     registered.module.preflight(preset, given)
     out = Path(out) if out else default_folder(paper)
@@ -71,6 +74,7 @@ def run(
             values,
             kernel_manager_class=_IpcKernelManager,
             kernel_name="python3",
+            language="python",
             progress_bar=progress,
             request_save_on_cell_execute=True,
         )

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from nbformat import ValidationError
 from papermill import inspect_notebook
 
 from workbench.errors import RunError, nearest
@@ -18,8 +19,9 @@ def declared(notebook: Path) -> dict[str, dict[str, Any]]:
     """
     try:
         return inspect_notebook(str(notebook))
-    except ValueError as error:
-        raise RunError(f"{notebook}: {error} Save it in JupyterLab with its kernel.") from error
+    except (ValueError, AttributeError, ValidationError) as error:
+        reason = str(error).partition("\n")[0]
+        raise RunError(f"{notebook}: {reason} Save it in JupyterLab with its kernel.") from error
 
 
 def check(notebook: Path, given: dict[str, Any]) -> dict[str, Any]:

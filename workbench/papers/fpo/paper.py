@@ -3,6 +3,7 @@
 *Constrain Alignment with Sparse Autoencoders*, arXiv 2411.07618, ICML 2025.
 """
 
+import math
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -141,8 +142,11 @@ class Settings:
             raise ValueError(f"methods {', '.join(unknown)}; use {', '.join(METHODS)}")
         if "fpo" not in self.methods:
             raise ValueError("methods must hold fpo, which the others are compared with")
-        if not self.alphas or min(self.alphas) < 0 or 0.0 not in self.alphas:
+        if 0.0 not in self.alphas or not all(0 <= a < math.inf for a in self.alphas):
             raise ValueError(f"alphas {self.alphas} must be 0 or more and hold 0, the comparison")
+        rates = (self.beta, self.beta_dpo, self.beta_simpo, self.tdpo_alpha)
+        if not all(map(math.isfinite, rates)):
+            raise ValueError(f"betas and alpha of TDPO must be finite, not {rates}")
         if self.batch % self.per_device:
             raise ValueError(f"batch={self.batch} is no multiple of per_device={self.per_device}")
 

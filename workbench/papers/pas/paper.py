@@ -86,7 +86,7 @@ def grid(alphas: str) -> tuple[float, ...]:
 
 @dataclass(frozen=True)
 class Settings:
-    """The paper's values (§2 of the method); `tiny()` is the embedded scale.
+    """The paper's values (§2 of the method); `tiny()` is the tiny preset.
 
     `direction`: `"paper"` (means of the two classes), `"centered"` (what everybody shares taken
     out) or `"weighted"` (by intensity, v - 3). `heads`: K. `selection`: ranking of heads by probes,

@@ -62,6 +62,8 @@ def draw(
     Stratified: sorted by how far from the middle they answer, one at random from each of `count`
     equal parts.
     """
+    if count < 0:
+        raise ValueError(f"subjects={count}: 0 (the preset's own) or more")
     embedded = preset != "paper" and len(everybody) % BLOCK == 0
     count = count or (PAPER_SUBJECTS if preset == "paper" else TINY_SUBJECTS)
     out = {}

@@ -57,7 +57,7 @@ def preflight(preset: str, given: dict[str, Any]) -> None:
 
 @dataclass(frozen=True)
 class Settings:
-    """The paper's values (§2 of the method); `tiny()` is the embedded scale.
+    """The paper's values (§2 of the method); `tiny()` is the tiny preset.
 
     `pairs`: preference pairs contrasted. `r_grid`, `heads_grid`, `alphas`: last answer tokens
     read, K heads kept, strengths in units of σ. `selections`: head rankings, `"validation"` (ours:

@@ -108,7 +108,7 @@ def inputs(
 
 
 def judge(preset: str) -> Judge:
-    """The grammar of Brindle at tiny scale, keywords elsewhere."""
+    """The grammar of Brindle at tiny preset, keywords elsewhere."""
     return keyword_judge() if preset == "paper" else brindle_judge()
 
 

@@ -55,10 +55,12 @@ def model(preset: str, model_id: str = "", served_model: str = "") -> Backend:
 def problems(
     preset: str, dataset: str, data_path: str | Path, limit: int, seeds: Sequence[int]
 ) -> Problems:
-    """Other problems for each seed at tiny scale, the same for all seeds elsewhere.
+    """Other problems for each seed at tiny preset, the same for all seeds elsewhere.
 
     Raises as `read_problems`.
     """
+    if limit < 0:
+        raise ValueError(f"limit={limit}: 0 (the preset's own) or more")
     name = dataset or ("gsm8k" if preset == "paper" else "sums")
     rows = read_problems(name, data_path or "auto")
     if name != "sums":
