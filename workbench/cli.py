@@ -6,8 +6,8 @@ import importlib.util
 import json
 import logging
 import os
+import shlex
 import shutil
-import subprocess
 import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -16,18 +16,26 @@ from workbench.errors import WorkbenchError
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Entry point; returns the exit status: 0 done, 1 failed, 2 unusable input, 130 interrupted."""
+    """Entry point; returns the exit status.
+
+    0 done, 1 failed, 2 unusable input; ended by a signal 128 + its number, as shells count: 130 by
+    Ctrl-C.
+    """
+    from workbench.runs.signals import Stopped, stopped_by_signals
+
     parser = _parser()
     args = parser.parse_args(argv)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     try:
-        return args.action(args)
+        with stopped_by_signals():
+            return args.action(args)
     except WorkbenchError as error:
         print(f"workbench: {error}", file=sys.stderr)
         return 2 if not isinstance(error.__cause__, Exception) else 1
-    except KeyboardInterrupt:
-        print("workbench: interrupted", file=sys.stderr)
-        return 130
+    except Stopped as stopped:
+        with contextlib.suppress(OSError):  # the terminal may be gone
+            print(f"workbench: interrupted ({stopped})", file=sys.stderr)
+        return stopped.status
     except BrokenPipeError:  # whoever read the output has enough: `workbench list | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
@@ -112,13 +120,11 @@ def _run(args: argparse.Namespace) -> int:
     try:
         run(args.paper, given, preset=args.preset, out=out)
     except KeyboardInterrupt:
-        again = " ".join(["workbench run", args.paper, *(f"-p {p}" for p in args.parameters)])
-        print(
-            f"\nworkbench: interrupted. The notebook so far: {out / 'notebook.ipynb'}\n"
-            f"Run again with: {again} --preset {args.preset} --out {out}",
-            file=sys.stderr,
-        )
-        return 130
+        words = ["run", args.paper, *(w for p in args.parameters for w in ("-p", p))]
+        again = shlex.join(["workbench", *words, "--preset", args.preset, "--out", str(out)])
+        with contextlib.suppress(OSError):  # the terminal may be gone
+            print(f"\nWhat was finished is kept. Run again with: {again}", file=sys.stderr)
+        raise
     print(_table(json.loads((out / "results.json").read_text(encoding="utf-8"))))
     print(f"\n{out / 'report.html'}\n{out / 'results.json'}")
     return 0
@@ -151,7 +157,7 @@ def _lab(args: argparse.Namespace) -> int:
     from workbench.paths import notebook_folder
 
     command = [sys.executable, "-m", "jupyterlab", str(notebook_folder()), *args.arguments]
-    return subprocess.run(command, check=False).returncode
+    os.execv(command[0], command)  # signals are JupyterLab's own
 
 
 def _data(args: argparse.Namespace) -> int:

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -126,13 +127,51 @@ def test_unwritable_and_used_folders(toy, tmp_path):
         execute.run("toy", out=tmp_path / "out")
 
 
+@pytest.mark.parametrize("kernel_ended", ["before the report", "in mid-write", "after failing"])
+def test_results_of_a_run_that_did_not_end_are_made_again(toy, tmp_path, caplog, kernel_ended):
+    out = tmp_path / "out"
+    if kernel_ended == "after failing":
+        toy(RECORD, "raise ValueError('no table')")
+        with pytest.raises(RunError, match=r"toy failed in cell .*ValueError: no table"):
+            execute.run("toy", {"alpha": 1}, out=out, progress=False)
+        assert not (out / "results.json").exists()
+    toy(RECORD)
+    if kernel_ended != "after failing":
+        execute.run("toy", {"alpha": 1}, out=out, progress=False)
+    if kernel_ended == "before the report":
+        (out / "report.html").unlink()
+    elif kernel_ended == "in mid-write":
+        (out / "results.json").write_text((out / "results.json").read_text()[:100])
+    execute.run("toy", {"alpha": 2}, out=out, progress=False)
+    assert json.loads((out / "results.json").read_text())["metrics"][0]["value"] == 2
+    assert ("results.json is damaged; it is made again" in caplog.text) == ("mid" in kernel_ended)
+
+
+def test_results_of_a_notebook_run_by_hand_are_not_removed(toy, tmp_path):
+    toy(RECORD)
+    out = tmp_path / "out"
+    execute.run("toy", {"alpha": 1}, out=out, progress=False)
+    for name in ("notebook.ipynb", "report.html"):
+        (out / name).unlink()
+    with pytest.raises(RunError, match="already holds a run"):
+        execute.run("toy", out=out)
+
+
+def test_a_long_path_for_temporary_files_holds_no_run_up(toy, tmp_path, monkeypatch):
+    toy(RECORD)
+    long = tmp_path / ("long" * 20)
+    long.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(long))
+    execute.run("toy", out=tmp_path / "out", progress=False)
+
+
 def test_a_full_disk_is_found_before_the_run(toy, tmp_path, monkeypatch):
     toy(RECORD)
 
-    def full(self, data):
+    def full(dir):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(Path, "write_bytes", full)
+    monkeypatch.setattr(tempfile, "TemporaryFile", full)
     with pytest.raises(RunError, match="No space left on device"):
         execute.run("toy", out=tmp_path / "out")
 

@@ -1,39 +1,45 @@
 """run(): execute one paper's notebook with papermill into a folder of its own."""
 
-import os
+import json
+import logging
 import secrets
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import nbformat
 import papermill
-from jupyter_client.manager import AsyncKernelManager
+from filelock import FileLock, Timeout
+from nbclient.exceptions import CellTimeoutError
 from papermill.exceptions import PapermillExecutionError
-from traitlets import default
+from papermill.iorw import LocalHandler, papermill_io
 
 from workbench.errors import RunError, nearest
+from workbench.files import whole
 from workbench.papers.registry import paper_named
 from workbench.runs import parameters
+from workbench.runs.kernel import kernel
 from workbench.runs.report import write_report
 
+log = logging.getLogger(__name__)
+
 PRESETS = ("tiny", "paper")
+_SECONDS = 300
+"""How long a kernel on a busy machine may take to start, or to send what it has put out."""
 
 
-class _IpcKernelManager(AsyncKernelManager):
-    """Talks to its kernel over sockets of its own, so that parallel runs share none.
+class _WholeNotebooks(LocalHandler):
+    """Papermill's files, which it would write in place: a kill would leave half a notebook."""
 
-    Jupyter's default would be kernel-ipc-1 and so on in the working directory, which two runs
-    begun there at once would both choose.
-    """
+    def write(self, buf: str, path: str) -> None:
+        with whole(path) as partial:
+            partial.write_text(buf, encoding="utf-8")
 
-    @default("transport")
-    def _transport_default(self) -> str:
-        return "ipc"
 
-    @default("connection_file")
-    def _connection_file_default(self) -> str:
-        return f"{tempfile.gettempdir()}/kernel-{secrets.token_hex(8)}.json"
+papermill_io.register("/", _WholeNotebooks())
 
 
 def run(
@@ -46,12 +52,12 @@ def run(
 ) -> Path:
     """Run a paper's notebook; returns its folder: `notebook.ipynb`, `report.html`, `results.json`.
 
-    `out` defaults to `runs/<paper>/<time>-<id>/`. A failed or interrupted run keeps its partial
-    notebook and report there.
+    `out` defaults to `runs/<paper>/<time>-<id>/`. A run that failed or was interrupted, or
+    killed, leaves its notebook so far; with the same `out` again it goes on from what it finished.
 
-    Raises `RunError`, before anything runs, for an unknown paper, preset or parameter or an
-    unwritable folder; and, naming the cell, where the notebook fails. `KeyboardInterrupt` passes
-    through after the partial notebook is written.
+    Raises `RunError`, before anything runs, for an unknown paper, preset or parameter, an
+    unwritable folder, or one that another run is using or has finished in; and, naming the cell,
+    where the notebook fails or its kernel dies. `KeyboardInterrupt` passes through.
     """
     registered = paper_named(paper)
     if preset not in PRESETS:
@@ -64,30 +70,49 @@ def run(
     given = parameters.check(registered.notebook, dict(given or {}))
     registered.module.preflight(preset, given)
     out = Path(out) if out else default_folder(paper)
-    prepare(out)
-    target = out / "notebook.ipynb"
-    values = {**given, "preset": preset, "out_dir": str(out.resolve())}
-    try:
-        papermill.execute_notebook(
-            str(registered.notebook),
-            str(target),
-            values,
-            kernel_manager_class=_IpcKernelManager,
-            kernel_name="python3",
-            language="python",
-            progress_bar=progress,
-            request_save_on_cell_execute=True,
-        )
-    except PapermillExecutionError as error:
+    with prepared(out):
+        target = out.resolve() / "notebook.ipynb"
+        values = {**given, "preset": preset, "out_dir": str(target.parent)}
+        try:
+            _execute(registered.notebook, target, values, progress)
+            if not (out / "results.json").exists():
+                raise RunError("finished without recording results")
+        except RunError as error:
+            # Only what ran to its end has results.
+            (out / "results.json").unlink(missing_ok=True)
+            if target.exists():
+                write_report(target, out / "report.html")
+            raise RunError(f"{paper} {error}\nThe notebook so far: {target}") from error
         write_report(target, out / "report.html")
-        raise RunError(
-            f"{paper} failed in cell {error.cell_index} (executed as [{error.exec_count}]): "
-            f"{error.ename}: {error.evalue}\nThe notebook so far: {target}"
-        ) from error
-    write_report(target, out / "report.html")
-    if not (out / "results.json").exists():
-        raise RunError(f"{paper} finished without recording results; see {target}")
     return out
+
+
+def _execute(notebook: Path, target: Path, values: dict[str, Any], progress: bool) -> None:
+    """Execute into `target`. Raises `RunError` where a cell fails or the kernel dies."""
+    with kernel() as manager:
+        try:
+            papermill.execute_notebook(
+                str(notebook),
+                str(target),
+                values,
+                km=manager,
+                kernel_name="python3",
+                language="python",
+                progress_bar=progress,
+                request_save_on_cell_execute=True,
+                start_timeout=_SECONDS,
+                iopub_timeout=_SECONDS,
+            )
+        except PapermillExecutionError as error:
+            raise RunError(
+                f"failed in cell {error.cell_index} (executed as [{error.exec_count}]): "
+                f"{error.ename}: {error.evalue}"
+            ) from error
+        except (RuntimeError, CellTimeoutError) as error:
+            raise RunError(
+                f"stopped in {_begun(target)}: {error}{manager.death()}. If memory ran out, ask "
+                f"for less. What was finished is kept: run again with --out {target.parent}"
+            ) from error
 
 
 def default_folder(paper: str) -> Path:
@@ -95,14 +120,45 @@ def default_folder(paper: str) -> Path:
     return Path("runs") / paper / f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}"
 
 
-def prepare(out: Path) -> None:
-    """Create the folder and prove that it takes a file; `RunError` where it does not."""
-    if (out / "results.json").exists():
-        raise RunError(f"{out} already holds a run (results.json); choose another --out")
+@contextmanager
+def prepared(out: Path) -> Iterator[None]:
+    """Create the folder, prove that it takes a file, and hold it while a run is in it.
+
+    Raises `RunError` where that fails, another run is in it, or one has finished there.
+    """
     try:
         out.mkdir(parents=True, exist_ok=True)
-        probe = out / f".probe-{os.getpid()}"
-        probe.write_bytes(b"\0" * 2**20)
-        probe.unlink()
+        with tempfile.TemporaryFile(dir=out) as probe:
+            probe.write(b"\0" * 2**20)
+        lock = FileLock(out / ".lock").acquire(timeout=0)
+    except Timeout:
+        raise RunError(f"{out} is in use by another run; choose another --out") from None
     except OSError as error:
         raise RunError(f"cannot write to {out}: {error.strerror or error}") from error
+    with lock:
+        _clear(out)
+        yield
+
+
+def _clear(out: Path) -> None:
+    """Remove results and report of a run that did not end; `RunError` where one did."""
+    results, report = out / "results.json", out / "report.html"
+    if results.exists():
+        try:
+            json.loads(results.read_text(encoding="utf-8"))["metrics"]
+        except (ValueError, LookupError, TypeError):
+            log.warning("%s is damaged; it is made again", results)
+        else:
+            if report.exists() or not (out / "notebook.ipynb").exists():
+                raise RunError(f"{out} already holds a run (results.json); choose another --out")
+    for left in (results, report):
+        left.unlink(missing_ok=True)
+
+
+def _begun(target: Path) -> str:
+    """The cell begun last, by papermill's own times; where there is none, the kernel's start."""
+    cells = nbformat.read(target, as_version=4).cells if target.exists() else []
+    begun = [i for i, cell in enumerate(cells) if cell.metadata.papermill.get("start_time")]
+    if not begun:
+        return "the start of its kernel"
+    return f"cell {begun[-1]} ({cells[begun[-1]].source.strip().partition(chr(10))[0]})"

@@ -1,0 +1,134 @@
+"""Runs that are killed: started in a process of their own, watched from outside, begun again."""
+
+import contextlib
+import json
+import os
+import secrets
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import psutil
+
+from workbench.generation.sample_store import SampleStore
+from workbench.hashing import digest
+
+MARK = "WORKBENCH_KILLS"
+"""In the environment of a run and all that it starts, so that orphans are found."""
+CLI = ("-m", "workbench.cli")
+
+
+class Started:
+    """`workbench run` as a shell starts it; runs of one `folder` share one for temporary files."""
+
+    def __init__(self, folder: Path, *arguments: str, program=CLI, **options) -> None:
+        self.token, self.out = secrets.token_hex(8), folder / "out"
+        # Not below `folder`: the path of a socket may have 107 bytes.
+        self.temporary = Path(tempfile.gettempdir()) / f"kills-{digest(str(folder))[:8]}"
+        self.temporary.mkdir(exist_ok=True)
+        words = [*program, "run", *arguments, "--out", str(self.out)]
+        self.log = (folder / f"log-{self.token}").open("w+")
+        self.process = subprocess.Popen(
+            [sys.executable, *words], stdout=self.log, stderr=self.log, text=True,
+            start_new_session=True, preexec_fn=_heed_ctrl_c,
+            env={**os.environ, "TQDM_DISABLE": "1", "TMPDIR": str(self.temporary),
+                 MARK: self.token, "OMP_NUM_THREADS": "1"}, **options,
+        )  # fmt: skip
+
+    def family(self) -> list[psutil.Process]:
+        """All that lives of it: the run first, then its kernel, then what the kernel started."""
+        return sorted(_marked(self.token), key=lambda p: (p.pid != self.process.pid, p.pid))
+
+    def kernel(self) -> psutil.Process | None:
+        for process in self.family():
+            with contextlib.suppress(psutil.Error):
+                if "kernel.json" in " ".join(process.cmdline()):
+                    return process
+        return None
+
+    def wait(self, timeout: float = 300) -> int:
+        return self.process.wait(timeout)
+
+    def said(self) -> str:
+        self.log.flush()
+        return Path(self.log.name).read_text()
+
+    def kill(self, whom: str, signum: int = signal.SIGKILL) -> None:
+        """`run`, `kernel`, `group` (the run's process group, as a terminal has it) or `all`."""
+        if whom == "group":
+            os.killpg(self.process.pid, signum)
+            return
+        family = self.family() if whom == "all" else []
+        victim = {"run": self.process, "kernel": self.kernel()}.get(whom)
+        for process in family or [victim or self.process]:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.send_signal(signum)
+
+    def left(self, patience: float = 10) -> list[str]:
+        """Processes that still live, files for a kernel, and files half written."""
+        deadline = time.time() + patience
+        while time.time() < deadline and (living := _marked(self.token)):
+            time.sleep(0.05)
+        files = sorted(p.name for p in self.temporary.iterdir())
+        names = [f"process {' '.join(p.cmdline())}" for p in living]
+        return [*names, *files, *half_written(self.out)]
+
+    def tidy(self) -> None:
+        """End what lives of it, and remove its temporary files."""
+        for process in self.family():
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+        self.process.wait()
+        self.log.close()
+        shutil.rmtree(self.temporary, ignore_errors=True)
+
+
+def half_written(out: Path) -> list[str]:
+    return [str(p.relative_to(out)) for p in out.rglob("*") if p.suffix in (".partial", ".parts")]
+
+
+def stage(out: Path) -> str:
+    """What a run in `out` is doing: start, or the cell begun last."""
+    if (out / "report.html").exists():
+        return "end"
+    try:
+        cells = json.loads((out / "notebook.ipynb").read_text(encoding="utf-8"))["cells"]
+    except OSError:
+        return "start"
+    begun = [c for c in cells if c["metadata"]["papermill"]["start_time"]]
+    code = [line for c in begun for line in c["source"] if c["cell_type"] == "code"]
+    return code[-1].strip()[:40] if code else "kernel start"
+
+
+def results(out: Path) -> dict:
+    """What must not depend on kills: all but provenance and what is a measurement of time."""
+    content = json.loads((out / "results.json").read_text(encoding="utf-8"))
+    del content["provenance"]
+    content["metrics"] = [m for m in content["metrics"] if not m["name"].startswith("step_ratio")]
+    return content
+
+
+def drawn_twice(out: Path) -> int:
+    """Samples drawn more than once."""
+    if not (out / "samples.sqlite").exists():
+        return 0
+    with SampleStore(out / "samples.sqlite") as store:
+        return store.written - len(store)
+
+
+def _marked(token: str) -> list[psutil.Process]:
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            if process.status() != "zombie" and process.environ().get(MARK) == token:
+                found.append(process)
+    return found
+
+
+def _heed_ctrl_c() -> None:
+    # A job started in a shell's background ignores Ctrl-C, and so would its children.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
