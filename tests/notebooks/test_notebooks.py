@@ -7,7 +7,7 @@ import papermill
 import pytest
 
 from workbench.paths import notebook_folder
-from workbench.runs.execute import _IpcKernelManager
+from workbench.runs.kernel import kernel
 from workbench.runs.parameters import declared
 
 NOTEBOOKS = sorted(notebook_folder().glob("*.ipynb"))
@@ -30,20 +30,25 @@ def test_committed_clean_with_typed_parameters(path):
 
 
 def test_two_kernels_of_one_folder_share_no_sockets():
-    one, two = _IpcKernelManager().ip, _IpcKernelManager().ip
-    assert one != two
-    assert os.path.isabs(one), "sockets would lie in the working directory"
+    with kernel() as one, kernel() as two:
+        assert one.ip != two.ip
+        assert os.path.isabs(one.ip), "sockets would lie in the working directory"
+
+
+def executed(name, folder):
+    with kernel() as manager:
+        return papermill.execute_notebook(
+            str(notebook_folder() / f"{name}.ipynb"),
+            str(folder / "out.ipynb"),
+            {"out_dir": str(folder)},
+            km=manager,
+            kernel_name="python3",
+            progress_bar=False,
+        )
 
 
 def test_quickstart_runs(tmp_path):
-    papermill.execute_notebook(
-        str(notebook_folder() / "00_quickstart.ipynb"),
-        str(tmp_path / "out.ipynb"),
-        {"out_dir": str(tmp_path)},
-        kernel_manager_class=_IpcKernelManager,
-        kernel_name="python3",
-        progress_bar=False,
-    )
+    executed("00_quickstart", tmp_path)
     assert (tmp_path / "direction.safetensors").exists()
 
 
@@ -53,14 +58,7 @@ def test_quickstart_runs(tmp_path):
      ("demo_features", ("density_policy", "Strongest contexts"))],
 )  # fmt: skip
 def test_demos_run_and_leave_a_picture_of_each_ui(tmp_path, name, shown):
-    book = papermill.execute_notebook(
-        str(notebook_folder() / f"{name}.ipynb"),
-        str(tmp_path / "out.ipynb"),
-        {"out_dir": str(tmp_path)},
-        kernel_manager_class=_IpcKernelManager,
-        kernel_name="python3",
-        progress_bar=False,
-    )
+    book = executed(name, tmp_path)
     data = [o.get("data", {}) for c in book.cells for o in c.get("outputs", [])]
     pages = " ".join(d["text/html"] for d in data if "text/html" in d)
     assert all(text in pages for text in shown)
