@@ -58,7 +58,10 @@ class Kernel(AsyncKernelManager):
         await asyncio.gather(*begun, return_exceptions=True)
         if self._client is not None:
             self._client.stop_channels()
-        await self.shutdown_kernel()
+        if self.has_kernel:
+            await self.shutdown_kernel()
+        else:
+            await self.cleanup_resources()
 
     def death(self) -> str:
         """What is known of a kernel's end: the signal, and the last that the process said."""
