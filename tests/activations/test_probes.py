@@ -114,6 +114,22 @@ def test_groups_never_straddle_the_split():
     assert loose.validation_accuracy.item() > 0.6
 
 
+def test_gap_is_the_distance_of_the_means_over_the_pooled_spread_along_it():
+    """Cohen's d of the projections, in numpy, with classes of different size and spread."""
+    acts, _, _ = fake(n=42, heads=(2, 2), d=5, seed=4)
+    labels = (torch.arange(42) % 3 == 0).long()
+    acts.values[labels == 1] *= 3
+    gap = wb.fit_probes(acts, labels).gap
+    rows, prompt = acts.rows()
+    y = labels[prompt].numpy() == 1
+    for place in np.ndindex(2, 2):
+        x = rows[:, *place].double().numpy()
+        difference = x[y].mean(0) - x[~y].mean(0)
+        along = x @ difference / np.linalg.norm(difference)
+        spread = np.sqrt((along[y].var(ddof=1) + along[~y].var(ddof=1)) / 2)
+        assert gap[place] == pytest.approx(np.linalg.norm(difference) / spread, rel=1e-5)
+
+
 def test_top_orders_by_accuracy_then_gap_then_place():
     acc = torch.tensor([[0.9, 0.8], [0.9, 0.9]])
     gap = torch.tensor([[1.0, 5.0], [2.0, 1.0]])

@@ -111,6 +111,22 @@ def test_bad_values_name_the_head(lock, field, value, message):
         changed(lock, **{field: tensor})
 
 
+@pytest.mark.parametrize("field", ["layer", "head", "unit", "scale"])
+def test_the_digest_changes_with_every_part(lock, field):
+    """One row, by as little as there is: samples are kept under it."""
+    tensor = getattr(lock, field).clone()
+    if field in ("layer", "head"):
+        tensor[2] += 1
+    elif field == "unit":
+        tensor[2, 3] = torch.nextafter(tensor[2, 3], torch.tensor(2.0))
+    else:
+        tensor[2] = torch.nextafter(tensor[2], torch.tensor(torch.inf))
+    other = changed(lock, **{field: tensor})
+    assert torch.equal(getattr(other, field), tensor)
+    assert other.digest() != lock.digest()
+    assert changed(lock).digest() == lock.digest()
+
+
 def test_a_head_twice(lock):
     with pytest.raises(DirectionError, match="layer 0 head 1: twice"):
         changed(lock, layer=torch.tensor([0, 0, 1]), head=torch.tensor([1, 1, 0]))
