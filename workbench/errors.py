@@ -33,7 +33,7 @@ class FoldError(WorkbenchError):
 
 
 class RunError(WorkbenchError):
-    """A run cannot start: unknown paper, preset, parameter or unwritable folder."""
+    """A run cannot start (unknown paper, preset, parameter, unusable folder) or was cut off."""
 
 
 class ShardError(WorkbenchError):

@@ -112,12 +112,23 @@ def results(out: Path) -> dict:
     return content
 
 
-def drawn_twice(out: Path) -> int:
-    """Samples drawn more than once."""
+def samples(out: Path) -> int:
+    """Samples in the store of a run, each drawn once."""
     if not (out / "samples.sqlite").exists():
         return 0
     with SampleStore(out / "samples.sqlite") as store:
-        return store.written - len(store)
+        assert store.written == len(store)
+        return len(store)
+
+
+def made(out: Path) -> dict[str, int]:
+    """When each finished step was written: results, and the policies and features they are of."""
+    steps = list(out.glob("cache/*.json"))
+    names = [path.name.rpartition("-")[0] for path in steps]
+    steps += [path for name in names for path in out.glob(f"policies/{name}/model.safetensors")]
+    states = [(path, json.loads(path.read_text())) for path in out.glob("features/*/run.json")]
+    steps += [path for path, state in states if state["done"] == state["rows"]]
+    return {str(path.relative_to(out)): path.stat().st_mtime_ns for path in steps}
 
 
 def _marked(token: str) -> list[psutil.Process]:

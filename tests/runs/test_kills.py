@@ -1,5 +1,10 @@
-"""Killed at any moment, a run leaves nothing behind, and begun again ends as if undisturbed."""
+"""Killed at any moment, a run leaves nothing behind, and begun again ends as if undisturbed.
 
+`pytest -m slow --log-cli-level=INFO tests/runs/test_kills.py` kills whole papers, and shows when.
+"""
+
+import logging
+import random
 import signal
 import time
 from collections import Counter
@@ -7,7 +12,9 @@ from collections import Counter
 import nbformat
 import pytest
 
-from tests.helpers.kills import Started, half_written, results
+from tests.helpers.kills import Started, half_written, made, results, samples, stage
+
+log = logging.getLogger(__name__)
 
 STEPS = 5
 CELLS = (
@@ -132,3 +139,46 @@ def test_a_run_killed_again_and_again(toy, tmp_path):
     assert run.left() == []
     assert all("Traceback" not in log.read_text() for log in tmp_path.glob("log-*"))
     is_as_undisturbed(run.out, interruptions=4)
+
+
+PAPERS = {
+    "self_verification": "-p limit=4 -p seeds=1 -p k=3 -p p=2 -p sc=3",
+    "fpo": "-p methods=fpo,tdpo2 -p alphas=5 -p seeds=1 -p steps=6 -p pairs=64 -p held_out=32",
+}
+KILLS = 20
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("paper", PAPERS)
+def test_a_paper_killed_at_random(paper, tmp_path):
+    def start(name):
+        (tmp_path / name).mkdir(exist_ok=True)
+        return Started(tmp_path / name, paper, *PAPERS[paper].split())
+
+    began = time.time()
+    run = start("undisturbed")
+    assert run.wait() == 0, run.said()
+    seconds, expected, drawn = time.time() - began, results(run.out), samples(run.out)
+    run.tidy()
+    chance = random.Random(paper)
+    log.info("%s: %.0f s undisturbed", paper, seconds)
+    for number in range(KILLS):
+        whom, at = ("run", "kernel", "group", "all")[number % 4], number + chance.random()
+        run, began = start(str(number)), time.time()
+        while time.time() - began < seconds * at / KILLS and run.process.poll() is None:
+            time.sleep(0.01)
+        log.info("%-6s killed at %4.1f s: %s", whom, time.time() - began, stage(run.out))
+        run.kill(whom)
+        # Before there is a kernel, and after it has ended, the run itself is killed.
+        assert run.wait() in ((1, -signal.SIGKILL) if whom == "kernel" else (-signal.SIGKILL,))
+        assert not [name for name in run.left() if name.startswith("process")]
+        before, finished = made(run.out), (run.out / "report.html").exists()
+        already = samples(run.out)
+        if not (finished and (run.out / "results.json").exists()):
+            run = start(str(number))
+            assert run.wait() == 0, run.said()
+        assert run.left() == []
+        assert results(run.out) == expected
+        assert already <= samples(run.out) == drawn
+        assert {name: made(run.out)[name] for name in before} == before
+        run.tidy()

@@ -6,12 +6,14 @@ import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tqdm.auto import tqdm
 
+from workbench.errors import RunError
 from workbench.paths import EMBEDDED
 
 if TYPE_CHECKING:  # workers import this module first, and some need no torch
@@ -52,7 +54,7 @@ def worker_pool(
     `bench`: what jobs work with, here in this process. More than one worker make it afresh by
     `setup(*arguments)`, each in a process of its own, started when first needed; jobs and their
     arguments must then be picklable. An error of a job, or an interrupt, passes through once the
-    jobs that run have ended; the others are not begun.
+    jobs that run have ended; the others are not begun. `RunError` where a worker is killed.
     """
     if count == 1:
         yield lambda jobs, keep, title: [
@@ -63,7 +65,10 @@ def worker_pool(
     processes = ProcessPoolExecutor(
         count, multiprocessing.get_context("spawn"), _set_up, (setup, arguments)
     )
-    threads = ThreadPoolExecutor(count)
+    # An interrupt is this process's to answer: workers inherit what their thread blocks.
+    threads = ThreadPoolExecutor(
+        count, initializer=signal.pthread_sigmask, initargs=(signal.SIG_BLOCK, {signal.SIGINT})
+    )
 
     # A thread for each process asks `keep`, and waits in its place.
     def kept(job: Job, keep: Keep) -> Any:
@@ -76,6 +81,11 @@ def worker_pool(
                 desc=title, delay=5, total=len(jobs)
             )
         )  # fmt: skip
+    except BrokenProcessPool as error:
+        raise RunError(
+            "a worker process was killed; if memory ran out, ask for less. What was finished is "
+            "kept: run again to go on"
+        ) from error
     finally:
         processes.shutdown(wait=False, cancel_futures=True)
         threads.shutdown(cancel_futures=True)
@@ -84,8 +94,7 @@ def worker_pool(
 
 def _set_up(setup: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
     global _bench
-    # An interrupt is the parent's to answer; where it is killed, workers must not stay behind.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # Where the parent is killed, workers must not stay behind.
     threading.Thread(target=_end_with_parent, daemon=True).start()
     _bench = setup(*arguments)
 

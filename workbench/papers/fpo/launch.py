@@ -8,9 +8,17 @@ field of `FPOConfig`, TRL's `ModelConfig` and `ScriptArguments` is an option; so
 from datasets import Dataset, load_dataset
 from trl import ModelConfig, ScriptArguments, TrlParser, get_peft_config, get_quantization_config
 
+from workbench.hashing import digest
 from workbench.papers.fpo.config import FPOConfig
 from workbench.papers.fpo.trainer import FPOTrainer
-from workbench.training.resume import last_checkpoint
+from workbench.training.resume import Sealing, last_checkpoint
+
+_ASIDE = (
+    "output_dir", "cache_dir", "run_name", "local_rank", "log", "save", "eval", "hub", "push",
+    "report", "disable_tqdm", "dataloader_num", "dataloader_p", "ddp", "resume", "project",
+    "trackio", "_",
+)  # fmt: skip
+"""How options begin that change no number of a training."""
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -34,9 +42,18 @@ def main(argv: list[str] | None = None) -> None:
         eval_dataset=test,
         peft_config=get_peft_config(model),
     )
-    last = args.resume_from_checkpoint or last_checkpoint(args.output_dir)
+    identity = _identity(script, args, model)
+    trainer.add_callback(Sealing(identity))
+    last = args.resume_from_checkpoint or last_checkpoint(args.output_dir, identity)
     trainer.train(resume_from_checkpoint=last)
     trainer.save_model(args.output_dir)
+
+
+def _identity(script: ScriptArguments, args: FPOConfig, model: ModelConfig) -> str:
+    """All options but where things lie and what is logged, saved or evaluated when."""
+    options = {**vars(script), **vars(model), **args.to_dict()}
+    options = {k: repr(v) for k, v in options.items() if not k.startswith(_ASIDE)}
+    return digest(options)
 
 
 def _pairs(script: ScriptArguments, split: str) -> Dataset:

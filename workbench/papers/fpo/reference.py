@@ -1,6 +1,7 @@
 """The offline reference in a trainer: made or opened, attached to the pairs, put into batches."""
 
 import logging
+import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from datasets import Dataset
 from tqdm.auto import tqdm
 from trl.trainer.dpo_trainer import DataCollatorForPreference
 
-from workbench.errors import CacheMismatch
+from workbench.errors import CacheCorrupt, CacheMismatch
 from workbench.hashing import digest, tensors_digest
 from workbench.papers.fpo import reference_cache
 from workbench.papers.fpo.config import FPOConfig
@@ -61,20 +62,26 @@ class OfflineReference:
         """The pairs with `ref_chosen_logps`, `ref_rejected_logps` and `fpo_cache`.
 
         A cache that is there is opened (never overwritten: `CacheMismatch` where it is of something
-        else); one that is not is made, by all processes together.
+        else); one that is not, or is damaged, is made, by all processes together.
         """
         expected = self._meta(trainer, dataset)
         if self.started:  # a set given to evaluate() later must not meet the first one's folder
             name = f"{name}-{expected['dataset'][:8]}"
         folder = self._folder(name, expected)
         if not folder.exists():
-            if trainer.is_deepspeed_enabled or trainer.is_fsdp_enabled:
-                raise ValueError(
-                    f"no reference cache in {folder}, and sharded models cannot make one: run once "
-                    "without DeepSpeed or FSDP and max_steps=1, then again with the same cache_dir"
-                )
             self._make(trainer, dataset, folder, expected, batch_size)
-        cache = reference_cache.read(folder, expected)
+        try:
+            cache = reference_cache.read(folder, expected)
+        except CacheCorrupt as error:
+            log.warning("%s: it is made again", error)
+            trainer.accelerator.wait_for_everyone()  # every process has read it
+            if trainer.accelerator.is_main_process:
+                shutil.rmtree(folder)
+            trainer.accelerator.wait_for_everyone()
+            self._make(trainer, dataset, folder, expected, batch_size)
+            cache = reference_cache.read(folder, expected)
+        if trainer.accelerator.is_main_process:
+            reference_cache.remove_parts(folder)
         log.info("%s: reference of %d pairs in %s", name, len(cache), folder)
         trainer.data_collator.caches.append(cache)
         number = len(trainer.data_collator.caches) - 1
@@ -88,7 +95,7 @@ class OfflineReference:
         if self._sae is None and folder.exists():
             try:
                 reference_cache.read(folder, expected)
-            except CacheMismatch:
+            except (CacheCorrupt, CacheMismatch):
                 return self.root / f"{name}-logps"
             return folder
         return folder if self._sae is not None else self.root / f"{name}-logps"
@@ -120,6 +127,11 @@ class OfflineReference:
     def _make(
         self, trainer: Any, dataset: Dataset, folder: Path, meta: dict[str, Any], batch_size: int
     ) -> None:
+        if trainer.is_deepspeed_enabled or trainer.is_fsdp_enabled:
+            raise ValueError(
+                f"no reference cache in {folder}, and sharded models cannot make one: run once "
+                "without DeepSpeed or FSDP and max_steps=1, then again with the same cache_dir"
+            )
         accelerator = trainer.accelerator
         meta = {"sae": None, "features": 0, "dtype": "float32", **meta}
         rows = dataset.select_columns(list(IDS))

@@ -163,7 +163,12 @@ def finish(folder: str | Path, meta: dict[str, Any], pairs: int, *, part: int = 
         for name, shape in shapes.items():
             _join(partial / f"{name}.npy", shape, dtypes[name], (_part(p)[name] for p in paths))
         write_json(partial / "meta.json", {"format_version": VERSION, **meta, **statistics})
-    shutil.rmtree(parts)
+    remove_parts(folder)
+
+
+def remove_parts(folder: str | Path) -> None:
+    """Remove the parts of a finished cache; a pass killed at its very end leaves some."""
+    shutil.rmtree(Path(folder).with_name(Path(folder).name + ".parts"), ignore_errors=True)
 
 
 def _sparse(part: Part, meta: dict[str, Any]) -> dict[str, np.ndarray]:

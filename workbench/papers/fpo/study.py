@@ -1,5 +1,6 @@
 """The study: every method from one checkpoint on the same pairs in the same order, seed by seed."""
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -9,7 +10,7 @@ from typing import Any
 import pandas as pd
 from tqdm.auto import tqdm
 
-from workbench.hashing import tensors_digest
+from workbench.hashing import digest, tensors_digest
 from workbench.papers.fpo.costs import bench, costs, step_ratios
 from workbench.papers.fpo.evaluate import Evaluation
 from workbench.papers.fpo.paper import Settings
@@ -22,6 +23,9 @@ from workbench.sae.pooling import Constraint
 from workbench.sae.table import feature_table
 from workbench.training.pairs import tokenised
 from workbench.training.quiet import quiet
+from workbench.training.resume import fault
+
+log = logging.getLogger(__name__)
 
 Plain = dict[str, Any]
 Keep = Callable[[str, Plain, Callable[[], Any]], Any]
@@ -140,14 +144,22 @@ def train_all(
     rows: Rows,
     base: Plain,
 ) -> list[Trained]:
-    """Every condition with every seed; `base`: all that they depend on in common."""
+    """Every condition with every seed; `base`: all that they depend on in common.
+
+    One whose policy is damaged is trained again, though its results are kept.
+    """
     trained = []
     todo = [(condition, seed) for seed in seeds for condition in conditions(settings)]
     for condition, seed in tqdm(todo, desc="preference training", unit="run"):
         name = f"{condition.method}-{condition.alpha:g}-{seed}"
         folder = out / "policies" / name
         key = {**base, "method": condition.method, "alpha": condition.alpha, "seed": seed}
-        plain = keep(name, key, partial(train, inputs, settings, rows, condition, seed, folder))
+        identity = digest(key)
+        again = partial(train, inputs, settings, rows, condition, seed, folder, identity)
+        plain = keep(name, key, again)
+        if wrong := fault(folder, identity):
+            log.warning("%s: %s; it is trained again", folder, wrong)
+            plain = again()
         curves = {n: [tuple(point) for point in points] for n, points in plain["curves"].items()}
         evaluation = Evaluation.from_plain(plain["held_out"])
         trained.append(Trained(condition, seed, evaluation, curves, folder, plain["seconds"]))

@@ -17,7 +17,7 @@ from workbench.papers.fpo.paper import LABELS, METHODS, Settings
 from workbench.papers.fpo.presets import Inputs
 from workbench.papers.fpo.trainer import FPOTrainer
 from workbench.sae.pooling import Constraint
-from workbench.training.resume import last_checkpoint
+from workbench.training.resume import Sealing, last_checkpoint, seal
 
 Plain = dict[str, Any]
 Rows = Sequence[dict[str, list[int]]]
@@ -101,10 +101,17 @@ def config(
 
 
 def train(
-    inputs: Inputs, settings: Settings, rows: Rows, condition: Condition, seed: int, folder: Path
+    inputs: Inputs,
+    settings: Settings,
+    rows: Rows,
+    condition: Condition,
+    seed: int,
+    folder: Path,
+    identity: str,
 ) -> Plain:
     """Train, save into `folder` and evaluate on `rows`; goes on from a checkpoint that is there.
 
+    `identity`: digest of all that the training depends on; a checkpoint of another is left alone.
     Gives what `Trained` holds as plain values: `held_out`, `curves`, `seconds`.
     """
     set_seed(seed)
@@ -117,9 +124,11 @@ def train(
         sae=inputs.sae if condition.method == "fpo" else None,
     )
     trainer.remove_callback(PrinterCallback)
-    trainer.train(resume_from_checkpoint=last_checkpoint(folder))
+    trainer.add_callback(Sealing(identity))
+    trainer.train(resume_from_checkpoint=last_checkpoint(folder, identity))
     seconds = time.perf_counter() - started
     trainer.save_model(str(folder))
+    seal(folder, identity)
     # What was saved, in the precision it is used in: the trainer's own runs under autocast.
     evaluation = evaluate(
         load_policy(folder, inputs.reference),

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 
+from workbench.files import whole
 from workbench.papers.fpo.losses import Terms
 
 SATURATED = 10.0
@@ -79,6 +80,7 @@ class Timeline:
         self.path = folder / "feature_timeline.jsonl"
         self._sum: torch.Tensor | None = None
         self._batches = 0
+        self._begun = False
 
     def add(self, shares: torch.Tensor) -> None:
         """Count a batch in: `FeatureDistance.shares` `[2b, m]`, chosen first."""
@@ -100,9 +102,23 @@ class Timeline:
             "features": index[positive].tolist(),
             "shares": value[positive].tolist(),
         }
-        self.path.parent.mkdir(parents=True, exist_ok=True)
+        if not self._begun:
+            self._begun = True
+            self._keep_before(step)
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
+
+    def _keep_before(self, step: int) -> None:
+        """Drop what a training that was killed wrote of this step and those after it."""
+        lines = self.path.read_text("utf-8").splitlines() if self.path.exists() else []
+        with whole(self.path) as partial, partial.open("w", encoding="utf-8") as file:
+            for line in lines:
+                try:
+                    earlier = json.loads(line)["step"] < step
+                except ValueError:  # half a line
+                    continue
+                if earlier:
+                    file.write(line + "\n")
 
 
 def _not_finite(values: dict[str, torch.Tensor], rows: torch.Tensor | None, mode: str) -> str:
