@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from workbench.errors import DatasetError
+from workbench.errors import DatasetError, RunError
 from workbench.papers.workers import Job, worker_pool
 
 
@@ -80,6 +80,39 @@ def test_an_interrupt_passes_through(count):
         results_of(many, keep, "jobs")
 
 
+def end(made, number):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_worker_that_is_killed_is_told_of(tmp_path):
+    killed = [*jobs(1), Job("end", {}, end, (1,)), *jobs(2)]
+    with (
+        pytest.raises(RunError, match=r"a worker process was killed; .*run again to go on"),
+        worker_pool(2, bench(3), bench, 3) as results_of,
+    ):
+        results_of(killed, lambda name, key, compute: compute(), "jobs")
+
+
+STARTING = """
+import os, signal, threading
+from tests.papers.test_workers import bench, jobs, worker_pool
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    with worker_pool(2, None, bench, 3) as results_of:
+        threading.Timer(AFTER, os.killpg, (0, signal.SIGINT)).start()
+        results_of(jobs(*range(10**6)), lambda name, key, compute: compute(), "")
+"""
+
+
+@pytest.mark.parametrize("after", [0.05, 0.3])
+def test_workers_that_are_starting_leave_an_interrupt_to_their_parent(tmp_path, after):
+    done = script(tmp_path, STARTING.replace("AFTER", str(after)))
+    assert done.returncode == -signal.SIGINT, done.stderr[-2000:]
+    assert "SpawnProcess" not in done.stderr
+    assert done.stderr.count("KeyboardInterrupt") == 1
+
+
 ORPHANS = """
 import os, signal
 from tests.papers.test_workers import Job, bench, worker_pool
@@ -94,14 +127,18 @@ if __name__ == "__main__":
 """
 
 
-def test_workers_end_where_their_parent_is_killed(tmp_path):
-    script = tmp_path / "orphans.py"
-    script.write_text(ORPHANS, encoding="utf-8")
+def script(tmp_path, text):
+    path = tmp_path / "script.py"
+    path.write_text(text, encoding="utf-8")
     paths = os.pathsep.join([str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")])
-    done = subprocess.run(
-        [sys.executable, str(script)], capture_output=True, text=True, check=False, timeout=120,
-        env={**os.environ, "PYTHONPATH": paths},
+    return subprocess.run(
+        [sys.executable, str(path)], capture_output=True, text=True, check=False, timeout=120,
+        env={**os.environ, "PYTHONPATH": paths}, start_new_session=True,
     )  # fmt: skip
+
+
+def test_workers_end_where_their_parent_is_killed(tmp_path):
+    done = script(tmp_path, ORPHANS)
     assert done.returncode == -signal.SIGKILL, done.stderr[-2000:]
     worker = int(done.stdout.split()[-1])
     for _ in range(100):

@@ -98,6 +98,20 @@ def test_a_killed_training_goes_on_bit_for_bit(tmp_path, inputs):
     assert not torch.equal(first["model.norm.weight"], llama().state_dict()["model.norm.weight"])
 
 
+def test_checkpoints_of_other_settings_are_not_gone_on_from(tmp_path, inputs, caplog):
+    both, alone = tmp_path / "both", tmp_path / "alone"
+    trained_here(inputs, both, max_steps=4)
+    trained_here(inputs, both, max_steps=4, beta=5)
+    assert "checkpoint-4: it is of another training" in caplog.text
+    trained_here(inputs, alone, max_steps=4, beta=5)
+    first, second = weights(both), weights(alone)
+    assert all(torch.equal(first[k], second[k]) for k in first)
+    caplog.clear()
+    # Where things lie and what is logged changes no training.
+    trained_here(inputs, both, max_steps=4, beta=5, logging_steps=2, save_steps=4)
+    assert "it is of another training" not in caplog.text
+
+
 def test_two_processes_make_the_cache_together_and_train_as_one(tmp_path, inputs):
     # All pairs at every step: the order, which depends on the number of processes, is no matter.
     one, two = tmp_path / "one", tmp_path / "two"
