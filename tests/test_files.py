@@ -85,6 +85,16 @@ def test_a_single_object_is_one_row_and_an_empty_file_none(tmp_path):
         ("a.csv", "a,b\n1,2\n3,4,5\n", "a.csv row 1: more values than columns"),
         ("a.csv", "a,b,a,b\n1,2,3,4\n", "a.csv: columns a, b are there twice; remove one"),
         ("a.csv", "a\n" + "x" * 200_000, "a.csv cannot be read: field larger than field limit"),
+        ("a.csv", 'a,b\n1,2\n"3,4\n5,6\n', "a.csv cannot be read: unexpected end of data (line 4)"),
+        ("a.csv", 'a,b\n"1"2,3\n', "a.csv cannot be read: ',' expected after '\"' (line 2)"),
+        ("a.csv", "a,b\n1,\0\n", "a.csv cannot be read: a NUL byte"),
+        ("a.csv", "a,b\n1,2".encode("utf-16-le"), "a.csv cannot be read: a NUL byte"),
+        ("a.csv", "a,b\n1,2".encode("utf-16"), "a.csv cannot be read"),
+        ("a.jsonl", '{"a": 1}\n' + "[" * 10**5, "a.jsonl:2: more than 100 levels deep"),
+        ("a.jsonl", '{"a": 1}\n\n{"a": ' + "9" * 5000 + "}", "a.jsonl:3: Exceeds the limit"),
+        ("a.jsonl", '{"a": 1}\n{"a": 1, "a": 2}', "a.jsonl:2: the name 'a' is there twice"),
+        ("a.jsonl", '{"a": 1}\n{"a": "\\udc00"}', "a.jsonl:2: half of a surrogate pair"),
+        ("a.json", "[" * 10**5, "a.json:1: more than 100 levels deep"),
         ("a.parquet", b"PAR", "a.parquet cannot be read"),
     ],
 )
@@ -100,6 +110,29 @@ def test_a_parquet_file_with_a_column_twice(tmp_path):
     parquet.write_table(table, tmp_path / "a.parquet")
     with pytest.raises(DatasetError, match=r"a\.parquet cannot be read: Multiple matches"):
         read_rows(tmp_path / "a.parquet")
+
+
+@pytest.mark.parametrize("as_dictionary", [True, False])
+def test_a_small_parquet_file_of_very_many_values(tmp_path, monkeypatch, as_dictionary):
+    monkeypatch.setattr(files, "_LARGEST", 10**7)
+    path = tmp_path / "a.parquet"
+    column = pyarrow.DictionaryArray.from_arrays(pyarrow.array([0] * 5000), ["x" * 10**4])
+    parquet.write_table(pyarrow.table({"a": column}), path, store_schema=as_dictionary)
+    assert path.stat().st_size < 10**6
+    with pytest.raises(DatasetError, match=r"a\.parquet cannot be read: more than 0\.01 GB"):
+        read_rows(path)
+    assert read_rows(path, 3) == [{"a": "x" * 10**4}] * 3
+
+
+@pytest.mark.parametrize("where", ["head", "middle", "foot"])
+def test_a_damaged_parquet_file(tmp_path, where):
+    path = in_format(tmp_path, ".parquet", ROWS * 50)
+    content = bytearray(path.read_bytes())
+    at = {"head": 0, "middle": 20, "foot": len(content) - 20}[where]
+    content[at : at + 16] = b"\xff" * 16
+    path.write_bytes(content)
+    with pytest.raises(DatasetError, match=r"\.parquet cannot be read"):
+        read_rows(path)
 
 
 @pytest.mark.parametrize("name", ["absent.json", "."])

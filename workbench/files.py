@@ -10,9 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from workbench.errors import DatasetError
+from workbench.reading import parse_json, read_text
 
 Row = dict[str, Any]
 """One record: its fields by name."""
+_LARGEST = 2_000_000_000
+"""Bytes of a Parquet file's values; as Python objects they take several times that."""
 
 
 def read_rows(path: str | Path, limit: int | None = None) -> list[Row]:
@@ -55,13 +58,23 @@ def csv_rows(path: str | Path) -> list[Row]:
 def csv_lines(path: Path) -> list[list[str]]:
     """The values of each line of a CSV file, blank lines left out; the header is line 0.
 
-    Raises `DatasetError` for a file that is no UTF-8 text or no CSV.
+    Raises `DatasetError` for a file that is no UTF-8 text or no CSV: NUL bytes, quotes that do not
+    end, fields of more than 131,072 characters.
     """
+    reader = csv.reader([])
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            return [line for line in csv.reader(file) if line]
+            reader = csv.reader(_without_nul(file), strict=True)
+            return [line for line in reader if line]
     except (UnicodeDecodeError, csv.Error) as error:
-        raise DatasetError(f"{path} cannot be read: {error}") from error
+        raise DatasetError(f"{path} cannot be read: {error} (line {reader.line_num})") from error
+
+
+def _without_nul(lines: Iterable[str]) -> Iterator[str]:
+    for line in lines:
+        if "\0" in line:
+            raise csv.Error("a NUL byte: not text, or UTF-16; save it as UTF-8")
+        yield line
 
 
 def hub_rows(repository: str, split: str, config: str | None = None) -> Iterable[Row]:
@@ -161,18 +174,36 @@ def _csv_rows(path: Path, limit: int | None) -> list[Any]:
 def _parquet_rows(path: Path, limit: int | None) -> list[Any]:
     # Not through `datasets`, whose cache would keep a copy of every column, personal ones too.
     from pyarrow import ArrowException, parquet
+    from pyarrow.types import is_dictionary
 
+    rows: list[Any] = []
+    size = 0
     try:
-        return parquet.read_table(path).slice(0, limit).to_pylist()
-    except ArrowException as error:
+        with parquet.ParquetFile(path) as file:
+            if names := repeated(file.schema_arrow.names):
+                raise DatasetError(
+                    f"{path} cannot be read: Multiple matches for columns {', '.join(names)}"
+                )
+            # In pieces: a few bytes may say that one value stands there a thousand million times.
+            for piece in file.iter_batches(min(1024, limit or 1024)):
+                size += sum(
+                    (c.dictionary_decode() if is_dictionary(c.type) else c).nbytes
+                    for c in piece.columns
+                )
+                if size > _LARGEST:
+                    raise DatasetError(
+                        f"{path} cannot be read: more than {_LARGEST / 1e9:g} GB; give a part of it"
+                    )
+                rows += piece.to_pylist()
+                if limit is not None and len(rows) >= limit:
+                    break
+    except (ArrowException, OSError, RecursionError, OverflowError) as error:
         raise DatasetError(f"{path} cannot be read: {error}") from error
+    return rows[:limit]
 
 
 def _json_rows(path: Path, limit: int | None) -> list[Any]:
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise DatasetError(f"{path} cannot be read: not UTF-8 text: {error}") from error
+    text = read_text(path, DatasetError)
     content = _json(text, path)
     if isinstance(content, DatasetError):
         # Not splitlines(): JSON strings may hold U+2028 and its like, which are no line ends here.
@@ -191,6 +222,6 @@ def _json_rows(path: Path, limit: int | None) -> list[Any]:
 def _json(text: str, path: Path, lines_before: int = 0) -> Any:
     """The content of JSON text, or the error that names its line."""
     try:
-        return json.loads(text)
-    except json.JSONDecodeError as error:
-        return DatasetError(f"{path}:{lines_before + error.lineno}: {error.msg}")
+        return parse_json(text, str(path), DatasetError, lines_before, finite=False)
+    except DatasetError as error:
+        return error
