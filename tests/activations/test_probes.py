@@ -75,16 +75,17 @@ def test_float32_rows_agree_with_sklearn_to_a_thousandth(power, scale, offset, g
 
 def test_residual_stream_probes_with_more_dimensions_than_rows():
     rng = np.random.default_rng(0)
-    x = rng.normal(size=(40, 1, 3, 200)).astype(np.float32)
-    y = np.arange(40) % 2
+    x = rng.normal(size=(41, 1, 3, 200)).astype(np.float32)
+    y = np.arange(41) % 2
     acts = wb.Activations(
-        (torch.tensor(x),), torch.ones(40, dtype=torch.long), (1, 4, 6), "resid", wb.last(), "m", {}
+        (torch.tensor(x),), torch.ones(41, dtype=torch.long), (6, 1, 4), "resid", wb.last(), "m", {}
     )
-    probes = wb.fit_probes(acts, y, seed=5)
-    order = torch.randperm(40, generator=torch.Generator().manual_seed(5)).numpy()
+    probes = wb.fit_probes(acts, y, C=0.2, seed=5)
+    order = torch.randperm(41, generator=torch.Generator().manual_seed(5)).numpy()
     assert probes.weight.shape == (3, 200)
+    assert probes.layers == (6, 1, 4)
     for i in range(3):
-        w, b = optimum(x[order[:24], 0, i], y[order[:24]])
+        w, b = optimum(x[order[:25], 0, i], y[order[:25]], C=0.2)
         np.testing.assert_allclose(probes.weight[i], w, atol=1e-4)
         np.testing.assert_allclose(probes.bias[i], b, atol=1e-4)
 

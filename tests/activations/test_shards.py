@@ -16,6 +16,7 @@ import torch
 import workbench as wb
 from tests.helpers.families import CHATS, build
 from workbench.errors import ShardError
+from workbench.models.prompts import encode
 
 PROMPTS = [chat[: 1 + i % 2] for i, chat in enumerate(CHATS * 4)]
 SMALL = {"positions": wb.last(3), "shard_bytes": 20_000}
@@ -92,11 +93,20 @@ def test_a_damaged_shard_is_named_and_made_again(llama, tmp_path, damage):
 def test_a_folder_of_something_else_is_left_alone(llama, tmp_path):
     folder = tmp_path / "acts"
     wb.capture(llama, PROMPTS, out=folder, **SMALL)
-    for changes in ({"layers": [1]}, {"site": "mlp"}, {"positions": wb.last(2)}):
+    for changes in (
+        {"layers": [1]}, {"layers": [0, 2, 1]}, {"site": "mlp"}, {"positions": wb.last(2)},
+        {"positions": wb.response()}, {"dtype": torch.bfloat16}, {"shard_bytes": 30_000},
+    ):  # fmt: skip
         with pytest.raises(ShardError, match="holds activations of something else"):
             wb.capture(llama, PROMPTS, **{**SMALL, **changes, "out": folder})
     with pytest.raises(ShardError, match="something else"):
         wb.capture(llama, PROMPTS[1:], out=folder, **SMALL)
+    replies = [[*chat[:1], {"role": "assistant", "content": "No."}] for chat in CHATS]
+    texts = [llama.tokenizer.decode(encode(llama, chat).ids) for chat in replies]
+    assert [encode(llama, t).ids for t in texts] == [encode(llama, c).ids for c in replies]
+    wb.capture(llama, replies, out=tmp_path / "replies", **SMALL)
+    with pytest.raises(ShardError, match="something else"):  # whose last tokens are others
+        wb.capture(llama, texts, out=tmp_path / "replies", **SMALL)
     llama.layer(2).mlp.up_proj.weight.data += 1e-3
     with pytest.raises(ShardError, match="something else"):
         wb.capture(llama, PROMPTS, out=folder, **SMALL)

@@ -178,6 +178,20 @@ def test_a_killed_pass_goes_on_bit_for_bit(run, tmp_path, monkeypatch):
     same(made(tmp_path / "x").counts, run.counts)
 
 
+@pytest.mark.parametrize("what", ["policy", "ref", "sae", "data", "hook", "seed", "first_row"])
+def test_a_folder_of_another_diff_is_refused(run, what):
+    """Whatever the counts depend on, by its name; the folder stays as it is."""
+    other = {"policy": REFERENCE, "ref": POLICY, "hook": "blocks.0.hook_resid_post",
+             "sae": toy_sae("jumprelu", seed=9), "data": [*ROWS[:8], ROWS[0]],
+             "seed": 1, "first_row": 3}  # fmt: skip
+    given = {"policy": POLICY, "ref": REFERENCE, "data": ROWS, "sae": SAE, "hook": HOOK}
+    constraint = Constraint(k=K, alpha=ALPHA, beta=BETA)
+    given |= {"out": run.folder, "constraint": constraint, what: other[what]}
+    models = [given.pop(name) for name in ("policy", "ref", "data", "sae", "hook", "out")]
+    with pytest.raises(FeatureError, match=rf"another diff: {what} \("):
+        diff_features(*models, batch=2, shard=4, **given)
+
+
 def test_other_settings_and_damage_are_named(tmp_path):
     made(tmp_path / "x")
     with pytest.raises(FeatureError, match=r"another diff: k \(5, now 4\)"):

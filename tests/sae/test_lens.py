@@ -71,5 +71,12 @@ def test_parts_of_a_lens_are_the_whole_and_heads_pass_through_o_proj():
     logits = REFERENCE.lm_head.weight @ (written * REFERENCE.model.norm.weight)
     names = TOKENIZER.convert_ids_to_tokens(logits.argsort(descending=True).tolist())
     assert z.loc[3, "up"] == names
+    model = gpt2()  # whose projection has a bias, and whose norm centres
+    model.transformer.h[1].attn.c_proj.bias.data = torch.randn(32)
+    z = lens(model, SAE, "blocks.1.attn.hook_z", TOKENIZER, [3], top=63)
+    written = SAE.W_dec[3] @ model.transformer.h[1].attn.c_proj.weight
+    logits = model.lm_head.weight @ ((written - written.mean()) * model.transformer.ln_f.weight)
+    names = TOKENIZER.convert_ids_to_tokens(logits.argsort(descending=True).tolist())
+    assert z.loc[3, "up"] == names
     with pytest.raises(FeatureError, match="feature 99: the SAE has 0 to 63"):
         lens(REFERENCE, SAE, HOOK, TOKENIZER, [99])

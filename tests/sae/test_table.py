@@ -51,6 +51,9 @@ def test_the_permutation_p_is_that_of_all_sign_flips():
     ).pvalue
     assert exact[0] == pytest.approx(theirs, abs=0.01)
     assert np.isnan(found["p"][4])
+    # As many flips as allowed beat it, and the order that was observed: never 0.
+    clear = preference_effect(sparse(np.ones((20, 1))), sparse(np.zeros((20, 1))), permutations=99)
+    assert clear["p"].tolist() == [1 / 100]
     assert np.isnan(found["q"][4])
 
 

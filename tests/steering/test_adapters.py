@@ -11,15 +11,16 @@ from tests.helpers.families import CHATS, build
 from workbench.errors import FoldError, ModelError
 
 
-@pytest.fixture
-def lora(tokenizer):
+@pytest.fixture(params=[False, True], ids=["no bias", "bias"])
+def lora(tokenizer, request):
     """(wrapped model with random adapters on attention and MLP, its merged twin)."""
+    biases = {"attention_bias": request.param, "mlp_bias": request.param}
     config = peft.LoraConfig(
         r=4, lora_alpha=8, target_modules=["q_proj", "o_proj", "down_proj"], lora_dropout=0.5
     )
     twins = []
     for _ in range(2):
-        wrapped = peft.get_peft_model(build("llama", tokenizer).hf, config)
+        wrapped = peft.get_peft_model(build("llama", tokenizer, **biases).hf, config)
         torch.manual_seed(1)
         for name, parameter in wrapped.named_parameters():
             if "lora_" in name:

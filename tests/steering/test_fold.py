@@ -63,18 +63,41 @@ def test_a_refused_fold_leaves_nothing_behind(tokenizer):
     assert model.fingerprint() == before
 
 
+class _Deaf(torch.nn.Linear):
+    """Linear in its input, and without a use for its bias, as some quantised layers are."""
+
+    def forward(self, x):
+        return torch.nn.functional.linear(x, self.weight)
+
+
 @torch.no_grad()
-def test_half_precision_rounds_once(tokenizer):
-    model = build("llama", tokenizer, dtype=torch.bfloat16)
+def test_a_layer_that_ignores_its_bias_is_steered_by_a_hook(tokenizer):
+    model = build("llama", tokenizer)
+    for index in range(model.n_layers):
+        model.o_proj(index).__class__ = _Deaf
+    lock, before = some_lock(model), model.fingerprint()
+    with pytest.raises(FoldError, match="_Deaf ignores a bias put beside its weights"):
+        wb.fold(model, lock, 4.0)
+    assert model.fingerprint() == before
+    with wb.steer(model, lock, 4.0):
+        got = model.hf(IDS).logits
+    torch.testing.assert_close(got, by_hand(model, [(lock, 4.0)]), atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("native", [False, True])
+@torch.no_grad()
+def test_half_precision_rounds_once(tokenizer, native):
+    model = build("llama", tokenizer, dtype=torch.bfloat16, attention_bias=native)
     lock = some_lock(model)
-    with wb.steer(model, lock, 6.0):
-        bias = model.o_proj(lock.heads[0][0]).bias.clone()
     layer = lock.heads[0][0]
+    before = model.o_proj(layer).bias.double() if native else 0.0
+    with wb.steer(model, lock, 6.0):
+        bias = model.o_proj(layer).bias.clone()
     delta = torch.zeros(model.n_heads, model.d_head, dtype=torch.float64)
     for cell, unit, scale in zip(lock.heads, lock.unit, lock.scale, strict=True):
         if cell[0] == layer:
             delta[cell[1]] = 6.0 * scale * unit
-    exact = model.o_proj(layer).weight.double() @ delta.flatten()
+    exact = model.o_proj(layer).weight.double() @ delta.flatten() + before
     # One unit in the last place of bfloat16 is 2⁻⁸ of the value.
     assert ((bias.double() - exact).abs() <= 2**-8 * exact.abs() + 1e-6).all()
 
@@ -86,8 +109,9 @@ def test_alpha_must_be_finite(tiny, alpha):
 
 
 def test_negative_alpha_needs_the_research_switch(tiny, tmp_path):
-    with pytest.raises(ValueError, match="alpha -2 is negative"):
-        wb.fold(tiny, some_lock(tiny), -2)
+    for alpha in (-2, -1e-6):
+        with pytest.raises(ValueError, match=f"alpha {alpha:g} is negative"):
+            wb.fold(tiny, some_lock(tiny), alpha)
     with (
         wb.steer(tiny, some_lock(tiny), -2, allow_negative=True),
         pytest.raises(FoldError, match="cannot be exported: alpha -2 is negative"),

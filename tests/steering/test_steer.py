@@ -207,6 +207,20 @@ def test_fingerprint_follows_the_steering(tiny, how):
     assert len(seen) == 3
 
 
+def test_fingerprints_under_hooks_hold_direction_alpha_and_mode(tiny):
+    """Samples are kept under them; alphas differ where float32 tells them apart."""
+    locks = [some_lock(tiny), some_lock(tiny, 1), some_lock(tiny, scale=0.8), some_residual(tiny)]
+    ways = [(lock, 0.5, "all") for lock in locks]
+    ways += [(locks[0], alpha, "all") for alpha in (0.5 + 2**-24, 0.6, [0.5, 0.6], [0.6, 0.5])]
+    ways += [(locks[0], 0.5, mode) for mode in ("generated", "last")]
+    ways += [(locks[:2], alphas, "all") for alphas in (0.5, [0.5, 0.6], [0.6, 0.5])]
+    seen = {tiny.fingerprint()}
+    for direction, alpha, mode in ways:
+        with wb.steer(tiny, direction, alpha, mode=mode, how="hook"):
+            seen.add(tiny.fingerprint())
+    assert len(seen) == 1 + len(ways)
+
+
 @pytest.mark.parametrize("site", ["heads", "resid", "mlp"])
 def test_captures_do_not_depend_on_how_the_shift_is_applied(family_model, site):
     model = family_model

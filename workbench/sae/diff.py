@@ -232,7 +232,8 @@ def _joined(pieces: list[dict[str, Any]]) -> dict[str, np.ndarray]:
 def _keys(place: np.ndarray, seed: int) -> np.ndarray:
     """Uniform on [0, 1), `[n]`, each a function of seed and place alone (splitmix64)."""
     with np.errstate(over="ignore"):
-        x = np.uint64(seed)
+        # A number far from other seeds': else a seed would deal the keys of one to other rows.
+        x = np.uint64(seed) * np.uint64(0x9E3779B97F4A7C15)
         for column in place.T.astype(np.uint64):
             x = (x ^ column) + np.uint64(0x9E3779B97F4A7C15)
             x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)

@@ -16,6 +16,7 @@ HOOK = "blocks.1.hook_resid_post"
 def test_evaluation_is_the_loop_over_single_responses():
     policy, reference, sae = llama(seed=3).eval(), llama().eval(), toy_sae("jumprelu")
     sae.requires_grad_(False)
+    policy.lm_head.weight.data *= 20  # so that tokens differ in entropy
     rows = tokenised_pairs(5, seed=0)
     found = evaluate(policy, reference, rows, sae, HOOK, Constraint(k=6), batch=2)
     for r, row in enumerate(rows):
