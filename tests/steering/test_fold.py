@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+import transformers
 
 import workbench as wb
 from tests.helpers.directions import IDS, by_hand, some_lock, some_residual
@@ -72,9 +73,10 @@ class _Deaf(torch.nn.Linear):
 
 @torch.no_grad()
 def test_a_layer_that_ignores_its_bias_is_steered_by_a_hook(tokenizer):
-    model = build("llama", tokenizer)
-    for index in range(model.n_layers):
-        model.o_proj(index).__class__ = _Deaf
+    hf = transformers.LlamaForCausalLM(build("llama", tokenizer).hf.config).eval()
+    for layer in hf.model.layers:
+        layer.self_attn.o_proj.__class__ = _Deaf
+    model = wb.load(hf, tokenizer)
     lock, before = some_lock(model), model.fingerprint()
     with pytest.raises(FoldError, match="_Deaf ignores a bias put beside its weights"):
         wb.fold(model, lock, 4.0)
