@@ -32,6 +32,10 @@ class FoldError(WorkbenchError):
     """A shift cannot be written exactly into this model's weights."""
 
 
+class SteeringError(WorkbenchError):
+    """A model cannot be steered as asked where it runs; the message says why and what to do."""
+
+
 class RunError(WorkbenchError):
     """A run cannot start (unknown paper, preset, parameter, unusable folder) or was cut off."""
 

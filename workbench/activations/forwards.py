@@ -9,6 +9,7 @@ import nnsight
 import torch
 
 from workbench.models.anatomy import first
+from workbench.models.eager import eager
 from workbench.models.limits import Budget, out_of_memory, rope_limit
 from workbench.models.model import InFlight, Model
 from workbench.models.prompts import Encoded, padded
@@ -114,7 +115,7 @@ def _forward(
     start = torch.tensor([encoded[i].start for i in batch])
     model.in_flight = InFlight(torch.tensor(batch), len(encoded), start)
     try:
-        with model.trace(input_ids=ids.to(model.input_device), **past) as tracer:
+        with eager(), model.trace(input_ids=ids.to(model.input_device), **past) as tracer:
             taken = nnsight.save({})
             for i in in_order:
                 layer = model.layers[i]

@@ -12,6 +12,7 @@ from transformers import PreTrainedModel
 
 from workbench.errors import FeatureError
 from workbench.models.anatomy import anatomy_of, first
+from workbench.models.eager import eager
 
 SUPPORTED = (
     "blocks.L.hook_resid_pre",
@@ -120,6 +121,7 @@ def _attached(hook: Hook, act: Callable[[torch.Tensor], torch.Tensor | None]) ->
     else:
         handle = hook.module.register_forward_hook(at_output)
     try:
-        yield
+        with eager():
+            yield
     finally:
         handle.remove()

@@ -7,7 +7,7 @@ import torch
 from transformers.models.falcon.modeling_falcon import FalconLinear
 from transformers.pytorch_utils import Conv1D
 
-from workbench.errors import FoldError
+from workbench.errors import DirectionError, FoldError
 from workbench.models.model import Model
 from workbench.steering.directions import HeadDirections, ResidualDirection
 
@@ -58,6 +58,13 @@ def _checked(alpha: Alpha, allow_negative: bool) -> float | torch.Tensor:
     return values if values.dim() else float(alpha)
 
 
+def steered_modules(model: Model, direction: Direction) -> list[torch.nn.Module]:
+    """The module whose output each layer of the direction shifts, in order, each layer once."""
+    layers = dict.fromkeys(direction.layer.tolist())
+    at = model.resid if isinstance(direction, ResidualDirection) else model.o_proj
+    return [at(layer) for layer in layers]
+
+
 @torch.no_grad()
 def module_shifts(model: Model, direction: Direction) -> dict[torch.nn.Module, torch.Tensor]:
     """What alpha 1 adds to the output of each module: float32 or wider `[d_model]`.
@@ -65,10 +72,17 @@ def module_shifts(model: Model, direction: Direction) -> dict[torch.nn.Module, t
     A head's shift of `o_proj`'s input is turned into one of its output; a residual shift is added
     to the module whose output enters the residual stream last.
 
-    Raises `DirectionError` where the direction does not fit; `FoldError` as `output_shift`.
+    Raises `DirectionError` where the direction does not fit, or another layer uses the same module;
+    `FoldError` as `output_shift`.
     """
     direction.check(model)
-    if isinstance(direction, ResidualDirection):
+    residual = isinstance(direction, ResidualDirection)
+    everywhere = [(model.resid if residual else model.o_proj)(i) for i in range(model.n_layers)]
+    for module in steered_modules(model, direction):
+        users = [i for i, other in enumerate(everywhere) if other is module]
+        if len(users) > 1:
+            raise DirectionError(f"{model.name}: layers {users} share one module; none is steered")
+    if residual:
         vectors = direction.scale[:, None] * direction.unit
         return {model.resid(i): v for i, v in zip(direction.layers, vectors, strict=True)}
     inputs: dict[int, torch.Tensor] = {}

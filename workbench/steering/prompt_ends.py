@@ -1,0 +1,107 @@
+"""Where each row's prompt ends, which only the caller knows: masks, `hf.generate`, what is said."""
+
+import inspect
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import lru_cache, wraps
+from typing import Any
+
+import torch
+
+from workbench.errors import SteeringError
+from workbench.models.model import InFlight, Model
+
+SAY = "Say steer(..., start=…), the column of each row's first generated token"
+
+
+def arguments(module: torch.nn.Module, args: tuple, kwargs: dict[str, Any]) -> dict[str, Any]:
+    """What a module is called with, by name."""
+    return {**dict(zip(_parameters(type(module)), args, strict=False)), **kwargs}
+
+
+@lru_cache(maxsize=32)
+def _parameters(kind: type) -> list[str]:
+    return list(inspect.signature(kind.forward).parameters)[1:]
+
+
+def prompt_ends(given: dict[str, Any], rows: int, width: int) -> torch.Tensor:
+    """The column behind each row's last token in a forward of whole prompts: int64 `[row]`.
+
+    Raises `SteeringError` where the arguments do not say it.
+    """
+    mask, positions = given.get("attention_mask"), given.get("position_ids")
+    if mask is None:
+        jumps = positions is not None and (positions.reshape(-1, width).diff() != 1).any()
+        if jumps or given.get("cu_seq_lens_q") is not None:
+            raise SteeringError(f"the rows hold several texts, each with a prompt end. {SAY}")
+        return torch.full((rows,), width)
+    if not isinstance(mask, torch.Tensor) or mask.dim() != 2:
+        raise SteeringError(f"the attention mask is not [row, token]: where do prompts end? {SAY}")
+    # The mask of a cache of fixed size is longer than the text.
+    mask = mask[:, :width].bool()
+    columns = torch.arange(width, device=mask.device)
+    return (mask * (columns + 1)).amax(1).cpu()
+
+
+def starts(said: int | Sequence[int] | torch.Tensor | None) -> torch.Tensor | None:
+    """`start` as int64 `[]` or `[row]`; `ValueError` for another shape or a negative column."""
+    if said is None:
+        return None
+    start = torch.as_tensor(said).cpu()
+    if start.dim() > 1 or start.is_floating_point() or (start < 0).any():
+        raise ValueError(f"start={said}: give a column, or one for each row, from 0 on")
+    return start
+
+
+@contextmanager
+def noting_prompts(model: Model) -> Iterator[None]:
+    """Let `hf.generate` tell what it is given as prompts, while it runs inside the block.
+
+    In the loop of `generate` a prompt may come in pieces, a token with guesses behind it, and the
+    rows of a prompt may be many.
+    """
+    hf = model.hf
+    generate, own = hf.generate, vars(hf).get("generate")
+
+    @wraps(generate)
+    def noting(*args: Any, **kwargs: Any) -> Any:
+        before = model.in_flight
+        model.in_flight = _in_flight(model, *args, **kwargs)
+        try:
+            return generate(*args, **kwargs)
+        finally:
+            model.in_flight = before
+
+    hf.generate = noting
+    try:
+        yield
+    finally:
+        # Blocks of several threads may end in any order.
+        if vars(hf).get("generate") is noting:
+            if own is None:
+                del hf.generate
+            else:
+                hf.generate = own
+
+
+def _in_flight(model: Model, inputs: Any = None, *args: Any, **kwargs: Any) -> InFlight:
+    """The prompts of one call of `hf.generate`."""
+    config = (args[0] if args else kwargs.get("generation_config")) or model.hf.generation_config
+    if kwargs.get("guidance_scale", getattr(config, "guidance_scale", None)) not in (None, 1):
+        raise SteeringError(
+            "guidance_scale runs a second text, whose prompt ends elsewhere; steer with "
+            "mode='all' and one alpha, or generate without guidance"
+        )
+    ids = inputs if inputs is not None else kwargs.get("input_ids")
+    embeds = kwargs.get("inputs_embeds")
+    if ids is not None and embeds is not None:
+        raise SteeringError("hf.generate got both input_ids and inputs_embeds; give one of them")
+    given = ids if ids is not None else embeds
+    # Without any, it begins with one token.
+    rows, width = (1, 1) if given is None else given.shape[:2]
+    mask = kwargs.get("attention_mask")
+    start = torch.full((rows,), width)
+    if isinstance(mask, torch.Tensor) and mask.dim() == 2:
+        # Beside a cache, new tokens may come alone, with the mask of the whole text.
+        start = prompt_ends({"attention_mask": mask}, rows, mask.shape[1])
+    return InFlight(torch.arange(rows), rows, start)
