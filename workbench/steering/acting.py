@@ -21,7 +21,8 @@ class _Now(threading.local):
 
     `outer`: the module whose call it is; None between forwards. `shape`: (rows, tokens). `steered`:
     bool `[row, token]`; None where all are. `prompt`: int64 `[row]`, each row's place in a list of
-    `total` prompts. `ran`: how often each hook ran. `labels`: all that steers it.
+    `total` prompts. `ran`: how often each hook ran. `past`: tokens in its `cache`. `span`: the
+    least and the last column from which rows are steered.
     """
 
     outer: torch.nn.Module | None = None
@@ -31,6 +32,7 @@ class _Now(threading.local):
     total = 0
     ran: list[int] = []  # noqa: RUF012 - replaced, never changed, before the first forward
     past = 0
+    span = (0, 0)
     cache: Any = None
 
 
@@ -68,8 +70,8 @@ class Acting:
             return
         if self.thread is not None and self._checkpoints():
             raise SteeringError(
-                "gradient checkpointing runs layers again in threads of its own, which the hooks of "
-                "a background thread do not steer; steer from the main thread, or switch it off"
+                "gradient checkpointing runs layers again in other threads, which the hooks of a "
+                "background thread do not steer; steer from the main thread, or switch it off"
             )
         now.outer = module
         now.ran = [0] * len(self.hooked)
@@ -83,17 +85,30 @@ class Acting:
         now.past = int(now.cache.get_seq_length()) if now.cache is not None else 0
         batch = self.model.in_flight
         now.prompt, now.total = _prompts(batch, rows)
-        now.steered, from_column = None, 0
+        now.steered, now.span = None, (0, 0)
         if self.mode != "all":
             start = self._starts(batch, given, now) - int(self.mode == "last")
-            from_column = int(start.min())
+            now.span = int(start.min()), int(start.max())
             steered = now.past + torch.arange(width) >= start[:, None]
             now.steered = None if steered.all() else steered
-        made = getattr(now.cache, "steered_by", ((), 0)) if now.past > from_column else None
-        if made and (made[0] != tuple(self.model.hooked) or made[1] < now.past):
+        if now.past:
+            self._check_cache(now)
+
+    def _check_cache(self, now: _Now) -> None:
+        """Raise `SteeringError` where what is cached was not steered as the mode asks of it."""
+        past, labels = now.past, tuple(self.model.hooked)
+        unsteered = (labels, past, (past, past))
+        made_by, length, made = getattr(now.cache, "steered_by", unsteered)
+        first_made, last_made = (min(column, past) for column in made)
+        first_asked, last_asked = (min(column, past) for column in now.span)
+        same = first_made <= first_asked and last_asked <= last_made
+        if first_made < past:
+            same = same and made_by == labels and past <= length
+        if not same:
             raise SteeringError(
-                f"the cache holds {now.past} tokens that were not computed under this steering; "
-                "fill it inside the block, or say mode='generated' and start=…"
+                f"the cache's {past} tokens were not steered as mode={self.mode!r} asks: they were "
+                "computed outside the block, under another steering, or as a reply that is now "
+                "part of the prompt. Compute them anew, or say start=… if they are as you want them"
             )
 
     def end(self, module: torch.nn.Module, _: Any, output: Any) -> None:
@@ -123,7 +138,7 @@ class Acting:
         cache = getattr(output, "past_key_values", None) if cache is None else cache
         if cache is not None:
             # On the cache itself, so that its copies carry it.
-            cache.steered_by = (tuple(self.model.hooked), now.past + now.shape[1])
+            cache.steered_by = (tuple(self.model.hooked), now.past + now.shape[1], now.span)
 
     def check_all(self, directions: Iterable[Direction]) -> None:
         """Check, once the block has run, that what it hooked is what ran.
