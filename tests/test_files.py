@@ -1,7 +1,4 @@
-"""Rows read alike from every format, each fault named; what is written is whole or not there."""
-
-import json
-import os
+"""Rows read alike from every format, each fault named."""
 
 import pyarrow
 import pytest
@@ -13,12 +10,9 @@ from tests.helpers import hub
 from tests.helpers.rows import in_format, written
 from workbench import files
 from workbench.errors import DatasetError
-from workbench.files import csv_rows, hub_rows, read_rows, rows_or_errors, whole, write_json
+from workbench.files import csv_rows, hub_rows, read_rows, rows_or_errors
 
 ROWS = [{"name": "a,b", "note": 'says "x"\n1\u20282'}, {"name": " c ", "note": ""}]
-
-
-# ---- rows
 
 
 @pytest.mark.parametrize(
@@ -169,119 +163,3 @@ def test_hub_sets(monkeypatch):
         reason = "no route" if failure.args else ""
         with pytest.raises(DatasetError, match=rf"who/what cannot be .*HF_TOKEN.*\({reason}\)$"):
             hub_rows("who/what", "test")
-
-
-# ---- whole
-
-
-def names(folder):
-    return sorted(os.listdir(folder))
-
-
-def test_a_file_appears_when_it_is_whole(tmp_path):
-    path = tmp_path / "deep" / "er" / "a.txt"
-    with whole(path) as partial:
-        partial.write_text("half")
-        assert not path.exists()
-        partial.write_text("all of it")
-    assert path.read_text() == "all of it"
-    with whole(str(path)) as partial:
-        partial.write_text("new")
-        assert path.read_text() == "all of it"
-    assert path.read_text() == "new"
-    assert names(path.parent) == ["a.txt"]
-
-
-@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
-@pytest.mark.parametrize("kind", ["file", "folder"])
-@pytest.mark.parametrize("before", [True, False])
-def test_an_exception_leaves_what_was_there(tmp_path, error, kind, before):
-    path = tmp_path / "kept"
-    if before:
-        path.mkdir()
-        (path / "old").write_text("old")
-
-    def stop(partial):
-        if kind == "folder":
-            partial.mkdir()
-            partial = partial / "new"
-        partial.write_text("half")
-        raise error
-
-    with pytest.raises(error), whole(path) as partial:
-        stop(partial)
-    assert names(tmp_path) == (["kept"] if before else [])
-    if before:
-        assert names(path) == ["old"]
-        assert (path / "old").read_text() == "old"
-
-
-def test_a_folder_is_replaced_not_merged(tmp_path):
-    path = tmp_path / "folder"
-    for name in ("first", "second"):
-        with whole(path) as partial:
-            partial.mkdir()
-            (partial / name).write_text(name)
-        assert names(path) == [name]
-    path = written(tmp_path, "a file", "file")
-    with whole(path) as partial:
-        partial.mkdir()
-    assert path.is_dir()
-    assert names(tmp_path) == ["file", "folder"]
-
-
-def test_a_folder_that_cannot_take_its_place_leaves_the_old_one(tmp_path, monkeypatch):
-    path = tmp_path / "folder"
-    path.mkdir()
-    (path / "old").touch()
-    real = files.Path.replace
-
-    def replace(self, target):
-        if self.name.endswith(".partial"):
-            raise OSError("disk full")
-        return real(self, target)
-
-    monkeypatch.setattr(files.Path, "replace", replace)
-    with pytest.raises(OSError, match="disk full"), whole(path) as partial:
-        partial.mkdir()
-    assert names(tmp_path) == ["folder"]
-    assert names(path) == ["old"]
-
-
-def test_leftovers_of_a_killed_writer_do_not_get_in(tmp_path):
-    leftover = tmp_path / "folder.partial"
-    leftover.mkdir()
-    (leftover / "stale").touch()
-    with whole(tmp_path / "folder") as partial:
-        partial.mkdir()
-    assert names(tmp_path) == ["folder"]
-    assert names(tmp_path / "folder") == []
-    # A link that a writer left is removed, not what it points to.
-    leftover.symlink_to(tmp_path / "folder")
-    with whole(tmp_path / "folder") as partial:
-        partial.write_text("")
-        assert not partial.is_symlink()
-        partial.unlink()
-        partial.mkdir()
-    assert names(tmp_path) == ["folder"]
-
-
-def test_nothing_written_is_an_error(tmp_path):
-    with pytest.raises(FileNotFoundError), whole(tmp_path / "a"):
-        pass
-    assert names(tmp_path) == []
-
-
-def test_json_is_written_whole(tmp_path):
-    path = tmp_path / "a.json"
-    content = {"b": [1, 2.5, None, "ü"], "a": {}}
-    write_json(path, content)
-    assert json.loads(path.read_text(encoding="utf-8")) == content
-    assert list(json.loads(path.read_text())) == ["b", "a"]
-    for wrong in (float("nan"), [float("inf")], ...):
-        with pytest.raises(TypeError if wrong is ... else ValueError):
-            write_json(path, wrong)
-    assert json.loads(path.read_text()) == content
-    write_json(path, content, indent=None)
-    assert len(path.read_text().splitlines()) == 1
-    assert names(tmp_path) == ["a.json"]

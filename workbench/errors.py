@@ -36,6 +36,13 @@ class SteeringError(WorkbenchError):
     """A model cannot be steered as asked where it runs; the message says why and what to do."""
 
 
+class WriteError(WorkbenchError, OSError):
+    """A file or folder cannot be written: the disk is full or read-only, or something in the way.
+
+    What was there before is as it was, and nothing half written is left.
+    """
+
+
 class RunError(WorkbenchError):
     """A run cannot start (unknown paper, preset, parameter, unusable folder) or was cut off."""
 

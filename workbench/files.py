@@ -1,11 +1,8 @@
-"""Rows of data files and hub sets; files and folders written whole or not at all."""
+"""Rows of data files and hub sets."""
 
 import csv
-import json
-import shutil
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -94,57 +91,6 @@ def hub_rows(repository: str, split: str, config: str | None = None) -> Iterable
 def repeated(names: Sequence[str]) -> list[str]:
     """The names that are there more than once, in order."""
     return [name for name, count in Counter(names).items() if count > 1]
-
-
-@contextmanager
-def whole(path: str | Path) -> Iterator[Path]:
-    """A path beside `path` to write a file or folder to; it takes its place when the block ends.
-
-    An exception removes what was written and leaves `path` as it was. A folder that is there
-    already is replaced, as a file is. Folders above it are made. One writer at a time.
-
-    >>> with whole("out/table.csv") as partial:
-    ...     frame.to_csv(partial)
-    """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    _remove(partial)
-    try:
-        yield partial
-        if partial.is_dir() and path.exists():
-            _replace_folder(partial, path)
-        else:
-            partial.replace(path)
-    finally:
-        _remove(partial)
-
-
-def write_json(path: str | Path, content: Any, *, indent: int | None = 1) -> None:
-    """Write `content` as JSON, whole or not at all. Raises `ValueError` for NaN and infinity."""
-    with whole(path) as partial:
-        partial.write_text(json.dumps(content, indent=indent, allow_nan=False), encoding="utf-8")
-
-
-def _replace_folder(new: Path, path: Path) -> None:
-    # A folder cannot be replaced in one step. The old one goes aside first: removing it where it
-    # stands would show it half removed.
-    aside = path.with_name(path.name + ".replaced")
-    _remove(aside)
-    path.replace(aside)
-    try:
-        new.replace(path)
-    except OSError:
-        aside.replace(path)
-        raise
-    _remove(aside)
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
 
 
 def _raised(rows_or_errors: Iterable[Row | DatasetError]) -> list[Row]:

@@ -1,7 +1,6 @@
 """Tensors on disk as checksummed safetensors shards that survive a killed writer."""
 
 import json
-import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,8 +15,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from workbench.errors import ShardError
-from workbench.files import whole, write_json
 from workbench.hashing import pieces_digest
+from workbench.writing import whole, write_json
 
 INDEX = "index.json"
 
@@ -46,8 +45,6 @@ class Writer:
         try:
             with whole(path_of(self.folder, i)) as partial:
                 save_file({"values": values, "lengths": lengths}, partial, header)
-                with open(partial, "rb") as file:
-                    os.fsync(file.fileno())
         except (OSError, SafetensorError) as error:
             raise ShardError(
                 f"shard {i + 1} of {len(self.index['ranges'])} could not be written to "
@@ -155,7 +152,7 @@ def _index(folder: Path) -> dict[str, Any]:
 
 
 def _of_a_capture(path: Path) -> bool:
-    return path.name in (".lock", INDEX, INDEX + ".partial") or path.name.startswith("shard-")
+    return path.name in (".lock", INDEX) or path.match("shard-*") or path.match(".*.partial")
 
 
 def _stored_bytes(path: Path) -> Iterator[bytes]:

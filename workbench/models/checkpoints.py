@@ -10,9 +10,9 @@ from safetensors.torch import save_file
 from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedConfig, PreTrainedModel
 
 from workbench.errors import FoldError
-from workbench.files import whole, write_json
 from workbench.models.loading import SIDECAR, restore_sidecar
 from workbench.models.model import Model
+from workbench.writing import whole, write_json
 
 log = logging.getLogger(__name__)
 

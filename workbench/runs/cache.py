@@ -6,8 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from workbench.files import whole
 from workbench.hashing import digest
+from workbench.writing import whole
 
 log = logging.getLogger(__name__)
 

@@ -18,11 +18,11 @@ from papermill.exceptions import PapermillExecutionError
 from papermill.iorw import LocalHandler, papermill_io
 
 from workbench.errors import RunError, nearest
-from workbench.files import whole
 from workbench.papers.registry import paper_named
 from workbench.runs import parameters
 from workbench.runs.kernel import kernel
 from workbench.runs.report import write_report
+from workbench.writing import whole
 
 log = logging.getLogger(__name__)
 

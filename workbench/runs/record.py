@@ -13,7 +13,7 @@ from typing import Any
 
 import workbench
 from workbench.errors import RunError
-from workbench.files import write_json
+from workbench.writing import write_json
 
 LIBRARIES = (
     "steering-workbench torch transformers nnsight sae-lens trl datasets papermill jupyterlab "

@@ -9,7 +9,7 @@ from nbconvert import HTMLExporter
 from nbconvert.preprocessors import Preprocessor, TagRemovePreprocessor
 from traitlets.config import Config
 
-from workbench.files import whole
+from workbench.writing import whole
 
 _PLOTLY = "application/vnd.plotly.v1+json"
 

@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 
 from workbench.errors import FeatureError
-from workbench.files import write_json
 from workbench.sae.counts import EDGES
 from workbench.sae.diff import FeatureDiff
+from workbench.writing import write_json
 
 Plain = dict[str, Any]
 Rows = Sequence[dict[str, list[int]]]

@@ -1,7 +1,6 @@
 """How a pass over pairs is kept on disk: counts, sparse rows, and how far it has come."""
 
 import json
-import os
 import zipfile
 import zlib
 from dataclasses import asdict
@@ -13,8 +12,8 @@ import numpy as np
 import scipy.sparse
 
 from workbench.errors import FeatureError
-from workbench.files import whole, write_json
 from workbench.sae.counts import Counts
+from workbench.writing import whole, write_json
 
 
 def as_arrays(dense: np.ndarray, name: str, dtype: Any) -> dict[str, np.ndarray]:
@@ -86,4 +85,3 @@ def save_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
     """Write arrays as one .npz file, whole or not at all."""
     with whole(path) as partial, partial.open("wb") as file:
         np.savez(file, **arrays)
-        os.fsync(file.fileno())

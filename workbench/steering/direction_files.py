@@ -10,7 +10,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from workbench.errors import DirectionError
-from workbench.files import whole
+from workbench.writing import whole
 
 
 def write(

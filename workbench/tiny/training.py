@@ -12,9 +12,9 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from workbench.files import whole, write_json
 from workbench.paths import data_folder
 from workbench.training.supervised import Text, train_stage
+from workbench.writing import whole, write_json
 
 ROLES = ("system", "user", "assistant")
 CHAT_TEMPLATE = (

@@ -7,8 +7,8 @@ from typing import Any
 
 from transformers import TrainerCallback
 
-from workbench.files import write_json
 from workbench.hashing import file_digest
+from workbench.writing import write_json
 
 log = logging.getLogger(__name__)
 

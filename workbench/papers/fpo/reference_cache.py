@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from workbench.errors import CacheCorrupt, CacheMismatch
-from workbench.files import whole, write_json
+from workbench.writing import whole, write_json
 
 log = logging.getLogger(__name__)
 
@@ -199,15 +199,12 @@ def _sparse(part: Part, meta: dict[str, Any]) -> dict[str, np.ndarray]:
 
 
 def _join(path: Path, shape: tuple[int, ...], dtype: Any, pieces: Iterable[np.ndarray]) -> None:
-    if 0 in shape:  # an empty file cannot be mapped
-        np.save(path, np.zeros(shape, dtype))
-        return
-    joined = np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=shape)
-    place = 0
-    for piece in pieces:
-        joined[place : place + len(piece)] = piece
-        place += len(piece)
-    joined.flush()
+    # Not through a memory map: where the disk is full, writing to one kills the process.
+    header = {"descr": np.dtype(dtype).str, "fortran_order": False, "shape": shape}
+    with path.open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, header)
+        for piece in pieces:
+            file.write(np.ascontiguousarray(piece, dtype).data)
 
 
 def _part(path: Path) -> Any:

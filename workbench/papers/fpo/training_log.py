@@ -6,8 +6,8 @@ from pathlib import Path
 
 import torch
 
-from workbench.files import whole
 from workbench.papers.fpo.losses import Terms
+from workbench.writing import whole
 
 SATURATED = 10.0
 """|constraint| over |score margin| above which training is dominated by the constraint (§5.9)."""
