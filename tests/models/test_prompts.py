@@ -75,6 +75,11 @@ def test_template_that_rejects_a_role(tiny):
 )
 def test_unusable_prompts_are_numbered(tiny, bad, message):
     assert tiny.context_length < 600
+    count = tiny.context_length - len(tiny.tokenizer("gate")["input_ids"])
+    full = "gate" + " gate" * count
+    assert len(encode(tiny, full).ids) == tiny.context_length
+    with pytest.raises(DatasetError, match="more than"):
+        encode(tiny, full + " gate")
     with pytest.raises(DatasetError, match=message):
         wb.capture(tiny, ["Hello.", bad])
     with pytest.raises(DatasetError, match=message):

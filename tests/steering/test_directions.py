@@ -61,6 +61,7 @@ def test_residual_directions(llama, tmp_path):
     assert again.digest() == direction.digest()
     assert again.provenance == direction.provenance
     assert again.provenance["topic"] == "gates"
+    assert again.provenance["rows"] == len(rows)
     assert "2 layers in layers 0–2, d_model 48" in str(again)
     with pytest.raises(DirectionError, match="is no HeadDirections file"):
         wb.HeadDirections.load(tmp_path / "d.safetensors")
@@ -136,8 +137,11 @@ def test_misfit_names_both_sizes(lock, tokenizer):
     other = build("llama", tokenizer, head_dim=16)
     with pytest.raises(DirectionError, match="d_head: direction 8, model 16"):
         lock.check(other)
-    deeper = changed(lock, layer=torch.tensor([0, 9, 1]))
-    with pytest.raises(DirectionError, match="layer 9 of a model with 3 layers"):
+    deeper = changed(lock, layer=torch.tensor([0, 3, 1]))
+    with pytest.raises(DirectionError, match="layer 3 of a model with 3 layers"):
         deeper.check(build("llama", tokenizer))
+    wider = changed(lock, head=torch.tensor([1, 6, 0]))
+    with pytest.raises(DirectionError, match="head 6 of a model with 6 heads"):
+        wider.check(build("llama", tokenizer))
     with pytest.raises(DirectionError, match="n_layers: direction 3, model 2"):
         lock.check(build("llama", tokenizer, num_hidden_layers=2))

@@ -6,6 +6,7 @@ import torch
 import workbench as wb
 from tests.helpers.directions import by_hand, some_lock, some_residual
 from tests.helpers.families import build
+from workbench.models.anatomy import first
 from workbench.models.prompts import encode, padded
 
 CHATS = [
@@ -20,9 +21,10 @@ CHATS = [
 MODES = pytest.mark.parametrize("mode", ["generated", "last"])
 
 
-@pytest.fixture(scope="module")
-def model(tokenizer):
-    model = build("llama", tokenizer)
+@pytest.fixture(scope="module", params=["llama", "opt"])
+def model(tokenizer, request):
+    """OPT's last projection sees the tokens of a batch as one list."""
+    model = build(request.param, tokenizer)
     model.hf.generation_config.eos_token_id = None
     model.tokenizer.eos_token = None
     return model
@@ -65,7 +67,7 @@ def test_replies_and_prompts_of_every_length_in_one_batch(model, pairs, mode, sy
         by_hand(model, pairs, torch.tensor([encoded.ids]), slice(start, None))
         hook.remove()
         # The block's output before the shift that is added to it.
-        expected = states[0][0].clone()
+        expected = first(states[0])[0].clone()
         unit = pairs[1][0].unit[1]
         expected[start:] += pairs[1][1] * pairs[1][0].scale[1] * unit
         torch.testing.assert_close(values[-n:, 2], expected[-n:], atol=1e-4, rtol=1e-4)
