@@ -95,12 +95,15 @@ def test_a_folder_of_something_else_is_left_alone(llama, tmp_path):
     wb.capture(llama, PROMPTS, out=folder, **SMALL)
     for changes in (
         {"layers": [1]}, {"layers": [0, 2, 1]}, {"site": "mlp"}, {"positions": wb.last(2)},
-        {"positions": wb.response()}, {"dtype": torch.bfloat16}, {"shard_bytes": 30_000},
+        {"positions": wb.response()}, {"shard_bytes": 30_000},
     ):  # fmt: skip
         with pytest.raises(ShardError, match="holds activations of something else"):
             wb.capture(llama, PROMPTS, **{**SMALL, **changes, "out": folder})
     with pytest.raises(ShardError, match="something else"):
         wb.capture(llama, PROMPTS[1:], out=folder, **SMALL)
+    wb.capture(llama, PROMPTS, out=tmp_path / "half", dtype=torch.float16, **SMALL)
+    with pytest.raises(ShardError, match="something else"):  # of as many bytes
+        wb.capture(llama, PROMPTS, out=tmp_path / "half", dtype=torch.bfloat16, **SMALL)
     replies = [[*chat[:1], {"role": "assistant", "content": "No."}] for chat in CHATS]
     texts = [llama.tokenizer.decode(encode(llama, chat).ids) for chat in replies]
     assert [encode(llama, t).ids for t in texts] == [encode(llama, c).ids for c in replies]
