@@ -100,8 +100,8 @@ def stage(out: Path) -> str:
     except OSError:
         return "start"
     begun = [c for c in cells if c["metadata"]["papermill"]["start_time"]]
-    code = [line for c in begun for line in c["source"] if c["cell_type"] == "code"]
-    return code[-1].strip()[:40] if code else "kernel start"
+    code = ["".join(c["source"]) for c in begun if c["cell_type"] == "code"]
+    return code[-1].strip().partition("\n")[0][:60] if code else "kernel start"
 
 
 def results(out: Path) -> dict:
