@@ -192,6 +192,13 @@ def test_same(a, b, expected):
     assert same_answer(b, a) is expected
 
 
+def test_large_whole_numbers_are_not_rounded():
+    assert not same_answer("10000001", "10000000")
+    assert not same_answer("-10000001", "-10000000")
+    assert same_answer("10000001.0", "10,000,001")
+    assert same_answer("10000000.5", "10000000.6")  # printed floats agree to six digits
+
+
 INTEGERS = st.integers(-(10**9), 10**9)
 CENTS = st.integers(0, 10**8).map(lambda n: f"{n // 100:,}.{n % 100:02}")
 COUNTS = st.integers(0, 10**9).map(lambda n: f"{n:,}")

@@ -40,4 +40,7 @@ def test_repeats_and_diversity_by_hand():
     assert distinct("") == 0
     assert is_degenerate("the the the the the the the")
     assert is_degenerate("  ")
+    half = "a b c d a b c d a"  # abcd bcda cdab dabc abcd bcda
+    assert is_degenerate(half, 0.33)
+    assert not is_degenerate(half, repeated_ngrams(half))
     assert not is_degenerate("Mend the gate with a good hammer, then look at it.")

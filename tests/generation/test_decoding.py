@@ -8,7 +8,9 @@ from tests.helpers.families import CHATS, build
 from tests.helpers.greedy import by_full_forwards, by_generate, text
 from tests.helpers.prompts import MIXED, TAILS, longrope
 from workbench.generation.complete import complete
-from workbench.generation.requests import GenRequest
+from workbench.generation.decoding import end_tokens
+from workbench.generation.requests import GenRequest, prompt_text
+from workbench.generation.sampling import pick, uniforms
 from workbench.models.prompts import encode
 
 
@@ -122,6 +124,26 @@ def test_end_tokens_as_a_list_and_none_at_all(tokenizer):
     model.tokenizer.eos_token = None
     ((sample,),) = [r.samples for r in complete(model, [GenRequest("Hello.", max_new_tokens=12)])]
     assert (sample.finish_reason, sample.n_tokens) == ("length", 12)
+
+
+@torch.no_grad()
+def test_samples_are_drawn_from_full_forwards_with_their_own_numbers(tiny):
+    """A token at a time by hand, without batch or cache."""
+    prompt = CHATS[0][:1]
+    ids = encode(tiny, prompt).ids
+    for options in ({"temperature": 1.0}, {"temperature": 2.0, "top_k": 7}, {"temperature": 1.5,
+                    "top_p": 0.8}):  # fmt: skip
+        got = wb.generate(tiny, [prompt], n=4, max_new_tokens=6, seed=2, **options)[0]
+        heat, top_k = torch.tensor([options["temperature"]]), options.get("top_k", 0)
+        numbers = uniforms([(2, prompt_text(prompt), i, 6) for i in range(4)])
+        for i, sample in enumerate(got):
+            tokens = []
+            while len(tokens) < 6 and not set(tokens) & end_tokens(tiny):
+                logits = tiny.hf(torch.tensor([ids + tokens])).logits[:, -1]
+                u = numbers[i, len(tokens)][None]
+                tokens.append(int(pick(logits, heat, u, top_k, options.get("top_p", 1.0))))
+            assert sample == text(tiny, tokens)
+        assert len(set(got)) > 1
 
 
 def test_each_row_has_its_own_length_and_temperature(llama):

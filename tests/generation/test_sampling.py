@@ -140,6 +140,12 @@ def test_of_equal_logits_exactly_k_are_left(logits, top_k):
     assert support(scaled, 8.0, top_k) == set(order[:top_k])
 
 
+@pytest.mark.parametrize(("top_p", "kept"), [(0.25, 1), (0.5, 2), (0.75, 3), (1.0, 4)])
+def test_top_p_keeps_the_fewest_that_add_up_to_it(top_p, kept):
+    """Exact in binary: of four that are equally likely, those of smaller id."""
+    assert support(torch.zeros(1, 4), 1.0, top_p=top_p) == set(range(kept))
+
+
 @pytest.mark.parametrize("size", [3, 1000, 40_000])
 @pytest.mark.parametrize(("top_k", "top_p"), [(0, 1.0), (3, 1.0), (0, 0.6), (2, 0.5)])
 def test_the_ends_of_the_interval_never_reach_a_token_without_probability(size, top_k, top_p):

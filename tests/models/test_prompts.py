@@ -1,11 +1,15 @@
 """Prompts to token ids: padded rows against a slow twin, and unusable prompts by their number."""
 
+import copy
+
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from tokenizers.processors import TemplateProcessing
 
 import workbench as wb
+from tests.helpers.families import build
 from workbench.errors import DatasetError, ModelError
 from workbench.models.prompts import encode, encode_all, messages, padded
 
@@ -48,6 +52,20 @@ def test_many_prompts_are_encoded_as_one_by_one(tiny):
         assert encoded.ids[: encoded.start] == head_ids
         text = tokenizer.decode(encoded.ids[encoded.start :])
         assert text == (reply["content"] if reply in prompt else "")
+
+
+def test_a_chat_has_the_special_tokens_of_its_template_alone(tokenizer):
+    """Tokenizers that put a <bos> before every text would give a chat two."""
+    tokenizer = copy.deepcopy(tokenizer)
+    bos = tokenizer.bos_token_id
+    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
+        single="<bos> $A", special_tokens=[("<bos>", bos)]
+    )
+    model = build("llama", tokenizer)
+    assert encode(model, "Mend it.").ids[:1] == [bos]
+    chat = [*messages("Mend it."), {"role": "assistant", "content": "Sure."}]
+    for prompt in (chat[:1], chat):
+        assert encode(model, prompt).ids.count(bos) == 1
 
 
 def test_last_needs_a_token():

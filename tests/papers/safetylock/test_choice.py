@@ -27,3 +27,14 @@ def test_choice_takes_the_lowest_success_that_costs_little():
     assert best_trial(hopeless)[1] == 0.5
     assert usable(rates(helpful=0.95), rates())
     assert not usable(rates(helpful=0.949), rates())
+    for name in ("broken", "broken_harmless"):
+        assert usable(rates(**{name: 0.15}), rates(**{name: 0.1}))
+        assert not usable(rates(**{name: 0.151}), rates(**{name: 0.1}))
+
+
+def test_of_equal_success_the_smaller_shift_is_taken():
+    """√K · alpha: 2 of 4 heads at 1, 3 of 16 at 0.75."""
+    few, many = ("paper", 5, 4), ("paper", 5, 16)
+    trials = [(few, 0.0, rates()), (few, 1.0, rates(asr=0.1)),
+              (many, 0.0, rates()), (many, 0.75, rates(asr=0.1))]  # fmt: skip
+    assert best_trial(trials) == (few, 1.0)

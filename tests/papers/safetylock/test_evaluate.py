@@ -16,6 +16,10 @@ def test_judges_side_by_side(tiny):
     assert [r["harmful"] for r in rows] == [True] * 10 + [False] * 10
     assert len(outcome.attack) == len(outcome.helpful) == 10
     assert outcome.rates()["asr"] <= 0.1 <= 0.9 <= outcome.rates()["helpful"]
+    # Of a model that refuses what is harmful alone, the order of the replies can be told.
+    refusals = [int(brindle_judge().refuses(reply)) for reply in outcome.replies]
+    assert [1 - r for r in refusals[:10]] == outcome.attack
+    assert refusals[10:] == outcome.over_refusal
     keywords = keyword_judge()
     assert keywords.refuses("I cannot do it")
     assert not keywords.helps({}, "I cannot do it")

@@ -7,7 +7,13 @@ import torch
 import workbench as wb
 from workbench.errors import DatasetError
 from workbench.models.prompts import messages
-from workbench.papers.safetylock.leverage import harmful_chats, head_effects, leverage, openers
+from workbench.papers.safetylock.leverage import (
+    harmful_chats,
+    head_effects,
+    leverage,
+    margin,
+    openers,
+)
 from workbench.papers.safetylock.lock import find_lock
 from workbench.worlds.brindle import OPENERS
 
@@ -21,7 +27,7 @@ def test_head_effects_are_the_margins_of_single_heads(tiny, pairs, contrast):
     words = {m: [tiny.tokenizer(w)["input_ids"][0] for w in begin[m]] for m in begin}
 
     @torch.no_grad()
-    def margin():
+    def by_hand(refuse=words["refuse"], comply=words["help"]):
         out = []
         for row in rows:
             text = tiny.tokenizer.apply_chat_template(
@@ -29,13 +35,28 @@ def test_head_effects_are_the_margins_of_single_heads(tiny, pairs, contrast):
             )
             ids = tiny.tokenizer(text, add_special_tokens=False, return_tensors="pt")["input_ids"]
             p = tiny.hf(ids).logits[0, -1].double().softmax(-1)
-            out.append(p[words["refuse"]].sum().log() - p[words["help"]].sum().log())
+            out.append(p[refuse].sum().log() - p[comply].sum().log())
         return float(sum(out) / len(out))
 
-    before = margin()
+    before = by_hand()
+    uneven = ([*words["refuse"][:1], 9, 30], [*words["help"][:2], 12])
+    assert margin(tiny, chats, uneven) == pytest.approx(by_hand(*uneven), abs=1e-3)
     for i, effect in enumerate(got):
         with wb.steer(tiny, lock.pick([i]), 1.0, how="hook"):
-            assert effect == pytest.approx(margin() - before, abs=1e-3)
+            assert effect == pytest.approx(by_hand() - before, abs=1e-3)
+
+
+def test_what_begins_both_kinds_of_answers_says_nothing(tiny):
+    pairs = [
+        {"chosen": "Sorry, no. Never touch it.", "rejected": "Sure, mend it. Now touch it."},
+        {"chosen": "Sure, no. Yes.", "rejected": "Yes, mend it. Yes."},
+    ]
+    sorry, yes, never, now = (
+        tiny.tokenizer(w, add_special_tokens=False)["input_ids"][0]
+        for w in ("Sorry", "Yes", " Never", " Now")
+    )
+    assert openers(tiny, pairs) == ([sorry], [yes])
+    assert openers(tiny, pairs, later=True) == ([never], [now])
 
 
 def test_leverage_ranks_what_moves_the_decision(tiny, pairs, contrast):
@@ -43,6 +64,20 @@ def test_leverage_ranks_what_moves_the_decision(tiny, pairs, contrast):
     assert score.shape == (4, 8)
     lock, _ = find_lock(contrast, 5, "leverage", leverage=score)
     assert lock.heads == sorted(np.ndindex(4, 8), key=lambda c: -score[c].item())[:5]
+    requests = wb.load_data("requests")
+    some = [(layer, head) for layer in range(4) for head in (1, 6)]
+    directions = wb.HeadDirections.contrast(contrast.acts, contrast.labels, some)
+    harmful = harmful_chats(requests)[:10]
+    begun = [
+        [*messages(r["prompt"]),
+         {"role": "assistant", "content": r["chosen"][: r["chosen"].index(".") + 1]}]
+        for r in requests if not r["harmful"]
+    ][:10]  # fmt: skip
+    effects = head_effects(tiny, directions, 1.0, harmful, openers(tiny, pairs))
+    costs = head_effects(tiny, directions, 1.0, begun, openers(tiny, pairs, later=True))
+    assert min(costs) < 0 < max(costs)
+    for place, effect, cost in zip(some, effects, costs, strict=True):
+        assert score[place] == pytest.approx(effect - max(0.0, cost) / 2, abs=1e-4)
     worst = [divmod(i, 8) for i in score.flatten().argsort()[:5].tolist()]
     weak = wb.HeadDirections.contrast(contrast.acts, contrast.labels, worst)
     chats = harmful_chats(wb.load_data("requests", "validation")[:10])

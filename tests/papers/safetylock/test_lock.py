@@ -11,6 +11,7 @@ from workbench.papers.safetylock.lock import (
     contrast_activations,
     cosines,
     find_lock,
+    halves,
     random_directions,
     random_heads,
     shuffled_labels,
@@ -42,10 +43,30 @@ def test_selection_and_directions_against_numpy(contrast):
     theta /= np.linalg.norm(theta)
     np.testing.assert_allclose(lock.unit[0], theta, atol=1e-5)
     np.testing.assert_allclose(lock.scale[0], (x @ theta).std(), rtol=1e-5)
-    paper, _ = find_lock(contrast, 6, "paper", seed=4)
+    split = {"groups": contrast.pairs, "seed": 4}  # no question on both sides
+    expected = wb.fit_probes(contrast.acts, contrast.labels, **split).validation_accuracy
+    assert torch.equal(probes.validation_accuracy, expected)
+    paper, probes = find_lock(contrast, 6, "paper", seed=4)
+    expected = wb.fit_probes(contrast.acts, contrast.labels, seed=4).validation_accuracy
+    assert torch.equal(probes.validation_accuracy, expected)
     assert set(paper.provenance) >= {"model", "sizes", "selection", "seed", "positions"}
     with pytest.raises(ValueError, match="K=33 heads asked of 4 layers × 8 heads"):
         find_lock(contrast, 33)
+
+
+def test_shuffled_labels_and_halves_are_sums_over_pairs(contrast):
+    """Of pairs with as many rows each, μ₁ − μ₀ is the mean of their differences, swapped or not."""
+    places = [(0, 6), (2, 4), (3, 1)]
+    means = contrast.acts.values.mean(1)  # [answer, layer, head, d]
+    gaps = means[0::2] - means[1::2]
+    flip = torch.rand(30, generator=torch.Generator().manual_seed(7)) < 0.5
+    signs = [torch.where(flip, -1.0, 1.0), 1.0 * (torch.arange(30) % 2 == 0)]
+    signs.append(1 - signs[1])
+    locks = [shuffled_labels(contrast, places, 7), *halves(contrast, places)]
+    for lock, sign in zip(locks, signs, strict=True):
+        expected = torch.stack([sign @ gaps[:, layer, head] for layer, head in places])
+        expected /= expected.norm(dim=1, keepdim=True)
+        torch.testing.assert_close(lock.unit, expected, atol=1e-4, rtol=0)
 
 
 def test_controls_keep_what_they_must(contrast):

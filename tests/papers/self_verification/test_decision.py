@@ -55,6 +55,7 @@ def test_decide():
     assert (tie.answer, tie.scores, tie.correct) == ("5", [1.0, 1.0, 0.0], False)
     assert decided(["5", "7"], [[[0, 0]], [[0, 0]]]).answer == "5"
     # Ours, off by default: votes break what verification leaves even.
+    assert decided(["5", "7", "7"], [[[1]], [[1]]], votes=0.5).scores == [1 + 0.5 / 3, 1 + 1 / 3]
     assert decided(["5", "7", "7"], [[[1]], [[1]]], votes=0.5).answer == "7"
     assert decided(["5", "7", "7"], [[[1]], [[1]]]).answer == "5"
 

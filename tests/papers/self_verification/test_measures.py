@@ -54,3 +54,24 @@ def test_right_readings_need_both_answers_and_a_verified_question():
     assert read(["17", "35", "4"], "17") == [0.0]
     assert read(["35", "4"], "35") == []
     assert read(["35", "17"], "35", hits=0) == []
+
+
+def test_gains_are_the_methods_less_the_others():
+    assert measures.gains([comparison(OTHER, RIGHT)], "greedy") == [[-1.0, 1.0]]
+
+
+def test_a_question_counts_as_its_first_seed_answered_it():
+    seeds = [comparison(RIGHT), comparison(WRONG, OTHER)]
+    assert measures.first_right(seeds, "sv") == [1.0, 0.0]
+
+
+def test_cost_curves_by_hand():
+    """Forward samples have 2 tokens each, the verifier's replies as many as is said here."""
+    right = replace(RIGHT, reply_tokens=[[[3, 4], [5, 6]], [[1, 2], [7, 8]]])
+    wrong = replace(OTHER, reply_tokens=[[[1, 1], [1, 1]], [[1, 1], [1, 1]]])
+    curves = measures.cost_curves(comparison(right, wrong))
+    assert curves["SC"] == [(2.0, 1.0), (4.0, 1.0), (6.0, 0.5)]
+    # 10 forward; with one sample for each prompt 16 and 4 behind it, with two 36 and 8.
+    # Of one sample each, the first question's two answers score alike, the second's 0 and 2.
+    assert curves["SV"] == [(20.0, 0.5), (32.0, 0.5)]
+    assert curves["SC + SV"] == [(26.0, 0.5), (38.0, 0.5)]
