@@ -1,6 +1,7 @@
 """Unit vectors that separate two classes of activations: mean difference, LDA, PCA."""
 
 import logging
+import math
 from collections.abc import Callable, Sequence
 
 import torch
@@ -95,6 +96,9 @@ def contrast_directions(
     for place in places:
         x, prompt = acts.rows(*place)
         x, y = x.double(), labels[prompt].bool()
+        # "Coincide" and the ridge below are relative to the data. A power of two rounds nothing.
+        size = 2.0 ** math.frexp(x.abs().max().item())[1]
+        x = x / size
         axis = METHODS[method](x, y, group[prompt])
         norm = axis.norm()
         scale = (x @ (axis / norm)).std(correction=0)
@@ -103,7 +107,7 @@ def contrast_directions(
             continue
         separated.append(place)
         units.append(axis / norm)
-        scales.append(scale)
+        scales.append(scale * size)
     if not separated:
         raise DirectionError(
             f"the class means coincide in every {'head' if acts.site == 'heads' else 'layer'} "

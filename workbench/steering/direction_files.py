@@ -40,7 +40,13 @@ def read(
             tensors = {name: file.get_tensor(name) for name in names}
     except (SafetensorError, OSError) as error:
         raise DirectionError(f"{path} cannot be read as safetensors: {error}") from error
-    return tensors, json.loads(header["provenance"])
+    try:
+        provenance = json.loads(header.get("provenance", ""))
+    except ValueError as error:
+        raise DirectionError(f"{path}: its provenance is no JSON ({error})") from error
+    if not isinstance(provenance, dict):
+        raise DirectionError(f"{path}: its provenance is a {type(provenance).__name__}, no object")
+    return tensors, provenance
 
 
 def format_of(path: str | Path) -> str | None:

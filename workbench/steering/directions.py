@@ -18,6 +18,18 @@ from workbench.steering.contrasts import Place, contrast_directions, place_name
 log = logging.getLogger(__name__)
 
 
+def _rounding(unit: torch.Tensor) -> torch.Tensor:
+    """How far from 1 rounding may have left each norm: float64 `[K]` for unit float32 `[K, d]`.
+
+    It goes by the narrowest dtype that holds all numbers of a row: released locks are float16.
+    """
+    tolerance = torch.full((len(unit),), 4 * torch.finfo(torch.float32).eps, dtype=torch.float64)
+    for dtype in (torch.float16, torch.bfloat16):
+        held = (unit.to(dtype).float() == unit).all(1)
+        tolerance[held] = tolerance[held].clamp(min=torch.finfo(dtype).eps)
+    return tolerance
+
+
 class _Directions:
     """What both kinds share: K places, with a unit vector and a scale for each.
 
@@ -35,6 +47,7 @@ class _Directions:
     provenance: dict[str, Any]
 
     def __post_init__(self) -> None:
+        self._store_as_documented()
         k = len(self.layer)
         columns = [getattr(self, name) for name in (*self.AXES, "scale")]
         if any(t.shape != (k,) for t in columns) or self.unit.dim() != 2 or k == 0:
@@ -47,8 +60,8 @@ class _Directions:
         seen: set[Place] = set()
         for i, place in enumerate(self._places):
             name = place_name(place)
-            if min(place) < 0 or place in seen:
-                raise DirectionError(f"{name}: {'negative index' if min(place) < 0 else 'twice'}")
+            if place in seen or not all(0 <= index < 2**31 for index in place):
+                raise DirectionError(f"{name}: {'twice' if place in seen else 'index out of range'}")
             seen.add(place)
             if not torch.isfinite(self.unit[i]).all() or not torch.isfinite(self.scale[i]):
                 raise DirectionError(f"{name}: NaN or infinite values")
@@ -57,10 +70,19 @@ class _Directions:
             if self.scale[i] <= 0:
                 raise DirectionError(f"{name}: scale {self.scale[i]:.4g} is not positive")
         # Within rounding of norm 1 they stay: dividing again would move last bits, and the digest.
-        inexact = (norms - 1).abs() > 4 * torch.finfo(self.unit.dtype).eps
+        inexact = (norms - 1).abs() > _rounding(self.unit)
         if inexact.any():
-            exact = (self.unit.double() / norms[:, None]).to(self.unit.dtype)
+            exact = (self.unit.double() / norms[:, None]).float()
             object.__setattr__(self, "unit", torch.where(inexact[:, None], exact, self.unit))
+
+    def _store_as_documented(self) -> None:
+        """int64 and float32 on the CPU, so that what is saved is all that there was."""
+        for name in self.AXES:
+            if getattr(self, name).is_floating_point():
+                raise DirectionError(f"{name} must be whole numbers, not {getattr(self, name)}")
+        for name, tensor in self._tensors().items():
+            dtype = torch.int64 if name in self.AXES else torch.float32
+            object.__setattr__(self, name, tensor.detach().to("cpu", dtype))
 
     @property
     def _places(self) -> list[Place]:
@@ -135,14 +157,14 @@ class _Directions:
 
     def pick(self, rows: Sequence[int]) -> Self:
         """The directions in these rows (indices into `unit`), in that order."""
-        index = torch.tensor(rows)
+        index = torch.tensor(rows, dtype=torch.int64)
         return replace(self, **{name: tensor[index] for name, tensor in self._tensors().items()})
 
     def digest(self) -> str:
-        """16 hex digits of the heads or layers, unit vectors and scales."""
-        tensors = self._tensors()
-        tensors |= {"unit": self.unit.float(), "scale": self.scale.float()}
-        return digest(b"".join(t.contiguous().numpy().tobytes() for t in tensors.values()))
+        """16 hex digits of the site, heads or layers, unit vectors and scales: of what is added."""
+        content = [f"{self.SITE}{tuple(self.unit.shape)}".encode()]
+        content += [t.contiguous().numpy().tobytes() for t in self._tensors().values()]
+        return digest(b"".join(content))
 
     def rotated(self, unit: torch.Tensor, **provenance: Any) -> Self:
         """The same heads or layers and scales along other unit vectors `[K, d]`: for controls."""
@@ -151,7 +173,7 @@ class _Directions:
     def save(self, path: str | Path) -> None:
         """Write a safetensors file with provenance in its header, whole or not at all."""
         tensors = {name: getattr(self, name).int() for name in self.AXES}
-        tensors |= {"unit": self.unit.float(), "scale": self.scale.float()}
+        tensors |= {"unit": self.unit, "scale": self.scale}
         direction_files.write(path, self.FORMAT, tensors, self.provenance)
 
     @classmethod
@@ -159,7 +181,6 @@ class _Directions:
         """Read what `save` wrote. `DirectionError` for a truncated, foreign or non-finite file."""
         names = (*cls.AXES, "unit", "scale")
         tensors, provenance = direction_files.read(path, cls.FORMAT, names, cls.__name__)
-        tensors |= {name: tensors[name].long() for name in cls.AXES}
         return cls(**tensors, provenance=provenance)
 
     def _tensors(self) -> dict[str, torch.Tensor]:
@@ -229,7 +250,11 @@ class HeadDirections(_Directions):
         )
 
     def to_safelock(self, path: str | Path) -> None:
-        """Write the released format, half precision, readable by the official loader."""
+        """Write the released format, half precision, readable by the official loader.
+
+        What was read from a released file is written bit for bit. Raises `DirectionError` for a
+        scale that half precision cannot hold.
+        """
         rows = zip(self.heads, self.unit.numpy(), self.scale.tolist(), strict=True)
         safelock.write(path, [safelock.Entry(*head, unit, scale) for head, unit, scale in rows])
 

@@ -15,10 +15,12 @@ from typing import Any
 import numpy as np
 
 from workbench.errors import DirectionError, UnsafeFileError
+from workbench.files import whole
 from workbench.steering import inert_pickle
 
 MAX_BYTES = 16 * 2**20
 """Of the pickle, and of the archive around it; a lock of all heads of a 70B model takes 3 MB."""
+_LEAST = float(np.finfo(np.float16).smallest_normal)
 _KEY = re.compile(r"model\.layers\.(\d{1,6})\.self_attn\.head_out")
 
 
@@ -108,18 +110,26 @@ def _shown(value: Any) -> str:
 
 
 def write(path: str | Path, entries: list[Entry]) -> None:
-    """Write entries as the official loader expects: protocol 2, old numpy module path, float16."""
+    """Write entries as the official loader expects: protocol 2, old numpy module path, float16.
+
+    Whole or not at all. Raises `DirectionError` for a σ that float16 has no normal number for.
+    """
     content: dict[str, list[tuple[Any, np.ndarray, Any]]] = {}
     for e in entries:
+        with np.errstate(over="ignore"):
+            scale = np.float16(e.scale)
+        # Below the normal numbers halves keep fewer digits, and none at all in the end.
+        if scale != e.scale and not _LEAST <= e.scale <= np.finfo(np.float16).max:
+            raise DirectionError(
+                f"layer {e.layer} head {e.head}: scale {e.scale:.3g} does not fit into the half "
+                "precision of a .safelock; save() keeps it, in a .safetensors file"
+            )
         content.setdefault(f"model.layers.{e.layer}.self_attn.head_out", []).append(
-            (np.int64(e.head), e.unit.astype(np.float16), np.float16(e.scale))
+            (np.int64(e.head), e.unit.astype(np.float16), scale)
         )
-    for heads in content.values():
-        heads.sort(key=lambda item: item[0])
     data = pickle.dumps(content, protocol=2)
     data = data.replace(b"cnumpy._core.multiarray\n", b"cnumpy.core.multiarray\n")
     stem = Path(path).stem
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
-        archive.writestr(f"{stem}/data.pkl", data)
-        archive.writestr(f"{stem}/byteorder", "little")
-        archive.writestr(f"{stem}/version", "3\n")
+    with whole(path) as partial, zipfile.ZipFile(partial, "w") as archive:
+        for name, part in (("data.pkl", data), ("byteorder", "little"), ("version", "3\n")):
+            archive.writestr(zipfile.ZipInfo(f"{stem}/{name}"), part)  # dated 1980, as torch does
