@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 
 from workbench.errors import DirectionError, UnsafeFileError
-from workbench.files import whole
 from workbench.steering import inert_pickle
+from workbench.writing import whole
 
 MAX_BYTES = 16 * 2**20
 """Of the pickle, and of the archive around it; a lock of all heads of a 70B model takes 3 MB."""
@@ -119,7 +119,7 @@ def write(path: str | Path, entries: list[Entry]) -> None:
         with np.errstate(over="ignore"):
             scale = np.float16(e.scale)
         # Below the normal numbers halves keep fewer digits, and none at all in the end.
-        if scale != e.scale and not _LEAST <= e.scale <= np.finfo(np.float16).max:
+        if float(scale) != e.scale and not _LEAST <= e.scale <= np.finfo(np.float16).max:
             raise DirectionError(
                 f"layer {e.layer} head {e.head}: scale {e.scale:.3g} does not fit into the half "
                 "precision of a .safelock; save() keeps it, in a .safetensors file"
