@@ -61,7 +61,8 @@ class _Directions:
         for i, place in enumerate(self._places):
             name = place_name(place)
             if place in seen or not all(0 <= index < 2**31 for index in place):
-                raise DirectionError(f"{name}: {'twice' if place in seen else 'index out of range'}")
+                problem = "twice" if place in seen else "index out of range"
+                raise DirectionError(f"{name}: {problem}")
             seen.add(place)
             if not torch.isfinite(self.unit[i]).all() or not torch.isfinite(self.scale[i]):
                 raise DirectionError(f"{name}: NaN or infinite values")

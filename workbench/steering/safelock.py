@@ -20,7 +20,7 @@ from workbench.writing import whole
 
 MAX_BYTES = 16 * 2**20
 """Of the pickle, and of the archive around it; a lock of all heads of a 70B model takes 3 MB."""
-_LEAST = float(np.finfo(np.float16).smallest_normal)
+_LEAST, _MOST = float(np.finfo(np.float16).smallest_normal), float(np.finfo(np.float16).max)
 _KEY = re.compile(r"model\.layers\.(\d{1,6})\.self_attn\.head_out")
 
 
@@ -119,7 +119,7 @@ def write(path: str | Path, entries: list[Entry]) -> None:
         with np.errstate(over="ignore"):
             scale = np.float16(e.scale)
         # Below the normal numbers halves keep fewer digits, and none at all in the end.
-        if float(scale) != e.scale and not _LEAST <= e.scale <= np.finfo(np.float16).max:
+        if float(scale) != e.scale and not _LEAST <= e.scale <= _MOST:
             raise DirectionError(
                 f"layer {e.layer} head {e.head}: scale {e.scale:.3g} does not fit into the half "
                 "precision of a .safelock; save() keeps it, in a .safetensors file"
