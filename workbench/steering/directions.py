@@ -14,20 +14,9 @@ from workbench.hashing import digest
 from workbench.models.model import Model
 from workbench.steering import direction_files, safelock
 from workbench.steering.contrasts import Place, contrast_directions, place_name
+from workbench.steering.units import normalised
 
 log = logging.getLogger(__name__)
-
-
-def _rounding(unit: torch.Tensor) -> torch.Tensor:
-    """How far from 1 rounding may have left each norm: float64 `[K]` for unit float32 `[K, d]`.
-
-    It goes by the narrowest dtype that holds all numbers of a row: released locks are float16.
-    """
-    tolerance = torch.full((len(unit),), 4 * torch.finfo(torch.float32).eps, dtype=torch.float64)
-    for dtype in (torch.float16, torch.bfloat16):
-        held = (unit.to(dtype).float() == unit).all(1)
-        tolerance[held] = tolerance[held].clamp(min=torch.finfo(dtype).eps)
-    return tolerance
 
 
 class _Directions:
@@ -70,11 +59,7 @@ class _Directions:
                 raise DirectionError(f"{name}: direction has norm {norms[i]:.4f}, not 1")
             if self.scale[i] <= 0:
                 raise DirectionError(f"{name}: scale {self.scale[i]:.4g} is not positive")
-        # Within rounding of norm 1 they stay: dividing again would move last bits, and the digest.
-        inexact = (norms - 1).abs() > _rounding(self.unit)
-        if inexact.any():
-            exact = (self.unit.double() / norms[:, None]).float()
-            object.__setattr__(self, "unit", torch.where(inexact[:, None], exact, self.unit))
+        object.__setattr__(self, "unit", normalised(self.unit))
 
     def _store_as_documented(self) -> None:
         """int64 and float32 on the CPU, so that what is saved is all that there was."""
