@@ -1,6 +1,7 @@
 """Runs that are killed: started in a process of their own, watched from outside, begun again."""
 
 import contextlib
+import fcntl
 import json
 import os
 import secrets
@@ -9,6 +10,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import termios
 import time
 from pathlib import Path
 
@@ -25,7 +27,7 @@ CLI = ("-m", "workbench.cli")
 class Started:
     """`workbench run` as a shell starts it; runs of one `folder` share one for temporary files."""
 
-    def __init__(self, folder: Path, *arguments: str, program=CLI, **options) -> None:
+    def __init__(self, folder: Path, *arguments: str, program=CLI, terminal=None) -> None:
         self.token, self.out = secrets.token_hex(8), folder / "out"
         # Not below `folder`: the path of a socket may have 107 bytes.
         self.temporary = Path(tempfile.gettempdir()) / f"kills-{digest(str(folder))[:8]}"
@@ -33,10 +35,11 @@ class Started:
         words = [*program, "run", *arguments, "--out", str(self.out)]
         self.log = (folder / f"log-{self.token}").open("w+")
         self.process = subprocess.Popen(
-            [sys.executable, *words], stdout=self.log, stderr=self.log, text=True,
-            start_new_session=True, preexec_fn=_heed_ctrl_c,
-            env={**os.environ, "TQDM_DISABLE": "1", "TMPDIR": str(self.temporary),
-                 MARK: self.token, "OMP_NUM_THREADS": "1"}, **options,
+            [sys.executable, *words], stdin=terminal, stdout=terminal or self.log,
+            stderr=terminal or self.log, start_new_session=True,
+            preexec_fn=_heed_ctrl_c if terminal is None else _own_terminal,
+            env={**os.environ, "TQDM_DISABLE": "" if terminal else "1", MARK: self.token,
+                 "TMPDIR": str(self.temporary), "OMP_NUM_THREADS": "1"},
         )  # fmt: skip
 
     def family(self) -> list[psutil.Process]:
@@ -143,3 +146,7 @@ def _marked(token: str) -> list[psutil.Process]:
 def _heed_ctrl_c() -> None:
     # A job started in a shell's background ignores Ctrl-C, and so would its children.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def _own_terminal() -> None:
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)

@@ -4,6 +4,8 @@
 """
 
 import logging
+import os
+import pty
 import random
 import signal
 import time
@@ -42,11 +44,11 @@ PROGRAM = """import sys
 from pathlib import Path
 from types import SimpleNamespace
 from workbench.cli import main
-from workbench.runs import execute
+from workbench.papers import registry
 
 module = SimpleNamespace(preflight=lambda preset, given: None)
 paper = SimpleNamespace(module=module, notebook=Path(sys.argv.pop(1)))
-execute.paper_named = lambda name: paper
+registry.paper_named = lambda name: paper
 sys.exit(main())"""
 
 
@@ -60,8 +62,8 @@ def toy(tmp_path_factory):
     nbformat.write(book, path)
     started = []
 
-    def start(folder):
-        started.append(Started(folder, "toy", program=("-c", PROGRAM, str(path))))
+    def start(folder, **options):
+        started.append(Started(folder, "toy", program=("-c", PROGRAM, str(path)), **options))
         return started[-1]
 
     yield start
@@ -139,6 +141,44 @@ def test_a_run_killed_again_and_again(toy, tmp_path):
     assert run.left() == []
     assert all("Traceback" not in log.read_text() for log in tmp_path.glob("log-*"))
     is_as_undisturbed(run.out, interruptions=4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_run_that_is_stopped_at_any_stage_says_how_to_go_on(toy, tmp_path, signum):
+    """From its first moment to its last, also twice in a row, as by an impatient user."""
+    (tmp_path / "out").mkdir()
+    for number in range(STEPS):
+        (tmp_path / f"out/allowed{number}").touch()
+    chance, again, stages, ended = random.Random(signum), 0, set(), False
+    while not ended:
+        run, at = toy(tmp_path), time.time() + chance.uniform(0.5, 6 + again)
+        while time.time() < at and run.process.poll() is None:
+            time.sleep(0.01)
+        stages.add(stage(run.out))
+        run.kill("group", signum)
+        if again % 2:
+            time.sleep(chance.random())
+            run.kill("group", signum)
+        code = run.wait()
+        ended = code == 0
+        assert ended or code in (128 + signum, -signum)  # before it begins, after it has ended
+        assert run.left() == []
+        assert "Traceback" not in run.said()
+        assert code != 128 + signum or "Run again with" in run.said() or stage(run.out) == "start"
+        again += not ended
+    assert len(stages) > 2
+    is_as_undisturbed(run.out, interruptions=again)
+
+
+def test_a_terminal_that_is_closed_ends_the_run(toy, tmp_path):
+    terminal, end = pty.openpty()
+    run = toy(tmp_path, terminal=end)
+    os.close(end)
+    until_in(run, 1)
+    os.close(terminal)
+    assert run.wait() == 129
+    assert run.left() == []
 
 
 PAPERS = {

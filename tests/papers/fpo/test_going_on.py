@@ -8,6 +8,7 @@ import torch
 
 from tests.helpers.fpo_study import TRAINED
 from tests.helpers.fpo_toys import llama, preference_pairs, tokenizer, toy_sae
+from workbench.errors import FeatureError
 from workbench.papers.fpo import study
 from workbench.papers.fpo.config import FPOConfig
 from workbench.papers.fpo.paper import Settings
@@ -109,3 +110,31 @@ def test_a_damaged_policy_is_named_and_trained_again(tmp_path, monkeypatch, capl
     assert [t.policy.name for t in done] == ["fpo-0-0", "dpo-0-0"]
     assert (folder / "model.safetensors").read_bytes() == b"weights"
     assert fault(folder, json.loads((folder / "sealed.json").read_text())["training"]) == ""
+
+
+@pytest.mark.parametrize("left", ["nothing", "whole", "damaged"])
+def test_a_damaged_feature_diff_is_named_and_made_again(tmp_path, monkeypatch, caplog, left):
+    def diff_features(policy, reference, rows, sae, hook, folder, constraint, **_):
+        if folder.exists() and (folder / "run.json").read_text() != "whole":
+            raise FeatureError(f"{folder / 'run.json'}: cannot be read")
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "run.json").write_text("whole")
+        return "diff"
+
+    monkeypatch.setattr(study, "diff_features", diff_features)
+    monkeypatch.setattr(study, "load_policy", lambda folder, reference: None)
+    monkeypatch.setattr(study, "feature_table", lambda diff, sae, seed: diff)
+    policy = TRAINED[2]
+    folder = tmp_path / "features" / policy.policy.name
+    if left != "nothing":
+        folder.mkdir(parents=True)
+        (folder / "run.json").write_text(left)
+        (folder / "rows-00000000.npz").touch()
+    model = SimpleNamespace(eval=lambda: None)
+    inputs = SimpleNamespace(
+        reference=model, sae=None, hook="h", tokenizer=SimpleNamespace(pad_token_id=0)
+    )
+    end = study.feature_end(policy, inputs, Settings(), [], tmp_path)
+    assert end.diff == "diff"
+    assert ("it is made again" in caplog.text) == (left == "damaged")
+    assert (folder / "rows-00000000.npz").exists() == (left == "whole")

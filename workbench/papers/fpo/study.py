@@ -1,6 +1,7 @@
 """The study: every method from one checkpoint on the same pairs in the same order, seed by seed."""
 
 import logging
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -10,6 +11,7 @@ from typing import Any
 import pandas as pd
 from tqdm.auto import tqdm
 
+from workbench.errors import FeatureError
 from workbench.hashing import digest, tensors_digest
 from workbench.papers.fpo.costs import bench, costs, step_ratios
 from workbench.papers.fpo.evaluate import Evaluation
@@ -175,14 +177,25 @@ def extremes(trained: Sequence[Trained], seed: int) -> list[Trained]:
 def feature_end(
     trained: Trained, inputs: Inputs, settings: Settings, rows: Rows, out: Path
 ) -> FeatureEnd:
-    """Every feature of a trained policy and the reference, counted over `rows`; resumable."""
-    diff = diff_features(
+    """Every feature of a trained policy and the reference, counted over `rows`; resumable.
+
+    A diff that is there but damaged, or of another policy, is made again.
+    """
+    folder = out / "features" / trained.policy.name
+    diff = partial(
+        diff_features,
         load_policy(trained.policy, inputs.reference), inputs.reference.eval(), rows, inputs.sae,
-        inputs.hook, out / "features" / trained.policy.name,
+        inputs.hook, folder,
         Constraint(settings.k, settings.topk, trained.condition.alpha, settings.beta),
         batch=settings.per_device, pad_token_id=inputs.tokenizer.pad_token_id,
     )  # fmt: skip
-    return FeatureEnd(trained, diff, feature_table(diff, inputs.sae, seed=trained.seed))
+    try:
+        features = diff()
+    except FeatureError as error:
+        log.warning("%s: %s; it is made again", folder, error)
+        shutil.rmtree(folder)
+        features = diff()
+    return FeatureEnd(trained, features, feature_table(features, inputs.sae, seed=trained.seed))
 
 
 def _fpo(trained: Sequence[Trained]) -> list[Trained]:
