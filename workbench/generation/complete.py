@@ -1,8 +1,9 @@
 """generate() and complete(): one engine for a local model and a server, cached and resumable."""
 
 import logging
+import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from workbench.generation.requests import (
     Drawn,
     GenRequest,
     GenResult,
+    Sample,
     parameters,
     prompt_text,
     sample_key,
@@ -30,6 +32,8 @@ log = logging.getLogger(__name__)
 Completer = Model | str | Backend
 """A loaded model, the URL of an OpenAI-compatible server, or a backend."""
 MODES = ("auto", "replay")
+_POLL = 0.2
+"""Seconds between two looks for samples that another call draws."""
 
 
 def generate(
@@ -83,7 +87,8 @@ def complete(
     Every sample has an identity: model, weights and steering, prompt, decoding parameters, seed and
     its index. What the `store` holds is not drawn again, so that raising `n` from 2 to 10 draws 8
     more and a killed run goes on where it stopped (samples are stored batch by batch). Equal
-    requests are drawn once. `mode="replay"` draws nothing.
+    requests are drawn once, also by several threads or processes on one store at the same time:
+    what one is drawing the others await. `mode="replay"` draws nothing, and awaits nothing.
 
     Raises, before any drawing, `ContextLengthError` for a prompt that leaves no room,
     `DatasetError` or `ModelError` for one that cannot be encoded, `StoreError` for an unusable
@@ -114,15 +119,7 @@ def complete(
             # Many short calls would litter a notebook with bars.
             bar = {"desc": "generate", "unit": "sample", "leave": False, "delay": 5}
             with tqdm(total=count, **bar) as progress:
-                for drawn in _drawn(source, jobs, missing, job_of_request):
-                    rows = [(jobs[j], index, sample) for j, index, sample in drawn]
-                    if opened is not None:
-                        opened.put(
-                            (job.parameters, job.prompt, index, sample, job.request.stage)
-                            for job, index, sample in rows
-                        )
-                    samples |= {job.keys[index]: sample for job, index, sample in rows}
-                    progress.update(len(rows))
+                _fill(samples, source, jobs, job_of_request, opened, progress)
     results = []
     for request, j in zip(requests, job_of_request, strict=True):
         drawn_once = tuple(samples[key] for key in jobs[j].keys[: request.draws])
@@ -138,6 +135,46 @@ class _Job:
     parameters: str
     prompt: str
     keys: list[str]
+
+
+def _fill(
+    samples: dict[str, Sample],
+    source: Backend,
+    jobs: list[_Job],
+    job_of_request: list[int],
+    store: SampleStore | None,
+    progress: tqdm,
+) -> None:
+    """Draw what `samples` lack; what another call on the store is drawing is awaited instead.
+
+    Nothing is claimed while this waits, so that two calls never wait for each other. Where the
+    other one ends without a sample, killed or by an error, it is drawn here.
+    """
+    while lacking := [key for job in jobs for key in job.keys if key not in samples]:
+        began = time.monotonic()
+        with store.claims.held(lacking) if store is not None else nullcontext(lacking) as claimed:
+            if store is not None:  # what was written since it was looked for
+                arrived = store.get(lacking)
+                samples |= arrived
+                progress.update(len(arrived))
+            ours = set(claimed) - samples.keys()
+            missing = [[i for i, key in enumerate(job.keys) if key in ours] for job in jobs]
+            if ours:
+                for drawn in _drawn(source, jobs, missing, job_of_request):
+                    rows = [(jobs[j], index, sample) for j, index, sample in drawn]
+                    if store is not None:
+                        store.put(
+                            (job.parameters, job.prompt, index, sample, job.request.stage)
+                            for job, index, sample in rows
+                        )
+                    samples |= {job.keys[index]: sample for job, index, sample in rows}
+                    progress.update(len(rows))
+        if left_out := ours - samples.keys():
+            raise GenerationError(f"{source.name} has not drawn {len(left_out)} samples; run again")
+        if not claimed:
+            progress.set_description("generate: another call draws the rest")
+            # Looking through very many keys takes a while itself.
+            time.sleep(max(_POLL, 4 * (time.monotonic() - began)))
 
 
 def _drawn(
