@@ -150,6 +150,7 @@ def _fill(
     Nothing is claimed while this waits, so that two calls never wait for each other. Where the
     other one ends without a sample, killed or by an error, it is drawn here.
     """
+    waited = False
     while lacking := [key for job in jobs for key in job.keys if key not in samples]:
         began = time.monotonic()
         with store.claims.held(lacking) if store is not None else nullcontext(lacking) as claimed:
@@ -172,7 +173,11 @@ def _fill(
         if left_out := ours - samples.keys():
             raise GenerationError(f"{source.name} has not drawn {len(left_out)} samples; run again")
         if not claimed:
-            progress.set_description("generate: another call draws the rest")
+            if not waited:
+                log.warning("another call draws %d of the samples: waiting for them", len(lacking))
+                progress.set_description("generate: another call draws the rest")
+            waited = True
+            progress.refresh()
             # Looking through very many keys takes a while itself.
             time.sleep(max(_POLL, 4 * (time.monotonic() - began)))
 
