@@ -5,11 +5,12 @@ import math
 import pytest
 import torch
 import transformers
+from peft import LoraConfig, get_peft_model
 
 import workbench as wb
 from tests.helpers.directions import IDS, by_hand, some_lock, some_residual
 from tests.helpers.families import build
-from workbench.errors import DirectionError, FoldError
+from workbench.errors import DirectionError, FoldError, SteeringError
 
 
 def test_folds_are_undone_in_order(tokenizer):
@@ -119,3 +120,58 @@ def test_negative_alpha_needs_the_research_switch(tiny, tmp_path):
         pytest.raises(FoldError, match="cannot be exported: alpha -2 is negative"),
     ):
         wb.save_checkpoint(tiny, tmp_path / "m")
+
+
+def loaded(model, before):
+    model.hf.load_state_dict(before, strict=False)
+    return model.hf(IDS)
+
+
+@pytest.mark.parametrize(
+    "act",
+    [
+        lambda model, before: torch.func.functional_call(model.hf, before, (IDS,)),
+        loaded,
+        lambda model, before: get_peft_model(model.hf, LoraConfig(r=2, target_modules=["c_proj"])),
+    ],
+    ids=["functional_call", "load_state_dict", "peft"],
+)
+@torch.no_grad()
+def test_a_fold_that_is_not_what_runs_is_an_error(tokenizer, act):
+    model = build("gpt2", tokenizer)
+    before = {name: value.clone() for name, value in model.hf.named_parameters()}
+
+    def inside():
+        with wb.steer(model, some_lock(model), 2.0, how="fold"):
+            act(model, before)
+
+    with pytest.raises(SteeringError, match=r"folded bias was replaced|replaced or wrapped"):
+        inside()
+    assert not model.folds
+
+
+@torch.no_grad()
+def test_caches_go_with_the_fold_that_filled_them(tiny):
+    lock, half = some_lock(tiny), IDS[:, :3]
+    outside = tiny.hf(half).past_key_values
+    with wb.steer(tiny, lock, 2.0):
+        expected = tiny.hf(IDS).logits[:, 3:]
+        inside = tiny.hf(half).past_key_values
+        with pytest.raises(SteeringError, match="3 tokens were not steered"):
+            tiny.hf(IDS[:, 3:], past_key_values=outside)
+    with wb.steer(tiny, lock, 2.0):
+        got = tiny.hf(IDS[:, 3:], past_key_values=inside).logits
+    torch.testing.assert_close(got, expected, atol=1e-4, rtol=1e-4)
+
+
+@torch.no_grad()
+def test_a_compiled_graph_of_the_block_holds_nothing_of_it(tokenizer):
+    model = build("llama", tokenizer)
+    plain = model.hf(IDS).logits
+    torch._dynamo.reset()
+    run = torch.compile(model.hf, backend="eager")
+    for alpha in (2.0, 3.0):
+        expected = by_hand(model, [(some_lock(model), alpha)])
+        with wb.steer(model, some_lock(model), alpha, how="fold"):
+            torch.testing.assert_close(run(IDS).logits, expected, atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(run(IDS).logits, plain, atol=1e-4, rtol=1e-4)

@@ -85,7 +85,7 @@ class Model(TransformersModel):
         self.hooks: list[SteeringHook] = []
         self._of_thread = threading.local()
         self.not_for_export: list[str] = []
-        self.folds: list[object] = []
+        self.folds: list[Any] = []
 
     @property
     def in_flight(self) -> InFlight | None:

@@ -2,7 +2,8 @@
 
 import logging
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
@@ -10,7 +11,8 @@ import torch
 from workbench.errors import SteeringError
 from workbench.models.anatomy import first
 from workbench.models.model import InFlight, Model
-from workbench.steering.prompt_ends import SAY, arguments, prompt_ends
+from workbench.steering.fold import Fold
+from workbench.steering.prompt_ends import SAY, arguments, prompt_ends, prompts, spread
 from workbench.steering.shifts import Direction, steered_modules
 
 log = logging.getLogger(__name__)
@@ -22,7 +24,7 @@ class _Now(threading.local):
     `outer`: the module whose call it is; None between forwards. `shape`: (rows, tokens). `steered`:
     bool `[row, token]`; None where all are. `prompt`: int64 `[row]`, each row's place in a list of
     `total` prompts. `ran`: how often each hook ran. `past`: tokens in its `cache`. `span`: the
-    least and the last column from which rows are steered.
+    least and the last column from which rows are steered. `labels`: of all that steers.
     """
 
     outer: torch.nn.Module | None = None
@@ -33,6 +35,7 @@ class _Now(threading.local):
     ran: list[int] = []  # noqa: RUF012 - replaced, never changed, before the first forward
     past = 0
     span = (0, 0)
+    labels: tuple[str, ...] = ()
     cache: Any = None
 
 
@@ -40,16 +43,64 @@ class Acting:
     """What the hooks of one `steer` block ask: which rows and tokens, and in whose thread.
 
     `thread` as in `SteeringHook`; `start`: int64 `[]` or `[row]`, as the caller said it, or None.
+    `folded`: the fold that steers instead of hooks.
     """
 
     def __init__(
-        self, model: Model, mode: str, start: torch.Tensor | None, thread: int | None
+        self,
+        model: Model,
+        directions: Sequence[Direction],
+        mode: str,
+        start: torch.Tensor | None = None,
+        thread: int | None = None,
+        folded: Fold | None = None,
     ) -> None:
         self.model, self.mode, self.start, self.thread = model, mode, start, thread
+        self.directions, self.folded = directions, folded
+        self.modules = self._modules()
         self.hooked: list[torch.nn.Module] = []
         self.now = _Now()
         self.forwards = self.of_others = 0
-        self.closed = False
+        self.closed = self.per_prompt = False
+
+    @contextmanager
+    def watching(self) -> Iterator[None]:
+        """Read and check every forward inside the block, and at its end what was hooked.
+
+        Raises `SteeringError` at its end where a module was replaced or wrapped inside the block,
+        or other threads alone ran the model.
+        """
+        hf = self.model.hf
+        # Not hf.base_model: OPT's head calls its decoder past it.
+        stack = hf.get_submodule(self.model.anatomy.layers.rpartition(".")[0])
+        with ExitStack() as undo:
+            undo.callback(setattr, self, "closed", True)
+            for module in (hf, stack):
+                before = module.register_forward_pre_hook(
+                    self.begin, with_kwargs=True, prepend=True
+                )
+                undo.callback(before.remove)
+                undo.callback(module.register_forward_hook(self.end, always_call=True).remove)
+            yield
+        if [id(m) for m in self._modules()] != [id(m) for m in self.modules]:
+            raise SteeringError(
+                f"{self.model.name}: layers were replaced or wrapped while they were steered, so "
+                "that the shift is not that of the model that ran; change the model first, then "
+                "steer it"
+            )
+        if self.thread is not None and self.of_others and not self.forwards:
+            raise SteeringError(
+                "a background thread steers itself alone, but other threads ran the model; run it "
+                "in the thread of the block, or steer from the main thread"
+            )
+        if not self.forwards and self.folded is None:
+            log.warning("%s: no forward ran while it was steered by hooks", self.model.name)
+
+    def _modules(self) -> list[torch.nn.Module]:
+        try:
+            return [m for d in self.directions for m in steered_modules(self.model, d)]
+        except (AttributeError, IndexError):  # The model is no longer built like that.
+            return []
 
     @property
     def elsewhere(self) -> bool:
@@ -62,6 +113,9 @@ class Acting:
         Of a call within a call the outer one counts. Raises `SteeringError` where it is not known
         which tokens are to be steered.
         """
+        # What is compiled inside the block would keep what it sees here.
+        if torch.compiler.is_compiling():
+            return
         if self.elsewhere:
             self.of_others += threading.current_thread() is not threading.main_thread()
             return
@@ -74,6 +128,8 @@ class Acting:
                 "background thread do not steer; steer from the main thread, or switch it off"
             )
         now.outer = module
+        if self.folded is not None:
+            self.folded.check()
         now.ran = [0] * len(self.hooked)
         given = kwargs if not args else arguments(module, args, kwargs)
         tokens = given.get("input_ids")
@@ -83,27 +139,30 @@ class Acting:
         now.shape = (rows, width) = tuple(tokens.shape[:2])
         now.cache = given.get("past_key_values")
         now.past = int(now.cache.get_seq_length()) if now.cache is not None else 0
+        now.labels = (*self.model.hooked, *(fold.label for fold in self.model.folds))
         batch = self.model.in_flight
-        now.prompt, now.total = _prompts(batch, rows)
+        if self.per_prompt:
+            now.prompt, now.total = prompts(batch, rows)
         now.steered, now.span = None, (0, 0)
         if self.mode != "all":
             start = self._starts(batch, given, now) - int(self.mode == "last")
             now.span = int(start.min()), int(start.max())
-            steered = now.past + torch.arange(width) >= start[:, None]
-            now.steered = None if steered.all() else steered
-        if now.past:
+            if now.past < now.span[1]:
+                now.steered = now.past + torch.arange(width) >= start[:, None]
+        # Under a fold our own calls put caches together from parts.
+        if now.past and (self.folded is None or batch is None):
             self._check_cache(now)
 
     def _check_cache(self, now: _Now) -> None:
         """Raise `SteeringError` where what is cached was not steered as the mode asks of it."""
-        past, labels = now.past, tuple(self.model.hooked)
-        unsteered = (labels, past, (past, past))
+        past = now.past
+        unsteered = (now.labels, past, (past, past))
         made_by, length, made = getattr(now.cache, "steered_by", unsteered)
         first_made, last_made = (min(column, past) for column in made)
         first_asked, last_asked = (min(column, past) for column in now.span)
         same = first_made <= first_asked and last_asked <= last_made
         if first_made < past:
-            same = same and made_by == labels and past <= length
+            same = same and made_by == now.labels and past <= length
         if not same:
             raise SteeringError(
                 f"the cache's {past} tokens were not steered as mode={self.mode!r} asks: they were "
@@ -117,7 +176,7 @@ class Acting:
         Raises `SteeringError` where one did not, or ran again.
         """
         now = self.now
-        if self.elsewhere or now.outer is not module:
+        if torch.compiler.is_compiling() or self.elsewhere or now.outer is not module:
             return
         now.outer, cache, now.cache = None, now.cache, None
         if output is None:  # An error, or the end of a trace, is on its way out.
@@ -127,46 +186,25 @@ class Acting:
             for tensor in output.values() if hasattr(output, "values") else output:
                 if isinstance(tensor, torch.Tensor) and tensor.requires_grad:
                     tensor.register_hook(self._check_open)
-        for hooked, times in zip(self.hooked, now.ran, strict=True):
-            if times != 1:
-                raise SteeringError(
-                    f"{self.model.name}: the hook of {self._name(hooked)} ran {times} times in a "
-                    "forward, not once: the layer was skipped, replaced, repeated or its code was "
-                    "called past its hooks. Nothing of this forward is steered as asked; steer a "
-                    "model that runs each layer once, or fold() the direction"
-                )
+        if now.ran.count(1) != len(now.ran):
+            hooked, times = next(x for x in zip(self.hooked, now.ran, strict=True) if x[1] != 1)
+            raise SteeringError(
+                f"{self.model.name}: the hook of {self._name(hooked)} ran {times} times in a "
+                "forward, not once: the layer was skipped, replaced, repeated or its code was "
+                "called past its hooks. This forward is not steered as asked; steer a model that "
+                "runs each layer once, or fold() the direction"
+            )
         cache = getattr(output, "past_key_values", None) if cache is None else cache
         if cache is not None:
             # On the cache itself, so that its copies carry it.
-            cache.steered_by = (tuple(self.model.hooked), now.past + now.shape[1], now.span)
-
-    def check_all(self, directions: Iterable[Direction]) -> None:
-        """Check, once the block has run, that what it hooked is what ran.
-
-        Raises `SteeringError` where a module was replaced or wrapped inside the block, or another
-        thread alone ran the model.
-        """
-        for direction in directions:
-            for module in steered_modules(self.model, direction):
-                if module not in self.hooked:
-                    raise SteeringError(
-                        f"{self.model.name}: layers were replaced or wrapped while they were "
-                        "steered, so that the shift is not that of the model that ran; change the "
-                        "model first, then steer it"
-                    )
-        if self.thread is not None and self.of_others and not self.forwards:
-            raise SteeringError(
-                "a background thread steers itself alone, but other threads ran the model; run it "
-                "in the thread of the block, or steer from the main thread"
-            )
-        if not self.forwards:
-            log.warning("%s: no forward ran while it was steered by hooks", self.model.name)
+            cache.steered_by = (now.labels, now.past + now.shape[1], now.span)
 
     def adding(self, module: torch.nn.Module, vector: torch.Tensor, alpha: Any) -> Callable:
         """A forward hook that adds alpha (one for all, or float32 `[prompt]`) times `vector`."""
         place = len(self.hooked)
         self.hooked.append(module)
         alphas = alpha if isinstance(alpha, torch.Tensor) else None
+        self.per_prompt = self.per_prompt or alphas is not None
         vector = vector if alphas is not None else alpha * vector
         copies: dict[tuple[torch.device, torch.dtype], torch.Tensor] = {}
 
@@ -225,7 +263,7 @@ class Acting:
         """Int64 `[row]`, the column of each row's first generated token."""
         rows, width = now.shape
         if batch is not None and batch.start is not None:
-            return _spread(batch.start, rows)
+            return spread(batch.start, rows)
         if self.start is not None:
             return self.start.expand(rows)
         if now.past == 0:
@@ -250,18 +288,3 @@ class Acting:
 
     def _name(self, module: torch.nn.Module) -> str:
         return next((n for n, m in self.model.hf.named_modules() if m is module), "a former layer")
-
-
-def _prompts(batch: InFlight | None, rows: int) -> tuple[torch.Tensor, int]:
-    """Each row's place in the list of prompts, and how many there are."""
-    if batch is None:
-        return torch.arange(rows), rows
-    return _spread(batch.prompt, rows), batch.total
-
-
-def _spread(of_prompt: torch.Tensor, rows: int) -> torch.Tensor:
-    """One entry per row where each prompt has several neighbouring rows: beams, samples."""
-    times, rest = divmod(rows, len(of_prompt))
-    if rest or not times:
-        raise SteeringError(f"{rows} rows for {len(of_prompt)} prompts: it is not known whose")
-    return of_prompt if times == 1 else of_prompt.repeat_interleave(times)

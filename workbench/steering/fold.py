@@ -1,12 +1,12 @@
 """fold(): write a shift into biases for good, and take it out again."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from transformers.pytorch_utils import Conv1D
 
-from workbench.errors import FoldError
+from workbench.errors import FoldError, SteeringError
 from workbench.models.model import Model
 from workbench.steering.shifts import (
     Direction,
@@ -22,9 +22,20 @@ from workbench.steering.shifts import (
 class Fold:
     """A shift written into biases; `undo()` puts every one back, bit for bit."""
 
+    label: str
     _model: Model
     _before: list[tuple[torch.nn.Module, torch.nn.Parameter | None]]
     _reasons: list[str]
+    _written: list[tuple[torch.nn.Module, torch.nn.Parameter, int]] = field(default_factory=list)
+
+    def check(self) -> None:
+        """Raise `SteeringError` where a bias is no longer the one that was written."""
+        for module, bias, version in self._written:
+            if module.bias is not bias or _version(bias) != version:
+                raise SteeringError(
+                    f"{self._model.name}: a folded bias was replaced or changed, by loading or "
+                    "training weights or by functional_call; do that before the model is steered"
+                )
 
     def undo(self) -> None:
         """Restore the biases as they were; a second call does nothing.
@@ -72,7 +83,8 @@ def fold(
     if any(isinstance(a, torch.Tensor) for _, a in pairs):
         raise FoldError("a bias is the same for every row; per-row alphas need steer(how='hook')")
     shifts: dict[torch.nn.Module, torch.Tensor] = {}
-    handle = Fold(model, [], [f"alpha {a:g} is negative" for _, a in pairs if a < 0])
+    label = "+".join(f"{shifted_by.digest()}*{strength:.9g}" for shifted_by, strength in pairs)
+    handle = Fold(label, model, [], [f"alpha {a:g} is negative" for _, a in pairs if a < 0])
     model.not_for_export.extend(handle._reasons)
     model.folds.append(handle)
     try:
@@ -85,6 +97,8 @@ def fold(
             handle._before.append((owner, owner.bias))
             _add_to_bias(owner, vector, model.hf.dtype)
             _require_bias_counts(module, model.hf.dtype)
+            # Not before: quantised layers cast their bias when they first use it.
+            handle._written.append((owner, owner.bias, _version(owner.bias)))
     except BaseException as error:
         handle.undo()
         if not isinstance(error, FoldError):
@@ -93,6 +107,11 @@ def fold(
             f"{model.name}: {error}. The shift cannot be folded exactly; use steer(..., how='hook')"
         ) from error
     return handle
+
+
+def _version(bias: torch.nn.Parameter) -> int:
+    """A number that changes with every change in place, where it is counted."""
+    return 0 if bias.is_inference() else bias._version
 
 
 def _bias_owner(module: torch.nn.Module) -> torch.nn.Module:

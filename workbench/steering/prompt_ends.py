@@ -105,3 +105,18 @@ def _in_flight(model: Model, inputs: Any = None, *args: Any, **kwargs: Any) -> I
         # Beside a cache, new tokens may come alone, with the mask of the whole text.
         start = prompt_ends({"attention_mask": mask}, rows, mask.shape[1])
     return InFlight(torch.arange(rows), rows, start)
+
+
+def prompts(batch: InFlight | None, rows: int) -> tuple[torch.Tensor, int]:
+    """Each row's place in the list of prompts, and how many there are."""
+    if batch is None:
+        return torch.arange(rows), rows
+    return spread(batch.prompt, rows), batch.total
+
+
+def spread(of_prompt: torch.Tensor, rows: int) -> torch.Tensor:
+    """One entry per row where each prompt has several neighbouring rows: beams, samples."""
+    times, rest = divmod(rows, len(of_prompt))
+    if rest or not times:
+        raise SteeringError(f"{rows} rows for {len(of_prompt)} prompts: it is not known whose")
+    return of_prompt if times == 1 else of_prompt.repeat_interleave(times)

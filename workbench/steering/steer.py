@@ -77,6 +77,7 @@ def steer(
     if start is not None and mode == "all":
         raise ValueError(f"start={start} has no meaning in mode 'all', which steers every token")
     pairs = paired(direction, alpha, allow_negative)
+    directions = [shifted_by for shifted_by, _ in pairs]
     per_prompt = any(isinstance(a, torch.Tensor) for _, a in pairs)
     if how == "fold" or (how == "auto" and mode == "all" and not per_prompt):
         try:
@@ -87,17 +88,16 @@ def steer(
             log.info("steering by hook: %s", error)
         else:
             try:
-                yield model
+                with Acting(model, directions, mode, folded=handle).watching():
+                    yield model
+                    handle.check()
             finally:
                 handle.undo()
             return
     background = threading.current_thread() is not threading.main_thread()
-    acting = Acting(model, mode, starts(start), threading.get_ident() if background else None)
-    hf = model.hf
-    # Not hf.base_model: OPT's head calls its decoder past it.
-    stack = hf.get_submodule(model.anatomy.layers.rpartition(".")[0])
+    thread = threading.get_ident() if background else None
+    acting = Acting(model, directions, mode, starts(start), thread)
     with ExitStack() as undo:
-        undo.callback(setattr, acting, "closed", True)
         for shifted_by, strength in pairs:
             for module, vector in module_shifts(model, shifted_by).items():
                 add = acting.adding(module, vector, strength)
@@ -107,15 +107,11 @@ def steer(
             active = SteeringHook(label, isinstance(strength, torch.Tensor), acting.thread)
             model.hooks.append(active)
             undo.callback(model.hooks.remove, active)
-        for module in (hf, stack):
-            hook = module.register_forward_pre_hook(acting.begin, with_kwargs=True, prepend=True)
-            undo.callback(hook.remove)
-            undo.callback(module.register_forward_hook(acting.end, always_call=True).remove)
         if mode != "all" or per_prompt:
             undo.enter_context(noting_prompts(model))
         undo.enter_context(eager())
+        undo.enter_context(acting.watching())
         yield model
-        acting.check_all(shifted_by for shifted_by, _ in pairs)
 
 
 def _spelled(alpha: float | torch.Tensor) -> str:
