@@ -1,30 +1,26 @@
 """Completions from a server that speaks the OpenAI protocol: vLLM, transformers serve, a host."""
 
-import json
-import logging
-import os
+import contextlib
 from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass
 from functools import cached_property
-from threading import Lock
 from typing import Any
 from urllib.parse import urlsplit
 
+from anyio.from_thread import BlockingPortal, start_blocking_portal
+
 from workbench.errors import GenerationError
-from workbench.generation.requests import Drawn, GenRequest, Sample, prompt_text
-from workbench.generation.server_errors import KEY, as_error, message_of, refused_fields, shortened
-from workbench.generation.stop_strings import cut
-from workbench.hashing import canonical, digest
+from workbench.generation.requests import Drawn, GenRequest, prompt_text
+from workbench.generation.server_calls import Calls, Unit
+from workbench.generation.server_errors import KEY, as_error, shortened
+from workbench.generation.server_limits import connection, within
+from workbench.generation.server_replies import listed
 
-log = logging.getLogger(__name__)
-
-
-Unit = tuple[int, tuple[int, ...], bool]
-"""(request, sample indices of one call, whether stops that begin with white space stay here)."""
-Choices = tuple[list[tuple[str, str, Any, int]], int]
-"""[(text, finish reason, stop reason or False, tokens)], tokens of the prompt."""
+SCHEMES = ("http", "https")
+# So many requests without an answer, and none with one, end a draw.
+_IN_VAIN = 20
 
 
 @dataclass(frozen=True)
@@ -33,8 +29,11 @@ class Endpoint:
 
     `url` ends in /v1. `model` is its name there (empty: the only one listed), and stands for the
     weights in a sample's identity. The API key comes from the environment (OPENAI_API_KEY) and is
-    kept nowhere. Lost connections, 429 and 5xx are retried with growing pauses, or as told.
-    Tokens of several samples in one call are its count shared out by length of text.
+    kept nowhere; redirects to another host are refused. `timeout` is the seconds that one call (a
+    prompt with all its samples) may take, retries and pauses included. Lost connections, 429 and
+    5xx are retried with growing pauses, or as told.
+    Tokens of several samples in one call are its count shared out by length of text; a count that
+    cannot be true is replaced by one token for four characters, with a warning.
     Server seeds are best effort: the samples of a prompt share one call and one seed; with
     `strict_seeds` each has its own. `transformers serve` has one random state for all calls: its
     samples repeat only with `concurrency=1`. Raises `ValueError` for settings that make no sense.
@@ -51,10 +50,15 @@ class Endpoint:
     strict_seeds: bool = False
 
     def __post_init__(self) -> None:
-        parts = urlsplit(self.url)
-        secret = "@" in parts.netloc or parts.query
-        if secret or parts.scheme not in ("http", "https") or not parts.netloc:
+        try:
+            parts = urlsplit(self.url)
+            usable = bool(parts.hostname) and parts.port != 0 and self.url.isprintable()
+        except ValueError:
+            usable = False
+        if not usable or "@" in parts.netloc or parts.query or parts.scheme not in SCHEMES:
             raise ValueError(f"a URL looks like http://host:8000/v1; a key belongs in ${KEY}")
+        if not self.model.isprintable():
+            raise ValueError(f"model={self.model!r}: a name has no control characters")
         if self.concurrency < 1 or self.retries < 0 or not self.timeout > 0:
             raise ValueError("concurrency and timeout must be positive, retries at least 0")
 
@@ -72,9 +76,11 @@ class Endpoint:
     def name(self) -> str:
         """The model's name at the server; `GenerationError` if neither given nor the only one."""
         names = [self.model] if self.model else self._listed()
-        if len(names) != 1:
-            listed = f"{self.url} lists {len(names)} models ({', '.join(names)})"
-            raise GenerationError(f"{listed}; name the one you mean: Endpoint(url, model=…)")
+        if len(names) != 1 or not names[0].isprintable():
+            raise GenerationError(
+                f"{self.url} lists {len(names)} models ({_first(names)}); name the one you mean: "
+                "Endpoint(url, model=…)"
+            )
         return names[0]
 
     def identity(self) -> dict[str, str]:
@@ -83,9 +89,18 @@ class Endpoint:
 
     def check(self, requests: Sequence[GenRequest]) -> None:
         """Raise `GenerationError` where the server does not answer, knows no such model (one that
-        it does not list is tried with a token), or a chat ends in a reply: some would answer it.
+        it does not list is tried with a token), a chat ends in a reply (some would answer it), or
+        a text holds half of a surrogate pair.
         """
-        for i, prompt in enumerate(request.prompt for request in requests):
+        for i, request in enumerate(requests):
+            prompt = request.prompt
+            try:
+                "".join((prompt_text(prompt), *request.stop)).encode()
+            except UnicodeEncodeError as error:
+                raise GenerationError(
+                    f"request {i} holds {error.object[error.start]!a}, half of a surrogate pair, "
+                    "which is no text: mend or leave it out"
+                ) from None
             if not isinstance(prompt, str) and prompt[-1]["role"] == "assistant":
                 raise GenerationError(
                     f"request {i} ends in an assistant message, which not all servers continue; "
@@ -97,10 +112,10 @@ class Endpoint:
         text = isinstance(requests[0].prompt, str)
         trial = GenRequest("Hi" if text else [{"role": "user", "content": "Hi"}], max_new_tokens=1)
         try:
-            with self._client(self.retries) as client:
-                _Run(self, client, [trial]).ask(0, (0,), False)
+            with self._connected(self.retries) as (portal, client):
+                portal.call(self._calls(client, [trial]).reply, 0, (0,), False)
         except GenerationError as error:
-            unlisted = f"model {self.name!r}, not among those listed ({', '.join(names)})"
+            unlisted = f"model {self.name!r}, not among those listed ({_first(names)})"
             raise GenerationError(f"{unlisted}: {error}") from None
 
     def draw(
@@ -108,21 +123,26 @@ class Endpoint:
     ) -> Iterator[list[Drawn]]:
         """Complete `missing`. Prompts that begin alike follow each other, for the server's cache.
 
-        Raises `GenerationError` (`ContextLengthError`) after yielding all that was finished.
+        Raises `GenerationError` (`ContextLengthError`) after yielding all that was finished; for a
+        reply without an answer (filtered, refused, only reasoning), after all other samples.
         """
         order = sorted(range(len(requests)), key=lambda i: prompt_text(requests[i].prompt))
-        calls = [list(zip(ks)) if self.strict_seeds else [tuple(ks)] for ks in missing]
-        queue: deque[Unit] = deque((i, ks, False) for i in order for ks in calls[i] if ks)
-        client, pool = self._client(self.retries), ThreadPoolExecutor(self.concurrency)
+        units = [list(zip(ks)) if self.strict_seeds else [tuple(ks)] for ks in missing]
+        queue: deque[Unit] = deque((i, ks, False) for i in order for ks in units[i] if ks)
         pending: set[Future[tuple[list[Drawn], list[Unit]]]] = set()
-        stopped: GenerationError | None = None
-        try:
-            run = _Run(self, client, requests)
+        stopped: BaseException | None = None
+        answered = False
+        with self._connected(self.retries) as (portal, client):
+            calls = self._calls(client, requests)
             while queue or pending:
-                # Few at a time: little to call back on an interrupt, little to wait for.
+                # A few in reserve, so that none of the running calls' places stays empty.
                 while queue and len(pending) < 2 * self.concurrency:
-                    pending.add(pool.submit(run.complete, queue.popleft()))
-                finished, pending = wait(pending, return_when=FIRST_COMPLETED)
+                    pending.add(portal.start_task_soon(calls.complete, queue.popleft()))
+                try:
+                    finished, pending = wait(pending, return_when=FIRST_COMPLETED)
+                except KeyboardInterrupt as interrupt:
+                    finished, pending = {future for future in pending if future.done()}, set()
+                    stopped = interrupt
                 drawn: list[Drawn] = []
                 for future in finished:
                     try:
@@ -132,38 +152,45 @@ class Endpoint:
                     else:
                         drawn += samples
                         queue.extendleft(reversed(units_left))
-                if stopped:
+                answered = answered or bool(drawn)
+                if stopped or (len(calls.unanswered) >= _IN_VAIN and not answered):
+                    calls.stopped = True
                     queue.clear()
-                    pending = {future for future in pending if not future.cancel()}
                 if drawn:
                     yield drawn
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
-            client.close()
-        if stopped:
-            stopped.args = (f"{stopped} (Finished samples are stored; the same call continues.)",)
-            raise stopped
+            if calls.unanswered and not stopped:
+                first, *others = [why for whys in calls.unanswered.values() for why in whys]
+                stopped = GenerationError(f"{first}{f'; nor {len(others)} more' * bool(others)}")
+            if isinstance(stopped, GenerationError):
+                end = "(Finished samples are stored; the same call continues.)"
+                stopped.args = (f"{stopped} {end}",)
+            if stopped:
+                raise stopped
 
-    def _client(self, retries: int) -> Any:
-        import openai
+    def _calls(self, client: Any, requests: Sequence[GenRequest]) -> Calls:
+        limits = {"concurrency": self.concurrency, "timeout": self.timeout}
+        return Calls(client, self.url, self.name, requests, **limits)
 
-        return openai.OpenAI(
-            base_url=self.url,
-            api_key=os.environ.get(KEY) or "none",
-            max_retries=retries,
-            timeout=openai.Timeout(self.timeout, connect=min(self.timeout, 10.0)),
-        )
+    @contextlib.contextmanager
+    def _connected(self, retries: int) -> Iterator[tuple[BlockingPortal, Any]]:
+        """An event loop in a thread and a client in it; leaving by an exception ends all calls."""
+        client = connection(self.url, retries, self.timeout)
+        with start_blocking_portal() as portal:
+            try:
+                yield portal, client
+            finally:
+                with contextlib.suppress(RuntimeError):
+                    portal.call(client.close)
 
     def _listed(self) -> list[str]:
         """Names of the models the server lists, none where it keeps no list. Asks twice at most."""
         from openai import APIError
 
-        with self._client(min(self.retries, 1)) as client:
+        with self._connected(min(self.retries, 1)) as (portal, client):
             try:
-                answer = json.loads(client.models.with_raw_response.list().text)
-                return [str(entry["id"]) for entry in answer["data"]]
-            except (ValueError, LookupError, TypeError):
-                return []
+                ask = client.models.with_raw_response.list
+                reply = portal.call(within, self.timeout, self.url, ask)
+                return listed(reply.content)
             except APIError as caught:
                 error = caught
         if getattr(error, "status_code", None) in (None, 401, 403):
@@ -171,125 +198,6 @@ class Endpoint:
         return []
 
 
-class _Run:
-    """One draw: its client, and what the server has refused so far."""
-
-    def __init__(self, endpoint: Endpoint, client: Any, requests: Sequence[GenRequest]) -> None:
-        self.url, self.model = endpoint.url, endpoint.name
-        self.client, self.requests = client, requests
-        self.refused: set[str] = set()
-        self.nested, self.lock = False, Lock()
-
-    def complete(self, unit: Unit) -> tuple[list[Drawn], list[Unit]]:
-        """One call: the samples it brought, and what is left to ask for."""
-        place, indices, late = unit
-        stops = self.requests[place].stop
-        asked = indices[:1] if "n" in self.refused else indices
-        choices, prompt_tokens = self.ask(place, asked, late)
-        if len(choices) < len(asked):
-            # transformers serve ignores n without a word.
-            self.drop({"n"}, f"{len(choices)} of {len(asked)} samples came")
-        drawn: list[Drawn] = []
-        left = [(place, (k,), late) for k in indices[len(choices) :]]
-        for k, (text, reason, by, count) in zip(asked, choices, strict=False):
-            # Stopped in the white space it began with (some servers keep the stop in the text)?
-            early = any(s[0].isspace() and not text.removesuffix(s).strip() for s in stops)
-            if early and reason == "stop" and by is not None and not late:
-                left.append((place, (k,), True))
-                continue
-            before = cut(text, stops)
-            ended = "length" if reason == "length" else "stop" if isinstance(by, str) else "eos"
-            sample = (text, ended) if before is None else (before, "stop")
-            drawn.append((place, k, Sample(*sample, count, prompt_tokens)))
-        return drawn, left
-
-    def ask(self, place: int, asked: tuple[int, ...], late: bool) -> Choices:
-        """At most as many choices as asked; a refused field is dropped and the call repeated."""
-        from openai import APIError
-
-        prompt = self.requests[place].prompt
-        text = isinstance(prompt, str)
-        api = self.client.completions if text else self.client.chat.completions
-        asking = {"prompt": prompt} if text else {"messages": prompt}
-        while True:
-            fields = self.fields(place, asked, late)
-            try:
-                raw = api.with_raw_response.create(
-                    **asking, model=self.model, extra_body=fields
-                ).text
-                break
-            except APIError as caught:
-                error = caught
-            # Outside the except: the client's error holds the key and must not hang on to ours.
-            if not (names := refused_fields(error, fields)):
-                raise as_error(self.url, error, place)
-            self.drop(names, message_of(error))
-        try:
-            return _read(json.loads(raw), len(asked))
-        except (ValueError, LookupError, TypeError, AttributeError):
-            raise GenerationError(
-                f"request {place}: {self.url} answered with something else than completions: "
-                f"{shortened(raw)}"
-            ) from None
-
-    def fields(self, place: int, asked: tuple[int, ...], late: bool) -> dict[str, Any]:
-        """How to sample, less what was refused. Raises `GenerationError` for a lost `top_k`."""
-        request = self.requests[place]
-        greedy = request.temperature == 0
-        top_k = 0 if greedy else request.top_k
-        stops = [stop for stop in request.stop if not (late and stop[0].isspace())]
-        # With the first index: samples asked for later do not repeat the earlier ones.
-        seeded = digest(canonical([request.seed, prompt_text(request.prompt), asked[0]]), 64)
-        nested = {"do_sample": not greedy, "top_k": top_k, "repetition_penalty": 1.0}
-        fields: dict[str, Any] = {
-            "temperature": request.temperature,
-            "top_p": 1.0 if greedy else request.top_p,
-            "max_tokens": request.max_new_tokens,
-            "n": len(asked) if len(asked) > 1 else None,
-            "seed": None if greedy else int(seeded[:8], 16) >> 1,
-            "stop": stops[:4] or None,  # the OpenAI API takes no more; the rest are cut here
-            # Unsaid, servers may take these from the model's generation config.
-            "top_k": top_k or -1,
-            "repetition_penalty": 1.0,
-            "generation_config": canonical(nested) if self.nested else None,
-        }
-        fields = {k: v for k, v in fields.items() if v is not None and k not in self.refused}
-        if top_k and not fields.keys() & {"top_k", "generation_config"}:
-            raise GenerationError(f"request {place}: {self.url} does not take top_k={top_k}")
-        return fields
-
-    def drop(self, names: set[str], reason: str) -> None:
-        """Do without these fields from now on; a warning for each, once."""
-        with self.lock:
-            new = names - self.refused
-            # transformers serve: it takes these, and samples at all, as its own config says.
-            nest = new <= {"top_k", "repetition_penalty"} and "Unexpected fields in the" in reason
-            self.nested = self.nested or nest
-            self.refused |= new
-            then = "sending it in generation_config" if nest else "going on without it"
-            for name in sorted(new):
-                log.warning("%s refuses %s; %s: %s", self.url, name, then, shortened(reason))
-
-
-def _read(answer: dict[str, Any], most: int) -> Choices:
-    """What an answer holds, at most `most` choices; `TypeError` and such for no completions."""
-    choices = sorted(answer["choices"], key=lambda choice: choice.get("index", 0))[:most]
-    texts = [(c["message"].get("content") if "message" in c else c["text"]) or "" for c in choices]
-    if not texts or not all(isinstance(text, str) for text in texts):
-        raise TypeError("no texts")
-    usage = answer.get("usage") or {}
-    sizes = [len(text) + 1 for text in texts]
-    if usage.get("completion_tokens") is None:
-        log.warning("the server counts no tokens; taking four characters for one")
-        total = max(len(texts), sum(sizes) // 4)
-    else:
-        total = int(usage["completion_tokens"])
-    # By length of text; each share is a difference of rounded sums, so that they add up.
-    ends = [round(total * sum(sizes[:i]) / sum(sizes)) for i in range(len(sizes) + 1)]
-    read = []
-    for i, (choice, text) in enumerate(zip(choices, texts, strict=True)):
-        if (reason := str(choice.get("finish_reason"))) not in ("stop", "length"):
-            log.warning("the server ended a completion for its own reason: %s", reason)
-        # vLLM: the stop string, or null at the model's own end. False: the server does not say.
-        read.append((text, reason, choice.get("stop_reason", False), ends[i + 1] - ends[i]))
-    return read, int(usage.get("prompt_tokens") or 0)
+def _first(names: Sequence[str]) -> str:
+    """The first ten of the names."""
+    return ", ".join([*map(shortened, names[:10]), *["…"] * (len(names) > 10)])

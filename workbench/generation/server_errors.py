@@ -9,13 +9,27 @@ from workbench.errors import ContextLengthError, GenerationError
 KEY = "OPENAI_API_KEY"
 """Environment variable with the server's key; it is kept nowhere."""
 DISPENSABLE = ("n", "seed", "stop", "top_k", "repetition_penalty", "generation_config")
-_TOO_LONG = re.compile(r"context[ _](?:length|size|window)(?:\D{0,12}(\d+))?", re.IGNORECASE)
-_PROMPT = re.compile(r"(\d+) (?:in the (?:messages|prompt)|input tokens)")
+_TOO_LONG = re.compile(r"context[ _](?:length|size|window)(?:\D{0,12}(\d{1,9}))?", re.IGNORECASE)
+_PROMPT = re.compile(r"\b(\d{1,9}) (?:in the (?:messages|prompt)|input tokens)")
 
 
 def shortened(text: str) -> str:
-    """The first 300 characters on one line, without the server's key."""
-    return " ".join(text.replace(os.environ.get(KEY) or "\0", "[key]").split())[:300]
+    """The first 300 characters on one line, without the server's key.
+
+    What no terminal should obey or cannot show is escaped: control characters, lone surrogates.
+    """
+    # A key that the cut would split is found whole first.
+    start = text[:10_000].replace(os.environ.get(KEY, "").strip() or "\0", "[key]")
+    start = " ".join(start.split())[:300]
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in start)
+
+
+def as_text(value: Any) -> str:
+    """A value out of a server's JSON as text, however deep it is nested."""
+    try:
+        return str(value)
+    except RecursionError:
+        return "(nested too deeply to show)"
 
 
 def message_of(error: Any) -> str:
@@ -26,7 +40,7 @@ def message_of(error: Any) -> str:
     if isinstance(body, list):
         # FastAPI's validation: where, and what; the rest repeats the request.
         body = [(entry.get("loc"), entry.get("msg")) for entry in body if isinstance(entry, dict)]
-    return str(body or error.message)
+    return as_text(body or error.message)[:10_000]
 
 
 def refused_fields(error: Any, sent: dict[str, Any]) -> set[str]:
@@ -50,6 +64,11 @@ def refused_fields(error: Any, sent: dict[str, Any]) -> set[str]:
     return {name for name in named if name in DISPENSABLE and name in sent}
 
 
+def is_filtered(error: Any) -> bool:
+    """Does an error say that this prompt or its completion is not allowed to pass?"""
+    return as_text(error.code) in ("content_filter", "content_policy_violation")
+
+
 def as_error(url: str, error: Any, place: int) -> GenerationError:
     """The error to raise in place of the client's, with what to do about it.
 
@@ -57,13 +76,17 @@ def as_error(url: str, error: Any, place: int) -> GenerationError:
     """
     status, message = getattr(error, "status_code", None), shortened(message_of(error))
     if status is None:
+        # Of a lost connection the client's error says nothing, its cause what was wrong.
+        message = f"{message} {shortened(str(error.__cause__ or ''))}".strip()
         todo = "start the server or correct the URL, which ends in /v1"
         return GenerationError(f"{url} does not answer ({message}); {todo}")
     if status in (401, 403):
         return GenerationError(f"{url} refuses access ({status}); set ${KEY} to a valid key")
     if status == 429 or status >= 500:
-        return GenerationError(f"{url} still fails with {status} when tried again: {message}")
-    if not _TOO_LONG.search(f"{message} {error.code} {error.type}"):
+        return GenerationError(
+            f"{url} still fails with {status}, at the end of its retries: {message}"
+        )
+    if not _TOO_LONG.search(f"{message} {as_text(error.code)} {as_text(error.type)}"):
         return GenerationError(f"request {place}: {url} refuses it with {status}: {message}")
     matches = [pattern.search(message) for pattern in (_PROMPT, _TOO_LONG)]
     lengths = [int((match and match[1]) or 0) for match in matches]
