@@ -1,13 +1,17 @@
 """Expensive steps cached by content, so that an interrupted run goes on where it stopped."""
 
+import contextlib
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
+
+from workbench.errors import RunError
 from workbench.hashing import digest
-from workbench.writing import whole
+from workbench.writing import disk_errors, whole
 
 log = logging.getLogger(__name__)
 
@@ -15,18 +19,84 @@ log = logging.getLogger(__name__)
 def cached(folder: str | Path, name: str, key: dict[str, Any], compute: Callable[[], Any]) -> Any:
     """`compute()`, or its result restored from `folder` if the same name and key were done before.
 
-    `key` holds everything the result depends on (arguments, data, model fingerprint) as JSON; so
-    does the result. Written atomically: a killed step leaves nothing. An empty `folder` caches
-    nothing.
+    `key` holds everything the result depends on (arguments, data, model fingerprint) as JSON. The
+    result is what JSON makes of it, computed or restored alike: lists for tuples, text for other
+    keys; NaN stays. Of several runs at once one computes and the others wait; where it fails, the
+    next one tries. A killed step leaves nothing, a damaged file is named and made again. An empty
+    `folder` caches nothing.
+
+    Raises `RunError` for a result that JSON cannot hold, `WriteError` where the disk refuses:
+    before the step where that shows by then.
     """
     if not str(folder):
-        return compute()
+        return _plain(compute(), name)[0]
     path = Path(folder) / f"{name}-{digest(json.dumps(key, sort_keys=True, default=repr))}.json"
-    if path.exists():
-        log.warning("%s: restored from cache", name)
-        return json.loads(path.read_text(encoding="utf-8"))["result"]
-    result = json.loads(json.dumps(compute()))
-    with whole(path) as partial:
-        content = {"key": key, "result": result}
-        partial.write_text(json.dumps(content, default=repr), encoding="utf-8")
+    if (restored := _restored(path, name, key)) is not None:
+        return restored["result"]
+    with _alone(path, name):
+        if (restored := _restored(path, name, key)) is not None:
+            return restored["result"]
+        result, text = _plain(compute(), name)
+        with whole(path) as partial:
+            content = f'{{"key": {json.dumps(key, default=repr)}, "result": {text}}}'
+            partial.write_text(content, encoding="utf-8")
     return result
+
+
+def _restored(path: Path, name: str, key: dict[str, Any]) -> dict[str, Any] | None:
+    """What `cached` wrote for this key; None where there is nothing, or nothing to be trusted."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise RunError(f"{path} cannot be read: {error.strerror}; choose another folder") from error
+    except (ValueError, RecursionError) as error:
+        content, wrong = None, str(error)
+    else:
+        wrong = "it holds no result"
+    if isinstance(content, dict) and {"key", "result"} <= content.keys():
+        if _spelled(content["key"]) == _spelled(json.loads(json.dumps(key, default=repr))):
+            log.warning("%s: restored from cache", name)
+            return content
+        wrong = "it is of another step"
+    log.warning("%s: %s is damaged (%s); it is made again", name, path, wrong)
+    return None
+
+
+@contextlib.contextmanager
+def _alone(path: Path, name: str) -> Iterator[None]:
+    """Hold the step while it is computed; wait where another run holds it."""
+    with disk_errors(path):
+        lock = FileLock(f"{path}.lock", poll_interval=0.2)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            log.warning("%s: another run computes it; waiting", name)
+            lock.acquire()
+    try:
+        yield
+    finally:
+        # Whoever waits sees that the file it opened is gone, and begins anew.
+        Path(lock.lock_file).unlink(missing_ok=True)
+        lock.release()
+
+
+def _plain(result: Any, name: str) -> tuple[Any, str]:
+    """A result as JSON gives it back, and its text."""
+    try:
+        text = json.dumps(result)
+        return json.loads(text, object_pairs_hook=_distinct), text
+    except (TypeError, ValueError, RecursionError) as error:
+        raise RunError(f"step {name}: its result cannot be kept as JSON: {error}") from error
+
+
+def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    content = dict(pairs)
+    if len(content) < len(pairs):
+        raise ValueError(f"keys that are the same as text, among {', '.join(content)[:80]}")
+    return content
+
+
+def _spelled(value: Any) -> str:
+    return json.dumps(value, sort_keys=True)
