@@ -119,6 +119,7 @@ def test_one_forward_an_item_where_generation_takes_fifteen(tokenizer):
     model = build("llama", tokenizer)
     model.hf.generation_config.eos_token_id = None
     model.tokenizer.eos_token = None
+    wb.generate(model, BEGUN, max_new_tokens=1)
     with Counted(model) as decoded:
         wb.generate(model, BEGUN, max_new_tokens=15)
     with Counted(model) as scored:

@@ -37,6 +37,8 @@ def test_rows_that_are_done_do_not_lengthen_the_others(tokenizer):
     assert new[0] > 0
     assert max(lengths[1:]) + 30 <= 40
     assert lengths[0] + 30 > 40
+    # What is tried before the first call is no part of it.
+    complete(model, [GenRequest(p, max_new_tokens=1) for p in prompts])
     longest = []
     hook = model.hf.model.register_forward_pre_hook(
         lambda _, __, kwargs: longest.append(int(kwargs["position_ids"].max()) + 1),
@@ -75,11 +77,12 @@ def biased(tokenizer, text_of):
     ids = tokenizer(text_of, add_special_tokens=False)["input_ids"]
 
     def say(_, args, kwargs, out):
-        flight = model.in_flight
-        past = kwargs["past_key_values"].get_seq_length()
-        step = past - int(flight.start[0]) if flight.start is not None else 0
+        flight, cache = model.in_flight, kwargs.get("past_key_values")
+        width = args[0].shape[1] if cache is None else cache.get_seq_length()
         out.logits[:] = -5.0
-        out.logits[:, -1, ids[step % len(ids)]] = 5.0
+        for back in range(1, out.logits.shape[1] + 1):
+            step = width - back + 1 - int(flight.start[0])
+            out.logits[:, -back, ids[step % len(ids)]] = 5.0
         return out
 
     model.hf.register_forward_hook(say, with_kwargs=True)

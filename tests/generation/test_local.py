@@ -34,6 +34,8 @@ def test_everything_is_put_back(llama, error, after):
             raise error
         assert llama.in_flight is not None or count == 1
 
+    # What is tried before the first call is no part of it.
+    wb.generate(llama, PROMPTS, max_new_tokens=8)
     before = llama.hf.config._attn_implementation
     expected = llama.hf(torch.tensor([[7, 8, 9]])).logits
     mine = llama.layer(1).register_forward_hook(hook)

@@ -10,9 +10,14 @@ import torch
 from transformers import Cache
 
 from workbench.generation.batching import Batch
-from workbench.generation.kvcache import roomy_cache, shared_prefix, shares_prefix
+from workbench.generation.kvcache import roomy_cache, select_rows, shared_prefix
 from workbench.models.model import InFlight, Model
 from workbench.models.prompts import Encoded, padded
+
+WHOLE, CACHED, COPIED, SHARED = "whole", "cached", "copied", "shared"
+"""Ways to compute rows side by side: whole padded texts; prompts once and then a token at a time;
+with beginnings computed once and copied to every row; with one beginning that all rows attend to.
+"""
 
 
 @dataclass
@@ -36,7 +41,7 @@ class CachedRows:
         """Drop all rows but those `going`, bool `[row]`."""
         self.requests, self.starts = self.requests[going], self.starts[going]
         rows = going.nonzero().flatten().to(self.mask.device)
-        self.cache.batch_select_indices(rows)
+        select_rows(self.cache, rows)
         self.mask, self.position = self.mask[rows], self.position[rows]
         self.farthest = self.farthest[rows]
 
@@ -44,16 +49,27 @@ class CachedRows:
 class BatchForward:
     """Next-token logits of the rows of one batch, float32 `[row, vocab]`.
 
-    `total`: how many prompts the caller has in all. The model's `in_flight` is set for each pass
-    and left to whoever asked for it to be cleared.
+    `total`: how many prompts the caller has in all. `ways`: those that hold for this model; without
+    `WHOLE` each text is computed alone, without `SHARED` beginnings are copied. The model's
+    `in_flight` is set for each pass and left to whoever asked for it to be cleared.
     """
 
-    def __init__(self, model: Model, batch: Batch, encoded: Sequence[Encoded], total: int) -> None:
+    def __init__(
+        self,
+        model: Model,
+        batch: Batch,
+        encoded: Sequence[Encoded],
+        total: int,
+        ways: frozenset[str],
+    ) -> None:
         self.model, self.batch, self.encoded, self.total = model, batch, encoded, total
+        self.ways = ways
         self.device = model.input_device
 
     def whole_texts(self, rows: Sequence[int], tokens: Sequence[list[int]]) -> torch.Tensor:
         """Logits of these `rows` from prompts and the rows' `tokens` so far, without a cache."""
+        if WHOLE not in self.ways and len(rows) > 1:
+            return torch.cat([self.whole_texts([row], tokens) for row in rows])
         requests = [self.batch.rows[row].request for row in rows]
         prompts = [self.encoded[i] for i in requests]
         texts = [p.ids + tokens[row] for p, row in zip(prompts, rows, strict=True)]
@@ -70,13 +86,11 @@ class BatchForward:
         used until `context` ends.
         """
         requests = self.batch.requests
-        beginnings: dict[tuple[int, ...], int] = {}
-        beginning_of_prompt, rests = [], []
-        for i, shared in zip(requests, self.batch.shared, strict=True):
-            ids = self.encoded[i].ids
-            number = beginnings.setdefault(tuple(ids[:shared]), len(beginnings))
-            beginning_of_prompt.append(number)
-            rests.append(ids[shared:])
+        ids = [encoded.ids for encoded in self.encoded]
+        beginnings = self.batch.beginnings(ids)
+        cuts = list(zip(requests, self.batch.shared, strict=True))
+        beginning_of_prompt = [beginnings[tuple(ids[i][:shared])] for i, shared in cuts]
+        rests = [ids[i][shared:] for i, shared in cuts]
         head, head_mask = self._padded(list(beginnings))
         tail, mask = self._padded(rests)
         cache: Cache = roomy_cache(self.model.hf)
@@ -87,10 +101,10 @@ class BatchForward:
             )  # fmt: skip
             chosen = torch.tensor(beginning_of_prompt, device=self.device)
             mask = torch.cat([head_mask[chosen], mask], 1)
-            if len(beginnings) == 1 and shares_prefix(self.model.hf):
+            if len(beginnings) == 1 and SHARED in self.ways:
                 cache = context.enter_context(shared_prefix(self.model.hf, cache))
             else:
-                cache.batch_select_indices(chosen)
+                select_rows(cache, chosen)
         width, position = mask.shape[1], mask.sum(1)
         # Only steering through hooks asks for it.
         starts = [width - len(self.encoded[i].ids) + self.encoded[i].start for i in requests]
@@ -107,7 +121,7 @@ class BatchForward:
         prompt = torch.tensor([place[row.request] for row in self.batch.rows])
         rows.requests, rows.starts = rows.requests[prompt], rows.starts[prompt]
         prompt = prompt.to(self.device)
-        rows.cache.batch_select_indices(prompt)
+        select_rows(rows.cache, prompt)
         room = rows.mask.new_ones(len(prompt), max(new))
         rows.mask = torch.cat([rows.mask[prompt], room], 1)
         rows.position = rows.position[prompt]
@@ -134,7 +148,7 @@ class BatchForward:
         hf = self.model.hf
         out = hf(
             ids, attention_mask=mask, position_ids=positions, past_key_values=cache,
-            use_cache=cache is not None, **_only_last(type(hf)),
+            use_cache=cache is not None, **only_last(type(hf)),
         )  # fmt: skip
         return out.logits[:, -1].float()
 
@@ -149,7 +163,7 @@ def _positions(mask: torch.Tensor) -> torch.Tensor:
 
 
 @lru_cache(maxsize=32)
-def _only_last(kind: type) -> dict[str, int]:
-    """How this kind of model is asked for the logits of the last token alone."""
+def only_last(kind: type, count: int = 1) -> dict[str, int]:
+    """How this kind of model is asked for the logits of the last `count` tokens alone."""
     able = "logits_to_keep" in inspect.signature(kind.forward).parameters
-    return {"logits_to_keep": 1} if able else {}
+    return {"logits_to_keep": count} if able else {}

@@ -39,6 +39,11 @@ class Batch:
         """The different requests, in order of appearance."""
         return list(dict.fromkeys(row.request for row in self.rows))
 
+    def beginnings(self, ids: Sequence[Ids]) -> dict[tuple[int, ...], int]:
+        """The different beginnings that its requests share, numbered in order of appearance."""
+        texts = (tuple(ids[i][:n]) for i, n in zip(self.requests, self.shared, strict=True))
+        return {text: number for number, text in enumerate(dict.fromkeys(texts))}
+
     def only(self, rows: Sequence[Row]) -> "Batch":
         """This batch with these of its rows."""
         shared = dict(zip(self.requests, self.shared, strict=True))

@@ -6,7 +6,7 @@ from contextlib import ExitStack
 import torch
 
 from workbench.errors import GenerationError
-from workbench.generation.batch_forward import BatchForward
+from workbench.generation.batch_forward import CACHED, BatchForward
 from workbench.generation.batching import Batch
 from workbench.generation.requests import GenRequest, Sample, prompt_text
 from workbench.generation.sampling import pick, uniforms
@@ -27,23 +27,27 @@ class Decoder:
         batch: Batch,
         requests: Sequence[GenRequest],
         encoded: Sequence[Encoded],
+        ways: frozenset[str],
     ) -> None:
         self.model, self.batch, self.encoded = model, batch, encoded
         self.requests = [requests[row.request] for row in batch.rows]
-        self.forward = BatchForward(model, batch, encoded, len(requests))
+        self.forward = BatchForward(model, batch, encoded, len(requests), ways)
         self.ends = end_tokens(model)
         self.tokens: list[list[int]] = [[] for _ in batch.rows]
         self.reason: list[str] = [""] * len(batch.rows)
 
-    def run(self, slow: bool = False) -> list[Sample]:
-        """Decode; `slow` computes the whole text anew for every token, without a cache."""
-        for _ in self.steps(slow):
+    def run(self) -> list[Sample]:
+        """Decode until every row has ended."""
+        for _ in self.steps():
             pass
         return self.samples()
 
     @torch.inference_mode()
-    def steps(self, slow: bool = False) -> Iterator[None]:
-        """Decode one more token of every unfinished row each time it is asked."""
+    def steps(self) -> Iterator[None]:
+        """Decode one more token of every unfinished row each time it is asked.
+
+        Without `CACHED` the whole text is computed anew for every token.
+        """
         requests, device = self.requests, self.model.input_device
         new = [r.max_new_tokens for r in requests]
         draws = uniforms([(r.seed, prompt_text(r.prompt), row.index, max(new))
@@ -54,7 +58,7 @@ class Decoder:
         live = torch.arange(len(requests))
         with ExitStack() as context:
             context.callback(setattr, self.model, "in_flight", None)
-            if slow:
+            if CACHED not in self.forward.ways:
                 logits, cached = self.forward.whole_texts(live.tolist(), self.tokens), None
             else:
                 logits, cached = self.forward.samples(context, new)
@@ -83,13 +87,13 @@ class Decoder:
                     logits = self.forward.step(cached, chosen)
 
     @torch.inference_mode()
-    def next_logits(self, slow: bool = False) -> torch.Tensor:
+    def next_logits(self) -> torch.Tensor:
         """float32 `[row, vocab]` after each prompt, one row a request; nothing is decoded."""
         live = torch.arange(len(self.batch.rows))
         with ExitStack() as context:
             context.callback(setattr, self.model, "in_flight", None)
             # What is not continued needs a cache only to share a beginning.
-            if slow or not any(self.batch.shared):
+            if CACHED not in self.forward.ways or not any(self.batch.shared):
                 logits = self.forward.whole_texts(live.tolist(), self.tokens)
             else:
                 logits = self.forward.prompts(context)[0]

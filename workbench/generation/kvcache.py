@@ -82,6 +82,14 @@ def roomy_cache(hf: PreTrainedModel) -> DynamicCache:
     return cache
 
 
+def select_rows(cache: Cache, rows: torch.Tensor) -> None:
+    """Keep these rows of every layer, int64 `[row]`; a row may be named more than once."""
+    for layer in cache.layers:
+        # Of hybrid layers `batch_select_indices` leaves the recurrent states as they are.
+        selects = isinstance(layer, RoomyLayer) or not hasattr(layer, "reorder_cache")
+        (layer.batch_select_indices if selects else layer.reorder_cache)(rows)
+
+
 def shares_prefix(hf: PreTrainedModel) -> bool:
     """Whether the family's attention can be told that rows share their beginning."""
     plain = hf.config.get_text_config()._attn_implementation in ("sdpa", "eager")

@@ -9,9 +9,11 @@ import psutil
 import torch
 
 from workbench.errors import ContextLengthError
+from workbench.generation.batch_forward import CACHED, COPIED, SHARED
 from workbench.generation.batching import Batch, Row, plan
 from workbench.generation.decoding import Decoder, end_tokens
 from workbench.generation.requests import Drawn, GenRequest, prompt_text
+from workbench.generation.trials import ways
 from workbench.hashing import canonical, digest
 from workbench.models.limits import GPU_TOKENS, out_of_memory, rope_limit
 from workbench.models.model import Model
@@ -115,11 +117,11 @@ class LocalBackend:
         for i, r in enumerate(requests):
             by_cut.setdefault((r.stop, r.top_k, r.top_p), []).append(i)
         for members in by_cut.values():
-            for batch, slow in self._batches(requests, encoded, members):
+            for batch, shown in self._batches(requests, encoded, members):
                 rows = [row for row in batch.rows if row in wanted]
                 if rows:
-                    run = partial(Decoder.run, slow=slow)
-                    for drawn in self._fitted(batch.only(rows), requests, encoded, run):
+                    chosen = batch.only(rows)
+                    for drawn in self._fitted(chosen, requests, encoded, shown, Decoder.run):
                         yield [(row.request, row.index, sample) for row, sample in drawn]
 
     def stream(self, requests: Sequence[GenRequest]) -> Iterator[Decoder]:
@@ -136,10 +138,13 @@ class LocalBackend:
         long = limit and any(
             len(e.ids) + r.max_new_tokens > limit for e, r in zip(encoded, requests, strict=True)
         )
-        slow = bool(long) or not _keeps_cache(self.model)
+        batch = Batch(rows, (0,) * len(rows))
+        shown = self._ways([batch], requests, encoded)
+        if long:
+            shown -= {CACHED}
         with self.model.lock:
-            decoder = Decoder(self.model, Batch(rows, (0,) * len(rows)), requests, encoded)
-            for _ in decoder.steps(slow):
+            decoder = Decoder(self.model, batch, requests, encoded, shown)
+            for _ in decoder.steps():
                 yield decoder
 
     def score(
@@ -154,14 +159,13 @@ class LocalBackend:
         """
         requests = [GenRequest(p, max_new_tokens=1) for p in prompts]
 
-        def gathered(decoder: Decoder, slow: bool) -> torch.Tensor:
-            logits = decoder.next_logits(slow)
+        def gathered(decoder: Decoder) -> torch.Tensor:
+            logits = decoder.next_logits()
             scored_ids = ids[[row.request for row in decoder.batch.rows]].to(logits.device)
             return (logits.gather(1, scored_ids) - logits.logsumexp(1, keepdim=True)).cpu()
 
-        for batch, slow in self._batches(requests, encoded, list(range(len(requests)))):
-            work = partial(gathered, slow=slow)
-            for scored in self._fitted(batch, requests, encoded, work):
+        for batch, shown in self._batches(requests, encoded, list(range(len(requests)))):
+            for scored in self._fitted(batch, requests, encoded, shown, gathered):
                 yield [row.request for row, _ in scored], torch.stack([x for _, x in scored])
 
     def _encode(self, requests: Sequence[GenRequest]) -> list[Encoded]:
@@ -175,13 +179,12 @@ class LocalBackend:
 
     def _batches(
         self, requests: Sequence[GenRequest], encoded: Sequence[Encoded], members: list[int]
-    ) -> Iterator[tuple[Batch, bool]]:
-        """(batch, whether it must be decoded without a cache)."""
+    ) -> Iterator[tuple[Batch, frozenset[str]]]:
+        """(batch, the ways of computing it that hold)."""
         limit = rope_limit(self.model)
         new = [r.max_new_tokens for r in requests]
         # Beyond the limit rotary frequencies depend on the length, and cached keys go stale.
         long = [i for i in members if limit and len(encoded[i].ids) + new[i] > limit]
-        caches = _keeps_cache(self.model)
         normal = sorted(set(members) - set(long))
         draws = [0] * len(requests)
         for i in normal:
@@ -190,26 +193,22 @@ class LocalBackend:
             plan, [tuple(e.ids) for e in encoded], draws, new,
             max_rows=self.rows, max_tokens=self._token_budget(), max_prefill=self.prefill,
         )  # fmt: skip
-        reuse = caches and not self.model.hooked
-        batches = planned(reuse=reuse)
-        if reuse and not self._full_attention(
-            max((_width(b, requests, encoded) for b in batches if any(b.shared)), default=0)
-        ):
+        batches = planned(reuse=not self.model.hooked)
+        shown = self._ways(batches, requests, encoded)
+        if any(any(b.shared) for b in batches) and not shown & {COPIED, SHARED}:
             batches = planned(reuse=False)
         for batch in batches:
-            yield batch, not caches
+            yield batch, shown
         for i in long:
             for index in range(requests[i].draws):
-                yield Batch((Row(i, index),), (0,)), True
+                yield Batch((Row(i, index),), (0,)), frozenset()
 
-    def _full_attention(self, width: int) -> bool:
-        """Whether pads between prefix and suffix are harmless: no window shorter than a row."""
-        config = self.model.hf.config.get_text_config()
-        window = getattr(config, "sliding_window", None)
-        if window and width > window:
-            log.info("%s attends in windows of %d: no prefix reuse", self.model.name, window)
-            return False
-        return True
+    def _ways(
+        self, batches: Sequence[Batch], requests: Sequence[GenRequest], encoded: Sequence[Encoded]
+    ) -> frozenset[str]:
+        """The ways of computing all these batches that hold for the model."""
+        widths = [_width(batch, requests, encoded) for batch in batches]
+        return ways(self.model, batches, widths, [e.ids for e in encoded])
 
     def _per_token(self) -> int:
         """Bytes of one cached token: 2 * layers * kv_heads * d_head * bytes each."""
@@ -233,6 +232,7 @@ class LocalBackend:
         batch: Batch,
         requests: Sequence[GenRequest],
         encoded: Sequence[Encoded],
+        shown: frozenset[str],
         work: Callable[[Decoder], Sequence[T] | torch.Tensor],
     ) -> Iterator[list[tuple[Row, T]]]:
         """Each row with what `work` makes of it.
@@ -244,7 +244,7 @@ class LocalBackend:
         if count == 1 or tokens <= self._token_budget():
             try:
                 with self.model.lock:
-                    results = work(Decoder(self.model, batch, requests, encoded))
+                    results = work(Decoder(self.model, batch, requests, encoded, shown))
             except RuntimeError as error:
                 if not out_of_memory(error):
                     raise
@@ -261,19 +261,13 @@ class LocalBackend:
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()
         for rows in (batch.rows[: count // 2], batch.rows[count // 2 :]):
-            yield from self._fitted(batch.only(rows), requests, encoded, work)
+            yield from self._fitted(batch.only(rows), requests, encoded, shown, work)
 
 
 def _width(batch: Batch, requests: Sequence[GenRequest], encoded: Sequence[Encoded]) -> int:
     """Tokens of a row when all are decoded, pads included."""
     rests = [len(encoded[i].ids) - s for i, s in zip(batch.requests, batch.shared, strict=True)]
     return max(batch.shared) + max(rests) + max(requests[i].max_new_tokens for i in batch.requests)
-
-
-def _keeps_cache(model: Model) -> bool:
-    # Gradient checkpointing drops caches without a word.
-    lost = model.hf.training and model.hf.is_activation_checkpointing
-    return model.hf.generation_config.use_cache is not False and not lost
 
 
 def _config_digest(model: Model) -> str:

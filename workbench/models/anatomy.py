@@ -145,7 +145,7 @@ def check_anatomy(hf: PreTrainedModel, anatomy: Anatomy, name: str) -> None:
         plain = states["layer"]
         size = plain.abs().max().clamp_min(1.0)
         added = size * torch.linspace(-1, 1, config.hidden_size).to(plain)
-        hooks = [resid.register_forward_hook(lambda _, __, out: first(out) + added)]
+        hooks = [resid.register_forward_hook(lambda _, __, out: _shifted(out, added))]
         _first_block(hf, layer, lambda out: keep("shifted", out))
     finally:
         for hook in hooks:
@@ -157,6 +157,11 @@ def check_anatomy(hf: PreTrainedModel, anatomy: Anatomy, name: str) -> None:
             "arrive unchanged in the block's output. Pass Anatomy(…, resid=…): the module whose "
             "output enters the residual stream last (a norm behind the MLP, where there is one)."
         )
+
+
+def _shifted(output: Any, added: torch.Tensor) -> Any:
+    shifted = first(output) + added
+    return (shifted, *output[1:]) if isinstance(output, tuple) else shifted
 
 
 class _Enough(Exception):  # noqa: N818 - not an error, a way out of the forward
