@@ -18,7 +18,8 @@ from tests.helpers.families import CHATS, build
 from workbench.errors import ShardError
 from workbench.models.prompts import encode
 
-PROMPTS = [chat[: 1 + i % 2] for i, chat in enumerate(CHATS * 4)]
+NO = {"role": "assistant", "content": "No."}  # of fewer tokens than are read
+PROMPTS = [[chat[0], NO] if i % 7 == 5 else chat[: 1 + i % 2] for i, chat in enumerate(CHATS * 4)]
 SMALL = {"positions": wb.last(3), "shard_bytes": 20_000}
 
 
@@ -33,6 +34,10 @@ def test_streamed_equals_in_memory(llama, site, tmp_path):
     memory = wb.capture(llama, PROMPTS, site, wb.last(3))
     assert len(disk.shards) > 3
     torch.testing.assert_close(disk.values, memory.values, equal_nan=True)
+    assert len(disk.lengths.unique()) == 2
+    disk.save(tmp_path / "copy")
+    for other in (memory, wb.Activations.load(tmp_path / "copy")):
+        assert torch.equal(disk.lengths, other.lengths)
     for part in (None, 1):
         ours, theirs = disk.rows(part), memory.rows(part)
         torch.testing.assert_close(ours[0], theirs[0])
@@ -104,7 +109,7 @@ def test_a_folder_of_something_else_is_left_alone(llama, tmp_path):
     wb.capture(llama, PROMPTS, out=tmp_path / "half", dtype=torch.float16, **SMALL)
     with pytest.raises(ShardError, match="something else"):  # of as many bytes
         wb.capture(llama, PROMPTS, out=tmp_path / "half", dtype=torch.bfloat16, **SMALL)
-    replies = [[*chat[:1], {"role": "assistant", "content": "No."}] for chat in CHATS]
+    replies = [CHATS[0], *([chat[0], NO] for chat in CHATS)]
     texts = [llama.tokenizer.decode(encode(llama, chat).ids) for chat in replies]
     assert [encode(llama, t).ids for t in texts] == [encode(llama, c).ids for c in replies]
     wb.capture(llama, replies, out=tmp_path / "replies", **SMALL)
