@@ -94,14 +94,14 @@ def half_written(out: Path) -> list[str]:
     return [str(p.relative_to(out)) for p in out.rglob("*") if p.suffix in (".partial", ".parts")]
 
 
-def stage(out: Path) -> str:
-    """What a run in `out` is doing: start, or the cell begun last."""
-    if (out / "report.html").exists():
-        return "end"
-    try:
-        cells = json.loads((out / "notebook.ipynb").read_text(encoding="utf-8"))["cells"]
-    except OSError:
+def stage(out: Path, began: float = 0.0) -> str:
+    """What a run in `out` that began then is doing: start, or the cell begun last."""
+    notebook, report = out / "notebook.ipynb", out / "report.html"
+    if not notebook.exists() or notebook.stat().st_mtime < began:
         return "start"
+    if report.exists() and report.stat().st_mtime >= began:
+        return "end"
+    cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
     begun = [c for c in cells if c["metadata"]["papermill"]["start_time"]]
     code = ["".join(c["source"]) for c in begun if c["cell_type"] == "code"]
     return code[-1].strip().partition("\n")[0][:60] if code else "kernel start"

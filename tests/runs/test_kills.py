@@ -210,7 +210,10 @@ def test_a_paper_killed_at_random(paper, tmp_path):
         before, whom = made(run.out), ("run", "kernel", "group", "all")[killed % 4]
         if run.process.poll() is None:
             killed += 1
-            log.info("%2d %-6s killed at %5.1f s: %s", killed, whom, at, stage(run.out))
+            log.info(
+                "%2d %-6s killed at %5.1f s, %3d steps and %3d samples there: %s",
+                killed, whom, at, len(before), samples(run.out), stage(run.out, began),
+            )  # fmt: skip
             run.kill(whom)
         # Before there is a kernel, and after it has ended, the run itself is killed.
         code = run.wait()
