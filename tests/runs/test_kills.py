@@ -202,29 +202,33 @@ def test_a_paper_killed_at_random(paper, tmp_path):
     seconds, expected, drawn = time.time() - began, results(run.out), samples(run.out)
     run.tidy()
     log.info("%s: %.0f s undisturbed", paper, seconds)
-    chance, folder, killed = random.Random(paper), 0, 0
+    chance, folder, killed, before = random.Random(paper), 0, 0, {}
     while killed < KILLS:
         (run, began), at = start(str(folder)), seconds * chance.random()
         while time.time() - began < at and run.process.poll() is None:
             time.sleep(0.01)
-        before, whom = made(run.out), ("run", "kernel", "group", "all")[killed % 4]
+        doing, whom = stage(run.out, began), ("run", "kernel", "group", "all")[killed % 4]
         if run.process.poll() is None:
-            killed += 1
-            log.info(
-                "%2d %-6s killed at %5.1f s, %3d steps and %3d samples there: %s",
-                killed, whom, at, len(before), samples(run.out), stage(run.out, began),
-            )  # fmt: skip
             run.kill(whom)
         # Before there is a kernel, and after it has ended, the run itself is killed.
         code = run.wait()
         assert code in (0, -signal.SIGKILL, 1 if whom == "kernel" else 0), run.said()
         assert not [name for name in run.left() if name.startswith("process")]
-        assert {name: made(run.out)[name] for name in before} == before
-        assert samples(run.out) <= drawn
+        there, drawn_so_far = made(run.out), samples(run.out)
+        if code:
+            killed += 1
+            log.info(
+                "%2d %-6s killed at %5.1f s, %2d steps and %3d samples after it: %s",
+                killed, whom, at, len(there), drawn_so_far, doing,
+            )  # fmt: skip
+        assert {name: there[name] for name in before} == before  # nothing is made again
+        assert drawn_so_far <= drawn
+        before = there
         if (run.out / "results.json").exists() and (run.out / "report.html").exists():
             assert results(run.out) == expected
-            assert samples(run.out) == drawn
+            assert drawn_so_far == drawn
             if code == 0:
                 assert run.left() == []
+                log.info("the same results after %d kills", killed)
             run.tidy()
-            folder += 1
+            folder, before = folder + 1, {}
