@@ -33,6 +33,11 @@ def require(source: str) -> None:
 
     if Path(source).is_dir():
         return
+    if Path(source).exists():
+        raise ModelError(
+            f"{source} is a file; give the folder that holds it, with config.json and a tokenizer, "
+            "and weights as safetensors (a .gguf file has to be converted)"
+        )
     try:
         if isinstance(try_to_load_from_cache(source, "config.json"), str):
             return

@@ -1,7 +1,6 @@
 """save_checkpoint(): write a model, folded biases included, as one plain transformers loads."""
 
 import copy
-import json
 import logging
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedConfig, Pr
 from workbench.errors import FoldError
 from workbench.models.loading import SIDECAR, restore_sidecar
 from workbench.models.model import Model
+from workbench.reading import read_json
 from workbench.writing import whole, write_json
 
 log = logging.getLogger(__name__)
@@ -80,7 +80,7 @@ def save_checkpoint(model: Model, path: str | Path, *, sidecar: bool = False) ->
         beside = {name: state.pop(name).contiguous().cpu() for name in missing}
         target.save_pretrained(partial, state_dict=state)
         if beside:
-            config = json.loads((partial / "config.json").read_text(encoding="utf-8"))
+            config = read_json(partial / "config.json", FoldError)
             write_json(partial / "config.json", {**config, "workbench_sidecar": True}, indent=2)
             save_file({k.removesuffix(".bias"): v for k, v in beside.items()}, partial / SIDECAR)
             log.warning("%s: plain transformers will load this without its shift", path)
@@ -140,7 +140,9 @@ def _empty(
     model: Model, config: PreTrainedConfig, state: dict[str, torch.Tensor]
 ) -> tuple[PreTrainedModel, set[str]]:
     with torch.device("meta"):
-        target = AutoModelForCausalLM.from_config(copy.deepcopy(config), dtype=model.hf.dtype)
+        target = AutoModelForCausalLM.from_config(
+            copy.deepcopy(config), dtype=model.hf.dtype, trust_remote_code=False
+        )
     return target, state.keys() - target.state_dict().keys()
 
 
@@ -148,7 +150,9 @@ def _empty(
 def _reload_difference(model: Model, folder: Path) -> tuple[float, float]:
     """(largest difference of logits, largest logit or 1)."""
     # Kept on the CPU: a second copy of a large model need not fit the GPU beside the first.
-    again = AutoModelForCausalLM.from_pretrained(folder, dtype=model.hf.dtype).eval()
+    again = AutoModelForCausalLM.from_pretrained(
+        folder, dtype=model.hf.dtype, trust_remote_code=False, weights_only=True
+    ).eval()
     restore_sidecar(again, folder)
     generator = torch.Generator().manual_seed(0)
     worst, largest = 0.0, 1.0

@@ -6,14 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
-from transformers.utils import cached_file
+from transformers import PreTrainedModel
 
-from workbench import hub
 from workbench.errors import ModelError
 from workbench.models.anatomy import Anatomy, anatomy_of, check_anatomy
 from workbench.models.model import Model
+from workbench.models.sources import file_of, read_config, read_tokenizer, read_weights
 from workbench.paths import EMBEDDED, data_folder
 
 log = logging.getLogger(__name__)
@@ -54,14 +54,12 @@ def load(
     else:
         source = str(data_folder() / str(model)) if str(model) in EMBEDDED else str(model)
         name = str(model)
-        config = _read(AutoConfig, source, revision)
+        config = read_config(source, revision)
         anatomy = anatomy or anatomy_of(config, name)
-        tokenizer = tokenizer or _read_tokenizer(source, revision)
+        tokenizer = tokenizer or read_tokenizer(source, revision)
         device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         spread = "auto" if device == "auto" else None
-        hf = AutoModelForCausalLM.from_pretrained(
-            source, dtype=dtype, revision=revision, device_map=spread
-        )
+        hf = read_weights(source, config, revision, dtype=dtype, device_map=spread)
         restore_sidecar(hf, source, revision)
     if device not in (None, "auto"):
         hf = hf.to(device)
@@ -93,15 +91,23 @@ def _unwrapped(model: torch.nn.Module) -> PreTrainedModel:
 def restore_sidecar(hf: PreTrainedModel, source: str | Path, revision: str | None = None) -> None:
     """Put back the biases that `save_checkpoint(..., sidecar=True)` wrote beside the weights.
 
-    Raises `ModelError` where the config speaks of such a file and it is not there.
+    Raises `ModelError` where the config speaks of such a file and it is not there, or damaged.
     """
     if not getattr(hf.config, "workbench_sidecar", False):
         return
+    path = file_of(str(source), SIDECAR, revision)
+    if path is None:
+        raise ModelError(f"{source}: {SIDECAR} is missing; without it the shift is lost")
     try:
-        path = cached_file(str(source), SIDECAR, revision=revision)
-    except OSError as error:
-        raise ModelError(f"{source}: {SIDECAR} is missing; without it the shift is lost") from error
-    for name, bias in load_file(path).items():
+        biases = load_file(path)
+        for name, bias in biases.items():
+            weight = hf.get_submodule(name).weight
+            # A Conv1D of GPT-2 keeps its outputs in the last axis, a Linear in the first.
+            if bias.ndim != 1 or len(bias) not in weight.shape or not bias.isfinite().all():
+                raise ValueError(f"{name}: {tuple(bias.shape)} finite values were expected")
+    except (OSError, SafetensorError, AttributeError, ValueError) as error:
+        raise ModelError(f"{path} is damaged or of another model: {error}") from error
+    for name, bias in biases.items():
         module = hf.get_submodule(name)
         module.bias = torch.nn.Parameter(bias.to(module.weight.device), requires_grad=False)
     log.info("%s: biases restored from %s", source, SIDECAR)
@@ -110,25 +116,5 @@ def restore_sidecar(hf: PreTrainedModel, source: str | Path, revision: str | Non
 def require_access(source: str) -> None:
     """Raise `ModelError` now where `load(source)` would fail for access, tokenizer or family."""
     if source not in EMBEDDED:
-        anatomy_of(_read(AutoConfig, source, None), source)
-        _read_tokenizer(source, None)
-
-
-def _read(auto: Any, source: str, revision: str | None) -> Any:
-    hub.require(source)
-    try:
-        return auto.from_pretrained(source, revision=revision)
-    except (OSError, ValueError) as error:
-        raise ModelError(
-            f"{source} is not a complete model folder or repository: {error}"
-        ) from error
-
-
-def _read_tokenizer(source: str, revision: str | None) -> Any:
-    folder = Path(source)
-    if folder.is_dir() and not any(folder.glob("*token*")) and not (folder / "vocab.json").exists():
-        raise ModelError(
-            f"{source} holds no tokenizer (tokenizer.json, tokenizer_config.json, …). Save the "
-            "base model's tokenizer into it, or pass load(model, tokenizer=…)."
-        )
-    return _read(AutoTokenizer, source, revision)
+        anatomy_of(read_config(source), source)
+        read_tokenizer(source)

@@ -2,13 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
-from jinja2 import TemplateError
 
-from workbench.errors import ContextLengthError, DatasetError, ModelError
+from workbench.errors import ContextLengthError, DatasetError
 from workbench.models.model import Model
+from workbench.models.templates import render
 
 Prompt = str | Sequence[dict[str, str]]
 
@@ -106,7 +105,8 @@ def encode_all(model: Model, prompts: Sequence[Prompt]) -> list[Encoded]:
     A chat that ends in an assistant message becomes template(all before, generation prompt on)
     followed by the reply's own tokens, with nothing of the template after them.
 
-    Raises `ModelError` where the tokenizer has no chat template or the template rejects a role;
+    Raises `ModelError` where the tokenizer has no chat template, or the template rejects a role,
+    fails or does not end;
     `DatasetError`, with the prompt's number, for an empty string, anything that is neither a string
     nor messages; `ContextLengthError`, which is one, for a prompt longer than the model's context.
     """
@@ -121,7 +121,7 @@ def encode_all(model: Model, prompts: Sequence[Prompt]) -> list[Encoded]:
         chat = as_messages(i, prompt)
         if chat[-1]["role"] == "assistant":
             replies[i] = chat.pop()["content"]
-        heads.append(_template(model.tokenizer, chat, model.name))
+        heads.append(render(model.tokenizer, chat, model.name))
     # A chat template writes its own special tokens; a plain string gets the tokenizer's.
     chats = [i for i, prompt in enumerate(prompts) if not isinstance(prompt, str)]
     texts = [i for i, prompt in enumerate(prompts) if isinstance(prompt, str)]
@@ -162,19 +162,3 @@ def as_messages(i: int, prompt: object) -> list[dict[str, str]]:
             f"messages; got {prompt!r:.200}"
         )
     return [dict(m) for m in prompt]
-
-
-def _template(tokenizer: Any, chat: list[dict[str, str]], name: str) -> str:
-    if tokenizer.chat_template is None:
-        raise ModelError(
-            f"{name}: the tokenizer has no chat template. Set model.tokenizer.chat_template "
-            "(usually the base model's), or pass plain strings instead of messages."
-        )
-    try:
-        return tokenizer.apply_chat_template(chat, add_generation_prompt=True, tokenize=False)
-    except TemplateError as error:
-        roles = [m["role"] for m in chat]
-        raise ModelError(
-            f"{name}: the chat template rejects roles {roles}: {error}. Where the system role is "
-            "the problem, put its text at the head of the first user message."
-        ) from error

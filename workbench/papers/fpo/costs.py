@@ -71,7 +71,7 @@ def wide(vocabulary: int = 131072, tokens: int = 64, batch: int = 1) -> Bench:
         torch.manual_seed(0)
         sae = TopKSAE(TopKSAEConfig(d_in=32, d_sae=1024, k=16))
     name = f"random Llama, width 32, vocabulary {vocabulary:,}"
-    tokenizer = AutoTokenizer.from_pretrained(embedded())
+    tokenizer = AutoTokenizer.from_pretrained(embedded(), trust_remote_code=False)
     return Bench(name, model, tokenizer, sae, "blocks.2.hook_resid_post", tokens, batch)
 
 

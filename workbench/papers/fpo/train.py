@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoModelForCausalLM, PreTrainedModel, PrinterCallback, set_seed
+from transformers import PreTrainedModel, PrinterCallback, set_seed
 
 from workbench.errors import ModelError
+from workbench.models.sources import read_weights
 from workbench.papers.fpo.config import FPOConfig
 from workbench.papers.fpo.evaluate import Evaluation, evaluate
 from workbench.papers.fpo.paper import LABELS, METHODS, Settings
@@ -156,7 +157,10 @@ def load_policy(folder: Path, reference: PreTrainedModel) -> PreTrainedModel:
             f"{folder} holds no checkpoint, though its results are cached: delete the cache beside "
             "it to train again"
         )
-    model = AutoModelForCausalLM.from_pretrained(
-        folder, dtype=reference.dtype, attn_implementation=reference.config._attn_implementation
+    model = read_weights(
+        str(folder),
+        reference.config,
+        dtype=reference.dtype,
+        attn_implementation=reference.config._attn_implementation,
     )
-    return model.to(reference.device).eval()
+    return model.to(reference.device)

@@ -11,13 +11,14 @@ import torch
 from datasets import Dataset, IterableDataset
 from peft import PeftModel
 from torch.nn.functional import logsigmoid
-from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from trl import DPOTrainer
 from trl.models.utils import disable_gradient_checkpointing
 from trl.trainer.utils import create_model_from_path, get_config_model_id, use_adapter
 
 from workbench.models.hooks import find_hook, reading
 from workbench.models.logprobs import sequence_kl
+from workbench.models.sources import read_config, read_tokenizer
 from workbench.papers.fpo import losses, training_log
 from workbench.papers.fpo.config import FPOConfig
 from workbench.papers.fpo.distance import FeatureDistance, feature_distance
@@ -83,10 +84,12 @@ class FPOTrainer(DPOTrainer):
             if args.fpo_k > self.sae.cfg.d_sae:
                 raise ValueError(f"fpo_k={args.fpo_k} of {self.sae.cfg.d_sae} SAE features")
         if isinstance(model, str):
-            model = create_model_from_path(model, **(args.model_init_kwargs or {}))
+            read_config(model, (args.model_init_kwargs or {}).get("revision"))
+            given = {**(args.model_init_kwargs or {}), "trust_remote_code": False}
+            model = create_model_from_path(model, **given)
             args.model_init_kwargs = None
         if processing_class is None:
-            processing_class = AutoTokenizer.from_pretrained(get_config_model_id(model.config))
+            processing_class = read_tokenizer(get_config_model_id(model.config))
         if processing_class.pad_token is None:
             processing_class.pad_token = processing_class.eos_token
         pairs.require_template(processing_class, next(iter(train_dataset)))
