@@ -95,9 +95,10 @@ class _Counting(CodeGenerator):
         self.write("))")
 
     def visit_List(self, node: nodes.List, frame: Frame) -> None:  # noqa: N802
-        self.write("context.counted(")
+        counted = not all(isinstance(item, nodes.Const) for item in node.items)
+        self.write("context.counted(" if counted else "")
         super().visit_List(node, frame)
-        self.write(")")
+        self.write(")" if counted else "")
 
     def visit_Dict(self, node: nodes.Dict, frame: Frame) -> None:  # noqa: N802
         self.write("context.counted(")
@@ -116,25 +117,30 @@ class _Budget(Context):
 
     def __init__(self, *args: Any, **settings: Any) -> None:
         super().__init__(*args, **settings)
-        self.left = [WORK]
-        self.end = time.monotonic() + SECONDS
+        # What is left, what will be left when the clock is next looked at, and when it ends.
+        self.left = [WORK, WORK - WORK // 1000, 0.0]
 
     def derived(self, locals: dict[str, Any] | None = None) -> "_Budget":
         inner = super().derived(locals)
-        inner.left, inner.end = self.left, self.end
+        inner.left = self.left
         return inner
 
     def spend(self, cost: int) -> None:
         """Take `cost` off what is left."""
-        self.left[0] -= cost
-        if self.left[0] < 0 or time.monotonic() > self.end:
-            raise TooMuchWorkError(
-                f"it does not end, or makes more than {WORK:,} characters of this chat"
-            )
+        left = self.left
+        left[0] -= cost
+        if left[0] < left[1]:
+            now = time.monotonic()
+            left[1] = left[0] - WORK // 1000
+            left[2] = left[2] or now + SECONDS
+            if left[0] < 0 or now > left[2]:
+                raise TooMuchWorkError(
+                    f"it does not end, or makes more than {WORK:,} characters of this chat"
+                )
 
     def counted(self, value: Any) -> Any:
         """The value itself, its size spent."""
-        self.spend(self.size(value))
+        self.spend(len(value) if type(value) is str else self.size(value))
         return value
 
     def size(self, value: Any) -> int:
@@ -195,7 +201,7 @@ class BoundedEnvironment(ImmutableSandboxedEnvironment):
     intercepted_binops = frozenset(["+", "*", "**", "%"])
 
     def __init__(self, *args: Any, **settings: Any) -> None:
-        super().__init__(*args, **settings, optimized=False, finalize=_written)
+        super().__init__(*args, **settings, optimized=False, finalize=pass_context(_Budget.counted))
         raw, self.filters = self.filters, _Filters()
         for name, function in raw.items():
             self.filters[name] = function
@@ -207,6 +213,9 @@ class BoundedEnvironment(ImmutableSandboxedEnvironment):
         return super().compile(source, *args, **settings)
 
     def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
+        if type(left) is str and type(right) is str and operator == "+":
+            context.spend(len(left) + len(right))
+            return left + right
         if isinstance(left, int) and isinstance(right, int):
             bits = left.bit_length()
             length = right.bit_length() if operator != "**" else bits * abs(right)
@@ -246,12 +255,6 @@ class _Filters(dict[str, Any]):
             return function(*first, value, *args, **kwargs)
 
         super().__setitem__(name, spending)
-
-
-@pass_context
-def _written(context: _Budget, value: Any) -> Any:
-    """Spend the size of what a rendering writes."""
-    return context.counted(value)
 
 
 # transformers makes its environments by this name: so everything that it offers to templates stays
