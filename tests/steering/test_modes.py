@@ -275,3 +275,13 @@ def test_guidance_is_refused_where_prompts_matter(model, both):
         pytest.raises(SteeringError, match="guidance_scale"),
     ):
         model.hf.generate(IDS, guidance_scale=2.0, max_new_tokens=2)
+
+
+@pytest.mark.parametrize("mode", ["all", "last"])
+def test_drafts_of_the_models_own_first_layers_are_refused_and_leave_all_layers(model, both, mode):
+    with (
+        wb.steer(model, both, 2.0, mode=mode, how="hook"),
+        pytest.raises(SteeringError, match="skips layers that are steered"),
+    ):
+        model.hf.generate(IDS, assistant_early_exit=2, max_new_tokens=2)
+    assert model.hf.config.num_hidden_layers == 3

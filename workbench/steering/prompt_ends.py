@@ -54,8 +54,8 @@ def starts(said: int | Sequence[int] | torch.Tensor | None) -> torch.Tensor | No
 
 
 @contextmanager
-def noting_prompts(model: Model) -> Iterator[None]:
-    """Let `hf.generate` tell what it is given as prompts, while it runs inside the block.
+def noting_prompts(model: Model, matter: bool) -> Iterator[None]:
+    """Let `hf.generate` tell what it is given as prompts, where they `matter`, inside the block.
 
     In the loop of `generate` a prompt may come in pieces, a token with guesses behind it, and the
     rows of a prompt may be many.
@@ -66,7 +66,9 @@ def noting_prompts(model: Model) -> Iterator[None]:
     @wraps(generate)
     def noting(*args: Any, **kwargs: Any) -> Any:
         before = model.in_flight
-        model.in_flight = _in_flight(model, *args, **kwargs)
+        _check_assistant(model, *args, **kwargs)
+        if matter:
+            model.in_flight = _in_flight(model, *args, **kwargs)
         try:
             return generate(*args, **kwargs)
         finally:
@@ -84,10 +86,22 @@ def noting_prompts(model: Model) -> Iterator[None]:
                 hf.generate = own
 
 
+def _option(name: str, model: Model, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    config = (args[0] if args else kwargs.get("generation_config")) or model.hf.generation_config
+    return kwargs.get(name, getattr(config, name, None))
+
+
+def _check_assistant(model: Model, inputs: Any = None, *args: Any, **kwargs: Any) -> None:
+    # An error inside would leave the model with fewer layers.
+    if _option("assistant_early_exit", model, args, kwargs) is not None:
+        raise SteeringError(
+            "assistant_early_exit skips layers that are steered; generate without it, or fold()"
+        )
+
+
 def _in_flight(model: Model, inputs: Any = None, *args: Any, **kwargs: Any) -> InFlight:
     """The prompts of one call of `hf.generate`."""
-    config = (args[0] if args else kwargs.get("generation_config")) or model.hf.generation_config
-    if kwargs.get("guidance_scale", getattr(config, "guidance_scale", None)) not in (None, 1):
+    if _option("guidance_scale", model, args, kwargs) not in (None, 1):
         raise SteeringError(
             "guidance_scale runs a second text, whose prompt ends elsewhere; steer with "
             "mode='all' and one alpha, or generate without guidance"

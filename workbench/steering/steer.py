@@ -107,8 +107,7 @@ def steer(
             active = SteeringHook(label, isinstance(strength, torch.Tensor), acting.thread)
             model.hooks.append(active)
             undo.callback(model.hooks.remove, active)
-        if mode != "all" or per_prompt:
-            undo.enter_context(noting_prompts(model))
+        undo.enter_context(noting_prompts(model, mode != "all" or per_prompt))
         undo.enter_context(eager())
         undo.enter_context(acting.watching())
         yield model
