@@ -144,7 +144,7 @@ def _damaged(path: Path, why: str) -> str:
 def _index(folder: Path) -> dict[str, Any]:
     try:
         index = json.loads((folder / INDEX).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ShardError(f"{folder / INDEX} cannot be read: {error}") from error
     if not isinstance(index, dict) or not {"key", "ranges"} <= index.keys():
         raise ShardError(f"{folder / INDEX} is no index of captured activations")

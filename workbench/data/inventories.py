@@ -185,7 +185,7 @@ def _item_numbers(path: Path, count: int) -> list[tuple[int, str]]:
         numbers = [(i, split) for split in ("train", "test") for i in content[f"{split}_index"]]
         if not all(type(i) is int for i, _ in numbers):
             raise TypeError("an index is no whole number")
-    except (json.JSONDecodeError, KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise ItemKeyError(f"{path}: no lists train_index and test_index of numbers") from error
     times = Counter(number for number, _ in numbers)
     bad = sorted(i for i, n in times.items() if n > 1 or not 1 <= i <= count)

@@ -56,6 +56,6 @@ def _cast(name: str, value: Any, kind: str) -> Any:
             return [inner(item) for item in items]
         if kind in _CASTS:
             return _CASTS[kind](value)
-    except ValueError as error:
+    except (ValueError, TypeError, OverflowError, RecursionError) as error:
         raise RunError(f"parameter {name}={value!r} is not a {kind}") from error
     return value

@@ -65,7 +65,7 @@ def read_state(folder: Path) -> tuple[dict[str, Any], Counts]:
     """`run.json` of a folder, and its counts so far. Raises `FeatureError` as `read_arrays`."""
     try:
         meta = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise FeatureError(f"{folder / 'run.json'}: cannot be read ({error})") from error
     counts = Counts(**read_arrays(folder / f"counts-{meta['done']:08d}.npz"))
     return meta, counts
