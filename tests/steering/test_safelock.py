@@ -4,12 +4,14 @@ import io
 import os
 import pickle
 import zipfile
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
 import workbench as wb
+from tests.helpers.directions import some_lock
 from tests.helpers.families import build
 from workbench.errors import DirectionError, UnsafeFileError
 from workbench.steering import safelock
@@ -187,3 +189,15 @@ def test_real_locks_on_the_real_shapes(shared, tokenizer):
         folded = nemo.hf(ids).logits
     assert (hooked - before).abs().max() > 1e-3
     torch.testing.assert_close(hooked, folded, atol=1e-4, rtol=1e-4)
+
+
+def test_a_lock_is_written_with_its_own_units_and_scales(tiny, tmp_path):
+    """Half precision apart; sorted by head within a layer, layers as they come."""
+    lock = replace(some_lock(tiny, k=7), scale=torch.linspace(0.2, 3.0, 7))
+    lock.to_safelock(tmp_path / "a.safelock")
+    again = wb.HeadDirections.from_safelock(tmp_path / "a.safelock")
+    rows = dict(zip(again.heads, zip(again.unit, again.scale, strict=True), strict=True))
+    assert set(rows) == set(lock.heads)
+    for head, unit, scale in zip(lock.heads, lock.unit, lock.scale, strict=True):
+        torch.testing.assert_close(rows[head][0], unit, atol=1e-3, rtol=0)
+        torch.testing.assert_close(rows[head][1], scale, atol=0, rtol=1e-3)
