@@ -7,6 +7,7 @@ import transformers
 import workbench as wb
 from tests.helpers.families import build, multimodal_gemma3
 from workbench.errors import ModelError
+from workbench.models.anatomy import check_anatomy
 from workbench.models.prompts import encode
 
 
@@ -87,3 +88,39 @@ def test_wrong_anatomy_fails_at_load(tokenizer):
         wb.load(hf, tokenizer, anatomy=wb.Anatomy("model.layers", "attention", "o_proj"))
     with pytest.raises(ModelError, match="does not hold in a forward pass"):
         wb.load(hf, tokenizer, anatomy=wb.Anatomy("model.layers", "mlp", "down_proj"))
+
+
+def test_an_mlp_that_adds_the_residual_itself_is_no_site(tokenizer):
+    """BLOOM's module returns stream and contribution in one."""
+    config = transformers.BloomConfig(
+        vocab_size=len(tokenizer), hidden_size=48, n_layer=2, n_head=6
+    )
+    hf = transformers.BloomForCausalLM(config)
+    model = wb.load(hf, tokenizer, anatomy=wb.Anatomy("transformer.h", "self_attention", "dense"))
+    with pytest.raises(ModelError, match="'mlp' holds the residual stream"):
+        wb.capture(model, ["mend the gate"], "mlp")
+    with pytest.raises(ModelError, match="'mlp' holds the residual stream"):
+        wb.capture(model.clone("copy"), ["mend the gate"], "mlp")
+    wb.capture(model, ["mend the gate"], "resid")
+    assert list(model.refused_sites) == ["mlp"]
+
+
+def test_known_families_have_every_site(family_model):
+    assert family_model.refused_sites == {}
+
+
+def test_a_scaled_residual_is_refused(tokenizer):
+    config = transformers.GraniteConfig(
+        vocab_size=len(tokenizer), hidden_size=48, intermediate_size=64, num_hidden_layers=2,
+        num_attention_heads=6, num_key_value_heads=2, residual_multiplier=0.22, pad_token_id=1,
+    )  # fmt: skip
+    hf = transformers.AutoModelForCausalLM.from_config(config)
+    with pytest.raises(ModelError, match="does not arrive unchanged"):
+        wb.load(hf, tokenizer, anatomy=wb.ANATOMIES["llama"])
+
+
+def test_a_layer_without_a_part_refuses_its_site(tokenizer):
+    hf = build("llama", tokenizer).hf
+    delattr(hf.model.layers[2], "mlp")
+    refused = check_anatomy(hf, wb.ANATOMIES["llama"], "holes")
+    assert refused == {"mlp": "layer 2 has no mlp"}

@@ -14,7 +14,7 @@ from tqdm.auto import tqdm
 
 from workbench.activations import shards
 from workbench.activations.forwards import read_site
-from workbench.errors import ShardError
+from workbench.errors import ModelError, ShardError
 from workbench.hashing import digest, pieces_digest
 from workbench.models.limits import Budget
 from workbench.models.model import Model
@@ -160,7 +160,8 @@ def capture(
     after a kill) it goes on from the last whole shard. `dtype` of the stored values: bfloat16
     halves disk and loses nothing of a bfloat16 model.
 
-    Raises `ValueError` for an unknown site, a layer the model does not have or no prompts;
+    Raises `ModelError` for a site that the model was found not to have when it was loaded;
+    `ValueError` for an unknown site, a layer the model does not have or no prompts;
     `DatasetError` for an unusable prompt; `ShardError` where `out` cannot be written;
     `FloatingPointError` for an activation that is not finite; `MemoryError` for a prompt that does
     not fit alone.
@@ -169,6 +170,8 @@ def capture(
     layers = tuple(range(model.n_layers)) if layers is None else tuple(layers)
     if site not in SITES:
         raise ValueError(f"unknown site {site!r}; sites are {', '.join(SITES)}")
+    if site in model.refused_sites:
+        raise ModelError(f"{model.name}: no site {site!r}: {model.refused_sites[site]}")
     if not layers or not all(0 <= layer < model.n_layers for layer in layers):
         raise ValueError(f"layers {list(layers)} outside 0..{model.n_layers - 1} of {model.name}")
     if isinstance(prompts, str):

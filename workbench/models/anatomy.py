@@ -106,8 +106,11 @@ def first(output: Any) -> torch.Tensor:
 
 
 @torch.inference_mode()
-def check_anatomy(hf: PreTrainedModel, anatomy: Anatomy, name: str) -> None:
+def check_anatomy(hf: PreTrainedModel, anatomy: Anatomy, name: str) -> dict[str, str]:
     """Run the first block on two tokens: each named part exists and does what its name says.
+
+    Returns why a site is refused, by site: `"mlp"` where that module's output holds the residual
+    stream, too; `"heads"` or `"mlp"` where a layer has no such part.
 
     Raises `ModelError` where a path leads nowhere, a width is wrong, or a vector added to the
     output of `resid` does not arrive unchanged in the block's output.
@@ -147,6 +150,9 @@ def check_anatomy(hf: PreTrainedModel, anatomy: Anatomy, name: str) -> None:
         added = size * torch.linspace(-1, 1, config.hidden_size).to(plain)
         hooks = [resid.register_forward_hook(lambda _, __, out: _shifted(out, added))]
         _first_block(hf, layer, lambda out: keep("shifted", out))
+        hooks[0].remove()
+        hooks = [mlp.register_forward_hook(lambda _, __, out: _shifted(out, -first(out)))]
+        _first_block(hf, layer, lambda out: keep("without_mlp", out))
     finally:
         for hook in hooks:
             hook.remove()
@@ -157,6 +163,29 @@ def check_anatomy(hf: PreTrainedModel, anatomy: Anatomy, name: str) -> None:
             "arrive unchanged in the block's output. Pass Anatomy(…, resid=…): the module whose "
             "output enters the residual stream last (a norm behind the MLP, where there is one)."
         )
+    refused = {}
+    for index, block in enumerate(hf.get_submodule(anatomy.layers)):
+        for site, path in (("heads", f"{anatomy.attn}.{anatomy.o_proj}"), ("mlp", anatomy.mlp)):
+            part = _part(block, path)
+            if part is None:
+                refused.setdefault(site, f"layer {index} has no {path}")
+            elif site == "heads" and projection_sizes(part) != (width_in, width_out):
+                refused.setdefault(site, f"{path} has another width in layer {index}")
+    between = (plain[0] - plain[1]).abs().max()
+    left = states["without_mlp"]
+    if (left[0] - left[1]).abs().max() < 1e-3 * between:
+        refused["mlp"] = (
+            f"the output of {anatomy.mlp!r} holds the residual stream, too: without it nothing of "
+            "the block's input is left. Read 'resid', or name another module, Anatomy(…, mlp=…)"
+        )
+    return refused
+
+
+def _part(block: torch.nn.Module, path: str) -> torch.nn.Module | None:
+    try:
+        return block.get_submodule(path)
+    except AttributeError:
+        return None
 
 
 def _shifted(output: Any, added: torch.Tensor) -> Any:
@@ -178,7 +207,7 @@ def _first_block(
         raise _Enough
 
     hook = layer.register_forward_hook(leave)
-    ids = torch.zeros(1, 2, dtype=torch.long, device=hf.get_input_embeddings().weight.device)
+    ids = torch.arange(1, 3, device=hf.get_input_embeddings().weight.device)[None]
     try:
         hf(ids, use_cache=False)
     except _Enough:

@@ -69,8 +69,10 @@ def load(
     if tokenizer.pad_token is None:
         tokenizer = copy.deepcopy(tokenizer)
         tokenizer.pad_token = tokenizer.eos_token
-    check_anatomy(hf, anatomy, name)
-    return Model(hf, tokenizer, anatomy, name)
+    refused = check_anatomy(hf, anatomy, name)
+    wrapped = Model(hf, tokenizer, anatomy, name)
+    wrapped.refused_sites = refused
+    return wrapped
 
 
 def _unwrapped(model: torch.nn.Module) -> PreTrainedModel:

@@ -56,7 +56,8 @@ class Model(TransformersModel):
     Sizes: `n_layers`, `n_heads` (query heads), `n_kv_heads`, `d_head` (width of one head at
     `o_proj`'s input, not hidden/heads), `d_model` (residual stream), `context_length` (tokens, None
     where the family has no limit). `hf` is the plain transformers model underneath, `tokenizer` a
-    left-padding copy of its tokenizer.
+    left-padding copy of its tokenizer. `refused_sites`: why a site is not what its name says, by
+    site.
 
     State: `in_flight` is the batch this thread now runs, `hooks` all that steers through hooks now,
     `folds` the folds in place, `not_for_export` why `save_checkpoint` refuses now. `lock` is held
@@ -81,6 +82,7 @@ class Model(TransformersModel):
         self.d_model = config.hidden_size
         self.d_head = projection_sizes(self.o_proj(0))[0] // self.n_heads
         self.context_length: int | None = getattr(config, "max_position_embeddings", None)
+        self.refused_sites: dict[str, str] = {}
         self.lock = threading.RLock()
         self.hooks: list[SteeringHook] = []
         self._of_thread = threading.local()
@@ -149,7 +151,9 @@ class Model(TransformersModel):
             owner, _, leaf = path.rpartition(".")
             setattr(hf.get_submodule(owner), leaf, buffer.clone())
         hf.generation_config = copy.deepcopy(self.hf.generation_config)
-        return Model(hf, self.tokenizer, self.anatomy, name)
+        copied = Model(hf, self.tokenizer, self.anatomy, name)
+        copied.refused_sites = self.refused_sites
+        return copied
 
     def fingerprint(self) -> str:
         """16 hex digits that change with the architecture and with every byte of the weights.
