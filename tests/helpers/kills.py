@@ -91,7 +91,9 @@ class Started:
 
 
 def half_written(out: Path) -> list[str]:
-    return [str(p.relative_to(out)) for p in out.rglob("*") if p.suffix in (".partial", ".parts")]
+    """What a step that was not finished has left."""
+    left = [*out.rglob("*.partial"), *out.rglob("*.parts"), *out.glob("cache/*.lock")]
+    return [str(path.relative_to(out)) for path in left]
 
 
 def stage(out: Path, began: float = 0.0) -> str:
