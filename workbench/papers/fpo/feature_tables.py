@@ -8,6 +8,7 @@ import pandas as pd
 from workbench.papers.fpo.study import Study
 from workbench.plots.features import token_text
 from workbench.sae.card import contexts, largest_pairs, save_neuronpedia
+from workbench.writing import whole
 
 Plain = dict[str, Any]
 
@@ -71,7 +72,8 @@ def pairs(study: Study, feature: int, count: int = 5) -> list[Plain]:
 def save(study: Study, out: Path) -> None:
     """Write the feature table (`features.parquet`) and the best features (`features.json`)."""
     end = study.weakest
-    end.table.to_parquet(out / "features.parquet")
+    with whole(out / "features.parquet") as partial:
+        end.table.to_parquet(partial)
     save_neuronpedia(
         end.diff, end.table, study.lens, study.rows, study.inputs.tokenizer, out / "features.json",
         model_name=study.inputs.name, features=[row["feature"] for row in telling(study)],
