@@ -11,8 +11,10 @@ import torch
 from nnsight import TransformersModel
 from transformers import PreTrainedModel
 
+from workbench.errors import ModelError
 from workbench.hashing import DIGITS, checksum, pieces_digest
 from workbench.models.anatomy import Anatomy, kv_heads, projection_sizes
+from workbench.models.forward_state import forward_state
 
 
 @dataclass(frozen=True)
@@ -156,17 +158,27 @@ class Model(TransformersModel):
         return copied
 
     def fingerprint(self) -> str:
-        """16 hex digits that change with the architecture and with every byte of the weights.
+        """16 hex digits that change with all that a forward of now depends on, but for its input.
 
-        All parameters and buffers are read, once, where they lie, at every call: an edit of any
-        kind, a folded direction or a training step changes it, and so does steering through hooks.
-        Weights that are offloaded are not read.
+        Every byte of the weights: all parameters and buffers are read, once, where they lie, at
+        every call; weights that are offloaded are not. Then steering, config, the modules' plain
+        attributes and classes, adapters, autocast, and the versions of torch and transformers.
+
+        Raises `ModelError` for what has no identity: hooks of your own, a forward replaced by hand,
+        edits through nnsight.
         """
         return pieces_digest(self._identity(), DIGITS)
 
     def _identity(self) -> Iterator[bytes]:
         """The bytes of which the fingerprint is taken."""
+        if self._edits:
+            raise ModelError(
+                f"{self.name} has edits (model.edit), which have no identity that anything could "
+                "be kept by: model.clear_edits() first, or call without store=, out= or a cache"
+            )
         yield "|".join([type(self.hf).__name__, *self.hooked]).encode()
+        for part in forward_state(self.hf):
+            yield part.encode("utf-8", "surrogatepass")
         # Not state_dict(): quantised layers repack their weights when asked for it.
         rope = getattr(self.hf.config.get_text_config(), "rope_parameters", None) or {}
         for name, tensor in chain(self.hf.named_parameters(), self.hf.named_buffers()):
@@ -175,7 +187,3 @@ class Model(TransformersModel):
                 continue
             content = "offloaded" if tensor.is_meta else checksum(tensor)
             yield f"{name}{tuple(tensor.shape)}{tensor.dtype}{content}".encode()
-        for name, module in self.hf.named_modules():
-            if hasattr(module, "get_base_layer"):
-                fields = ("disable_adapters", "active_adapters", "merged_adapters", "scaling")
-                yield repr([name, *(getattr(module, field, None) for field in fields)]).encode()

@@ -1,0 +1,176 @@
+"""What a forward computes with besides its weights: config, attributes, versions, switches."""
+
+import functools
+import types
+from collections.abc import Iterator
+from enum import Enum
+from importlib.metadata import version
+from itertools import chain
+from typing import Any
+
+import torch
+from torch.nn.modules import module as global_hooks
+from transformers import PreTrainedConfig, PreTrainedModel
+
+from workbench.errors import ModelError
+from workbench.hashing import checksum
+
+_LIBRARIES = ("torch", "transformers", "accelerate", "peft", "nnsight", "kernels")
+_STEERING = "workbench.steering"
+# Names, plans and notes for loading, saving and training; what the run itself rewrites; the config
+# and the forward, which are described by themselves.
+_NO_MATTER = (set(vars(torch.nn.Module())) - {"training"}) | set(
+    "config generation_config forward __nnsight__ name_or_path kernel_config loss_type "
+    "loss_function all_tied_weights_keys warnings_issued model_tags hf_device_map hf_quantizer "
+    "quantization_method is_parallelizable gradient_checkpointing max_seq_len_cached "
+    "original_inv_freq peft_config _is_hf_initialized _hf_hook _old_forward "
+    "_gradient_checkpointing_func".split()
+)
+_NAMES = ("_name_or_path", "transformers_version", "dtype", "architectures")
+
+
+def libraries() -> dict[str, str]:
+    """Versions of the libraries whose code a forward runs, without the build's own part."""
+    names = ("torch", "transformers", "tokenizers")
+    return {name: version(name).partition("+")[0] for name in names}
+
+
+def forward_state(hf: PreTrainedModel) -> Iterator[str]:
+    """All that a forward of now depends on but for parameters and buffers, as text.
+
+    Versions, autocast and precision; config; each module's class and plain attributes (epsilons,
+    scalings, activation functions, adapters, `training`).
+
+    Raises `ModelError` for what cannot be told from another of its kind: a hook or a forward that
+    is not one of the model's own classes and libraries.
+    """
+    yield repr([libraries(), _switches()])
+    hooks = (global_hooks._global_forward_hooks, global_hooks._global_forward_pre_hooks)
+    _require_known(chain(*(h.values() for h in hooks)), "every module", (_STEERING,))
+    configs: dict[int, str] = {}
+    for name, module in hf.named_modules():
+        _check_code(name, module)
+        attributes = vars(module)
+        config = attributes.get("config")
+        if isinstance(config, PreTrainedConfig) and id(config) not in configs:
+            configs[id(config)] = _config(config)
+            yield configs[id(config)]
+        own = isinstance(module, PreTrainedModel)
+        fields = {
+            key: _described(value)
+            for key, value in attributes.items()
+            if key not in _NO_MATTER and not (own and key.startswith("_"))
+        }
+        compiled = attributes.get("_compiled_call_impl") is not None
+        kind = _described(type(module))
+        yield repr([name, kind, configs.get(id(config)) and 1, compiled, sorted(fields.items())])
+
+
+def _switches() -> list[Any]:
+    """What torch itself is set to in this thread."""
+    devices = ("cpu", "cuda")
+    autocast = [torch.is_autocast_enabled(d) and str(torch.get_autocast_dtype(d)) for d in devices]
+    backends = (torch.backends.cuda.matmul, torch.backends.mkldnn.matmul)
+    precision = [getattr(backend, "fp32_precision", None) for backend in backends]
+    return [autocast, str(torch.get_default_dtype()), precision]
+
+
+def _config(config: PreTrainedConfig) -> str:
+    fields = {key: value for key, value in config.to_dict().items() if key not in _NAMES}
+    return repr([sorted(fields.items(), key=str), getattr(config, "_attn_implementation", None)])
+
+
+def _described(value: Any, depth: int = 3) -> Any:
+    """Something with the same `repr` for equal values in every process."""
+    if value is None or isinstance(value, bool | int | float | str | bytes | Enum | torch.dtype):
+        return repr(value)
+    if isinstance(value, torch.Tensor):
+        content = "meta" if value.is_meta else checksum(value)
+        return [tuple(value.shape), str(value.dtype), content]
+    if isinstance(value, functools.partial):
+        return [_described(v, depth) for v in (value.func, value.args, value.keywords)]
+    if isinstance(value, types.MethodType):
+        return _described(value.__func__, depth)
+    if isinstance(value, type | types.FunctionType | types.BuiltinFunctionType):
+        return _code(value, depth)
+    if depth == 0:
+        return _code(type(value), 0)
+    if isinstance(value, dict):
+        rows = [[_described(k, depth - 1), _described(v, depth - 1)] for k, v in value.items()]
+        return sorted(rows, key=repr)
+    if isinstance(value, list | tuple):
+        return [_described(v, depth - 1) for v in value]
+    if isinstance(value, set | frozenset):
+        return sorted((_described(v, depth - 1) for v in value), key=repr)
+    if isinstance(value, torch.nn.Module):
+        fields = dict(chain(value.named_parameters(), value.named_buffers()))
+    else:
+        fields = getattr(value, "__dict__", {})
+    return [_code(type(value), depth), _described(dict(fields), depth - 1)]
+
+
+def _code(value: Any, depth: int) -> Any:
+    """Name of a class or function; of one that is no library's, the code too."""
+    name = f"{value.__module__}.{value.__qualname__}"
+    function = getattr(value, "forward", None) if isinstance(value, type) else value
+    code = getattr(function, "__code__", None)
+    if code is None or _top(value.__module__) in _LIBRARIES:
+        return name
+    cells = [cell.cell_contents for cell in function.__closure__ or () if depth]
+    held = [_described(v, max(depth - 1, 0)) for v in (*cells, *(function.__defaults__ or ()))]
+    constants = [c if isinstance(c, int | float | str | None) else type(c) for c in code.co_consts]
+    return [name, code.co_code.hex(), code.co_names, repr(constants), held]
+
+
+def _check_code(name: str, module: torch.nn.Module) -> None:
+    """Raise `ModelError` where a hook, or a forward that took the place of the class's, is run."""
+    where = name or "the model itself"
+    hooks = chain(module._forward_hooks.values(), module._forward_pre_hooks.values())
+    _require_known(hooks, where, (_STEERING,))
+    own = tuple(kind.__module__ for kind in type(module).__mro__)
+    attributes = vars(module)
+    forwards = [type(module).forward]
+    forwards += [attributes[key] for key in ("forward", "_old_forward") if key in attributes]
+    # nnsight's, which keeps the forward that it found.
+    forwards += [attributes["__nnsight__"].original] if "__nnsight__" in attributes else []
+    _require_known(forwards, where, own)
+    if "_hf_hook" in attributes:
+        hook = attributes["_hf_hook"]
+        _require_known([type(h) for h in getattr(hook, "hooks", [hook])], where, ())
+
+
+def _require_known(functions: Any, where: str, modules: tuple[str, ...]) -> None:
+    for function in functions:
+        for module, qualname in _sources(function):
+            if _top(module) in _LIBRARIES or any(
+                module == known or module.startswith(f"{known}.") for known in modules
+            ):
+                continue
+            raise ModelError(
+                f"{where} runs {module}.{qualname}, a hook or a forward put there by hand. What it "
+                "computes cannot be told from what another would, so nothing made with it can be "
+                "kept by its identity: remove it, or call without store=, out= or a cache"
+            )
+
+
+def _sources(function: Any) -> Iterator[tuple[str, str]]:
+    """(module, name) of a function and of all that it wraps. `__module__` is copied by wrappers."""
+    while function is not None:
+        function = getattr(function, "__func__", function)
+        if isinstance(function, functools.partial):
+            function = function.func
+            continue
+        if isinstance(function, types.FunctionType):
+            yield function.__globals__.get("__name__", "?"), function.__qualname__
+            # nnsight binds an instance's own forward so.
+            if function.__qualname__.startswith("module_body.<locals>"):
+                function = function.__closure__[0].cell_contents
+                continue
+        else:
+            kind = function if isinstance(function, type) else type(function)
+            yield kind.__module__, kind.__qualname__
+        function = getattr(function, "__wrapped__", None)
+
+
+def _top(module: str) -> str:
+    return module.partition(".")[0]
