@@ -15,7 +15,8 @@ import workbench as wb
 from tests.helpers.families import CHATS, build
 from tests.helpers.greedy import by_generate, text
 from workbench.errors import DatasetError, GenerationError, StoreError
-from workbench.generation.complete import Replay, backend, complete, generate
+from workbench.generation.complete import backend, complete, generate
+from workbench.generation.replay import Replay
 from workbench.generation.requests import (
     GenRequest,
     Sample,

@@ -4,7 +4,7 @@ import json
 import logging
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from workbench.activations import shards
 from workbench.activations.forwards import read_site
 from workbench.errors import ModelError, ShardError
 from workbench.hashing import digest, pieces_digest
+from workbench.models.forward_state import libraries
 from workbench.models.limits import Budget
 from workbench.models.model import Model
 from workbench.models.prompts import Positions, Prompt, encode_all, last
@@ -38,7 +39,7 @@ class Activations:
     `"heads"`, else `[prompt, position, layer, d_model]`; one in memory, or memory-mapped files.
     Positions are right-aligned: where a prompt had fewer tokens than the widest one, its first
     positions are NaN. `lengths`: int64 `[prompt]`, tokens really read. `layers`: the layer indices
-    along the layer axis.
+    along the layer axis. `libraries`: versions that computed them, by name; empty where unknown.
     """
 
     shards: tuple[torch.Tensor, ...]
@@ -48,6 +49,7 @@ class Activations:
     positions: Positions
     model: str
     sizes: dict[str, int]
+    libraries: dict[str, str] = field(default_factory=dict)
 
     def __len__(self) -> int:
         """Prompts."""
@@ -114,6 +116,7 @@ class Activations:
             positions=Positions(*index["positions"]),
             model=index["model"],
             sizes=index["sizes"],
+            libraries=index.get("libraries", {}),
         )
 
     def description(self) -> dict[str, Any]:
@@ -125,6 +128,7 @@ class Activations:
             "site": self.site,
             "positions": [self.positions.kind, self.positions.k],
             "layers": list(self.layers),
+            "libraries": self.libraries,
         }
 
 
@@ -160,9 +164,12 @@ def capture(
     after a kill) it goes on from the last whole shard. `dtype` of the stored values: bfloat16
     halves disk and loses nothing of a bfloat16 model.
 
-    Raises `ModelError` for a site that the model was found not to have when it was loaded;
-    `ValueError` for an unknown site, a layer the model does not have or no prompts;
-    `DatasetError` for an unusable prompt; `ShardError` where `out` cannot be written;
+    A folder that another version of torch or transformers filled is refused: forwards change.
+
+    Raises `ModelError` for a site that the model was found not to have when it was loaded, or one
+    with hooks of your own captured to `out`; `ValueError` for an unknown site, a layer the model
+    does not have or no prompts; `DatasetError` for an unusable prompt; `ShardError` where `out`
+    cannot be written or holds something else;
     `FloatingPointError` for an activation that is not finite; `MemoryError` for a prompt that does
     not fit alone.
     """
@@ -191,7 +198,7 @@ def capture(
             "%d of %d texts have fewer than %d tokens to read; missing positions are left out",
             short, len(prompts), positions.k,
         )  # fmt: skip
-    empty = Activations((), lengths, layers, site, positions, model.name, model.sizes)
+    empty = Activations((), lengths, layers, site, positions, model.name, model.sizes, libraries())
     width = (model.n_heads, model.d_head) if site == "heads" else (model.d_model,)
     shape = (max(1, int(lengths.max())), len(layers), *width)
     budget = Budget(token_budget) if token_budget else Budget.of(model)

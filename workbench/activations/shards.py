@@ -75,9 +75,15 @@ def writing(folder: str | Path, index: dict[str, Any], expected_bytes: int) -> I
     try:
         present = _index(folder) if (folder / INDEX).exists() else None
         if present is not None and present.get("key") != index["key"]:
+            theirs, ours = present.get("libraries"), index.get("libraries")
+            if theirs != ours:
+                raise ShardError(
+                    f"{folder} was computed with {_listed(theirs)}, this is {_listed(ours)}, and "
+                    "forwards change between versions; choose another folder or delete it"
+                )
             raise ShardError(
                 f"{folder} holds activations of something else (another model, set of prompts, "
-                "site, positions or layers); choose another folder or delete it"
+                "site, positions or layers, other settings); choose another folder or delete it"
             )
         foreign = [p.name for p in folder.iterdir() if not _of_a_capture(p)]
         if present is None and foreign:
@@ -135,6 +141,11 @@ def read(folder: Path, i: int, key: str) -> tuple[torch.Tensor, torch.Tensor]:
 def path_of(folder: Path, i: int) -> Path:
     """File of shard i."""
     return folder / f"shard-{i:05d}.safetensors"
+
+
+def _listed(libraries: dict[str, str] | None) -> str:
+    listed = ", ".join(f"{name} {number}" for name, number in (libraries or {}).items())
+    return listed or "unknown versions"
 
 
 def _damaged(path: Path, why: str) -> str:

@@ -9,9 +9,10 @@ from pathlib import Path
 
 from tqdm.auto import tqdm
 
-from workbench.errors import ContextLengthError, GenerationError, StoreError
+from workbench.errors import ContextLengthError, GenerationError
 from workbench.generation.endpoint import Endpoint
 from workbench.generation.local import LocalBackend
+from workbench.generation.replay import Replay
 from workbench.generation.requests import (
     Backend,
     Drawn,
@@ -102,7 +103,9 @@ def complete(
         raise ValueError(f"mode={mode!r}; modes are {', '.join(MODES)}")
     source = backend(model)
     with _opened(store) as opened:
-        jobs, job_of_request = _jobs(requests, source)
+        # Without a store nothing outlives the call, and the weights need not be read.
+        identity = source.identity() if opened is not None else {}
+        jobs, job_of_request = _jobs(requests, source, identity)
         keys = [key for job in jobs for key in job.keys]
         samples = opened.get(keys) if opened is not None else {}
         missing = [[i for i, key in enumerate(job.keys) if key not in samples] for job in jobs]
@@ -210,60 +213,23 @@ def backend(model: Completer) -> Backend:
     return model
 
 
-@dataclass
-class Replay:
-    """A store in place of the model that filled it, for `mode="replay"` without any model.
-
-    Raises `StoreError` where the store holds samples of several models (or of none).
-
-    >>> store = wb.SampleStore("samples.sqlite")
-    >>> wb.complete(wb.Replay(store), requests, store=store, mode="replay")
-    """
-
-    store: SampleStore
-    by_place: bool = False
-
-    @property
-    def name(self) -> str:
-        """Where the samples lie."""
-        return str(self.store.path)
-
-    @property
-    def device(self) -> str:
-        """Nowhere: nothing is computed."""
-        return "none"
-
-    def identity(self) -> dict[str, str]:
-        """The one identity all samples of the store share."""
-        identities = self.store.identities()
-        if len(identities) != 1:
-            raise StoreError(
-                f"{self.store.path} holds samples of {len(identities)} models or steerings; replay "
-                "needs the model itself to tell which are meant"
-            )
-        return identities[0]
-
-    def check(self, requests: Sequence[GenRequest]) -> None:
-        """Nothing can be drawn, so nothing can be wrong with a request."""
-
-    def draw(
-        self, requests: Sequence[GenRequest], missing: Sequence[Sequence[int]]
-    ) -> Iterator[list[Drawn]]:
-        """Raise `GenerationError`: there is no model here."""
-        raise GenerationError("samples are missing from the store, and there is no model to draw")
-
-
-def _jobs(requests: Sequence[GenRequest], source: Backend) -> tuple[list[_Job], list[int]]:
+def _jobs(
+    requests: Sequence[GenRequest], source: Backend, identity: dict[str, str]
+) -> tuple[list[_Job], list[int]]:
     """The different requests, and for each request which of them it is."""
-    identity = source.identity()
     jobs: list[_Job] = []
     job_of_content: dict[tuple[str, str], int] = {}
     job_of_request = []
     for place, request in enumerate(requests):
         if not isinstance(request.prompt, str):
             as_messages(place, request.prompt)
+    # Only what renders chats itself knows what they became; a server does not say.
+    rendered = source.rendered(requests) if isinstance(source, LocalBackend | Replay) else None
+    for place, request in enumerate(requests):
         # Steered with one alpha per prompt, equal prompts are not equal requests.
         own = {"place": f"{place}/{len(requests)}"} if source.by_place else {}
+        if rendered and rendered[place]:
+            own["rendered"] = rendered[place]
         settings = canonical(parameters(request, {**identity, **own}))
         text = prompt_text(request.prompt)
         j = job_of_content.setdefault((settings, text), len(jobs))

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from functools import lru_cache, partial
+from functools import partial
 from typing import Any, TypeVar
 
 import psutil
@@ -12,12 +12,14 @@ from workbench.errors import ContextLengthError
 from workbench.generation.batch_forward import CACHED, COPIED, SHARED
 from workbench.generation.batching import Batch, Row, plan
 from workbench.generation.decoding import Decoder, end_tokens
-from workbench.generation.requests import Drawn, GenRequest, prompt_text
+from workbench.generation.requests import Drawn, GenRequest, prompt_key
 from workbench.generation.trials import ways
 from workbench.hashing import canonical, digest
+from workbench.models.forward_state import libraries
 from workbench.models.limits import GPU_TOKENS, out_of_memory, rope_limit
 from workbench.models.model import Model
 from workbench.models.prompts import Encoded, Prompt, encode_all
+from workbench.models.tokenizer_state import depends_on_the_moment, tokenizer_digest
 
 log = logging.getLogger(__name__)
 
@@ -54,6 +56,7 @@ class LocalBackend:
         self.prefill = GPU_TOKENS if on_gpu else _CPU_PREFILL
         self.budget_bytes = budget_bytes
         self._encoded: dict[str, Encoded] = {}
+        self._rendered: dict[str, Encoded] = {}
 
     @property
     def name(self) -> str:
@@ -71,17 +74,32 @@ class LocalBackend:
         return self.model.per_prompt
 
     def identity(self) -> dict[str, str]:
-        """Weights and steering (fingerprint), config, dtype, tokenizer, template, end tokens."""
+        """The forward and steering (fingerprint), dtype, tokenizer, template, ends, versions.
+
+        Raises `ModelError` as `Model.fingerprint`.
+        """
         tokenizer = self.model.tokenizer
         return {
             "backend": "transformers",
             "weights": self.model.fingerprint(),
-            "config": _config_digest(self.model),
             "dtype": str(self.model.hf.dtype),
-            "tokenizer": _tokenizer_digest(tokenizer),
+            "tokenizer": tokenizer_digest(tokenizer),
             "ends": canonical(sorted(end_tokens(self.model))),
             "template": digest(str(tokenizer.chat_template)),
+            "libraries": canonical(libraries()),
         }
+
+    def rendered(self, requests: Sequence[GenRequest]) -> list[str | None]:
+        """Digest of each chat's ids where its template may render it otherwise later, else None.
+
+        The next `check` and `draw` take these ids, also if the clock goes on.
+        """
+        if not depends_on_the_moment(self.model.tokenizer):
+            return [None] * len(requests)
+        chats = [r.prompt for r in requests if not isinstance(r.prompt, str)]
+        self._rendered = self._ids(chats)
+        digests = {key: digest(e.ids) for key, e in self._rendered.items()}
+        return [digests.get(prompt_key(r.prompt)) for r in requests]
 
     def check(self, requests: Sequence[GenRequest]) -> None:
         """Raise `ContextLengthError` for a prompt that leaves no room for what is asked.
@@ -89,6 +107,8 @@ class LocalBackend:
         And `DatasetError` or `ModelError` as `prompts.encode_all` does.
         """
         limit = self.model.context_length
+        # Tokenizer and template may have changed since these were last encoded.
+        self._encoded, self._rendered = self._rendered, {}
         encoded = self._encode(requests)
         for i, (prompt, request) in enumerate(zip(encoded, requests, strict=True)):
             length = len(prompt.ids)
@@ -170,12 +190,15 @@ class LocalBackend:
 
     def _encode(self, requests: Sequence[GenRequest]) -> list[Encoded]:
         """Token ids, remembered from `check` for `draw`."""
-        texts = [prompt_text(r.prompt) for r in requests]
-        keys = [f"{isinstance(r.prompt, str)}{t}" for r, t in zip(requests, texts, strict=True)]
-        if any(key not in self._encoded for key in keys):
-            encoded = encode_all(self.model, [r.prompt for r in requests])
-            self._encoded = dict(zip(keys, encoded, strict=True))
-        return [self._encoded[key] for key in keys]
+        keys = [prompt_key(r.prompt) for r in requests]
+        encoded = self._encoded
+        new = [r.prompt for key, r in zip(keys, requests, strict=True) if key not in encoded]
+        if new:
+            encoded = self._encoded = encoded | self._ids(new)
+        return [encoded[key] for key in keys]
+
+    def _ids(self, prompts: Sequence[Prompt]) -> dict[str, Encoded]:
+        return dict(zip(map(prompt_key, prompts), encode_all(self.model, prompts), strict=True))
 
     def _batches(
         self, requests: Sequence[GenRequest], encoded: Sequence[Encoded], members: list[int]
@@ -268,18 +291,3 @@ def _width(batch: Batch, requests: Sequence[GenRequest], encoded: Sequence[Encod
     """Tokens of a row when all are decoded, pads included."""
     rests = [len(encoded[i].ids) - s for i, s in zip(batch.requests, batch.shared, strict=True)]
     return max(batch.shared) + max(rests) + max(requests[i].max_new_tokens for i in batch.requests)
-
-
-def _config_digest(model: Model) -> str:
-    """What changes the forward pass without changing a weight: rope scaling, windows, caps."""
-    config = model.hf.config.to_dict()
-    for name in ("_name_or_path", "transformers_version", "dtype", "architectures"):
-        config.pop(name, None)
-    return digest(repr(sorted(config.items(), key=str)))
-
-
-@lru_cache(maxsize=8)
-def _tokenizer_digest(tokenizer: Any) -> str:
-    backend = getattr(tokenizer, "backend_tokenizer", None)
-    text = backend.to_str() if backend else canonical(tokenizer.get_vocab())
-    return digest(text)

@@ -11,7 +11,9 @@ from workbench.models.prompts import Prompt
 SCHEMA = 1
 """Version of a sample's identity; part of every key."""
 
-REQUEST_FIELDS = frozenset("schema chat max_new_tokens temperature top_p top_k stop seed".split())
+REQUEST_FIELDS = frozenset(
+    "schema chat rendered max_new_tokens temperature top_p top_k stop seed".split()
+)
 """Names in `parameters` that come from the request; the others identify the model."""
 
 
@@ -132,6 +134,11 @@ class Backend(Protocol):
 def prompt_text(prompt: Prompt) -> str:
     """A prompt as one string: itself, or its messages as canonical JSON."""
     return prompt if isinstance(prompt, str) else canonical([dict(m) for m in prompt])
+
+
+def prompt_key(prompt: Prompt) -> str:
+    """What tells prompts apart: their text, and whether it is a chat's."""
+    return f"{isinstance(prompt, str)}{prompt_text(prompt)}"
 
 
 def parameters(request: GenRequest, identity: dict[str, str]) -> dict[str, Any]:

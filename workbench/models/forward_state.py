@@ -57,12 +57,12 @@ def forward_state(hf: PreTrainedModel) -> Iterator[str]:
             yield configs[id(config)]
         own = isinstance(module, PreTrainedModel)
         fields = {
-            key: _described(value)
+            key: described(value)
             for key, value in attributes.items()
             if key not in _NO_MATTER and not (own and key.startswith("_"))
         }
         compiled = attributes.get("_compiled_call_impl") is not None
-        kind = _described(type(module))
+        kind = described(type(module))
         yield repr([name, kind, configs.get(id(config)) and 1, compiled, sorted(fields.items())])
 
 
@@ -80,7 +80,7 @@ def _config(config: PreTrainedConfig) -> str:
     return repr([sorted(fields.items(), key=str), getattr(config, "_attn_implementation", None)])
 
 
-def _described(value: Any, depth: int = 3) -> Any:
+def described(value: Any, depth: int = 3) -> Any:
     """Something with the same `repr` for equal values in every process."""
     if value is None or isinstance(value, bool | int | float | str | bytes | Enum | torch.dtype):
         return repr(value)
@@ -88,25 +88,28 @@ def _described(value: Any, depth: int = 3) -> Any:
         content = "meta" if value.is_meta else checksum(value)
         return [tuple(value.shape), str(value.dtype), content]
     if isinstance(value, functools.partial):
-        return [_described(v, depth) for v in (value.func, value.args, value.keywords)]
+        return [described(v, depth) for v in (value.func, value.args, value.keywords)]
     if isinstance(value, types.MethodType):
-        return _described(value.__func__, depth)
+        return described(value.__func__, depth)
     if isinstance(value, type | types.FunctionType | types.BuiltinFunctionType):
         return _code(value, depth)
     if depth == 0:
         return _code(type(value), 0)
     if isinstance(value, dict):
-        rows = [[_described(k, depth - 1), _described(v, depth - 1)] for k, v in value.items()]
+        rows = [[described(k, depth - 1), described(v, depth - 1)] for k, v in value.items()]
         return sorted(rows, key=repr)
     if isinstance(value, list | tuple):
-        return [_described(v, depth - 1) for v in value]
+        return [described(v, depth - 1) for v in value]
     if isinstance(value, set | frozenset):
-        return sorted((_described(v, depth - 1) for v in value), key=repr)
+        return sorted((described(v, depth - 1) for v in value), key=repr)
     if isinstance(value, torch.nn.Module):
         fields = dict(chain(value.named_parameters(), value.named_buffers()))
+    elif hasattr(value, "__dict__"):
+        fields = vars(value)
     else:
-        fields = getattr(value, "__dict__", {})
-    return [_code(type(value), depth), _described(dict(fields), depth - 1)]
+        text = repr(value)
+        return _code(type(value), 0) if " at 0x" in text else text
+    return [_code(type(value), depth), described(dict(fields), depth - 1)]
 
 
 def _code(value: Any, depth: int) -> Any:
@@ -117,7 +120,7 @@ def _code(value: Any, depth: int) -> Any:
     if code is None or _top(value.__module__) in _LIBRARIES:
         return name
     cells = [cell.cell_contents for cell in function.__closure__ or () if depth]
-    held = [_described(v, max(depth - 1, 0)) for v in (*cells, *(function.__defaults__ or ()))]
+    held = [described(v, max(depth - 1, 0)) for v in (*cells, *(function.__defaults__ or ()))]
     constants = [c if isinstance(c, int | float | str | None) else type(c) for c in code.co_consts]
     return [name, code.co_code.hex(), code.co_names, repr(constants), held]
 

@@ -176,7 +176,8 @@ class Model(TransformersModel):
                 f"{self.name} has edits (model.edit), which have no identity that anything could "
                 "be kept by: model.clear_edits() first, or call without store=, out= or a cache"
             )
-        yield "|".join([type(self.hf).__name__, *self.hooked]).encode()
+        # Where a hook or a bias acts, and which module a site is, the anatomy says.
+        yield "|".join([type(self.hf).__name__, repr(self.anatomy), *self.hooked]).encode()
         for part in forward_state(self.hf):
             yield part.encode("utf-8", "surrogatepass")
         # Not state_dict(): quantised layers repack their weights when asked for it.

@@ -63,10 +63,9 @@ class _Directions:
 
     def _store_as_documented(self) -> None:
         """int64 and float32 on the CPU, so that what is saved is all that there was."""
-        for name in self.AXES:
-            if getattr(self, name).is_floating_point():
-                raise DirectionError(f"{name} must be whole numbers, not {getattr(self, name)}")
         for name, tensor in self._tensors().items():
+            if name in self.AXES and tensor.is_floating_point():
+                raise DirectionError(f"{name} must be whole numbers, not {tensor}")
             dtype = torch.int64 if name in self.AXES else torch.float32
             object.__setattr__(self, name, tensor.detach().to("cpu", dtype))
 
@@ -107,7 +106,7 @@ class _Directions:
             raise DirectionError(f"{cls.__name__} needs site {cls.SITE!r}, not {acts.site!r}")
         places, unit, scale = contrast_directions(acts, labels, groups, places, method)
         return cls(
-            **dict(zip(cls.AXES, torch.tensor(places).unbind(1), strict=True)),
+            *torch.tensor(places).unbind(1),
             unit=unit,
             scale=scale,
             provenance={
@@ -116,6 +115,7 @@ class _Directions:
                 "sizes": acts.sizes,
                 "positions": [acts.positions.kind, acts.positions.k],
                 "rows": int(acts.lengths.sum()),
+                "libraries": acts.libraries,
                 **provenance,
             },
         )
