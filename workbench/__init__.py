@@ -17,7 +17,7 @@ _HOME = {
     "GenRequest": "generation.requests",
     "GenResult": "generation.requests",
     "LocalBackend": "generation.local",
-    "Replay": "generation.complete",
+    "Replay": "generation.replay",
     "SampleStore": "generation.sample_store",
     "Activations": "activations.capture",
     "Anatomy": "models.anatomy",

@@ -104,9 +104,7 @@ def described(value: Any, depth: int = 3) -> Any:
         return sorted((described(v, depth - 1) for v in value), key=repr)
     if isinstance(value, torch.nn.Module):
         fields = dict(chain(value.named_parameters(), value.named_buffers()))
-    elif hasattr(value, "__dict__"):
-        fields = vars(value)
-    else:
+    elif not (fields := getattr(value, "__dict__", {})):
         text = repr(value)
         return _code(type(value), 0) if " at 0x" in text else text
     return [_code(type(value), depth), described(dict(fields), depth - 1)]
