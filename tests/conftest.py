@@ -14,8 +14,8 @@ import pytest
 import transformers
 
 import workbench as wb
-from workbench.models import forward_state
 from tests.helpers.families import FAMILIES, build
+from workbench.models import forward_state
 from workbench.paths import data_folder
 
 
