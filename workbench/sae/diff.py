@@ -14,6 +14,7 @@ from tqdm.auto import tqdm
 
 from workbench.errors import FeatureError
 from workbench.hashing import digest, tensors_digest
+from workbench.models.forward_state import libraries
 from workbench.models.hooks import find_hook, reading
 from workbench.models.logprobs import sequence_logprobs
 from workbench.sae.counts import Counts
@@ -114,7 +115,7 @@ def diff_features(
         "policy": tensors_digest(policy.state_dict()),
         "ref": tensors_digest(reference.state_dict()), "sae": tensors_digest(sae.state_dict()),
         "first_row": first_row, "rows": len(rows), "data": digest(repr([dict(r) for r in rows])),
-        "shard": shard,
+        "shard": shard, "libraries": libraries(),
     }  # fmt: skip
     done, counts = 0, Counts.empty(sae.cfg.d_sae)
     if (out / "run.json").exists():

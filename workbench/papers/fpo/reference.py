@@ -14,6 +14,8 @@ from trl.trainer.dpo_trainer import DataCollatorForPreference
 
 from workbench.errors import CacheCorrupt, CacheMismatch
 from workbench.hashing import digest, tensors_digest
+from workbench.models.forward_state import libraries
+from workbench.models.tokenizer_state import tokenizer_digest
 from workbench.papers.fpo import reference_cache
 from workbench.papers.fpo.config import FPOConfig
 from workbench.sae.pooling import response_mask
@@ -105,12 +107,13 @@ class OfflineReference:
         args, tokenizer = self.args, trainer.processing_class
         meta = {
             "model": reference_digest(trainer),
-            "tokenizer": digest(repr(sorted(tokenizer.get_vocab().items()))),
+            "tokenizer": tokenizer_digest(tokenizer),
             "chat_template": digest(repr(tokenizer.chat_template)),
             "max_length": args.max_length,
             "truncation_mode": args.truncation_mode,
             "dataset": _rows_digest(dataset),
             "pairs": len(dataset),
+            "libraries": libraries(),
         }
         if self._sae is not None:
             meta |= {

@@ -13,6 +13,7 @@ from tqdm.auto import tqdm
 
 from workbench.errors import FeatureError
 from workbench.hashing import digest, tensors_digest
+from workbench.models.forward_state import libraries
 from workbench.papers.fpo.costs import bench, costs, step_ratios
 from workbench.papers.fpo.evaluate import Evaluation
 from workbench.papers.fpo.paper import Settings
@@ -105,6 +106,7 @@ def run(
         "weights": tensors_digest(inputs.reference.state_dict()),
         "sae": tensors_digest(inputs.sae.state_dict()),
         "hook": inputs.hook,
+        "libraries": libraries(),
         "settings": asdict(settings),
         "data": [inputs.train._fingerprint, inputs.test._fingerprint],
     }
