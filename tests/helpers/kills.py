@@ -37,7 +37,7 @@ class Started:
         self.process = subprocess.Popen(
             [sys.executable, *words], stdin=terminal, stdout=terminal or self.log,
             stderr=terminal or self.log, start_new_session=True,
-            preexec_fn=_heed_ctrl_c if terminal is None else _own_terminal,
+            preexec_fn=_heed_signals if terminal is None else _own_terminal,
             env={**os.environ, "TQDM_DISABLE": "" if terminal else "1", MARK: self.token,
                  "TMPDIR": str(self.temporary), "OMP_NUM_THREADS": "1"},
         )  # fmt: skip
@@ -63,7 +63,8 @@ class Started:
     def kill(self, whom: str, signum: int = signal.SIGKILL) -> None:
         """`run`, `kernel`, `group` (the run's process group, as a terminal has it) or `all`."""
         if whom == "group":
-            os.killpg(self.process.pid, signum)
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.process.pid, signum)
             return
         family = self.family() if whom == "all" else []
         victim = {"run": self.process, "kernel": self.kernel()}.get(whom)
@@ -92,7 +93,7 @@ class Started:
 
 def half_written(out: Path) -> list[str]:
     """What a step that was not finished has left."""
-    left = [*out.rglob("*.partial"), *out.rglob("*.parts"), *out.glob("cache/*.lock")]
+    left = [*out.rglob("*.partial"), *out.rglob("*.parts")]
     return [str(path.relative_to(out)) for path in left]
 
 
@@ -145,10 +146,12 @@ def _marked(token: str) -> list[psutil.Process]:
     return found
 
 
-def _heed_ctrl_c() -> None:
-    # A job started in a shell's background ignores Ctrl-C, and so would its children.
+def _heed_signals() -> None:
+    # A job started in a shell's background ignores Ctrl-C, under nohup SIGHUP; so would children.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 def _own_terminal() -> None:
+    _heed_signals()
     fcntl.ioctl(0, termios.TIOCSCTTY, 0)

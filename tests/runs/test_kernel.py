@@ -70,6 +70,7 @@ def test_a_kernel_is_this_interpreter_and_leaves_no_file(tmp_path, monkeypatch):
         process = psutil.Process(manager.provisioner.pid)
         assert process.cmdline()[0] == sys.executable
         assert len(os.listdir(folder)) >= 6  # five sockets and the file that names them
+        assert process.environ()["TMPDIR"].startswith(folder)
     assert not process.is_running()
     assert not os.path.exists(folder)
 

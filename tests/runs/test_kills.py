@@ -94,7 +94,7 @@ def is_as_undisturbed(out, interruptions):
     assert [m["value"] for m in results(out)["metrics"]] == [sum(range(STEPS))]
     again = sum(Counter(begun(out)).values()) - STEPS
     assert 0 <= again <= interruptions  # only the step in hand
-    assert half_written(out) == []
+    assert half_written(out) == list(out.glob("cache/*.lock")) == []
 
 
 def test_a_run_killed_again_and_again(toy, tmp_path):
@@ -150,12 +150,11 @@ def test_a_run_that_is_stopped_at_any_stage_says_how_to_go_on(toy, tmp_path, sig
     (tmp_path / "out").mkdir()
     for number in range(STEPS):
         (tmp_path / f"out/allowed{number}").touch()
-    chance, again, stages, ended = random.Random(signum), 0, set(), False
+    chance, again, ended = random.Random(signum), 0, False
     while not ended:
-        run, at = toy(tmp_path), time.time() + chance.uniform(0.5, 6 + again)
+        run, at = toy(tmp_path), time.time() + chance.uniform(0.5, 4 + again)
         while time.time() < at and run.process.poll() is None:
             time.sleep(0.01)
-        stages.add(stage(run.out))
         run.kill("group", signum)
         if again % 2:
             time.sleep(chance.random())
@@ -165,9 +164,8 @@ def test_a_run_that_is_stopped_at_any_stage_says_how_to_go_on(toy, tmp_path, sig
         assert ended or code in (128 + signum, -signum)  # before it begins, after it has ended
         assert run.left() == []
         assert "Traceback" not in run.said()
-        assert code != 128 + signum or "Run again with" in run.said() or stage(run.out) == "start"
+        assert code != 128 + signum or f"interrupted ({signum.name})" in run.said()
         again += not ended
-    assert len(stages) > 2
     is_as_undisturbed(run.out, interruptions=again)
 
 

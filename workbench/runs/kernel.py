@@ -45,9 +45,15 @@ class Kernel(AsyncKernelManager):
         return self._client
 
     async def start_kernel(self, **kwargs: Any) -> None:
-        """As Jupyter's; what the process itself says goes to a file, not to the terminal."""
+        """As Jupyter's; what the process itself says goes to a file, not to the terminal.
+
+        Its temporary files lie here too: libraries leave some where a process is killed.
+        """
+        temporary = self._log.with_name("tmp")
+        temporary.mkdir(exist_ok=True)
+        env = {**os.environ, "TMPDIR": str(temporary)}
         with self._log.open("wb") as log:
-            await super().start_kernel(stdout=log, stderr=log, **kwargs)
+            await super().start_kernel(**{"stdout": log, "stderr": log, "env": env, **kwargs})
 
     async def end(self) -> None:
         """Interrupt what runs, ask the kernel to end, kill it after `shutdown_wait_time`."""

@@ -1,7 +1,10 @@
 """Signals that end a program: it cleans up once, and the shell gets the status it expects."""
 
 import contextlib
+import os
 import signal
+import sys
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -35,6 +38,14 @@ def stopped_by_signals() -> Iterator[None]:
             with contextlib.suppress(psutil.NoSuchProcess):
                 child.kill()
 
+    def dropped(unraisable: Any) -> None:
+        # It came in a finaliser or a weak reference's callback, which can raise nothing: once more.
+        if isinstance(unraisable.exc_value, Stopped):
+            threading.Timer(0.05, os.kill, (os.getpid(), came.pop())).start()
+        else:
+            report(unraisable)
+
+    report, sys.unraisablehook = sys.unraisablehook, dropped
     heeded = [s for s in _SIGNALS if signal.getsignal(s) is not signal.SIG_IGN]
     before = [signal.signal(s, stop) for s in heeded]
     try:
@@ -45,5 +56,6 @@ def stopped_by_signals() -> Iterator[None]:
             raise Stopped(came[0]) from error
         raise
     finally:
+        sys.unraisablehook = report
         for signum, handler in zip(heeded, before, strict=True):
             signal.signal(signum, handler)
