@@ -280,7 +280,7 @@ def test_killed_and_gone_on_with(tiny, tmp_path):
         [sys.executable, "-c", code, str(path)],
         stdout=subprocess.PIPE, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"},
     )  # fmt: skip
-    for _ in range(45):  # forwards of at most 10 a batch
+    for _ in range(65):  # forwards of at most 10 a batch, and those of trials before the first
         process.stdout.readline()
     os.kill(process.pid, signal.SIGKILL)
     process.communicate()

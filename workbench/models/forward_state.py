@@ -4,7 +4,7 @@ import functools
 import types
 from collections.abc import Iterator
 from enum import Enum
-from importlib.metadata import version
+from importlib import metadata
 from itertools import chain
 from typing import Any
 
@@ -17,6 +17,8 @@ from workbench.hashing import checksum
 
 _LIBRARIES = ("torch", "transformers", "accelerate", "peft", "nnsight", "kernels")
 _STEERING = "workbench.steering"
+version = functools.cache(metadata.version)
+"""Of a library by name; what is loaded stays what it is, and asking takes milliseconds."""
 # Names, plans and notes for loading, saving and training; what the run itself rewrites; the config
 # and the forward, which are described by themselves.
 _NO_MATTER = (set(vars(torch.nn.Module())) - {"training"}) | set(
