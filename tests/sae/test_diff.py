@@ -198,7 +198,7 @@ def test_other_settings_and_damage_are_named(tmp_path):
         made(tmp_path / "x", k=4)
     path = tmp_path / "x" / "rows-00000004.npz"
     path.write_bytes(path.read_bytes()[:-200])
-    with pytest.raises(FeatureError, match=r"rows-00000004\.npz: damaged"):
+    with pytest.raises(FeatureError, match=r"rows-00000004\.npz cannot be read"):
         _ = FeatureDiff.load(tmp_path / "x").pooled
     with pytest.raises(FeatureError, match=r"run\.json"):
         FeatureDiff.load(tmp_path)

@@ -1,10 +1,12 @@
 """SAEs from every source, and what is refused."""
 
+import json
 import logging
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from tests.helpers.fpo_toys import llama, toy_sae
 from workbench.errors import FeatureError
@@ -59,16 +61,116 @@ def test_gemma_scope_files_are_read_as_published(tmp_path):
     assert np.allclose(decoded, expected @ a["W_dec"] + a["b_dec"], atol=1e-5)
 
 
-def test_bad_files_are_named(tmp_path):
-    scope(tmp_path / "a.npz", threshold=None)
-    with pytest.raises(FeatureError, match=r"a\.npz: needs arrays W_enc"):
+SCOPE = {
+    "no threshold": ({"threshold": None}, "needs arrays W_enc"),
+    "another width": ({"b_dec": np.zeros(6, np.float32)}, r"b_dec is \(6,\), expected \(5,\)"),
+    "objects": ({"W_enc": np.array([{}], object)}, "cannot be read"),
+    "one axis": ({"W_enc": np.zeros(5, np.float32)}, "W_enc is .*, expected two axes"),
+    "no axis": ({"W_enc": np.float32(1)}, "W_enc is .*, expected two axes"),
+    "no feature": ({"W_enc": np.zeros((5, 0), np.float32)}, "W_enc is .*, expected two axes"),
+    "three axes": ({"W_dec": np.zeros((9, 5, 1), np.float32)}, "W_dec is .*, expected"),
+    "complex": ({"b_enc": np.ones(9, np.complex64)}, "b_enc is complex64"),
+    "whole numbers": ({"b_enc": np.ones(9, np.int8)}, "b_enc is int8"),
+    "text": ({"b_enc": np.array(["1"] * 9)}, "b_enc is <U1"),
+    "NaN": ({"b_enc": np.full(9, np.nan, np.float32)}, "b_enc holds .* not finite"),
+    "infinity": ({"threshold": np.full(9, np.inf, np.float32)}, "threshold holds .* not finite"),
+    "beyond float32": ({"b_enc": np.full(9, 1e300)}, "b_enc holds .* not finite"),
+}
+
+
+@pytest.mark.parametrize(("change", "message"), SCOPE.values(), ids=SCOPE)
+def test_damaged_gemma_scope_files_are_named(tmp_path, change, message):
+    scope(tmp_path / "a.npz", **change)
+    with pytest.raises(FeatureError, match=rf"a\.npz.* {message}"):
         load_sae(tmp_path / "a.npz")
-    scope(tmp_path / "b.npz", b_dec=np.zeros(6, np.float32))
-    with pytest.raises(FeatureError, match=r"b_dec is \(6,\), expected \(5,\)"):
-        load_sae(tmp_path / "b.npz")
-    np.savez(tmp_path / "c.npz", W_enc=np.array([{}], object))
-    with pytest.raises(FeatureError, match=r"c\.npz"):
-        load_sae(tmp_path / "c.npz")
-    for source in (tmp_path, "nothing", tmp_path / "absent.npz"):
+
+
+def test_what_is_no_sae(tmp_path):
+    for source in (tmp_path, "nothing", tmp_path / "absent.npz", tmp_path / "sae.pt", 5, None):
         with pytest.raises(FeatureError):
             load_sae(source)
+
+
+SETTINGS = {
+    "a list": "[]",
+    "text": '"cfg"',
+    "deep": "[" * 10**5,
+    "digits": '{"d_in": ' + "9" * 10**5 + "}",
+    "NaN": '{"d_in": NaN}',
+    "empty": "",
+    "no object": "{}",
+    "metadata": {"metadata": [1]},
+    "metadata absent": {"metadata": None},
+    "architecture": {"architecture": "none such"},
+    "architecture of a list": {"architecture": ["topk"]},
+    "size of text": {"d_in": "32"},
+    "size of half": {"d_in": 32.5},
+    "size below 0": {"d_sae": -1},
+    "another size": {"d_sae": 8},
+    "size beyond memory": {"d_sae": 10**15},
+    "truth of text": {"apply_b_dec_to_input": "false"},
+    "truth of a number": {"rescale_acts_by_decoder_norm": 2},
+    "k of text": {"k": "5"},
+    "k of truth": {"k": True},
+    "k below 1": {"k": 0},
+    "k above all": {"k": 10**6},
+    "dtype": {"dtype": "os.system"},
+    "dtype of a number": {"dtype": 32},
+    "normalisation": {"normalize_activations": "layer_norm"},
+    "unknown normalisation": {"normalize_activations": "other"},
+    "normalisation of a list": {"normalize_activations": []},
+    "reshaping": {"reshape_activations": "other"},
+    "hook": {"metadata": {"hook_name": 5, "sae_lens_version": "6.0.0"}},
+    "version": {"metadata": {"sae_lens_version": "?"}},
+}
+
+
+@pytest.mark.parametrize("change", SETTINGS.values(), ids=SETTINGS)
+def test_settings_that_are_none_are_named(tmp_path, change):
+    toy_sae("topk").save_model(tmp_path)
+    path = tmp_path / "cfg.json"
+    content = {**json.loads(path.read_text()), **change} if isinstance(change, dict) else change
+    path.write_text(content if isinstance(content, str) else json.dumps(content))
+    with pytest.raises(FeatureError, match=str(tmp_path)):
+        load_sae(tmp_path)
+
+
+WEIGHTS = {
+    "missing": lambda w: w.pop("W_enc"),
+    "more": lambda w: w.update(other=torch.zeros(3)),
+    "one axis": lambda w: w.update(W_enc=torch.zeros(5)),
+    "turned": lambda w: w.update(W_enc=w["W_enc"].T.contiguous()),
+    "NaN": lambda w: w["W_dec"][0].fill_(torch.nan),
+    "infinity": lambda w: w["b_dec"].fill_(-torch.inf),
+    "beyond float32": lambda w: w.update(b_dec=torch.full((32,), 1e300, dtype=torch.float64)),
+    "complex": lambda w: w.update(b_dec=w["b_dec"] * 1j),
+    "whole numbers": lambda w: w.update(b_dec=w["b_dec"].to(torch.int8)),
+    "truths": lambda w: w.update(b_dec=w["b_dec"] > 0),
+    "eight bits": lambda w: w.update(b_dec=w["b_dec"].to(torch.float8_e4m3fn)),
+    "scaling factor": lambda w: w.update(scaling_factor=torch.full((16,), 2.0)),
+}
+
+
+@pytest.mark.parametrize("change", WEIGHTS.values(), ids=WEIGHTS)
+def test_weights_that_are_none_are_named(tmp_path, change):
+    toy_sae("topk").save_model(tmp_path)
+    path = tmp_path / "sae_weights.safetensors"
+    weights = load_file(path)
+    change(weights)
+    save_file(weights, path)
+    with pytest.raises(FeatureError, match=str(tmp_path)):
+        load_sae(tmp_path)
+
+
+class Trap:
+    def __reduce__(self):
+        return (pytest.fail, ("a pickle was run",))
+
+
+@pytest.mark.parametrize("name", ["sae_weights.safetensors", "sae_weights.pt", "params.npz"])
+def test_pickles_are_never_run(tmp_path, name):
+    toy_sae().save_model(tmp_path)
+    (tmp_path / "sae_weights.safetensors").unlink()
+    torch.save(Trap(), tmp_path / name)
+    with pytest.raises(FeatureError, match=str(tmp_path)):
+        load_sae(tmp_path / name if name.endswith("npz") else tmp_path)

@@ -23,7 +23,7 @@ from workbench.sae.pooling import Constraint, index_set, pooled_distance, stack_
 from workbench.sae.store import (
     as_arrays,
     as_matrix,
-    read_arrays,
+    read_rows,
     read_shard,
     read_state,
     row_of,
@@ -61,12 +61,18 @@ class FeatureDiff:
     def pooled(self) -> dict[tuple[str, str], scipy.sparse.csr_matrix]:
         """(policy | ref, chosen | rejected) → pooled features `[pairs, m]`, sparse float32."""
         parts: dict[tuple[str, str], list] = {}
+        rows = 0
         for path in shards(self.folder):
-            file = read_arrays(path)
+            file = read_rows(path, self.meta["features"])
+            if row_of(path) != self.meta["first_row"] + rows:
+                raise FeatureError(f"{path}: begins at another pair than the part before it ends")
+            rows += len(file["length"]) // 2
             for w, who in enumerate(("policy", "ref")):
                 for s, side in enumerate(("chosen", "rejected")):
                     part = as_matrix(file, f"pooled{w}{s}", self.meta["features"])
                     parts.setdefault((who, side), []).append(part)
+        if rows != self.meta["rows"]:
+            raise FeatureError(f"{self.folder}: parts of {rows} pairs, of {self.meta['rows']}")
         return {key: scipy.sparse.vstack(matrices).tocsr() for key, matrices in parts.items()}
 
     def tokens(self, row: int, side: int) -> tuple[scipy.sparse.csr_matrix, ...]:
@@ -74,7 +80,7 @@ class FeatureDiff:
         paths = [p for p in shards(self.folder) if row_of(p) <= row]
         if not paths:
             raise FeatureError(f"row {row} is not in {self.folder}")
-        file = read_shard(paths[-1], paths[-1].stat().st_mtime_ns)
+        file = read_shard(paths[-1], self.meta["features"], paths[-1].stat().st_mtime_ns)
         place = 2 * (row - row_of(paths[-1])) + side
         if place >= len(file["length"]):
             raise FeatureError(f"row {row} is not in {self.folder}")

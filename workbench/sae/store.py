@@ -1,9 +1,6 @@
 """How a pass over pairs is kept on disk: counts, sparse rows, and how far it has come."""
 
-import json
-import zipfile
-import zlib
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -11,9 +8,12 @@ from typing import Any
 import numpy as np
 import scipy.sparse
 
+from workbench import reading
 from workbench.errors import FeatureError
 from workbench.sae.counts import Counts
 from workbench.writing import whole, write_json
+
+_AGAIN = "delete the folder, build again"
 
 
 def as_arrays(dense: np.ndarray, name: str, dtype: Any) -> dict[str, np.ndarray]:
@@ -50,25 +50,74 @@ def row_of(path: Path) -> int:
 def read_arrays(path: Path) -> dict[str, np.ndarray]:
     """All arrays of a file; `FeatureError` naming it where it is missing or damaged."""
     try:
-        return dict(np.load(path, allow_pickle=False))
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
-        raise FeatureError(f"{path}: damaged ({error}); delete the folder, build again") from error
+        return reading.read_arrays(path, FeatureError)
+    except FeatureError as error:
+        raise FeatureError(f"{error}; {_AGAIN}") from error
+
+
+def read_rows(path: Path, m: int) -> dict[str, np.ndarray]:
+    """The arrays of a stored part, checked to be those of `m` features.
+
+    Raises `FeatureError` naming the file and the array that is missing, or does not fit the others.
+    """
+    arrays = read_arrays(path)
+    length = _array(arrays, "length", path, "ui")
+    texts = {"pooled": len(length) // 2, "tokens": int(length.sum())}
+    for name in ("pooled00", "pooled01", "pooled10", "pooled11", "tokens0", "tokens1"):
+        data = _array(arrays, f"{name}_data", path, "f")
+        index = _array(arrays, f"{name}_index", path, "u")
+        count = _array(arrays, f"{name}_count", path, "u")
+        if len(count) != texts[name[:6]] or not len(data) == len(index) == int(count.sum()):
+            raise FeatureError(f"{path}: {name} does not fit the texts; {_AGAIN}")
+        if not np.isfinite(data).all() or (index >= m).any():
+            raise FeatureError(f"{path}: {name} holds an impossible entry; {_AGAIN}")
+    return arrays
 
 
 @lru_cache(maxsize=16)
-def read_shard(path: Path, changed: int) -> dict[str, np.ndarray]:
-    """`read_arrays`, the last few kept in memory; `changed`: the file's time, in nanoseconds."""
-    return read_arrays(path)
+def read_shard(path: Path, m: int, changed: int) -> dict[str, np.ndarray]:
+    """`read_rows`, the last few kept in memory; `changed`: the file's time, in nanoseconds."""
+    return read_rows(path, m)
 
 
 def read_state(folder: Path) -> tuple[dict[str, Any], Counts]:
     """`run.json` of a folder, and its counts so far. Raises `FeatureError` as `read_arrays`."""
-    try:
-        meta = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise FeatureError(f"{folder / 'run.json'}: cannot be read ({error})") from error
-    counts = Counts(**read_arrays(folder / f"counts-{meta['done']:08d}.npz"))
-    return meta, counts
+    path = folder / "run.json"
+    meta = reading.read_json(path, FeatureError)
+    kinds = dict.fromkeys(("done", "rows", "features", "first_row", "shard"), int)
+    kinds |= dict.fromkeys(("hook", "policy", "ref", "sae", "data"), str)
+    wrong = [
+        name for name, kind in kinds.items()
+        if not isinstance(meta, dict) or type(meta.get(name)) is not kind
+        or (kind is int and meta[name] < 0)
+    ]  # fmt: skip
+    if wrong:
+        raise FeatureError(f"{path}: {', '.join(wrong)} missing or of another type; {_AGAIN}")
+    return meta, _read_counts(folder / f"counts-{meta['done']:08d}.npz", meta["features"])
+
+
+def _read_counts(path: Path, m: int) -> Counts:
+    arrays = read_arrays(path)
+    pull = _array(arrays, "pull", path, "f")
+    # Empty ones of the size that is there: that of run.json may be beyond any memory.
+    for name, empty in asdict(Counts.empty(len(pull))).items():
+        stored = arrays.get(name)
+        if stored is None or stored.dtype != empty.dtype or stored.shape != empty.shape:
+            raise FeatureError(f"{path}: {name} missing or of another shape or type; {_AGAIN}")
+        impossible = np.isnan(stored) if name == "sample_key" else ~np.isfinite(stored)
+        if impossible.any():
+            raise FeatureError(f"{path}: {name} is not finite; {_AGAIN}")
+    if len(pull) != m:
+        raise FeatureError(f"{path}: of {len(pull)} features, run.json has {m}; {_AGAIN}")
+    return Counts(**{field.name: arrays[field.name] for field in fields(Counts)})
+
+
+def _array(arrays: dict[str, np.ndarray], name: str, path: Path, kinds: str) -> np.ndarray:
+    """An array of one axis whose dtype is of one of `kinds`."""
+    array = arrays.get(name)
+    if array is None or array.ndim != 1 or array.dtype.kind not in kinds:
+        raise FeatureError(f"{path}: {name} missing or of another shape or type; {_AGAIN}")
+    return array
 
 
 def save_state(folder: Path, meta: dict[str, Any], counts: Counts) -> None:
