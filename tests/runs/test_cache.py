@@ -137,7 +137,9 @@ def test_nan_stays(tmp_path):
         assert value != value
 
 
-@pytest.mark.parametrize("result", [{1: "a", "1": "b"}, {1}, b"x", [object()]], ids=repr)
+@pytest.mark.parametrize(
+    "result", [{1: "a", "1": "b"}, {1}, b"x", [object()]], ids=["keys", "set", "bytes", "object"]
+)
 def test_what_json_cannot_hold_is_refused(tmp_path, result):
     for folder in (tmp_path, ""):
         with pytest.raises(RunError, match="step s: its result cannot be kept as JSON"):
