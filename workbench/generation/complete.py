@@ -107,6 +107,7 @@ def complete(
         identity = source.identity() if opened is not None else {}
         jobs, job_of_request = _jobs(requests, source, identity)
         keys = [key for job in jobs for key in job.keys]
+        state = opened.state if opened is not None else None
         samples = opened.get(keys) if opened is not None else {}
         missing = [[i for i, key in enumerate(job.keys) if key not in samples] for job in jobs]
         count = sum(map(len, missing))
@@ -122,7 +123,7 @@ def complete(
             # Many short calls would litter a notebook with bars.
             bar = {"desc": "generate", "unit": "sample", "leave": False, "delay": 5}
             with tqdm(total=count, **bar) as progress:
-                _fill(samples, source, jobs, job_of_request, opened, progress)
+                _fill(samples, source, jobs, job_of_request, opened, state, progress)
     results = []
     for request, j in zip(requests, job_of_request, strict=True):
         drawn_once = tuple(samples[key] for key in jobs[j].keys[: request.draws])
@@ -146,18 +147,21 @@ def _fill(
     jobs: list[_Job],
     job_of_request: list[int],
     store: SampleStore | None,
+    state: tuple[int, int] | None,
     progress: tqdm,
 ) -> None:
     """Draw what `samples` lack; what another call on the store is drawing is awaited instead.
 
-    Nothing is claimed while this waits, so that two calls never wait for each other. Where the
-    other one ends without a sample, killed or by an error, it is drawn here.
+    `state` is the store's, taken before `samples` were looked for. Nothing is claimed while this
+    waits, so that two calls never wait for each other. Where the other one ends without a sample,
+    killed or by an error, it is drawn here.
     """
     waited = False
     while lacking := [key for job in jobs for key in job.keys if key not in samples]:
         began = time.monotonic()
         with store.claims.held(lacking) if store is not None else nullcontext(lacking) as claimed:
-            if store is not None:  # what was written since it was looked for
+            if store is not None and store.state != state:
+                state = store.state
                 arrived = store.get(lacking)
                 samples |= arrived
                 progress.update(len(arrived))

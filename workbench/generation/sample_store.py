@@ -4,7 +4,7 @@ import logging
 import sqlite3
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -30,8 +30,8 @@ from workbench.writing import whole
 log = logging.getLogger(__name__)
 
 _AT_ONCE = 500
-_FREE = frozenset("text finish_reason stage".split())
-"""Columns of text that is not ours."""
+_MARK = {bytes: "CAST(? AS TEXT)"}
+"""How values are bound, by type; others as they are."""
 
 
 class SampleStore:
@@ -78,6 +78,12 @@ class SampleStore:
         """Samples ever written: more than `len(store)` where one was drawn twice, or dropped."""
         return next(self._rows("SELECT value FROM meta WHERE name = 'written'"))[0]
 
+    @property
+    def state(self) -> tuple[int, int]:
+        """A value that is another one after anybody has written, here or elsewhere."""
+        elsewhere = next(self._rows("PRAGMA data_version"))[0]
+        return elsewhere, self._db.total_changes
+
     def get(self, keys: Sequence[str]) -> dict[str, Sample]:
         """The stored samples among `keys`.
 
@@ -103,9 +109,13 @@ class SampleStore:
         prompts: dict[str, str] = {}
         settings: dict[str, str] = {}
         samples: list[Row] = []
+        sha_of: dict[str, str] = {}
         now = time.time()
         for parameters, prompt, index, sample, stage in rows:
-            p, q = digest(prompt, 64), digest(parameters, 64)
+            for text in (prompt, parameters):
+                if text not in sha_of:
+                    sha_of[text] = digest(text, 64)
+            p, q = sha_of[prompt], sha_of[parameters]
             prompts[p], settings[q] = prompt, parameters
             key = sample_key(parameters, p, index)
             content = (sample.text, sample.finish_reason, sample.n_tokens, sample.prompt_tokens)
@@ -118,29 +128,30 @@ class SampleStore:
     def _insert(
         self, prompts: dict[str, str], settings: dict[str, str], samples: list[Row]
     ) -> None:
-        # Bound as bytes: SQLite takes no text with half of a surrogate pair.
-        marks = ",".join("CAST(? AS TEXT)" if c in _FREE else "?" for c in COLUMNS)
-        free = [i for i, c in enumerate(COLUMNS) if c in _FREE]
-        bound = [list(row) for row in samples]
-        for row in bound:
-            for i in free:
-                row[i] = _bytes(row[i])
+        tables = {"prompts": [*prompts.items()], "parameters": [*settings.items()],
+                  "samples": samples}  # fmt: skip
         try:
-            with self._writing, self._db:
-                for table, texts in (("prompts", prompts), ("parameters", settings)):
-                    self._db.executemany(
-                        f"INSERT OR IGNORE INTO {table} VALUES (?, CAST(? AS TEXT))",
-                        [(name, _bytes(text)) for name, text in texts.items()],
-                    )
-                self._db.executemany(f"INSERT OR REPLACE INTO samples VALUES ({marks})", bound)
-                self._db.execute(
-                    "UPDATE meta SET value = value + ? WHERE name = 'written'", (len(samples),)
-                )
+            try:
+                self._write(tables)
+            except UnicodeEncodeError:  # half of a surrogate pair, which SQLite takes as bytes
+                self._write({t: [_as_bytes(row) for row in rows] for t, rows in tables.items()})
         except sqlite3.Error as error:
             raise StoreError(
                 f"{self.path}: samples cannot be written: {error}. Those of earlier calls are "
                 "kept: make room (or give a store elsewhere) and call again"
             ) from error
+
+    def _write(self, tables: Mapping[str, Sequence[Row]]) -> None:
+        with self._writing, self._db:
+            for table, rows in tables.items():
+                if rows:
+                    does = "REPLACE" if table == "samples" else "IGNORE"
+                    marks = ",".join(_MARK.get(type(value), "?") for value in rows[0])
+                    self._db.executemany(f"INSERT OR {does} INTO {table} VALUES ({marks})", rows)
+            self._db.execute(
+                "UPDATE meta SET value = value + ? WHERE name = 'written'",
+                (len(tables["samples"]),),
+            )
 
     def _damaged(self, damage: str) -> StoreError:
         return StoreError(
@@ -252,6 +263,10 @@ class SampleStore:
 
 def _values(sample: Sample) -> Row:
     return sample.text, sample.finish_reason, sample.n_tokens, sample.prompt_tokens
+
+
+def _as_bytes(row: Row) -> Row:
+    return tuple(_bytes(value) if isinstance(value, str) else value for value in row)
 
 
 def _bytes(text: str) -> bytes:
