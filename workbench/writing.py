@@ -74,7 +74,7 @@ def whole(path: str | Path) -> Iterator[Path]:
     with disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         _clear_leftovers(path.parent)
-        with _place_beside(path) as place:
+        with held_folder(path.parent, ".", ".partial") as place:
             yield place / path.name
             _sync(place / path.name)
             _replace(place / path.name, path, place / _BEFORE)
@@ -104,14 +104,14 @@ def _refusal(error: Exception, path: Path) -> int | None:
 
 
 @contextlib.contextmanager
-def _place_beside(path: Path) -> Iterator[Path]:
-    """A hidden folder that is its writer's while the writer lives."""
+def held_folder(parent: str | Path, prefix: str, suffix: str = "") -> Iterator[Path]:
+    """A new folder that is this process's, by `locked`, until the block ends; then it is gone."""
     while True:
-        place = Path(tempfile.mkdtemp(prefix=".", suffix=".partial", dir=path.parent))
+        place = Path(tempfile.mkdtemp(prefix=prefix, suffix=suffix, dir=parent))
         with contextlib.ExitStack() as stack:
             stack.callback(shutil.rmtree, place, ignore_errors=True)
             try:
-                if not stack.enter_context(_locked(place)):
+                if not stack.enter_context(locked(place)):
                     continue  # another writer took it for one that was left
             except OSError as error:
                 if error.errno not in _NO_LOCKS:  # then nobody clears anything there, either
@@ -123,7 +123,7 @@ def _place_beside(path: Path) -> Iterator[Path]:
 def _clear_leftovers(folder: Path) -> None:
     """Remove what killed writers left here; put back a folder they had not yet replaced."""
     for left in folder.glob(".*.partial"):
-        with contextlib.suppress(OSError), _locked(left) as dead:
+        with contextlib.suppress(OSError), locked(left) as dead:
             if dead:
                 for old in (left / _BEFORE).glob("*"):
                     if not os.path.lexists(folder / old.name):
@@ -132,8 +132,11 @@ def _clear_leftovers(folder: Path) -> None:
 
 
 @contextlib.contextmanager
-def _locked(place: Path) -> Iterator[bool]:
-    """Whether the folder is ours until the block ends: neither another's, nor gone."""
+def locked(place: Path) -> Iterator[bool]:
+    """Whether the folder is ours until the block ends: neither another's, nor gone.
+
+    A folder that is gone stays so: a lock that made it again would hold another one.
+    """
     try:
         lock = os.open(place / _LOCK, os.O_RDWR | os.O_CREAT)
     except FileNotFoundError:

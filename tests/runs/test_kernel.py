@@ -2,16 +2,19 @@
 
 import contextlib
 import ctypes
+import multiprocessing
 import os
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import psutil
 import pytest
 from jupyter_core.utils import run_sync
 
-from workbench.runs.kernel import kernel
+from workbench.runs.kernel import _folder, kernel
+from workbench.writing import locked
 
 PARENT = """import os, signal, sys, time
 from jupyter_core.utils import run_sync
@@ -85,3 +88,37 @@ def test_a_kernel_interrupted_while_it_is_ended_is_killed(monkeypatch):
         monkeypatch.setattr(type(manager), "shutdown_kernel", interrupt)
     process.wait(5)
     assert not os.path.exists(manager.connection_file)
+
+
+def hold(go, times):
+    """Take a folder, again and again, and see that nobody else removes or uses it."""
+    for _ in range(times):
+        go.wait(60)
+        with _folder() as folder:
+            mine = folder / "mine"
+            mine.touch(exist_ok=False)
+            inode = folder.stat().st_ino
+            time.sleep(0.0005)
+            assert mine.exists()
+            assert folder.stat().st_ino == inode
+            assert folder.stat().st_mode & 0o077 == 0
+
+
+def test_runs_that_start_at_once_never_share_or_lose_a_folder(tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setattr("workbench.runs.kernel._PREFIX", prefix := f"w{os.getpid()}-")
+    fork = multiprocessing.get_context("fork")
+    go = fork.Barrier(3)
+    many = [fork.Process(target=hold, args=(go, 100)) for _ in range(3)]
+    for process in many:
+        process.start()
+    for process in many:
+        process.join(60)
+        assert process.exitcode == 0
+    assert not [p for place in (tmp_path, "/tmp") for p in Path(place).glob(f"{prefix}*")]
+
+
+def test_a_folder_that_is_gone_is_not_made_again(tmp_path):
+    with locked(tmp_path / "gone") as ours:
+        assert not ours
+    assert not (tmp_path / "gone").exists()

@@ -15,7 +15,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
 from jupyter_client.kernelspec import KernelSpec
 from jupyter_client.manager import AsyncKernelManager
 from jupyter_core.utils import run_sync
@@ -96,20 +95,16 @@ def kernel() -> Iterator[Kernel]:
 @contextlib.contextmanager
 def _folder() -> Iterator[Path]:
     """A folder held by a lock; those of runs that were killed are removed."""
+    from workbench.writing import held_folder, locked  # the script imports nothing of the package
+
     # The path of a socket may have 107 bytes.
     shared = tempfile.gettempdir() if len(tempfile.gettempdir()) < 60 else "/tmp"
     for left in Path(shared).glob(f"{_PREFIX}*"):
-        with contextlib.suppress(OSError), FileLock(left / "lock", timeout=0):
-            shutil.rmtree(left)
-    while True:
-        with contextlib.ExitStack() as stack:
-            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix=_PREFIX, dir=shared))
-            try:
-                stack.enter_context(FileLock(Path(folder) / "lock", timeout=0))
-            except OSError:  # another run took it for one that was left
-                continue
-            yield Path(folder)
-            return
+        with contextlib.suppress(OSError), locked(left) as dead:
+            if dead:
+                shutil.rmtree(left)
+    with held_folder(shared, _PREFIX) as folder:
+        yield folder
 
 
 def _end_with_parent() -> None:
