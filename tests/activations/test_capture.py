@@ -53,6 +53,7 @@ def test_a_shared_beginning_is_computed_once_and_changes_nothing(family_model, s
     model = family_model
     system = "Mend the gate with the hammer. Do not look at the bone of Mara. Polish the gate."
     prompts = [f"{system} {w} the gate" + " now" * i for i, w in enumerate(["Mend", "Curse"] * 4)]
+    wb.capture(model, prompts, site)  # What is tried at first use is tried here.
     tokens = []
     stack = model.hf.get_submodule(model.anatomy.layers)[0]
     hook = stack.register_forward_pre_hook(

@@ -5,51 +5,14 @@ import torch
 import transformers
 
 import workbench as wb
-from tests.helpers.families import NO_GQA, SIZES, WIDE, build
+from tests.helpers.families import build
 from tests.helpers.greedy import by_full_forwards, text
+from tests.helpers.odd_families import ODD, odd
 from tests.helpers.prompts import PROMPTS
 from workbench.generation import kvcache, trials
 from workbench.generation.batch_forward import CACHED, COPIED, SHARED, WHOLE
 from workbench.generation.choices import token_logprobs
 from workbench.models.prompts import encode
-
-LLAMA = wb.ANATOMIES["llama"]
-WHOLE_MLP = wb.Anatomy("model.layers", "self_attn", "o_proj")
-GPT = wb.Anatomy("transformer.h", "attn", "attention.out_proj")
-ODD = {
-    "sinks": ("GptOss", {**WIDE, "num_local_experts": 4, "sliding_window": 300}, WHOLE_MLP),
-    "sinks_and_windows": ("GptOss", {**WIDE, "num_local_experts": 4, "sliding_window": 16},
-                          WHOLE_MLP),
-    "differential": ("DiffLlama", SIZES, LLAMA),
-    "windows_by_another_name": ("GPTNeo", {
-        "hidden_size": 48, "num_layers": 4, "num_heads": 6, "max_position_embeddings": 256,
-        "attention_types": [[["global", "local"], 2]], "window_size": 16,
-    }, GPT),
-    "alibi": ("Bloom", {"hidden_size": 48, "n_layer": 3, "n_head": 6},
-              wb.Anatomy("transformer.h", "self_attention", "dense")),
-    "layers_without_positions": ("SmolLM3", SIZES, LLAMA),
-    "latent": ("DeepseekV3", {
-        **NO_GQA, "num_key_value_heads": 6, "q_lora_rank": 16, "kv_lora_rank": 16,
-        "qk_rope_head_dim": 8, "qk_nope_head_dim": 8, "v_head_dim": 12, "n_routed_experts": 4,
-        "n_group": 1, "topk_group": 1, "num_experts_per_tok": 2, "moe_intermediate_size": 32,
-        "first_k_dense_replace": 3,
-    }, LLAMA),
-    "chunks": ("Llama4Text", {
-        **WIDE, "intermediate_size_mlp": 64, "moe_layers": [], "attention_chunk_size": 16,
-        "num_hidden_layers": 4,
-    }, wb.Anatomy("model.layers", "self_attn", "o_proj", mlp="feed_forward")),
-}  # fmt: skip
-
-
-def odd(name, tokenizer):
-    family, sizes, anatomy = ODD[name]
-    ids = {f"{x}_token_id": getattr(tokenizer, f"{x}_token_id") for x in ("pad", "bos", "eos")}
-    config = getattr(transformers, f"{family}Config")(vocab_size=len(tokenizer), **ids, **sizes)
-    torch.manual_seed(0)
-    hf = transformers.AutoModelForCausalLM.from_config(config).eval()
-    for parameter in hf.parameters():
-        parameter.data += 0.1 * torch.randn_like(parameter)
-    return wb.load(hf, tokenizer, anatomy=anatomy)
 
 
 @torch.no_grad()

@@ -1,5 +1,7 @@
 """One anatomy for every family: sizes, standard names, and refusals right after loading."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 import transformers
@@ -7,7 +9,7 @@ import transformers
 import workbench as wb
 from tests.helpers.families import build, multimodal_gemma3
 from workbench.errors import ModelError
-from workbench.models.anatomy import check_anatomy
+from workbench.models.anatomy_check import STEERED_RESID, check_anatomy
 from workbench.models.prompts import encode
 
 
@@ -119,8 +121,104 @@ def test_a_scaled_residual_is_refused(tokenizer):
         wb.load(hf, tokenizer, anatomy=wb.ANATOMIES["llama"])
 
 
+LLAMA = wb.ANATOMIES["llama"]
+WHOLE_MLP = wb.Anatomy("model.layers", "self_attn", "o_proj")
+
+
+def small_granite(tokenizer):
+    config = transformers.GraniteConfig(
+        vocab_size=len(tokenizer), hidden_size=48, intermediate_size=64, num_hidden_layers=2,
+        num_attention_heads=6, num_key_value_heads=2, residual_multiplier=0.9, pad_token_id=1,
+    )  # fmt: skip
+    return transformers.AutoModelForCausalLM.from_config(config)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("zeros", [False, True])
+def test_what_a_scaled_family_still_has(tokenizer, dtype, zeros):
+    """Weights that are zero show nothing by themselves; what is added to outputs does."""
+    hf = small_granite(tokenizer).to(dtype)
+    if zeros:
+        for parameter in hf.parameters():
+            parameter.data.zero_()
+    model = wb.load(hf, tokenizer, anatomy=WHOLE_MLP)
+    assert sorted(model.refused_sites) == ["mlp", STEERED_RESID]
+    with pytest.raises(ModelError, match=r"no site 'mlp': .*does not enter the residual stream as"):
+        wb.capture(model, ["mend the gate"], "mlp")
+    wb.capture(model, ["mend the gate"], "heads")
+    acts = wb.capture(model, ["mend the gate", "the bone"], "resid")
+    acts = replace(acts, shards=(torch.randn_like(acts.values),))
+    direction = wb.ResidualDirection.contrast(acts, [0, 1], [1])
+    for how in ("hook", "fold"):
+        with (
+            pytest.raises(ModelError, match="no site 'steered resid'"),
+            wb.steer(model, direction, 1.0, how=how),
+        ):
+            pass
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("family", ["llama", "gemma2", "olmo2", "falcon_alibi", "opt_post_norm"])
+def test_half_precision_and_empty_weights_are_no_reason(tokenizer, family, dtype):
+    hf = build(family, tokenizer, dtype=dtype).hf
+    assert check_anatomy(hf, wb.load(hf, tokenizer).anatomy, family) == {}
+    for parameter in hf.parameters():
+        parameter.data.zero_()
+    assert check_anatomy(hf, wb.load(hf, tokenizer).anatomy, family) == {}
+
+
+def test_an_mlp_with_the_stream_in_it_shows_without_weights(tokenizer):
+    config = transformers.BloomConfig(
+        vocab_size=len(tokenizer), hidden_size=48, n_layer=2, n_head=6
+    )
+    hf = transformers.BloomForCausalLM(config)
+    for parameter in hf.parameters():
+        parameter.data.zero_()
+    bloom = wb.Anatomy("transformer.h", "self_attention", "dense")
+    assert list(check_anatomy(hf, bloom, "bloom")) == ["mlp"]
+
+
+@pytest.mark.parametrize("change", ["scaled", "skipped", "multiplier"])
+def test_one_layer_of_another_kind_is_found(tokenizer, change):
+    """Every kind of layer is tried, not the first one alone."""
+    wrapped = build("llama", tokenizer).hf
+    hf = type(wrapped)(wrapped.config).eval()
+    layer = hf.model.layers[2]
+    if change == "multiplier":
+        hf = small_granite(tokenizer)
+        for block, factor in zip(hf.model.layers, (1.0, 0.5), strict=True):
+            block.residual_multiplier = factor
+        with pytest.raises(ModelError, match=r"does not arrive unchanged.*of layer 1"):
+            check_anatomy(hf, LLAMA, "granite")
+    else:
+        mlp, factor = layer.mlp, 0.5 if change == "scaled" else 0.0
+        plain = type(layer).forward
+
+        class Odd(type(layer)):
+            def forward(self, hidden_states, **kwargs):
+                # Behind the hooks of the check, which are there already.
+                handle = mlp.register_forward_hook(lambda _, __, o: factor * o)
+                try:
+                    return plain(self, hidden_states, **kwargs)
+                finally:
+                    handle.remove()
+
+        layer.__class__ = Odd
+        assert sorted(check_anatomy(hf, WHOLE_MLP, "odd")) == ["mlp", STEERED_RESID]
+        with pytest.raises(ModelError, match="of layer 2"):
+            check_anatomy(hf, replace(WHOLE_MLP, resid="mlp"), "odd")
+
+
+@pytest.mark.parametrize("parallel", [True, False])
+def test_parallel_and_sequential_streams_add_up(tokenizer, parallel):
+    hf = build("gpt_neox", tokenizer, use_parallel_residual=parallel).hf
+    assert check_anatomy(hf, wb.ANATOMIES["gpt_neox"], "neox") == {}
+
+
 def test_a_layer_without_a_part_refuses_its_site(tokenizer):
     hf = build("llama", tokenizer).hf
     delattr(hf.model.layers[2], "mlp")
     refused = check_anatomy(hf, wb.ANATOMIES["llama"], "holes")
-    assert refused == {"mlp": "layer 2 has no mlp"}
+    assert refused == {
+        "mlp": "layer 2 has no mlp", STEERED_RESID: "layer 2 has no mlp.down_proj"
+    }  # fmt: skip

@@ -14,7 +14,7 @@ from tqdm.auto import tqdm
 
 from workbench.activations import shards
 from workbench.activations.forwards import read_site
-from workbench.errors import ModelError, ShardError
+from workbench.errors import ShardError
 from workbench.hashing import digest, pieces_digest
 from workbench.models.forward_state import libraries
 from workbench.models.limits import Budget
@@ -151,7 +151,9 @@ def capture(
 
     `site`: `"heads"` is the input of `o_proj` split per query head (after attention weighting,
     before the projection); `"resid"` the output of a block, before any final norm; `"mlp"` the
-    output of its MLP. `positions`: `last()` by default. `layers`: all by default.
+    output of its MLP, which the block adds to the stream as it is, or (Gemma 2 and 3, OLMo 2,
+    OPT-350m) through a norm: read is what goes into that norm. `positions`: `last()` by default.
+    `layers`: all by default.
 
     Prompts are grouped by length and right-padded, so that under a causal mask no real token ever
     sees a pad; the LM head is never run, nor any layer after the deepest one asked for (save once,
@@ -177,8 +179,7 @@ def capture(
     layers = tuple(range(model.n_layers)) if layers is None else tuple(layers)
     if site not in SITES:
         raise ValueError(f"unknown site {site!r}; sites are {', '.join(SITES)}")
-    if site in model.refused_sites:
-        raise ModelError(f"{model.name}: no site {site!r}: {model.refused_sites[site]}")
+    model.require_site(site)
     if not layers or not all(0 <= layer < model.n_layers for layer in layers):
         raise ValueError(f"layers {list(layers)} outside 0..{model.n_layers - 1} of {model.name}")
     if isinstance(prompts, str):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import nnsight
 import torch
 
+from workbench.activations.trials import shares
 from workbench.models.anatomy import first
 from workbench.models.eager import eager
 from workbench.models.limits import Budget, out_of_memory, rope_limit
@@ -46,6 +47,18 @@ def read_site(
     queue = sorted(rows, key=lambda i: -len(encoded[i].ids))
     limit = rope_limit(model)
     shared = 0 if model.hooked or limit else _shared_length(encoded, picks, queue)
+    if shared:
+
+        def read(
+            texts: list[Encoded], at: list[range], some: list[int], begin: int
+        ) -> torch.Tensor:
+            beginning = _prefix_cache(model, texts[0].ids[:begin]) if begin else None
+            if begin and beginning is None:
+                raise RuntimeError("the model keeps no cache")
+            return _forward(model, texts, at, "resid", (max(layers),), some, begin, beginning)
+
+        with model.lock:
+            shared *= shares(model, max(layers), len(encoded[queue[0]].ids), read)
     cache = _prefix_cache(model, encoded[queue[0]].ids[:shared]) if shared else None
     shared = shared if cache is not None else 0
     ahead: tuple[list[int], torch.Tensor, torch.cuda.Event | None] | None = None

@@ -4,7 +4,6 @@ import logging
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from random import Random
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -24,22 +23,14 @@ from workbench.generation.kvcache import roomy_cache, shares_prefix
 from workbench.models.limits import rope_limit
 from workbench.models.model import InFlight, Model
 from workbench.models.prompts import Encoded
+from workbench.models.short_cuts import FAILURES, distance, state_of, tolerance, trial_ids
 
 log = logging.getLogger(__name__)
 
 _SHORT, _LONG = 64, 512
 """Tokens of a trial: what shows any kind of attention, and the longest that is tried."""
 _NEW = 4
-_CLOSE = 1e-4
-"""Relative error of logits in full precision; plain rounding stays well below."""
-_COARSE = 2**-4
-"""The same in bfloat16, or with quantised weights."""
 _REACH = re.compile(r"(window|chunk|chunk_length|(window|chunk)_size|local_attention|index_topk)$")
-_TEXT = (
-    "On 3 May she wrote: bring 12 red apples, two books and the old map; he said no, why not ask "
-    "Tom? A gate, a hammer, milk, 7 stones (all grey) and rain over the hill."
-)
-_FAILURES = (RuntimeError, TypeError, ValueError, AttributeError, LookupError, NotImplementedError)
 _verdicts: WeakKeyDictionary[PreTrainedModel, dict[tuple[Any, ...], bool]] = WeakKeyDictionary()
 
 
@@ -98,14 +89,14 @@ def holds(model: Model, way: str, width: int, total: int) -> bool:
     length = min([length, *limits])
     # With one alpha for the only prompt there are no two prompts to tell apart.
     prompts = min(2, total) if model.per_prompt else 2
-    key = (way, length, prompts, _state(hf))
+    key = (way, length, prompts, state_of(hf))
     verdicts = _verdicts.setdefault(hf, {})
     if key not in verdicts:
         with model.lock:
             error, effect = _tried(model, way, length, prompts, total)
-        verdict = error <= _tolerance(hf)
+        verdict = error <= tolerance(hf)
         # Where the text before hardly matters (weights not trained yet) nothing has been shown.
-        if effect <= _tolerance(hf):
+        if effect <= tolerance(hf):
             return verdict
         verdicts[key] = verdict
         if not verdict:
@@ -133,7 +124,7 @@ def reach(hf: PreTrainedModel) -> int | None:
 @torch.inference_mode()
 def _tried(model: Model, way: str, length: int, prompts: int, total: int) -> tuple[float, float]:
     """(relative error of the way's logits, relative effect of other first tokens)."""
-    ids, new = _ids(model, length), min(_NEW, length // 4)
+    ids, new = trial_ids(model, length), min(_NEW, length // 4)
     begin = length // 4
     # The second prompt is as short as can be: its pads are as many as can be.
     texts = [ids[: length - new], ids[: begin + 1]][:prompts]
@@ -152,11 +143,11 @@ def _tried(model: Model, way: str, length: int, prompts: int, total: int) -> tup
     try:
         errors: list[list[float]] = [[] for _ in rows]
         for step, row, logits in _logits(forward, way, rows, more):
-            errors[row].append(_distance(logits, plain[rows[row].request][step]))
+            errors[row].append(distance(logits, plain[rows[row].request][step]))
         # Of one row's tokens some may be routed to other experts by rounding alone.
         error = max(sorted(of_row)[len(of_row) // 2] for of_row in errors)
-        return error, _distance(other[0], plain[0][0])
-    except _FAILURES as failure:
+        return error, distance(other[0], plain[0][0])
+    except FAILURES as failure:
         log.info("%s: %s fails: %s", model.name, way, failure)
         return float("inf"), float("inf")
     finally:
@@ -197,30 +188,3 @@ def _plain(
     keep = len(more) + 1
     out = model.hf(ids, use_cache=False, **only_last(type(model.hf), keep))
     return out.logits[0, -keep:].float()
-
-
-def _distance(got: torch.Tensor, expected: torch.Tensor) -> float:
-    size = (expected - expected.mean()).norm()
-    return float((got - expected).norm() / size) if size > 0 else 0.0
-
-
-def _tolerance(hf: PreTrainedModel) -> float:
-    """Relative error that rounding may cause."""
-    fast = hf.dtype == torch.float32 and torch.get_float32_matmul_precision() != "highest"
-    if fast or getattr(hf, "is_quantized", False):
-        return _COARSE
-    return min(_COARSE, max(_CLOSE, 16 * torch.finfo(hf.dtype).eps))
-
-
-def _ids(model: Model, length: int) -> list[int]:
-    """Tokens of a text, in an order of their own."""
-    known = dict.fromkeys(model.tokenizer(_TEXT, add_special_tokens=False)["input_ids"])
-    special = set(model.tokenizer.all_special_ids)
-    return Random(0).choices([i for i in known if i not in special] or list(known), k=length)
-
-
-def _state(hf: PreTrainedModel) -> int:
-    """What a verdict depends on besides the weights: settings, attention, dtype and modules."""
-    modules = [(type(m), getattr(m, "disable_adapters", None)) for m in hf.modules()]
-    configs = [vars(hf.config), vars(hf.config.get_text_config())]
-    return hash((repr(configs), tuple(modules), hf.dtype, hf.training))

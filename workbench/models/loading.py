@@ -11,7 +11,8 @@ from safetensors.torch import load_file
 from transformers import PreTrainedModel
 
 from workbench.errors import ModelError
-from workbench.models.anatomy import Anatomy, anatomy_of, check_anatomy
+from workbench.models.anatomy import Anatomy, anatomy_of
+from workbench.models.anatomy_check import check_anatomy
 from workbench.models.model import Model
 from workbench.models.sources import file_of, read_config, read_tokenizer, read_weights
 from workbench.paths import EMBEDDED, data_folder

@@ -110,6 +110,11 @@ class Model(TransformersModel):
         """Whether this thread is steered with one alpha per prompt."""
         return any(hook.per_prompt for hook in self.hooks if hook.acts_here)
 
+    def require_site(self, site: str) -> None:
+        """Raise `ModelError` where the site was found not to be what its name says."""
+        if site in self.refused_sites:
+            raise ModelError(f"{self.name}: no site {site!r}: {self.refused_sites[site]}")
+
     @property
     def hf(self) -> PreTrainedModel:
         """The plain transformers model underneath, as nnsight itself calls it."""

@@ -8,6 +8,7 @@ from transformers.models.falcon.modeling_falcon import FalconLinear
 from transformers.pytorch_utils import Conv1D
 
 from workbench.errors import DirectionError, FoldError
+from workbench.models.anatomy_check import STEERED_RESID
 from workbench.models.model import Model
 from workbench.steering.directions import HeadDirections, ResidualDirection
 
@@ -73,10 +74,11 @@ def module_shifts(model: Model, direction: Direction) -> dict[torch.nn.Module, t
     to the module whose output enters the residual stream last.
 
     Raises `DirectionError` where the direction does not fit, or another layer uses the same module;
-    `FoldError` as `output_shift`.
+    `ModelError` where the model has no such site; `FoldError` as `output_shift`.
     """
     direction.check(model)
     residual = isinstance(direction, ResidualDirection)
+    model.require_site(STEERED_RESID if residual else "heads")
     everywhere = [(model.resid if residual else model.o_proj)(i) for i in range(model.n_layers)]
     for module in steered_modules(model, direction):
         users = [i for i, other in enumerate(everywhere) if other is module]
