@@ -31,6 +31,7 @@ from workbench.sae.store import (
     save_state,
     shards,
 )
+from workbench.writing import disk_errors
 
 VERSION = 1
 
@@ -165,10 +166,11 @@ def merge_diffs(diffs: Sequence[FeatureDiff], out: str | Path) -> FeatureDiff:
             )
         expected += diff.meta["rows"]
         counts.merge(diff.counts)
-    out.mkdir(parents=True)
-    for diff in diffs:
-        for path in shards(diff.folder):
-            shutil.copyfile(path, out / path.name)
+    with disk_errors(out):
+        out.mkdir(parents=True)
+        for diff in diffs:
+            for path in shards(diff.folder):
+                shutil.copyfile(path, out / path.name)
     rows = sum(d.meta["rows"] for d in diffs)
     data = digest(repr([d.meta["data"] for d in diffs]))
     save_state(out, {**first.meta, "rows": rows, "done": rows, "data": data}, counts)

@@ -12,6 +12,7 @@ from workbench.hashing import digest
 from workbench.papers.fpo.config import FPOConfig
 from workbench.papers.fpo.trainer import FPOTrainer
 from workbench.training.resume import Sealing, last_checkpoint
+from workbench.writing import disk_errors
 
 _ASIDE = (
     "output_dir", "cache_dir", "run_name", "local_rank", "log", "save", "eval", "hub", "push",
@@ -45,8 +46,9 @@ def main(argv: list[str] | None = None) -> None:
     identity = _identity(script, args, model)
     trainer.add_callback(Sealing(identity))
     last = args.resume_from_checkpoint or last_checkpoint(args.output_dir, identity)
-    trainer.train(resume_from_checkpoint=last)
-    trainer.save_model(args.output_dir)
+    with disk_errors(args.output_dir):
+        trainer.train(resume_from_checkpoint=last)
+        trainer.save_model(args.output_dir)
 
 
 def _identity(script: ScriptArguments, args: FPOConfig, model: ModelConfig) -> str:

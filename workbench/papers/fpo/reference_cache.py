@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from workbench.errors import CacheCorrupt, CacheMismatch
-from workbench.writing import whole, write_json
+from workbench.writing import disk_errors, whole, write_json
 
 log = logging.getLogger(__name__)
 
@@ -125,7 +125,8 @@ def build(
             raise CacheMismatch(f"{parts} is the unfinished reference of something else; delete it")
     elif rank == 0:
         write_json(parts / "meta.json", meta)
-    parts.mkdir(parents=True, exist_ok=True)
+    with disk_errors(parts):
+        parts.mkdir(parents=True, exist_ok=True)
     for number, start in enumerate(range(0, pairs, part)):
         path = parts / f"{number:06d}.npz"
         if number % world != rank or path.exists():

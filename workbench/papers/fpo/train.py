@@ -19,6 +19,7 @@ from workbench.papers.fpo.presets import Inputs
 from workbench.papers.fpo.trainer import FPOTrainer
 from workbench.sae.pooling import Constraint
 from workbench.training.resume import Sealing, last_checkpoint, seal
+from workbench.writing import disk_errors
 
 Plain = dict[str, Any]
 Rows = Sequence[dict[str, list[int]]]
@@ -126,10 +127,11 @@ def train(
     )
     trainer.remove_callback(PrinterCallback)
     trainer.add_callback(Sealing(identity))
-    trainer.train(resume_from_checkpoint=last_checkpoint(folder, identity))
-    seconds = time.perf_counter() - started
-    trainer.save_model(str(folder))
-    seal(folder, identity)
+    with disk_errors(folder):
+        trainer.train(resume_from_checkpoint=last_checkpoint(folder, identity))
+        seconds = time.perf_counter() - started
+        trainer.save_model(str(folder))
+        seal(folder, identity)
     # What was saved, in the precision it is used in: the trainer's own runs under autocast.
     evaluation = evaluate(
         load_policy(folder, inputs.reference),

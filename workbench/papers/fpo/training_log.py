@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from workbench.papers.fpo.losses import Terms
-from workbench.writing import whole
+from workbench.writing import disk_errors, whole
 
 SATURATED = 10.0
 """|constraint| over |score margin| above which training is dominated by the constraint (§5.9)."""
@@ -105,7 +105,7 @@ class Timeline:
         if not self._begun:
             self._begun = True
             self._keep_before(step)
-        with self.path.open("a", encoding="utf-8") as file:
+        with disk_errors(self.path), self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
 
     def _keep_before(self, step: int) -> None:
