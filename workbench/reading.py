@@ -5,7 +5,7 @@ import math
 import re
 import zipfile
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -88,6 +88,20 @@ def read_arrays(path: str | Path, error: type[WorkbenchError]) -> dict[str, np.n
             return dict(file)
     except Exception as reason:  # NumPy's reader stumbles in many ways, down to TokenError
         raise error(f"{path} cannot be read: {reason}") from reason
+
+
+def read_array(
+    path: str | Path, error: type[WorkbenchError], mmap_mode: Literal["r"] | None = None
+) -> np.ndarray:
+    """The array of a `.npy` file, nothing unpickled; `error` names a damaged or foreign one."""
+    try:
+        array = np.load(path, mmap_mode=mmap_mode, allow_pickle=False)
+    except Exception as reason:  # as in `read_arrays`
+        raise error(f"{path} cannot be read: {reason}") from reason
+    if not isinstance(array, np.ndarray):
+        array.close()
+        raise error(f"{path} cannot be read: several arrays, expected one")
+    return array
 
 
 def _too_deep(value: Any) -> bool:

@@ -15,6 +15,7 @@ import torch
 
 import workbench as wb
 from tests.helpers.families import CHATS, build
+from tests.helpers.hostile import JSON
 from workbench.errors import ShardError
 from workbench.models.prompts import encode
 
@@ -129,11 +130,27 @@ def test_a_folder_of_something_else_is_left_alone(llama, tmp_path):
     with pytest.raises(ShardError, match="holds no captured activations"):
         wb.Activations.load(tmp_path / "mine")
     (folder / "index.json").write_text("{")
-    with pytest.raises(ShardError, match=r"index\.json cannot be read"):
+    with pytest.raises(ShardError, match=r"index\.json:1: Expecting property"):
         wb.Activations.load(folder)
     (folder / "index.json").write_text(json.dumps([1]))
     with pytest.raises(ShardError, match="is no index"):
         wb.Activations.load(folder)
+
+
+@pytest.mark.parametrize("content", JSON.values(), ids=JSON)
+def test_an_index_that_is_none(llama, tmp_path, content):
+    wb.capture(llama, PROMPTS, out=tmp_path, **SMALL)
+    path = tmp_path / "index.json"
+    index = json.loads(path.read_text())
+    missing = [
+        {k: v for k, v in index.items() if k != name} for name in index.keys() - {"libraries"}
+    ]
+    ranges = [[], [[0, 1], [2, 3]], [[0]], [[0, "1"]], [5], 5, None, [[True, 3]]]
+    changed = [json.dumps(i) for i in (*missing, *({**index, "ranges": r} for r in ranges))]
+    for text in (content, *changed):
+        path.write_text(text)
+        with pytest.raises(ShardError, match=str(tmp_path)):
+            wb.Activations.load(tmp_path)
 
 
 def test_a_file_in_the_way_and_a_folder_that_cannot_be_made(llama, tmp_path):

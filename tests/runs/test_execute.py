@@ -91,9 +91,24 @@ def test_parameters_are_cast_to_their_declared_types(toy):
     assert parameters.check(path, given) == {
         "alpha": 2.0, "seeds": 4, "grid": [1.0, 2.5], "flag": True, "preset": "x"
     }  # fmt: skip
-    for name, value in (("seeds", "many"), ("alpha", "x"), ("flag", "perhaps"), ("grid", "a,b")):
-        with pytest.raises(RunError, match=rf"parameter {name}='{value}' is not a"):
-            parameters.check(path, {name: value})
+
+
+VALUES = {
+    "seeds": ("many", "1.5", 1.5, True, float("nan"), float("inf"), "9" * 10**5, [1], None),
+    "alpha": ("x", "nan", "-inf", "1e999", float("nan"), 10**400, True, [1], None),
+    "flag": ("perhaps", "", 2, [True]),
+    "grid": ("a,b", "1,nan", "1e999", "[NaN]", "[1e999]", "[" * 10**5, "[[1]]", "[1", "[true]",
+             ["x"], [float("inf")], "[" + "9" * 10**5 + "]"),
+    "preset": ("\udcff",),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "value"), [(n, v) for n, vs in VALUES.items() for v in vs],
+                         ids=lambda v: repr(v)[:20])  # fmt: skip
+def test_values_that_do_not_fit_the_type_are_named(toy, name, value):
+    with pytest.raises(RunError, match=rf"parameter {name}") as caught:
+        parameters.check(toy("pass"), {name: value})
+    assert len(str(caught.value)) < 400
 
 
 NO_KERNEL = nbformat.v4.new_notebook(

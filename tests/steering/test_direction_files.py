@@ -2,10 +2,11 @@
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 import workbench as wb
 from tests.helpers.directions import some_lock, some_residual
+from tests.helpers.hostile import JSON
 from workbench.errors import DirectionError
 from workbench.steering import direction_files
 from workbench.steering.directions import read_direction
@@ -73,3 +74,12 @@ def test_damaged_files(lock, tmp_path):
         wb.HeadDirections.load(path)
     with pytest.raises(DirectionError, match="cannot be read"):
         wb.HeadDirections.load(tmp_path / "absent.safetensors")
+
+
+@pytest.mark.parametrize("kind", JSON.keys() - {"empty object"})
+def test_provenance_that_is_none(lock, tmp_path, kind):
+    path = tmp_path / "lock.safetensors"
+    lock.save(path)
+    save_file(load_file(path), path, {"format": wb.HeadDirections.FORMAT, "provenance": JSON[kind]})
+    with pytest.raises(DirectionError, match=rf"{path}: its provenance"):
+        wb.HeadDirections.load(path)

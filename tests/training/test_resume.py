@@ -2,6 +2,7 @@
 
 import pytest
 
+from tests.helpers.hostile import JSON
 from workbench.training.resume import fault, last_checkpoint, seal
 
 
@@ -53,7 +54,7 @@ def test_a_damaged_one_is_named_and_an_older_one_taken(checkpoints, caplog, harm
         assert f"{name} is {'missing' if harm == 'missing' else 'damaged'}" in caplog.text
 
 
-@pytest.mark.parametrize("content", ["[]", "1", "null", "{}", '{"training": "this"}',
+@pytest.mark.parametrize("content", ["[]", "1", *JSON.values(), '{"training": "this"}',
                                      '{"training": "this", "files": []}'])  # fmt: skip
 def test_a_seal_that_is_none(checkpoints, content):
     for step in (9, 10, 100):
@@ -67,3 +68,11 @@ def test_one_of_another_training_is_left_alone(checkpoints, caplog):
     seal(checkpoints / "checkpoint-9", "other")
     assert last_checkpoint(checkpoints, "other") == str(checkpoints / "checkpoint-9")
     assert fault(checkpoints / "checkpoint-9", "other") == ""
+
+
+@pytest.mark.parametrize(
+    "name", ["checkpoint-5x", "checkpoint-", "checkpoint-²", "checkpoint-9-old"]
+)
+def test_a_folder_that_is_no_checkpoint(checkpoints, name):
+    (checkpoints / name).mkdir()
+    assert last_checkpoint(checkpoints, "this") == str(checkpoints / "checkpoint-100")

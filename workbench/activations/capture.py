@@ -108,16 +108,21 @@ class Activations:
         index, values, lengths = shards.read_all(folder)
         if index.get("format") != FORMAT:
             raise ShardError(f"{folder} has format {index.get('format')!r}, not {FORMAT!r}")
-        return cls(
-            shards=tuple(values),
-            lengths=lengths,
-            layers=tuple(index["layers"]),
-            site=index["site"],
-            positions=Positions(*index["positions"]),
-            model=index["model"],
-            sizes=index["sizes"],
-            libraries=index.get("libraries", {}),
-        )
+        try:
+            return cls(
+                shards=tuple(values),
+                lengths=lengths,
+                layers=tuple(index["layers"]),
+                site=index["site"],
+                positions=Positions(*index["positions"]),
+                model=index["model"],
+                sizes=index["sizes"],
+                libraries=index.get("libraries", {}),
+            )
+        except (LookupError, TypeError, ValueError) as error:
+            raise ShardError(
+                f"{folder}: its index lacks what a capture writes: {error!r}"
+            ) from error
 
     def description(self) -> dict[str, Any]:
         """All but the tensors, JSON-serialisable."""

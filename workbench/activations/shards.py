@@ -16,6 +16,7 @@ from safetensors.torch import save_file
 
 from workbench.errors import ShardError
 from workbench.hashing import pieces_digest
+from workbench.reading import read_json
 from workbench.writing import whole, write_json
 
 INDEX = "index.json"
@@ -153,13 +154,22 @@ def _damaged(path: Path, why: str) -> str:
 
 
 def _index(folder: Path) -> dict[str, Any]:
-    try:
-        index = json.loads((folder / INDEX).read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise ShardError(f"{folder / INDEX} cannot be read: {error}") from error
-    if not isinstance(index, dict) or not {"key", "ranges"} <= index.keys():
+    index = read_json(folder / INDEX, ShardError)
+    if not isinstance(index, dict) or "key" not in index or not _are_ranges(index.get("ranges")):
         raise ShardError(f"{folder / INDEX} is no index of captured activations")
     return index
+
+
+def _are_ranges(value: Any) -> bool:
+    """Whether `value` is [first, last + 1] of the prompts of each shard, without a gap."""
+    if not (
+        value
+        and isinstance(value, list)
+        and all(isinstance(r, list) and len(r) == 2 for r in value)
+    ):
+        return False
+    cuts = [0, *(last for _, last in value)]
+    return [first for first, _ in value] == cuts[:-1] and all(type(cut) is int for cut in cuts)
 
 
 def _of_a_capture(path: Path) -> bool:

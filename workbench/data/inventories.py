@@ -1,6 +1,5 @@
 """Questionnaires: statements to be rated 1 to 5, each with its trait, facet and sign."""
 
-import json
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -13,6 +12,7 @@ import numpy as np
 from workbench.errors import DatasetError, ItemKeyError
 from workbench.files import Row, csv_rows
 from workbench.paths import data_folder
+from workbench.reading import read_json
 
 TRAITS = ("A", "C", "E", "N", "O")
 """The big five, in the order of the paper's tables."""
@@ -181,11 +181,11 @@ def _item_numbers(path: Path, count: int) -> list[tuple[int, str]]:
     if not path.is_file():
         raise FileNotFoundError(f"{path} is missing: it says which items are train and which test")
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path, ItemKeyError)
         numbers = [(i, split) for split in ("train", "test") for i in content[f"{split}_index"]]
         if not all(type(i) is int for i, _ in numbers):
             raise TypeError("an index is no whole number")
-    except (KeyError, TypeError, ValueError, RecursionError) as error:
+    except (KeyError, TypeError) as error:
         raise ItemKeyError(f"{path}: no lists train_index and test_index of numbers") from error
     times = Counter(number for number, _ in numbers)
     bad = sorted(i for i, n in times.items() if n > 1 or not 1 <= i <= count)

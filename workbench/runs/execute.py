@@ -146,7 +146,7 @@ def _clear(out: Path) -> None:
     if results.exists():
         try:
             json.loads(results.read_text(encoding="utf-8"))["metrics"]
-        except (ValueError, LookupError, TypeError):
+        except (ValueError, LookupError, TypeError, RecursionError):
             log.warning("%s is damaged; it is made again", results)
         else:
             if report.exists() or not (out / "notebook.ipynb").exists():

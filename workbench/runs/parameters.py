@@ -1,6 +1,6 @@
 """Parameters of a notebook, as its tagged cell declares them; checked before anything runs."""
 
-import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -8,8 +8,7 @@ from nbformat import ValidationError
 from papermill import inspect_notebook
 
 from workbench.errors import RunError, nearest
-
-_CASTS = {"int": int, "float": float, "str": str}
+from workbench.reading import parse_json
 
 
 def declared(notebook: Path) -> dict[str, dict[str, Any]]:
@@ -51,11 +50,35 @@ def _cast(name: str, value: Any, kind: str) -> Any:
                 return False
             raise ValueError
         if kind.startswith("list") and isinstance(value, str):
-            items = json.loads(value) if value.startswith("[") else value.split(",")
-            inner = _CASTS.get(kind.removeprefix("list[").rstrip("]"), float)
-            return [inner(item) for item in items]
+            listed = value.startswith("[")
+            value = parse_json(value, f"parameter {name}", RunError) if listed else value.split(",")
+        if kind.startswith("list") and isinstance(value, list):
+            inner = _CASTS.get(kind.removeprefix("list[").rstrip("]"), _number)
+            return [inner(item) for item in value]
         if kind in _CASTS:
             return _CASTS[kind](value)
     except (ValueError, TypeError, OverflowError, RecursionError) as error:
-        raise RunError(f"parameter {name}={value!r} is not a {kind}") from error
+        raise RunError(f"parameter {name}={value!r:.200} is not a {kind}") from error
     return value
+
+
+def _whole(value: Any) -> int:
+    if isinstance(value, bool) or (isinstance(value, float) and not value.is_integer()):
+        raise ValueError
+    return int(value)
+
+
+def _number(value: Any) -> float:
+    number = float(value)
+    if isinstance(value, bool) or not math.isfinite(number):
+        raise ValueError
+    return number
+
+
+def _text(value: Any) -> str:
+    text = str(value)
+    text.encode("utf-8")  # no half of a surrogate pair, which no file can hold
+    return text
+
+
+_CASTS = {"int": _whole, "float": _number, "str": _text}

@@ -10,6 +10,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from workbench.errors import DirectionError
+from workbench.reading import parse_json
 from workbench.writing import whole
 
 
@@ -40,10 +41,9 @@ def read(
             tensors = {name: file.get_tensor(name) for name in names}
     except (SafetensorError, OSError) as error:
         raise DirectionError(f"{path} cannot be read as safetensors: {error}") from error
-    try:
-        provenance = json.loads(header.get("provenance", ""))
-    except ValueError as error:
-        raise DirectionError(f"{path}: its provenance is no JSON ({error})") from error
+    # Not `finite`: what was written here may hold the NaN of a measure.
+    place = f"{path}: its provenance"
+    provenance = parse_json(header.get("provenance", ""), place, DirectionError, finite=False)
     if not isinstance(provenance, dict):
         raise DirectionError(f"{path}: its provenance is a {type(provenance).__name__}, no object")
     return tensors, provenance

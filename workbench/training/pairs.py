@@ -1,7 +1,6 @@
 """Preference pairs: checked before any model is loaded, and tokenised as TRL tokenises them."""
 
 import functools
-import json
 import logging
 import sys
 from typing import Any
@@ -10,6 +9,7 @@ from datasets import Dataset, IterableDataset
 from transformers import PreTrainedTokenizerBase
 
 from workbench.errors import PairError
+from workbench.reading import parse_json
 
 log = logging.getLogger(__name__)
 
@@ -155,7 +155,7 @@ def _token_ids(pair: dict[str, Any], tokenizer: PreTrainedTokenizerBase) -> list
     tools = pair.get("tools")
     template = functools.partial(
         tokenizer.apply_chat_template, tokenize=True, return_dict=True,
-        tools=json.loads(tools) if isinstance(tools, str) else tools,
+        tools=parse_json(tools, "tools", PairError) if isinstance(tools, str) else tools,
         **(pair.get("chat_template_kwargs") or {}),
     )  # fmt: skip
     chats = [template(prompt, add_generation_prompt=True)]

@@ -1,13 +1,14 @@
 """Checkpoints that are known to be whole, and of which training: what a killed one goes on from."""
 
-import json
 import logging
 from pathlib import Path
 from typing import Any
 
 from transformers import TrainerCallback
 
+from workbench.errors import WorkbenchError
 from workbench.hashing import file_digest
+from workbench.reading import read_json
 from workbench.writing import write_json
 
 log = logging.getLogger(__name__)
@@ -35,14 +36,15 @@ def fault(folder: str | Path, training: str) -> str:
     """
     folder = Path(folder)
     try:
-        sealed = json.loads((folder / SEAL).read_text(encoding="utf-8"))
+        if not (folder / SEAL).exists():
+            return "it was not written to its end"
+        sealed = read_json(folder / SEAL, WorkbenchError)
         if sealed["training"] != training:
             return "it is of another training"
         damaged = [n for n, digest in sealed["files"].items() if file_digest(folder / n) != digest]
     except FileNotFoundError as error:
-        missing = Path(error.filename).name
-        return "it was not written to its end" if missing == SEAL else f"{missing} is missing"
-    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+        return f"{Path(error.filename).name} is missing"
+    except (WorkbenchError, OSError, ValueError, LookupError, TypeError, AttributeError) as error:
         return f"it cannot be read ({error})"
     return f"{damaged[0]} is damaged" if damaged else ""
 
@@ -53,8 +55,9 @@ def last_checkpoint(folder: str | Path, training: str) -> str | None:
     A run killed while it writes leaves one that transformers' `get_last_checkpoint` would choose
     and `Trainer.train` cannot read; one with other settings leaves one that it would go on from.
     """
-    checkpoints = Path(folder).glob("checkpoint-[0-9]*/")
-    for path in sorted(checkpoints, key=lambda p: int(p.name.split("-")[1]), reverse=True):
+    steps = {p: p.name.removeprefix("checkpoint-") for p in Path(folder).glob("checkpoint-*/")}
+    checkpoints = [p for p, step in steps.items() if step.isascii() and step.isdigit()]
+    for path in sorted(checkpoints, key=lambda p: int(steps[p]), reverse=True):
         if wrong := fault(path, training):
             log.warning("%s: %s; it is not gone on from", path, wrong)
         else:

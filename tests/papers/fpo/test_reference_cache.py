@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 
+from tests.helpers.hostile import JSON
 from workbench.errors import CacheCorrupt, CacheMismatch
 from workbench.papers.fpo import reference_cache
 
@@ -162,3 +163,11 @@ def test_pickles_are_never_loaded(tmp_path):
     np.save(tmp_path / "c/val.npy", np.array([{"a": 1}], object), allow_pickle=True)
     with pytest.raises(CacheCorrupt, match=r"val\.npy"):
         reference_cache.read(tmp_path / "c", META)
+
+
+@pytest.mark.parametrize("content", JSON.values(), ids=JSON)
+def test_meta_that_is_none(tmp_path, content):
+    write(tmp_path / "cache")
+    (tmp_path / "cache" / "meta.json").write_text(content)
+    with pytest.raises((CacheCorrupt, CacheMismatch), match=str(tmp_path)):
+        reference_cache.read(tmp_path / "cache", META)

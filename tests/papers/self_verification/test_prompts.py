@@ -5,7 +5,7 @@ import re
 import pytest
 
 from tests.helpers.solvers import PENS
-from workbench.errors import ContextLengthError
+from workbench.errors import ContextLengthError, DatasetError
 from workbench.papers.self_verification import prompts
 from workbench.papers.self_verification.paper import Settings
 from workbench.papers.self_verification.verify import self_verify
@@ -95,3 +95,42 @@ def test_a_prompt_too_long_says_how_many_exemplars_would_fit(tiny):
         self_verify(tiny, [PENS], Settings())
     fit = int(re.search(r"about (\d) would fit", str(info.value))[1])
     assert len(self_verify(tiny, [PENS], Settings(shots=fit, k=1, max_new_tokens=8))) == 1
+
+
+ITEM = "- {q: a, rationale: b, answer: c}\n"
+EXEMPLARS = {
+    "empty": "",
+    "a list": ITEM,
+    "no items": "items: []",
+    "items of text": "items: abc",
+    "an item of text": "items:\n- abc",
+    "a number for text": "items:\n- {q: a, rationale: b, answer: 5}",
+    "a tab": "items:\n\t- q: a",
+    "not ended": "items: [",
+    "deep": "items: " + "[" * 10**5,
+    "deep and closed": "items: " + "[" * 3000 + "]" * 3000,
+    "too long": "items:\n" + ITEM * 40_000,
+    "digits": "items: [" + "9" * 10**5 + "]",
+    "no date": "items: [2020-99-99]",
+    "a call": "items: !!python/object/apply:os.system ['exit 1']",
+    "an object": "items: !!python/object:os.system {}",
+    "a name": "items: !!python/name:os.system",
+    "an alias": "a: &a [x]\nitems: [*a]",
+    "many laughs": "a: &a {x: 1}\n" + "".join(
+        f"b{i}: &b{i} {{<<: [{', '.join([f'*b{i - 1}' if i else '*a'] * 9)}]}}\n" for i in range(9)
+    ),
+    "a name twice": "items:\n- {q: a, rationale: b, answer: c, answer: d}",
+    "two documents": "items: []\n---\nitems: []",
+    "a list as a name": "items: {[a]: b}",
+    "not UTF-8": b"items: \xff",
+    "a NUL": "items: a\0b",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("content", EXEMPLARS.values(), ids=EXEMPLARS)
+def test_exemplar_files_that_cannot_be_believed(tmp_path, monkeypatch, content):
+    path = tmp_path / "math_forward.yaml"
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    monkeypatch.setattr(prompts, "FOLDER", tmp_path)
+    with pytest.raises(DatasetError, match=str(path)):
+        prompts.exemplars("gsm8k", "forward")

@@ -5,7 +5,6 @@ serves a whole sweep. Arrays are memory-mapped; parts are written one by one, so
 goes on.
 """
 
-import json
 import logging
 import shutil
 from collections.abc import Callable, Iterable
@@ -16,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from workbench.errors import CacheCorrupt, CacheMismatch
+from workbench.reading import read_array, read_arrays, read_json
 from workbench.writing import disk_errors, whole, write_json
 
 log = logging.getLogger(__name__)
@@ -91,10 +91,7 @@ def read(folder: str | Path, expected: dict[str, Any]) -> ReferenceCache:
     arrays = {}
     for name, dtypes in _DTYPES.items():
         path = folder / f"{name}.npy"
-        try:
-            arrays[name] = np.load(path, mmap_mode="r", allow_pickle=False)
-        except (OSError, ValueError, EOFError) as error:
-            raise CacheCorrupt(f"{path}: cannot be read ({error}); delete {folder}") from error
+        arrays[name] = read_array(path, CacheCorrupt, mmap_mode="r")
         if arrays[name].dtype not in dtypes:
             raise CacheCorrupt(
                 f"{path}: holds {arrays[name].dtype}, not {np.dtype(dtypes[0])}; delete {folder}"
@@ -208,11 +205,11 @@ def _join(path: Path, shape: tuple[int, ...], dtype: Any, pieces: Iterable[np.nd
             file.write(np.ascontiguousarray(piece, dtype).data)
 
 
-def _part(path: Path) -> Any:
+def _part(path: Path) -> dict[str, np.ndarray]:
     try:
-        return np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise CacheCorrupt(f"{path}: cannot be read ({error}); delete it and run again") from error
+        return read_arrays(path, CacheCorrupt)
+    except CacheCorrupt as error:
+        raise CacheCorrupt(f"{error}; delete it and run again") from error
 
 
 def _check(cache: ReferenceCache) -> None:
@@ -251,7 +248,7 @@ def _check(cache: ReferenceCache) -> None:
 
 def _read_meta(folder: Path) -> dict[str, Any]:
     path = folder / "meta.json"
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise CacheCorrupt(f"{path}: cannot be read ({error}); delete {folder}") from error
+    meta = read_json(path, CacheCorrupt)
+    if not isinstance(meta, dict):
+        raise CacheCorrupt(f"{path}: a {type(meta).__name__}, expected an object; delete {folder}")
+    return meta

@@ -110,12 +110,12 @@ class Timeline:
 
     def _keep_before(self, step: int) -> None:
         """Drop what a training that was killed wrote of this step and those after it."""
-        lines = self.path.read_text("utf-8").splitlines() if self.path.exists() else []
+        lines = self.path.read_text("utf-8", "replace").splitlines() if self.path.exists() else []
         with whole(self.path) as partial, partial.open("w", encoding="utf-8") as file:
             for line in lines:
                 try:
                     earlier = json.loads(line)["step"] < step
-                except ValueError:  # half a line
+                except (ValueError, LookupError, TypeError, RecursionError):  # half a line
                     continue
                 if earlier:
                     file.write(line + "\n")
