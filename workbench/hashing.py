@@ -2,7 +2,9 @@
 
 import hashlib
 import json
+import os
 from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +61,15 @@ def checksum(tensor: Any) -> int:
 
     flat = tensor.detach().contiguous().flatten().view(torch.uint8)
     return xxhash.xxh3_64_intdigest(flat.numpy().data) if flat.is_cpu else word_checksum(flat)
+
+
+def checksums(tensors: Iterable[Any]) -> list[int]:
+    """`checksum` of each. Large ones on a CPU are read by several threads, beside the GIL."""
+    tensors = list(tensors)
+    if not all(t.is_cpu for t in tensors) or sum(t.nbytes for t in tensors) < 2**24:
+        return [checksum(t) for t in tensors]
+    with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
+        return list(pool.map(checksum, tensors))
 
 
 def word_checksum(flat: Any, step: int = 2**22) -> int:

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 import workbench as wb
 from tests.helpers.families import build
-from workbench.errors import ShardError
+from workbench.errors import ModelError, ShardError
 
 
 @torch.no_grad()
@@ -115,3 +115,39 @@ def test_samples_and_captures_of_an_edited_model_are_made_anew(tokenizer, tmp_pa
     with pytest.raises(ShardError, match="another"):
         wb.capture(model, chats, site="resid", out=tmp_path / "acts")
     assert not torch.equal(wb.capture(model, chats, site="resid").values, before.values)
+
+
+def other_epsilon(model):
+    model.layer(1).input_layernorm.variance_epsilon = 0.5
+
+
+def other_activation(model):
+    model.layer(0).mlp.act_fn = torch.nn.ReLU()
+
+
+def other_config(model):
+    model.hf.config.hidden_act = "relu"
+
+
+def other_scaling(model):
+    model.layer(2).self_attn.scaling *= 2
+
+
+def own_hook(model):
+    model.layer(1).register_forward_hook(lambda _, __, output: output)
+
+
+@pytest.mark.parametrize(
+    "change", [other_epsilon, other_activation, other_config, other_scaling, own_hook]
+)
+def test_a_copy_that_would_be_another_function_is_refused(change, tokenizer):
+    model = build("llama", tokenizer)
+    change(model)
+    with pytest.raises(ModelError):
+        model.clone("copy")
+
+
+def test_a_copy_is_in_evaluation_mode(tokenizer):
+    model = build("llama", tokenizer)
+    model.hf.train()
+    assert not any(module.training for module in model.clone("copy").hf.modules())

@@ -6,6 +6,8 @@ from typing import Any
 
 import torch
 
+from workbench.models.tokenizer_state import tokenizer_digest
+
 # A stop may begin inside the tokens before the last one and split over several.
 _TAIL_TOKENS = 8
 
@@ -26,7 +28,8 @@ class StopWatch:
     def __init__(self, tokenizer: Any, stops: tuple[str, ...]) -> None:
         self.tokenizer = tokenizer
         self.stops = stops
-        self.may_end = _may_end(tokenizer, stops) if stops else None
+        # Decoders and vocabularies are edited in place.
+        self.may_end = _may_end(tokenizer, stops, tokenizer_digest(tokenizer)) if stops else None
         # A character may take as many tokens as it has bytes.
         self.tail = _TAIL_TOKENS + max((len(s.encode()) for s in stops), default=0)
 
@@ -51,7 +54,7 @@ class StopWatch:
 
 
 @lru_cache(maxsize=16)
-def _may_end(tokenizer: Any, stops: tuple[str, ...]) -> torch.Tensor:
+def _may_end(tokenizer: Any, stops: tuple[str, ...], state: str) -> torch.Tensor:
     """bool `[vocabulary]`: could this token complete one of the stops?"""
     ends = {stop[-1] for stop in stops}
     count = max(len(tokenizer), *tokenizer.get_vocab().values()) + 1

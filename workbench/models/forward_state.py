@@ -13,12 +13,13 @@ from torch.nn.modules import module as global_hooks
 from transformers import PreTrainedConfig, PreTrainedModel
 
 from workbench.errors import ModelError
-from workbench.hashing import checksum
+from workbench.hashing import checksum, digest, tensors_digest
 
 _LIBRARIES = ("torch", "transformers", "accelerate", "peft", "nnsight", "kernels")
 _STEERING = "workbench.steering"
 version = functools.cache(metadata.version)
 """Of a library by name; what is loaded stays what it is, and asking takes milliseconds."""
+_WHOLE = "the model itself"
 # Names, plans and notes for loading, saving and training; what the run itself rewrites; the config
 # and the forward, which are described by themselves.
 _NO_MATTER = (set(vars(torch.nn.Module())) - {"training"}) | set(
@@ -37,7 +38,7 @@ def libraries() -> dict[str, str]:
     return {name: version(name).partition("+")[0] for name in names}
 
 
-def forward_state(hf: PreTrainedModel) -> Iterator[str]:
+def forward_state(hf: torch.nn.Module) -> Iterator[str]:
     """All that a forward of now depends on but for parameters and buffers, as text.
 
     Versions, autocast and precision; config; each module's class and plain attributes (epsilons,
@@ -50,7 +51,12 @@ def forward_state(hf: PreTrainedModel) -> Iterator[str]:
     hooks = (global_hooks._global_forward_hooks, global_hooks._global_forward_pre_hooks)
     _require_known(chain(*(h.values() for h in hooks)), "every module", (_STEERING,))
     configs: dict[int, str] = {}
+    kinds: dict[type, str] = {}
     for name, module in hf.named_modules():
+        kind = type(module)
+        if kind not in kinds:
+            _require_known([kind.forward], name or _WHOLE, _homes(kind))
+            kinds[kind] = repr(described(kind))
         _check_code(name, module)
         attributes = vars(module)
         config = attributes.get("config")
@@ -64,8 +70,16 @@ def forward_state(hf: PreTrainedModel) -> Iterator[str]:
             if key not in _NO_MATTER and not (own and key.startswith("_"))
         }
         compiled = attributes.get("_compiled_call_impl") is not None
-        kind = described(type(module))
-        yield repr([name, kind, configs.get(id(config)) and 1, compiled, sorted(fields.items())])
+        has_config = id(config) in configs
+        yield repr([name, kinds[kind], has_config, compiled, sorted(fields.items())])
+
+
+def forward_digest(hf: torch.nn.Module) -> str:
+    """16 hex digits of a plain model's weights and of all else its forward now depends on.
+
+    Raises `ModelError` as `forward_state`.
+    """
+    return digest([tensors_digest(hf.state_dict()), *forward_state(hf)])
 
 
 def _switches() -> list[Any]:
@@ -127,19 +141,23 @@ def _code(value: Any, depth: int) -> Any:
 
 def _check_code(name: str, module: torch.nn.Module) -> None:
     """Raise `ModelError` where a hook, or a forward that took the place of the class's, is run."""
-    where = name or "the model itself"
-    hooks = chain(module._forward_hooks.values(), module._forward_pre_hooks.values())
-    _require_known(hooks, where, (_STEERING,))
-    own = tuple(kind.__module__ for kind in type(module).__mro__)
-    attributes = vars(module)
-    forwards = [type(module).forward]
-    forwards += [attributes[key] for key in ("forward", "_old_forward") if key in attributes]
+    where, attributes = name or _WHOLE, vars(module)
+    if module._forward_hooks or module._forward_pre_hooks:
+        hooks = chain(module._forward_hooks.values(), module._forward_pre_hooks.values())
+        _require_known(hooks, where, (_STEERING,))
+    forwards = [attributes[key] for key in ("forward", "_old_forward") if key in attributes]
     # nnsight's, which keeps the forward that it found.
     forwards += [attributes["__nnsight__"].original] if "__nnsight__" in attributes else []
-    _require_known(forwards, where, own)
+    if forwards:
+        _require_known(forwards, where, _homes(type(module)))
     if "_hf_hook" in attributes:
         hook = attributes["_hf_hook"]
         _require_known([type(h) for h in getattr(hook, "hooks", [hook])], where, ())
+
+
+def _homes(kind: type) -> tuple[str, ...]:
+    """Where the code of a module's class may lie."""
+    return tuple(base.__module__ for base in kind.__mro__)
 
 
 def _require_known(functions: Any, where: str, modules: tuple[str, ...]) -> None:
@@ -152,7 +170,8 @@ def _require_known(functions: Any, where: str, modules: tuple[str, ...]) -> None
             raise ModelError(
                 f"{where} runs {module}.{qualname}, a hook or a forward put there by hand. What it "
                 "computes cannot be told from what another would, so nothing made with it can be "
-                "kept by its identity: remove it, or call without store=, out= or a cache"
+                "kept by its identity: remove it (wb.capture and model.trace look without a hook), "
+                "or call without store=, out= or a cache"
             )
 
 

@@ -12,9 +12,10 @@ from nnsight import TransformersModel
 from transformers import PreTrainedModel
 
 from workbench.errors import ModelError
-from workbench.hashing import DIGITS, checksum, pieces_digest
+from workbench.hashing import DIGITS, checksums, pieces_digest
 from workbench.models.anatomy import Anatomy, kv_heads, projection_sizes
 from workbench.models.forward_state import forward_state
+from workbench.models.tokenizer_state import prompt_state
 
 
 @dataclass(frozen=True)
@@ -149,7 +150,11 @@ class Model(TransformersModel):
         }
 
     def clone(self, name: str) -> "Model":
-        """An independent copy with its own weights, say to fine-tune. Undo folds before."""
+        """An independent copy with its own weights, say to fine-tune. Undo folds before.
+
+        Raises `ModelError` where more was changed after loading than weights: an epsilon, a module,
+        hooks of your own. The copy is built from the config, and would be another function.
+        """
         # Not deepcopy: nnsight binds each module's forward to the instance it wraps.
         hf = type(self.hf)(copy.deepcopy(self.hf.config)).to(self.hf.device, self.hf.dtype).eval()
         hf.load_state_dict(self.hf.state_dict())
@@ -157,6 +162,15 @@ class Model(TransformersModel):
         for path, buffer in self.hf.named_buffers():
             owner, _, leaf = path.rpartition(".")
             setattr(hf.get_submodule(owner), leaf, buffer.clone())
+        for new, old in zip(hf.modules(), self.hf.modules(), strict=False):
+            new.training = old.training
+        for new, old in zip(forward_state(hf), forward_state(self.hf), strict=False):
+            if new != old:
+                raise ModelError(
+                    f"{self.name} cannot be copied: it is not as its config makes it, at "
+                    f"{old[:200]}. Change it back, or copy first and change both"
+                )
+        hf.eval()
         hf.generation_config = copy.deepcopy(self.hf.generation_config)
         copied = Model(hf, self.tokenizer, self.anatomy, name)
         copied.refused_sites = self.refused_sites
@@ -174,6 +188,14 @@ class Model(TransformersModel):
         """
         return pieces_digest(self._identity(), DIGITS)
 
+    def identity(self) -> dict[str, str]:
+        """What a result depends on besides the prompts and settings it is asked for with.
+
+        `weights` (fingerprint), and the tokenizer, template and date of `prompt_state`. Raises as
+        `fingerprint`.
+        """
+        return {"weights": self.fingerprint(), **prompt_state(self.tokenizer)}
+
     def _identity(self) -> Iterator[bytes]:
         """The bytes of which the fingerprint is taken."""
         if self._edits:
@@ -187,9 +209,13 @@ class Model(TransformersModel):
             yield part.encode("utf-8", "surrogatepass")
         # Not state_dict(): quantised layers repack their weights when asked for it.
         rope = getattr(self.hf.config.get_text_config(), "rope_parameters", None) or {}
-        for name, tensor in chain(self.hf.named_parameters(), self.hf.named_buffers()):
+        tensors = {
+            name: tensor
+            for name, tensor in chain(self.hf.named_parameters(), self.hf.named_buffers())
             # Two kinds of rotary frequencies are rewritten as the model runs.
-            if name.endswith("inv_freq") and rope.get("rope_type") in ("dynamic", "longrope"):
-                continue
-            content = "offloaded" if tensor.is_meta else checksum(tensor)
+            if not (name.endswith("inv_freq") and rope.get("rope_type") in ("dynamic", "longrope"))
+        }
+        contents = iter(checksums(t for t in tensors.values() if not t.is_meta))
+        for name, tensor in tensors.items():
+            content = "offloaded" if tensor.is_meta else next(contents)
             yield f"{name}{tuple(tensor.shape)}{tensor.dtype}{content}".encode()

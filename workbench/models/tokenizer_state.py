@@ -1,5 +1,7 @@
 """What the ids of a prompt and the text of a completion depend on: the tokenizer as it is now."""
 
+import re
+from datetime import datetime
 from typing import Any
 
 from workbench.hashing import canonical, digest
@@ -33,3 +35,20 @@ def depends_on_the_moment(tokenizer: Any) -> bool:
     """Whether the chat template may render the same chat otherwise later: it asks for the date."""
     template = str(tokenizer.chat_template)
     return any(word in template for word in _MOMENT)
+
+
+def prompt_state(tokenizer: Any) -> dict[str, str]:
+    """What the ids of any prompt depend on now: tokenizer, chat template, and its date if it asks.
+
+    For keys of steps whose prompts are not at hand. A template that asks for more than a date in
+    a format of its own has another state at every call.
+    """
+    template = str(tokenizer.chat_template)
+    state = {"tokenizer": tokenizer_digest(tokenizer), "template": digest(template)}
+    if depends_on_the_moment(tokenizer):
+        now = datetime.now()
+        formats = re.findall(r"""strftime_now\(\s*["']([^"'{}]*)["']\s*\)""", template)
+        known = len(formats) == template.count("strftime_now(")
+        known &= "random" not in template and "lipsum" not in template
+        state["moment"] = canonical([now.strftime(f) for f in formats] if known else str(now))
+    return state

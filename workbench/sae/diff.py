@@ -14,7 +14,7 @@ from tqdm.auto import tqdm
 
 from workbench.errors import FeatureError
 from workbench.hashing import digest, tensors_digest
-from workbench.models.forward_state import libraries
+from workbench.models.forward_state import forward_digest, libraries
 from workbench.models.hooks import find_hook, reading
 from workbench.models.logprobs import sequence_logprobs
 from workbench.sae.counts import Counts
@@ -119,8 +119,8 @@ def diff_features(
     meta = {
         "version": VERSION, "hook": hook_name, **asdict(constraint), "seed": seed,
         "features": sae.cfg.d_sae,
-        "policy": tensors_digest(policy.state_dict()),
-        "ref": tensors_digest(reference.state_dict()), "sae": tensors_digest(sae.state_dict()),
+        "policy": forward_digest(policy), "ref": forward_digest(reference),
+        "sae": tensors_digest(sae.state_dict()),
         "first_row": first_row, "rows": len(rows), "data": digest(repr([dict(r) for r in rows])),
         "shard": shard, "libraries": libraries(),
     }  # fmt: skip

@@ -9,6 +9,7 @@ from datasets import Dataset, IterableDataset
 from transformers import PreTrainedTokenizerBase
 
 from workbench.errors import PairError
+from workbench.hashing import digest, pieces_digest
 from workbench.reading import parse_json
 
 log = logging.getLogger(__name__)
@@ -196,3 +197,8 @@ def _text(answer: Any, name: str, row: int, column: str) -> str:
         raise PairError(f"{name}, row {row}: {column} holds a message without text")
     # Conversations may repeat the prompt in both answers; it is the last turns that differ.
     return "\n".join(content for role, content in turns if role == "assistant")
+
+
+def rows_digest(dataset: Dataset) -> str:
+    """16 hex digits of the rows' content, wherever they come from."""
+    return pieces_digest((digest(repr(sorted(row.items()))).encode() for row in dataset), 16)

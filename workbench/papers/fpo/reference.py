@@ -19,7 +19,7 @@ from workbench.models.tokenizer_state import tokenizer_digest
 from workbench.papers.fpo import reference_cache
 from workbench.papers.fpo.config import FPOConfig
 from workbench.sae.pooling import response_mask
-from workbench.training.pairs import IDS
+from workbench.training.pairs import IDS, rows_digest
 
 log = logging.getLogger(__name__)
 
@@ -111,7 +111,7 @@ class OfflineReference:
             "chat_template": digest(repr(tokenizer.chat_template)),
             "max_length": args.max_length,
             "truncation_mode": args.truncation_mode,
-            "dataset": _rows_digest(dataset),
+            "dataset": rows_digest(dataset.select_columns(list(IDS))),
             "pairs": len(dataset),
             "libraries": libraries(),
         }
@@ -190,8 +190,3 @@ def reference_digest(trainer: Any) -> str:
     model = trainer.ref_model or trainer.model
     state = trainer.accelerator.unwrap_model(model).state_dict()
     return tensors_digest({k: v for k, v in state.items() if ".default." not in k})
-
-
-def _rows_digest(dataset: Dataset) -> str:
-    rows = dataset.select_columns(list(IDS))
-    return digest("".join(digest(repr([row[c] for c in IDS])) for row in rows))

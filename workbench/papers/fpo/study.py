@@ -13,7 +13,8 @@ from tqdm.auto import tqdm
 
 from workbench.errors import FeatureError
 from workbench.hashing import digest, tensors_digest
-from workbench.models.forward_state import libraries
+from workbench.models.forward_state import forward_digest, libraries
+from workbench.models.tokenizer_state import prompt_state
 from workbench.papers.fpo.costs import bench, costs, step_ratios
 from workbench.papers.fpo.evaluate import Evaluation
 from workbench.papers.fpo.paper import Settings
@@ -24,7 +25,7 @@ from workbench.sae.health import Health, check_health, health, stream_shift
 from workbench.sae.lens import lens
 from workbench.sae.pooling import Constraint
 from workbench.sae.table import feature_table
-from workbench.training.pairs import tokenised
+from workbench.training.pairs import rows_digest, tokenised
 from workbench.training.quiet import quiet
 from workbench.training.resume import fault
 
@@ -103,12 +104,13 @@ def run(
     """
     rows = tokenised(inputs.test, inputs.tokenizer, settings.max_length)
     base = {
-        "weights": tensors_digest(inputs.reference.state_dict()),
+        "weights": forward_digest(inputs.reference.eval()),
+        **prompt_state(inputs.tokenizer),
         "sae": tensors_digest(inputs.sae.state_dict()),
         "hook": inputs.hook,
         "libraries": libraries(),
         "settings": asdict(settings),
-        "data": [inputs.train._fingerprint, inputs.test._fingerprint],
+        "data": [rows_digest(inputs.train), rows_digest(inputs.test)],
     }
     reference, sae, hook = inputs.reference.eval(), inputs.sae, inputs.hook
     batches = {"batch": settings.per_device, "pad_token_id": inputs.tokenizer.pad_token_id}

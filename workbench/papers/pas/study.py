@@ -157,6 +157,7 @@ def _searches(
                 conditions[f"pas {kind}"] = (respondents, replace(settings, direction=kind), "pas")
         conditions["pas shuffled"] = (shuffled(respondents, seed), settings, "pas")
     jobs: dict[str, list[Job]] = {}
+    identity = model.identity()
     for name, (people, variant, mode) in conditions.items():
         try:
             by_fold = directions_by_fold(contrast, people, variant, seed)
@@ -169,7 +170,7 @@ def _searches(
         jobs[name] = [
             Job(
                 f"{name.replace(' ', '_')}-{seed}-{people.ids[s]}",
-                {**_key(model, people, s, variant, seed), "mode": mode},
+                {**_key(identity, people, s, variant, seed), "mode": mode},
                 _searched,
                 (people, s, by_fold, systems[s], variant, mode, seed),
             )
@@ -180,10 +181,11 @@ def _searches(
 
 def _tunings(model: Model, respondents: Respondents, settings: Settings, seed: int) -> list[Job]:
     """DPO of the first subjects."""
+    identity = model.identity()
     return [
         Job(
             f"{DPO}-{seed}-{respondents.ids[s]}",
-            _key(model, respondents, s, settings, seed),
+            _key(identity, respondents, s, settings, seed),
             _tuned,
             (respondents, s, settings, seed),
         )
@@ -192,11 +194,15 @@ def _tunings(model: Model, respondents: Respondents, settings: Settings, seed: i
 
 
 def _key(
-    model: Model, respondents: Respondents, subject: int, settings: Settings, seed: int
+    identity: dict[str, str],
+    respondents: Respondents,
+    subject: int,
+    settings: Settings,
+    seed: int,
 ) -> dict[str, Any]:
-    """What one subject's results depend on."""
+    """What one subject's results depend on; `identity`: of the model."""
     return {
-        "weights": model.fingerprint(),
+        **identity,
         "seed": seed,
         "items": digest(repr(respondents.inventory.items)),
         "settings": asdict(settings),

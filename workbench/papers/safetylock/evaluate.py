@@ -92,11 +92,19 @@ def brindle_judge() -> Judge:
 
 def evaluate(model: Model, benchmark: Benchmark, *, system: str = "") -> Outcome:
     """Greedy replies to every request, judged."""
-    judge = benchmark.judge
-    rows = sorted(benchmark.rows, key=lambda row: not row["harmful"])
-    chats = [messages(row["prompt"], system) for row in rows]
+    return judged(benchmark, replies(model, benchmark, system=system))
+
+
+def replies(model: Model, benchmark: Benchmark, *, system: str = "") -> list[str]:
+    """Greedy replies to every request, the harmful ones first."""
+    chats = [messages(row["prompt"], system) for row in _harmful_first(benchmark.rows)]
     samples = generate(model, chats, max_new_tokens=benchmark.max_new_tokens)
-    replies = [sample[0] for sample in samples]
+    return [sample[0] for sample in samples]
+
+
+def judged(benchmark: Benchmark, replies: list[str]) -> Outcome:
+    """What the judge makes of `replies`, which are in the order in which `replies` gives them."""
+    judge, rows = benchmark.judge, _harmful_first(benchmark.rows)
     harmful = [t for row, t in zip(rows, replies, strict=True) if row["harmful"]]
     harmless = [(row, t) for row, t in zip(rows, replies, strict=True) if not row["harmful"]]
     return Outcome(
@@ -107,6 +115,10 @@ def evaluate(model: Model, benchmark: Benchmark, *, system: str = "") -> Outcome
         broken_harmless=[int(judge.broken(text)) for _, text in harmless],
         replies=replies,
     )
+
+
+def _harmful_first(rows: Sequence[Row]) -> list[Row]:
+    return sorted(rows, key=lambda row: not row["harmful"])
 
 
 def take(rows: Sequence[Row], count: int) -> list[Row]:

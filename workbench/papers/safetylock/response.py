@@ -1,10 +1,11 @@
 """Steps 5–6: a lock folded into an attacked model: dose and response, and its control locks."""
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 from workbench.papers.safetylock.attack import Attack
-from workbench.papers.safetylock.evaluate import Benchmark, Outcome, evaluate
+from workbench.papers.safetylock.evaluate import Benchmark, Outcome, judged, replies
 from workbench.papers.safetylock.lock import CONTROLS, Contrast
 from workbench.steering.directions import HeadDirections
 from workbench.steering.steer import steer
@@ -24,10 +25,19 @@ def evaluate_locked(
 
     `steering`: options of `steer`; by default the lock is folded in, and taken out afterwards.
     """
-    if lock is None:
-        return evaluate(attack.model, benchmark, system=attack.system)
-    with steer(attack.model, lock, alpha, **steering):
-        return evaluate(attack.model, benchmark, system=attack.system)
+    return judged(benchmark, locked_replies(attack, benchmark, lock, alpha, **steering))
+
+
+def locked_replies(
+    attack: Attack,
+    benchmark: Benchmark,
+    lock: HeadDirections | None,
+    alpha: float,
+    **steering: Any,
+) -> list[str]:
+    """`replies` with the lock applied, arguments as of `evaluate_locked`."""
+    with steer(attack.model, lock, alpha, **steering) if lock is not None else nullcontext():
+        return replies(attack.model, benchmark, system=attack.system)
 
 
 def dose_response(

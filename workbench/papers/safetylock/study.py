@@ -1,7 +1,7 @@
 """The study, stage by stage: every function here runs a model and adds its part to a `Study`."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from workbench.papers.safetylock.choice import (
     candidates,
     validation_map,
 )
-from workbench.papers.safetylock.evaluate import Benchmark, Outcome
+from workbench.papers.safetylock.evaluate import Benchmark, Outcome, judged
 from workbench.papers.safetylock.leverage import harmful_chats, head_effects, leverage, openers
 from workbench.papers.safetylock.lock import Contrast, contrast_activations, cosines, find_lock
 from workbench.papers.safetylock.paper import Settings
@@ -31,7 +31,7 @@ from workbench.papers.safetylock.response import (
     Measure,
     controls,
     dose_response,
-    evaluate_locked,
+    locked_replies,
 )
 from workbench.steering.directions import HeadDirections
 from workbench.steering.fold import fold
@@ -128,7 +128,7 @@ def discover(study: Study) -> None:
     study.probes = {r: find_lock(c, k, seed=seed)[1] for r, c in study.contrasts.items()}
     study.scores = {}
     if "leverage" in settings.selections:
-        depends = {"model": base.fingerprint(), "pairs": digest(pairs), "train": digest(train)}
+        depends = {**base.identity(), "pairs": digest(pairs), "train": digest(train)}
         for r, contrast in study.contrasts.items():
             compute = partial(leverage, base, contrast, train, pairs)
             scores = study.keep(f"leverage-{r}", depends, lambda f=compute: f().tolist())
@@ -255,10 +255,10 @@ STAGES = (
 
 
 def _measure(study: Study, attack: Attack, rows: Sequence[Row]) -> Measure:
-    """`evaluate_locked` of an attack on these requests, kept outcome by outcome."""
+    """`evaluate_locked` of an attack on these requests. Replies are kept, and judged every time."""
     benchmark = Benchmark(rows, study.inputs.judge, study.settings.max_new_tokens)
     depends = {
-        "model": attack.model.fingerprint(),
+        **attack.model.identity(),
         "system": attack.system,
         "rows": digest(rows),
         "tokens": benchmark.max_new_tokens,
@@ -266,8 +266,8 @@ def _measure(study: Study, attack: Attack, rows: Sequence[Row]) -> Measure:
 
     def measure(lock: HeadDirections | None, alpha: float) -> Outcome:
         key = {**depends, "lock": lock.digest() if lock else None, "alpha": alpha}
-        compute = partial(evaluate_locked, attack, benchmark, lock, alpha)
+        compute = partial(locked_replies, attack, benchmark, lock, alpha)
         name = f"{attack.model.name}-alpha-{alpha:g}".replace("/", "-")
-        return Outcome(**study.keep(name, key, lambda: asdict(compute())))
+        return judged(benchmark, study.keep(name, key, compute))
 
     return measure
