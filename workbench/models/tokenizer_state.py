@@ -1,8 +1,9 @@
 """What the ids of a prompt and the text of a completion depend on: the tokenizer as it is now."""
 
 import re
-from datetime import datetime
 from typing import Any
+
+from transformers.utils import chat_template_utils
 
 from workbench.hashing import canonical, digest
 from workbench.models.forward_state import described
@@ -46,7 +47,7 @@ def prompt_state(tokenizer: Any) -> dict[str, str]:
     template = str(tokenizer.chat_template)
     state = {"tokenizer": tokenizer_digest(tokenizer), "template": digest(template)}
     if depends_on_the_moment(tokenizer):
-        now = datetime.now()
+        now = chat_template_utils.datetime.now()  # the templates' own clock
         formats = re.findall(r"""strftime_now\(\s*["']([^"'{}]*)["']\s*\)""", template)
         known = len(formats) == template.count("strftime_now(")
         known &= "random" not in template and "lipsum" not in template

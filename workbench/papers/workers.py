@@ -37,12 +37,20 @@ class Job:
 
 
 def worker_count(model: "Model") -> int:
-    """A worker per core for an embedded model as it was loaded; 1 for any other.
+    """A worker per core for an embedded model as it was loaded; 1 for any other, or an edited one.
 
     Each worker loads the model again, which only a small one is cheap enough for.
     """
-    pristine = model.name in EMBEDDED and not (model.folds or model.hooks)
-    return min(os.cpu_count() or 1, MOST) if pristine else 1
+    return min(os.cpu_count() or 1, MOST) if as_loaded(model) else 1
+
+
+def as_loaded(model: "Model") -> bool:
+    """Whether `load` of its name gives this embedded model: weights, forward and tokenizer."""
+    from workbench.models.loading import load
+
+    if model.name not in EMBEDDED or model.folds or model.hooks:
+        return False
+    return load(model.name).identity() == model.identity()
 
 
 @contextmanager

@@ -9,7 +9,7 @@ import pytest
 
 import workbench as wb
 from tests.helpers.directions import some_lock
-from tests.helpers.pas import INVENTORY, TEST, TRAIN, respondents
+from tests.helpers.pas import INVENTORY, TEST, TRAIN, build, respondents
 from workbench.data.inventories import Inventory
 from workbench.errors import DatasetError
 from workbench.papers.pas import answer, presets, study
@@ -181,3 +181,38 @@ def test_only_an_embedded_model_as_loaded_is_worked_on_by_several(model):
     assert worker_count(survey) >= 1
     with wb.steer(survey, some_lock(survey), 1.0):
         assert worker_count(survey) == 1
+
+
+def template(model):
+    model.tokenizer.chat_template += " "
+
+
+def token(model):
+    model.tokenizer.add_tokens(["gate-of-Mara"])
+
+
+def epsilon(model):
+    model.layer(0).input_layernorm.variance_epsilon *= 2
+
+
+def head(model):
+    model.o_proj(0).weight.data[:, :8] = 0
+
+
+@pytest.mark.parametrize("edit", [template, token, epsilon, head])
+def test_an_edited_model_is_asked_again(tmp_path, edit):
+    model, settings = build(), replace(FEW, dpo_subjects=0)
+    first, second, third = (Counting(tmp_path) for _ in range(3))
+    study.run(model, {0: respondents(1)}, settings, first, ["pas"], controls=False)
+    edit(model)
+    for counting in (second, third):
+        study.run(model, {0: respondents(1)}, settings, counting, ["pas"], controls=False)
+    assert first.computed == second.computed == ["pas-0-p0"]
+    assert third.computed == []
+
+
+@pytest.mark.parametrize("edit", [template, epsilon, head])
+def test_workers_would_load_another_model_than_an_edited_one(edit):
+    survey = presets.model("tiny", "")
+    edit(survey)
+    assert worker_count(survey) == 1

@@ -98,3 +98,36 @@ def test_an_attack_that_broke_nothing_leaves_nothing_to_restore(inputs, tiny, tm
         stage(harmless)
     with pytest.raises(RunError, match="broke no refusals"):
         study.apply_lock(harmless)
+
+
+def small(inputs, tiny, keeper, tmp_path):
+    study_ = study.Study(replace(inputs, finetuned=tiny), SETTINGS, [0], keeper, tmp_path)
+    study.make_attacks(study_)
+    return study_.before
+
+
+def test_kept_replies_are_judged_by_the_judge_of_now(inputs, tiny, tmp_path):
+    keeper = Keeper()
+    before = small(inputs, tiny, keeper, tmp_path)
+    computed = keeper.computed
+    other = replace(inputs.judge, refuses=lambda text: False, broken=lambda text: True)
+    after = small(replace(inputs, judge=other), tiny, keeper, tmp_path)
+    assert keeper.computed == computed
+    assert (after.replies, after.attack) == (before.replies, [1] * 5)
+    assert after.broken == [1] * 5 != before.broken
+
+
+def test_requests_and_template_of_now_are_answered(inputs, tmp_path):
+    model, keeper = wb.load("tiny", device="cpu"), Keeper()
+    inputs = replace(inputs, base=model)
+    before = small(inputs, model, keeper, tmp_path)
+    computed = keeper.computed
+    assert small(inputs, model, keeper, tmp_path) == before
+    assert keeper.computed == computed
+    model.tokenizer.chat_template = "{{ messages[-1]['content'] }}"
+    assert small(inputs, model, keeper, tmp_path).replies != before.replies
+    assert keeper.computed > computed
+    computed = keeper.computed
+    rows = [{**inputs.test[0], "prompt": inputs.test[1]["prompt"]}, *inputs.test[1:]]
+    small(replace(inputs, test=rows), model, keeper, tmp_path)
+    assert keeper.computed > computed

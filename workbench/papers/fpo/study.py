@@ -133,11 +133,12 @@ def run(
     ends = [feature_end(each, inputs, settings, rows, out) for each in extremes(trained, seeds[0])]
     on = bench(preset, inputs, settings)
     measured = {"bench": on.name, "tokens": on.tokens, "batch": on.batch}
+    timed = {**measured, "libraries": libraries()}
     return Study(
         inputs=inputs, settings=settings, rows=rows, health=fit, trained=trained, shifts=shifts,
         ends=ends, lens=lens(reference, sae, hook, inputs.tokenizer), bench=measured,
-        costs=keep("costs", measured, lambda: costs(on, out / "costs")),
-        step_ratios=keep("step-ratios", measured, lambda: step_ratios(on, out / "costs")),
+        costs=keep("costs", timed, lambda: costs(on, out / "costs")),
+        step_ratios=keep("step-ratios", timed, lambda: step_ratios(on, out / "costs")),
     )  # fmt: skip
 
 

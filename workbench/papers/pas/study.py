@@ -30,7 +30,7 @@ from workbench.papers.pas.search import (
     shuffled,
     system_prompts,
 )
-from workbench.papers.workers import Job, Keep, worker_pool
+from workbench.papers.workers import Job, Keep, as_loaded, worker_pool
 
 log = logging.getLogger(__name__)
 
@@ -101,9 +101,9 @@ def run(
     """Extraction once for all, then seed by seed and subject by subject: searches, controls, DPO.
 
     `people`: seed → its subjects. What `keep` has is not done again. `workers`: processes that
-    share the subjects, see `worker_count`; results do not depend on it. `pas centered` is left out,
-    with a warning, where somebody's answers are all on one side. Raises as `contrast_answers`,
-    `personas` and `search`.
+    share the subjects, see `worker_count`; results do not depend on it, and an edited model
+    has one. `pas centered` is left out, with a warning, where somebody's answers are all on one
+    side. Raises as `contrast_answers`, `personas` and `search`.
 
     >>> people = presets.draw(everybody, "tiny", 10, [0, 1, 2])
     >>> study = run(model, people, settings, partial(cached, "runs/cache"))
@@ -113,6 +113,7 @@ def run(
     contrast = _extract(model, first, settings)
     seconds = time.perf_counter() - started
     groups = []
+    workers = workers if workers == 1 or as_loaded(model) else 1
     pool = worker_pool(workers, (model, contrast), _set_up, model.name, first, settings)
     with pool as results_of:
         for seed, respondents in people.items():
