@@ -15,7 +15,9 @@ from transformers import PreTrainedConfig, PreTrainedModel
 from workbench.errors import ModelError
 from workbench.hashing import checksum, digest, tensors_digest
 
-_LIBRARIES = ("torch", "transformers", "accelerate", "peft", "nnsight", "kernels")
+_LIBRARIES = tuple(
+    "torch transformers accelerate peft nnsight kernels trl liger_kernel deepspeed".split()
+)
 _STEERING = "workbench.steering"
 version = functools.cache(metadata.version)
 """Of a library by name; what is loaded stays what it is, and asking takes milliseconds."""
@@ -61,7 +63,7 @@ def forward_state(hf: torch.nn.Module) -> Iterator[str]:
         attributes = vars(module)
         config = attributes.get("config")
         if isinstance(config, PreTrainedConfig) and id(config) not in configs:
-            configs[id(config)] = _config(config)
+            configs[id(config)] = config_state(config)
             yield configs[id(config)]
         own = isinstance(module, PreTrainedModel)
         fields = {
@@ -91,7 +93,8 @@ def _switches() -> list[Any]:
     return [autocast, str(torch.get_default_dtype()), precision]
 
 
-def _config(config: PreTrainedConfig) -> str:
+def config_state(config: PreTrainedConfig) -> str:
+    """A config and the attention that is used, without names, as text."""
     fields = {key: value for key, value in config.to_dict().items() if key not in _NAMES}
     return repr([sorted(fields.items(), key=str), getattr(config, "_attn_implementation", None)])
 

@@ -14,7 +14,7 @@ from trl.trainer.dpo_trainer import DataCollatorForPreference
 
 from workbench.errors import CacheCorrupt, CacheMismatch
 from workbench.hashing import digest, tensors_digest
-from workbench.models.forward_state import libraries
+from workbench.models.forward_state import config_state, forward_digest, libraries
 from workbench.models.tokenizer_state import tokenizer_digest
 from workbench.papers.fpo import reference_cache
 from workbench.papers.fpo.config import FPOConfig
@@ -186,7 +186,14 @@ class OfflineReference:
 
 
 def reference_digest(trainer: Any) -> str:
-    """Digest of the reference's weights, without the adapter in training: it is off for it."""
-    model = trainer.ref_model or trainer.model
-    state = trainer.accelerator.unwrap_model(model).state_dict()
-    return tensors_digest({k: v for k, v in state.items() if ".default." not in k})
+    """Digest of the reference, without the adapter in training: it is off for it."""
+    model = trainer.accelerator.unwrap_model(trainer.ref_model or trainer.model)
+    if getattr(model, "peft_config", None):
+        state = {k: v for k, v in model.state_dict().items() if ".default." not in k}
+        return digest([tensors_digest(state), config_state(model.config)])
+    modes = {module: module.training for module in model.modules()}
+    try:
+        return forward_digest(model.eval())
+    finally:
+        for module, training in modes.items():
+            module.training = training

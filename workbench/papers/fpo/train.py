@@ -1,16 +1,19 @@
 """One method trained with one seed from the common checkpoint, and evaluated against it."""
 
 import copy
+import logging
+import shutil
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from transformers import PreTrainedModel, PrinterCallback, set_seed
 
-from workbench.errors import ModelError
+from workbench.errors import CacheMismatch, ModelError
 from workbench.models.sources import read_weights
 from workbench.papers.fpo.config import FPOConfig
 from workbench.papers.fpo.evaluate import Evaluation, evaluate
@@ -20,6 +23,8 @@ from workbench.papers.fpo.trainer import FPOTrainer
 from workbench.sae.pooling import Constraint
 from workbench.training.resume import Sealing, last_checkpoint, seal
 from workbench.writing import disk_errors
+
+log = logging.getLogger(__name__)
 
 Plain = dict[str, Any]
 Rows = Sequence[dict[str, list[int]]]
@@ -118,13 +123,20 @@ def train(
     """
     set_seed(seed)
     started = time.perf_counter()
-    trainer = FPOTrainer(
-        copy.deepcopy(inputs.reference),
-        args=config(settings, condition, seed, folder, inputs.hook),
+    args = config(settings, condition, seed, folder, inputs.hook)
+    make = partial(
+        FPOTrainer,
+        args=args,
         train_dataset=inputs.train,
         processing_class=inputs.tokenizer,
         sae=inputs.sae if condition.method == "fpo" else None,
     )
+    try:
+        trainer = make(copy.deepcopy(inputs.reference))
+    except CacheMismatch as error:  # of what the study was before an edit
+        log.warning("%s; it is made again", error)
+        shutil.rmtree(args.cache_dir)
+        trainer = make(copy.deepcopy(inputs.reference))
     trainer.remove_callback(PrinterCallback)
     trainer.add_callback(Sealing(identity))
     with disk_errors(folder):
