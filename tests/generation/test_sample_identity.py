@@ -4,14 +4,16 @@ import copy
 import datetime
 
 import pytest
-from tokenizers import normalizers
+import torch
+from tokenizers import decoders, normalizers
 from transformers.utils import chat_template_utils
 
 import workbench as wb
 from tests.helpers.families import build
 from workbench.errors import StoreError
 from workbench.generation.replay import Replay
-from workbench.models.tokenizer_state import tokenizer_digest
+from workbench.generation.stop_strings import StopWatch
+from workbench.models.tokenizer_state import prompt_state, tokenizer_digest
 
 CHAT = [{"role": "user", "content": "Mend the gate"}]
 DATED = (
@@ -131,3 +133,29 @@ def test_a_sample_is_drawn_from_the_text_it_is_kept_by(tokenizer, day, monkeypat
         first = wb.complete(backend, requests, store=store)[0].samples[0].prompt_tokens
         later = wb.complete(backend, requests, store=store)[0].samples[0].prompt_tokens
     assert first < later
+
+
+def test_the_state_of_prompts_holds_the_day_that_the_template_asks_for(own, day):
+    day(1)
+    first = prompt_state(own)
+    day(2)
+    assert prompt_state(own) == first
+    own.chat_template = "{% if strftime_now is defined %}{{ strftime_now('%d') }}{% endif %}"
+    second = prompt_state(own)
+    assert second == prompt_state(own)
+    day(3)
+    assert second != prompt_state(own)
+    own.chat_template = "{{ range(9)|random }}"
+    assert "moment" in prompt_state(own)
+
+
+def test_stops_follow_an_edited_decoder(own):
+    (word,) = own("gate", add_special_tokens=False)["input_ids"][-1:]
+    tokens = torch.tensor([word])
+    assert StopWatch(own, ("?",)).check(tokens, [[word]]) == []
+    own.backend_tokenizer.decoder = decoders.Sequence(
+        [own.backend_tokenizer.decoder, decoders.Replace("e", "?")]
+        if own.backend_tokenizer.decoder
+        else [decoders.Replace("e", "?")]
+    )
+    assert StopWatch(own, ("?",)).check(tokens, [[word]]) == [0]
