@@ -201,3 +201,32 @@ def test_a_lock_is_written_with_its_own_units_and_scales(tiny, tmp_path):
     for head, unit, scale in zip(lock.heads, lock.unit, lock.scale, strict=True):
         torch.testing.assert_close(rows[head][0], unit, atol=1e-3, rtol=0)
         torch.testing.assert_close(rows[head][1], scale, atol=0, rtol=1e-3)
+
+
+ENTRY = (1, np.eye(1, 16, dtype=np.float16)[0], np.float16(0.5))
+
+
+@pytest.mark.parametrize("layer", ["\u0661", "01", "+1", " 1", "1_0"])
+def test_a_layer_is_spelled_in_one_way(tmp_path, layer):
+    content = {f"model.layers.{layer}.self_attn.head_out": [ENTRY]}
+    with pytest.raises(DirectionError, match=r"is not model\.layers\.N"):
+        safelock.read(archive(tmp_path / "l.safelock", pickle.dumps(content, protocol=2)))
+
+
+def test_numbers_of_another_byte_order_and_beyond_floats(tmp_path):
+    def read(entry):
+        data = pickle.dumps({"model.layers.2.self_attn.head_out": [entry]}, protocol=2)
+        return wb.HeadDirections.from_safelock(archive(tmp_path / "n.safelock", data))
+
+    swapped = (1, ENTRY[1].astype(">f2"), ENTRY[2])
+    assert read(swapped).digest() == read(ENTRY).digest()
+    with pytest.raises(DirectionError, match="σ of layer 2 head 1 is too large"):
+        read((1, ENTRY[1], 10**400))
+
+
+def test_a_member_whose_name_is_no_text(tmp_path):
+    data = pickle.dumps({"model.layers.2.self_attn.head_out": [ENTRY]}, protocol=2)
+    path = archive(tmp_path / "n.safelock", data, stem="lóck")
+    path.write_bytes(path.read_bytes().replace("ó".encode(), b"\xd5\x20"))
+    with pytest.raises(DirectionError, match=r"no \.safelock archive"):
+        safelock.read(path)

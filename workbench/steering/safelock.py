@@ -21,7 +21,7 @@ from workbench.writing import whole
 MAX_BYTES = 16 * 2**20
 """Of the pickle, and of the archive around it; a lock of all heads of a 70B model takes 3 MB."""
 _LEAST, _MOST = float(np.finfo(np.float16).smallest_normal), float(np.finfo(np.float16).max)
-_KEY = re.compile(r"model\.layers\.(\d{1,6})\.self_attn\.head_out")
+_KEY = re.compile(r"model\.layers\.(0|[1-9][0-9]{0,5})\.self_attn\.head_out")
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ def _pickle_of(path: Path) -> bytes:
                 raise DirectionError(f"{path}: data.pkl is encrypted; save it without a password")
             with archive.open(members[0]) as file:
                 data = file.read(MAX_BYTES + 1)
-    except (zipfile.BadZipFile, OSError, NotImplementedError, EOFError, zlib.error) as error:
+    except (zipfile.BadZipFile, OSError, ValueError, RuntimeError, EOFError, zlib.error) as error:
         raise DirectionError(f"{path} is no .safelock archive: {error}") from error
     if len(data) > MAX_BYTES:
         raise UnsafeFileError(f"{path}: data.pkl expands to more than {MAX_BYTES} bytes")
@@ -102,7 +102,11 @@ def _entry(layer: int, item: Any, where: str) -> Entry:
         )
     if unit.dtype.kind != "f":
         raise DirectionError(f"{where}: the direction of layer {layer} head {head} is {unit.dtype}")
-    return Entry(layer, int(head), np.array(unit), float(scale))
+    try:
+        sigma = float(scale)
+    except OverflowError:
+        raise DirectionError(f"{where}: σ of layer {layer} head {head} is too large") from None
+    return Entry(layer, int(head), unit.astype(unit.dtype.newbyteorder("=")), sigma)
 
 
 def _shown(value: Any) -> str:
