@@ -9,7 +9,9 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
+import numpy as np
 import pytest
+import torch
 
 from workbench.errors import RunError, WriteError
 from workbench.runs.cache import cached
@@ -125,7 +127,7 @@ def test_a_damaged_file_is_named_and_made_again(tmp_path, caplog, damage):
 )
 def test_computed_and_restored_are_the_same(tmp_path, result, expected):
     for folder in (tmp_path, tmp_path, ""):
-        assert cached(folder, "s", {"nan": float("nan"), "keys": {10: 1, 2: 2}},
+        assert cached(folder, "s", {"nan": float("nan"), "keys": {"10": 1, "2": 2}},
                       lambda: result) == expected  # fmt: skip
     (path,) = tmp_path.iterdir()
     assert json.loads(path.read_text())["result"] == expected
@@ -161,3 +163,19 @@ def test_a_disk_that_refuses_is_named_before_the_step_where_it_shows(tmp_path, m
     with pytest.raises(WriteError, match=r"s-.*json cannot be written: No space left.*make room"):
         cached(tmp_path / "new", "s", {}, lambda: 1)
     assert list((tmp_path / "new").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "entry", [torch.zeros(5000), np.zeros(3000), object(), {"a", "b"}, {1: 2}, print, np.int64(3)]
+)
+def test_a_key_that_is_no_json_is_refused_by_name(tmp_path, entry):
+    """The `repr` of a long array leaves out its middle; that of an object is its address."""
+    for folder in (tmp_path, ""):
+        with pytest.raises(TypeError, match=r"step s: key\['data'\]\[1\]"):
+            cached(folder, "s", {"data": [1, entry]}, lambda: 1)
+
+
+def test_paths_and_tuples_are_keys(tmp_path):
+    assert cached(tmp_path, "s", {"a": (tmp_path, 1)}, lambda: 1) == 1
+    assert cached(tmp_path, "s", {"a": [str(tmp_path), 1]}, lambda: 2) == 1
+    assert cached(tmp_path, "s", {"a": [str(tmp_path), 1.5]}, lambda: 2) == 2

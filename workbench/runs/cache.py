@@ -19,18 +19,19 @@ log = logging.getLogger(__name__)
 def cached(folder: str | Path, name: str, key: dict[str, Any], compute: Callable[[], Any]) -> Any:
     """`compute()`, or its result restored from `folder` if the same name and key were done before.
 
-    `key` holds everything the result depends on (arguments, data, model fingerprint) as JSON. The
-    result is what JSON makes of it, computed or restored alike: lists for tuples, text for other
-    keys; NaN stays. Of several runs at once one computes and the others wait; where it fails, the
-    next one tries. A killed step leaves nothing, a damaged file is named and made again. An empty
-    `folder` caches nothing.
+    `key` holds everything the result depends on (arguments, data, model fingerprint) as JSON;
+    a path counts as its text, a tensor goes in as its digest. The result is what JSON makes of it,
+    computed or restored alike: lists for tuples, text for other keys; NaN stays. Of several runs at
+    once one computes and the others wait; where it fails, the next one tries. A killed step leaves
+    nothing, a damaged file is named and made again. An empty `folder` caches nothing.
 
-    Raises `RunError` for a result that JSON cannot hold, `WriteError` where the disk refuses:
-    before the step where that shows by then.
+    Raises `TypeError` for a key that is no JSON, `RunError` for a result that JSON cannot hold,
+    `WriteError` where the disk refuses: before the step where that shows by then.
     """
+    key = _key_json(key, f"step {name}: key")
     if not str(folder):
         return _plain(compute(), name)[0]
-    path = Path(folder) / f"{name}-{digest(json.dumps(key, sort_keys=True, default=repr))}.json"
+    path = Path(folder) / f"{name}-{digest(_spelled(key))}.json"
     if (restored := _restored(path, name, key)) is not None:
         return restored["result"]
     with _alone(path, name):
@@ -38,7 +39,7 @@ def cached(folder: str | Path, name: str, key: dict[str, Any], compute: Callable
             return restored["result"]
         result, text = _plain(compute(), name)
         with whole(path) as partial:
-            content = f'{{"key": {json.dumps(key, default=repr)}, "result": {text}}}'
+            content = f'{{"key": {json.dumps(key)}, "result": {text}}}'
             partial.write_text(content, encoding="utf-8")
     return result
 
@@ -56,7 +57,7 @@ def _restored(path: Path, name: str, key: dict[str, Any]) -> dict[str, Any] | No
     else:
         wrong = "it holds no result"
     if isinstance(content, dict) and {"key", "result"} <= content.keys():
-        if _spelled(content["key"]) == _spelled(json.loads(json.dumps(key, default=repr))):
+        if _spelled(content["key"]) == _spelled(key):
             log.warning("%s: restored from cache", name)
             return content
         wrong = "it is of another step"
@@ -80,6 +81,24 @@ def _alone(path: Path, name: str) -> Iterator[None]:
         # Whoever waits sees that the file it opened is gone, and begins anew.
         Path(lock.lock_file).unlink(missing_ok=True)
         lock.release()
+
+
+def _key_json(value: Any, place: str) -> Any:
+    """A key as JSON gives it back. What JSON has no word for may hide what differs."""
+    match value:
+        case None | bool() | int() | float() | str():
+            return value
+        case Path():
+            return str(value)
+        case list() | tuple():
+            return [_key_json(v, f"{place}[{i}]") for i, v in enumerate(value)]
+        case dict() if all(isinstance(k, str) for k in value):
+            return {k: _key_json(v, f"{place}[{k!r}]") for k, v in value.items()}
+        case dict():
+            raise TypeError(f"{place} has names that are no text: {list(value)!r:.80}")
+    raise TypeError(
+        f"{place} is a {type(value).__name__}, which is no JSON: pass its digest or its fields"
+    )
 
 
 def _plain(result: Any, name: str) -> tuple[Any, str]:
