@@ -91,7 +91,10 @@ def read(folder: str | Path, expected: dict[str, Any]) -> ReferenceCache:
     arrays = {}
     for name, dtypes in _DTYPES.items():
         path = folder / f"{name}.npy"
-        arrays[name] = read_array(path, CacheCorrupt, mmap_mode="r")
+        try:
+            arrays[name] = read_array(path, CacheCorrupt, mmap_mode="r")
+        except CacheCorrupt as error:
+            raise CacheCorrupt(f"{error}; delete {folder}") from error
         if arrays[name].dtype not in dtypes:
             raise CacheCorrupt(
                 f"{path}: holds {arrays[name].dtype}, not {np.dtype(dtypes[0])}; delete {folder}"
@@ -248,7 +251,10 @@ def _check(cache: ReferenceCache) -> None:
 
 def _read_meta(folder: Path) -> dict[str, Any]:
     path = folder / "meta.json"
-    meta = read_json(path, CacheCorrupt)
+    try:
+        meta = read_json(path, CacheCorrupt)
+    except CacheCorrupt as error:
+        raise CacheCorrupt(f"{error}; delete {folder}") from error
     if not isinstance(meta, dict):
         raise CacheCorrupt(f"{path}: a {type(meta).__name__}, expected an object; delete {folder}")
     return meta
