@@ -1,5 +1,6 @@
 """Fold = hook = the formula; restored bit for bit; every mode against a slow forward by hand."""
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -66,6 +67,23 @@ def test_several_directions_add_up(tokenizer):
         torch.testing.assert_close(model.hf(IDS).logits, same, atol=1e-4, rtol=1e-4)
     with pytest.raises(ValueError, match="2 alphas for 3 directions"):
         wb.fold(model, directions, [1.0, 2.0])
+
+
+@pytest.mark.parametrize("kind", [list, tuple, np.array, torch.tensor])
+@torch.no_grad()
+def test_alphas_of_several_directions_are_one_for_each_direction(tokenizer, kind):
+    """Two prompts, so that an alpha for each prompt would fit as well."""
+    model = build("llama", tokenizer)
+    directions, ids = [some_lock(model, 0), some_lock(model, 1)], IDS.repeat(2, 1)
+    expected = by_hand(model, list(zip(directions, [9.0, 1.5], strict=True)), ids)
+    for how in ("fold", "hook"):
+        with wb.steer(model, directions, kind([9.0, 1.5]), how=how):
+            torch.testing.assert_close(model.hf(ids).logits, expected, atol=1e-4, rtol=1e-4)
+    same = by_hand(model, [(d, 2.0) for d in directions], ids)
+    with wb.steer(model, directions, torch.tensor(2.0)):
+        torch.testing.assert_close(model.hf(ids).logits, same, atol=1e-4, rtol=1e-4)
+    with pytest.raises(ValueError, match="3 alphas for 2 directions"):
+        wb.fold(model, directions, kind([1.0, 2.0, 3.0]))
 
 
 @pytest.mark.parametrize("mode", ["all", "generated", "last"])

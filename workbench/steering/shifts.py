@@ -37,14 +37,16 @@ def paired(
 ) -> list[tuple[Direction, float | torch.Tensor]]:
     """Each direction with its alpha: a number, or float32 `[prompt]`.
 
-    One direction takes the alpha as it is; of several, each takes its entry of a list, or all the
-    same number. Raises `ValueError` for another count, shape, or as `check_alpha`.
+    One direction takes the alpha as it is; of several, each takes its entry of a list, an array or
+    a tensor, or all the same number. Raises `ValueError` for another count, shape, or as `check_alpha`.
     """
     if isinstance(direction, HeadDirections | ResidualDirection):
         directions, alphas = [direction], [alpha]
     else:
         directions = list(direction)
-        alphas = list(alpha) if isinstance(alpha, Sequence) else [alpha] * len(directions)
+        # An array or a tensor of one number has a length in name only.
+        several = hasattr(alpha, "__len__") and getattr(alpha, "ndim", 1) > 0
+        alphas = list(alpha) if several else [alpha] * len(directions)
         if not directions or len(alphas) != len(directions):
             raise ValueError(f"{len(alphas)} alphas for {len(directions)} directions")
     return [(d, _checked(a, allow_negative)) for d, a in zip(directions, alphas, strict=True)]

@@ -41,7 +41,8 @@ def steer(
 
     `alpha`: a number; for several directions a list with one entry for each; for one direction a
     list of numbers, one for each *prompt*: `capture` and `generate` map them to prompts, a forward
-    of your own must have exactly that many rows. An entry of a list may itself be such a list.
+    of your own must have exactly that many rows. An entry of a list may itself be such a list, and
+    an array or a tensor counts as the list of its entries.
 
     `mode`: which tokens. `"all"`; `"generated"`, from the first token after the prompt on; or
     `"last"`, from the last prompt token on (ITI's hook during generation). In a chat that ends in a
