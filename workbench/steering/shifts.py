@@ -38,7 +38,9 @@ def paired(
     """Each direction with its alpha: a number, or float32 `[prompt]`.
 
     One direction takes the alpha as it is; of several, each takes its entry of a list, an array or
-    a tensor, or all the same number. Raises `ValueError` for another count, shape, or as `check_alpha`.
+    a tensor, or all the same number.
+
+    Raises `ValueError` for another count or shape, or as `check_alpha`.
     """
     if isinstance(direction, HeadDirections | ResidualDirection):
         directions, alphas = [direction], [alpha]
