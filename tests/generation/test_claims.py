@@ -147,7 +147,7 @@ def test_what_is_awaited_is_shown_and_replay_awaits_nothing(tmp_path, caplog):
     assert caplog.text.count("another call draws") == 1
 
 
-def test_ctrl_c_ends_the_wait(tmp_path):
+def test_ctrl_c_ends_the_wait(tmp_path, interruptible):
     path, notes = tmp_path / "s.sqlite", tmp_path / "notes"
     first = FORK.Process(target=call, args=(path, SAME[0], notes), kwargs={"pause": 100})
     first.start()

@@ -25,13 +25,13 @@ _WHOLE = "the model itself"
 # Names, plans and notes for loading, saving and training; what the run itself rewrites; the config
 # and the forward, which are described by themselves.
 _NO_MATTER = (set(vars(torch.nn.Module())) - {"training"}) | set(
-    "config generation_config forward __nnsight__ name_or_path kernel_config loss_type "
+    "config generation_config forward generate __nnsight__ name_or_path kernel_config loss_type "
     "loss_function all_tied_weights_keys warnings_issued model_tags hf_device_map hf_quantizer "
     "quantization_method is_parallelizable gradient_checkpointing max_seq_len_cached "
     "original_inv_freq peft_config _is_hf_initialized _hf_hook _old_forward "
     "_gradient_checkpointing_func".split()
 )
-_NAMES = ("_name_or_path", "transformers_version", "dtype", "architectures")
+_NAMES = ("_name_or_path", "transformers_version", "dtype", "architectures", "auto_map")
 
 
 def libraries() -> dict[str, str]:
@@ -126,7 +126,9 @@ def described(value: Any, depth: int = 3) -> Any:
     elif not (fields := getattr(value, "__dict__", {})):
         text = repr(value)
         return _code(type(value), 0) if " at 0x" in text else text
-    return [_code(type(value), depth), described(dict(fields), depth - 1)]
+    # What bitsandbytes keeps of its last forward: the columns of outliers.
+    fields = {name: field for name, field in fields.items() if name != "idx"}
+    return [_code(type(value), depth), described(fields, depth - 1)]
 
 
 def _code(value: Any, depth: int) -> Any:
