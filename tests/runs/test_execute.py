@@ -172,6 +172,21 @@ def test_results_of_a_notebook_run_by_hand_are_not_removed(toy, tmp_path):
         execute.run("toy", out=out)
 
 
+@pytest.mark.parametrize("name", ["results.json", "report.html", "notebook.ipynb"])
+@pytest.mark.parametrize(
+    "content", ['{"mine": 1}', '{"cells": [], "metadata": {}}', "[" * 10**5, None]
+)
+def test_files_that_no_run_made_are_left_alone(toy, tmp_path, name, content):
+    toy(RECORD)
+    path = tmp_path / "out" / name
+    path.parent.mkdir()
+    path.mkdir() if content is None else path.write_text(content)
+    for _ in range(2):  # the first call leaves its lock there
+        with pytest.raises(RunError, match=rf"{name} is (not of a run|in the way)"):
+            execute.run("toy", out=path.parent, progress=False)
+    assert path.is_dir() if content is None else path.read_text() == content
+
+
 def test_a_long_path_for_temporary_files_holds_no_run_up(toy, tmp_path, monkeypatch):
     toy(RECORD)
     long = tmp_path / ("long" * 20)

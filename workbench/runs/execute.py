@@ -124,7 +124,8 @@ def default_folder(paper: str) -> Path:
 def prepared(out: Path) -> Iterator[None]:
     """Create the folder, prove that it takes a file, and hold it while a run is in it.
 
-    Raises `RunError` where that fails, another run is in it, or one has finished there.
+    Raises `RunError` where that fails, another run is in it, one has finished there, or files that
+    are not of a run would be lost.
     """
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -136,21 +137,38 @@ def prepared(out: Path) -> Iterator[None]:
     except OSError as error:
         raise RunError(f"cannot write to {out}: {error.strerror or error}") from error
     with lock:
-        _clear(out)
+        try:
+            _clear(out)
+        except OSError as error:
+            raise RunError(f"cannot use {out}: {error}; choose another --out") from error
         yield
 
 
 def _clear(out: Path) -> None:
-    """Remove results and report of a run that did not end; `RunError` where one did."""
-    results, report = out / "results.json", out / "report.html"
-    if results.exists():
+    """Remove results and report of a run that did not end.
+
+    `RunError` where one did, or where a file of these names is not of a run: it is left alone.
+    """
+    notebook, results, report = (out / n for n in ("notebook.ipynb", "results.json", "report.html"))
+    there = [path for path in (notebook, results, report) if path.exists()]
+    for path in there:
+        if not path.is_file():
+            raise RunError(f"{path} is in the way: it is no file; choose another --out")
+    # Papermill marks what it executes, from the first cell on.
+    ours = notebook in there and b'"papermill"' in notebook.read_bytes()
+    if results in there and (ours or notebook not in there):
         try:
             json.loads(results.read_text(encoding="utf-8"))["metrics"]
         except (ValueError, LookupError, TypeError, RecursionError):
-            log.warning("%s is damaged; it is made again", results)
+            if ours:
+                log.warning("%s is damaged; it is made again", results)
         else:
-            if report.exists() or not (out / "notebook.ipynb").exists():
+            if report in there or not ours:
                 raise RunError(f"{out} already holds a run (results.json); choose another --out")
+    if there and not ours:
+        raise RunError(
+            f"{there[0]} is not of a run and would be lost; choose another --out or move it"
+        )
     for left in (results, report):
         left.unlink(missing_ok=True)
 
