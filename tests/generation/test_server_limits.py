@@ -1,6 +1,7 @@
 """What a hostile server cannot do: hold a call, fill the memory, lead it elsewhere."""
 
 import gzip
+import json
 import signal
 import threading
 import time
@@ -81,6 +82,28 @@ def test_a_server_that_asks_for_years_is_not_waited_for(raw, after):
         drawn(Endpoint(server.url, model="m", retries=3), HELLO)
     assert time.monotonic() - start < 5
     assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize("pause", [0, 0.05])
+@pytest.mark.parametrize("status", ["200 OK", "504 Late"])
+def test_a_second_reply_never_answers_the_next_prompt(raw, pause, status):
+    """Of a server that keeps connections open, and sends more on them than was asked for."""
+    tries = []
+
+    def send(connection, request):
+        while request:
+            text = json.loads(request.partition(b"\r\n\r\n")[2])["prompt"]
+            tries.append(text)
+            first = status if tries.count(text) == 1 else "200 OK"
+            reply = http(said(text), "Retry-After: 0.1", status=first)
+            connection.sendall(reply.replace(b"Connection: close\r\n", b""))
+            time.sleep(pause)
+            connection.sendall(http(said("STRAY")).replace(b"Connection: close\r\n", b""))
+            request = connection.recv(65536)
+
+    endpoint = Endpoint(raw(send).url, model="m", concurrency=1)
+    samples = drawn(endpoint, [GenRequest(f"q{i}") for i in range(4)])
+    assert [samples[i, 0].text for i in range(4)] == ["q0", "q1", "q2", "q3"]
 
 
 BIG = b" " * 3_000_000

@@ -32,8 +32,32 @@ NO_ANSWERS = {
     **{
         f"finish {reason!r}": said(finish_reason=reason)
         for reason in ("content_filter", "tool_calls", "function_call", "error", "abort", None, 3,
-                       "", [], {}, True, "STOP")
+                       "", [], {}, True, "insufficient_system_resource")
     },
+    **{
+        f"{name}, {reason}": chat("", reason, **{name: thoughts})
+        for name in ("reasoning", "reasoning_content", "reasoning_details", "reasoning_text",
+                     "thinking", "thoughts_2027")
+        for thoughts in ("hm", [{"text": "hm"}], {"text": "hm"})
+        for reason in ("stop", "length")
+    },
+    **{
+        f"{name} {value!r}": said(**{name: value})
+        for name, value in (
+            ("native_finish_reason", "error"), ("native_finish_reason", "SAFETY"),
+            ("content_filter_results", {"hate": {"filtered": True, "severity": "high"}}),
+            ("content_filter_result", {"filtered": True}), ("errors", ["busy"]),
+        )
+    },
+    "filtered prompt": {
+        **said(),
+        "prompt_filter_results": [{"content_filter_results": {"jailbreak": {"filtered": True}}}],
+    },
+    "thinking beside an empty part": chat(
+        [{"type": "thinking", "thinking": "hm"}, {"type": "text", "text": ""}]
+    ),
+    "reasoning of the choice": said("", thinking="hm"),
+    "sound": chat("", audio={"data": "x"}),
     "refusal": chat(refusal="I cannot"),
     "refusal beside null": chat(None, refusal="I cannot"),
     "tool call under stop": chat(tool_calls=[{"id": "a"}]),
@@ -58,6 +82,9 @@ def test_what_holds_no_answer(content):
     assert not reply(content).answers
 
 
+STOPS = ("stop", "eos", "eos_token", "stop_sequence", "end_turn", "COMPLETE", "STOP")
+
+
 @pytest.mark.parametrize(
     ("content", "text"),
     [
@@ -67,11 +94,23 @@ def test_what_holds_no_answer(content):
         (chat(reasoning_content="hm"), "one"), (chat(tool_calls=[], refusal=None), "one"),
         (said(message=None), "one"), (said(message={"content": "one"}), "one"),
         (said("\ud800"), "\ud800"), (b"\xef\xbb\xbf" + json.dumps(said()).encode(), "one"),
-        ({**said(), "error": None}, "one"),
+        ({**said(), "error": None, "errors": []}, "one"),
+        ({**said(), "status": "completed", "object": "text_completion"}, "one"),
+        *((said("", finish_reason=reason), "") for reason in STOPS),
+        (chat("", refusal=None, annotations=[], audio=None, tool_calls=[], reasoning=""), ""),
+        (said("", logprobs={"tokens": []}, token_ids=[2], seed=3, stop_reason="</s>"), ""),
+        (said(content_filter_results={"hate": {"filtered": False}}), "one"),
+        (said(native_finish_reason="STOP"), "one"),
     ],
 )  # fmt: skip
 def test_what_is_an_answer(content, text):
     assert reply(content).answers[0].text == text
+
+
+@pytest.mark.parametrize("reason", ["length", "max_tokens", "MAX_TOKENS", "model_length"])
+def test_names_of_the_end_at_the_limit(reason):
+    assert reply(said(finish_reason=reason)).answers[0].reason == "length"
+    assert reply(said("", finish_reason=reason)).refusals
 
 
 def indexed(*indices):
@@ -86,11 +125,15 @@ MALFORMED = {
     "cut": json.dumps(said()).encode()[:-3], "two": b"{}{}",
     "key twice": b'{"choices": [{"text": "a", "text": "b", "finish_reason": "stop"}]}',
     "error": {**said(), "error": {"message": "busy"}}, "array": [], "null": None, "text": "a",
+    "errors": {**said(), "errors": ["busy"]}, "failed": {**said(), "status": "failed"},
+    "incomplete": {**said(), "status": "incomplete"}, "called error": {**said(), "object": "error"},
     "no choices": {"choices": []}, "choices null": {"choices": None},
     "choices an object": {"choices": {"0": {}}}, "choice null": {"choices": [None]},
     "text a number": said(3), "text an object": said({}), "message a string": said(message="one"),
     "two texts": said(message={"content": "two"}), "neither": {"choices": [{}]},
-    "negative": indexed(-1), "twice": indexed(0, 0), "string": indexed("0"), "bool": indexed(True),
+    "negative": indexed(-1), "twice": indexed(0, 0),
+    "twice, with other texts": {"choices": [said(t)["choices"][0] for t in "ab"]},
+    "string": indexed("0"), "bool": indexed(True),
     "float": indexed(0.0), "one missing": indexed(0, None), "none asked for": indexed(7),
     "NaN": b'{"choices": [{"text": NaN, "finish_reason": "stop"}]}',
 }  # fmt: skip

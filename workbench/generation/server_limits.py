@@ -70,7 +70,8 @@ def connection(url: str, retries: int, timeout: float) -> Any:
         max_retries=retries,
         timeout=openai.Timeout(timeout, connect=min(timeout, 10.0)),
         http_client=openai.DefaultAsyncHttpxClient(
-            headers={"Accept-Encoding": "identity"},
+            # One call per connection: what else comes on it must not answer the next prompt.
+            headers={"Accept-Encoding": "identity", "Connection": "close"},
             event_hooks={"request": [stay], "response": [bound]},
         ),
     )

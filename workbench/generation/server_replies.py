@@ -2,14 +2,28 @@
 
 import json
 import math
+import re
 from dataclasses import dataclass, field
 from typing import Any
 
 from workbench.generation.requests import GenRequest, prompt_text
 from workbench.generation.server_errors import as_text, shortened
 
-ENDS = {"stop": "stop", "length": "length", "eos_token": "stop", "stop_sequence": "stop"}
-"""Finish reasons of a completion (the last two are text-generation-inference's)."""
+ENDS = {
+    **dict.fromkeys(("stop", "eos", "eos_token", "stop_sequence", "end_turn", "complete"), "stop"),
+    **dict.fromkeys(("length", "max_tokens", "model_length"), "length"),
+}
+"""Finish reasons of a completion under the names that servers give them, in small letters."""
+_ERRORS = ("error", "errors")
+_FAILED = ("failed", "error", "cancelled", "canceled", "incomplete", "expired")
+_BROKEN = re.compile("error|filter|safety|refus|block|prohibit|abort|cancel|fail", re.IGNORECASE)
+_FILTERS = ("content_filter_results", "content_filter_result", "prompt_filter_results")
+# Fields beside a text that do not say what the model would have said.
+_HARMLESS = {
+    *_FILTERS, "index", "finish_reason", "native_finish_reason", "stop_reason", "matched_stop",
+    "text", "message", "logprobs", "prompt_logprobs", "token_ids", "prompt_token_ids",
+    "role", "name", "id", "type", "object", "status",
+}  # fmt: skip
 _TEMPLATE_TOKENS = 4096
 REPHRASE = "rephrase the prompt or leave it out"
 _LONGER = "raise max_new_tokens"
@@ -63,8 +77,10 @@ def read(raw: bytes, request: GenRequest, model: str, asked: int) -> Reply:
     answer = parse(raw)
     if not isinstance(answer, dict):
         raise ValueError("no object")
-    if answer.get("error"):
-        raise ValueError(f"an error: {shortened(as_text(answer['error']))}")
+    if error := next(filter(None, map(answer.get, _ERRORS)), None):
+        raise ValueError(f"an error: {shortened(as_text(error))}")
+    if answer.get("object") == "error" or answer.get("status") in _FAILED:
+        raise ValueError("an error beside its choices")
     choices = _in_order(answer.get("choices"))
     texts = {index: _text(choice) or "" for index, choice in choices.items()}
     sizes = [len(texts[i]) + len(_reasoning(choice)) + 1 for i, choice in choices.items()]
@@ -80,10 +96,10 @@ def read(raw: bytes, request: GenRequest, model: str, asked: int) -> Reply:
     for place, (index, choice) in enumerate(choices.items()):
         if index >= asked:
             continue
-        if why := _no_answer(choice):
+        if why := _no_answer(choice, answer):
             reply.refusals[index] = why
         else:
-            end, count = ENDS[choice["finish_reason"]], ends[place + 1] - ends[place]
+            end, count = ENDS[choice["finish_reason"].lower()], ends[place + 1] - ends[place]
             by = choice.get("stop_reason", False)
             reply.answers[index] = Answer(texts[index], end, by, count)
     if not (reply.answers or reply.refusals):
@@ -109,7 +125,7 @@ def _in_order(choices: Any) -> dict[int, dict[str, Any]]:
         return dict(enumerate(choices))
     if not all(type(index) is int and index >= 0 for index in indices):
         raise ValueError(f"indexes of choices {shortened(as_text(indices))}")
-    by_index = dict(sorted(zip(indices, choices, strict=True)))
+    by_index = dict(sorted(zip(indices, choices, strict=True), key=lambda pair: pair[0]))
     if len(by_index) < len(choices):
         raise ValueError(f"an index of choices twice: {shortened(as_text(indices))}")
     return by_index
@@ -151,27 +167,48 @@ def _reasoning(choice: dict[str, Any]) -> str:
     return thoughts if isinstance(thoughts, str) else ""
 
 
-def _no_answer(choice: dict[str, Any]) -> str:
-    """Why a choice is no answer, and what to do; empty where it is one."""
+def _beside(choice: dict[str, Any]) -> list[str]:
+    """Names of the fields that hold something beside a text: reasoning, sound, what is not known.
+
+    Servers and models give reasoning ever new names.
+    """
     message = choice.get("message") or {}
-    if error := choice.get("error") or message.get("error"):
+    fields = [*choice.items(), *message.items()]
+    names = [
+        name
+        for name, value in fields
+        if name not in (*_HARMLESS, "content") and isinstance(value, str | list | dict) and value
+    ]
+    content = message.get("content")
+    parts = content if isinstance(content, list) else []
+    spoken = all(part.get("type") in ("text", "output_text") for part in parts)
+    return names if spoken else [*names, "content"]
+
+
+def _no_answer(choice: dict[str, Any], answer: dict[str, Any]) -> str:
+    """Why a choice of `answer` is none, and what to do; empty where it is one."""
+    message = choice.get("message") or {}
+    if error := next((e for o in (choice, message) for e in map(o.get, _ERRORS) if e), None):
         return f"an error, {shortened(as_text(error))}"
     if refusal := message.get("refusal") or choice.get("refusal"):
         return f"a refusal, {shortened(as_text(refusal))!r}; {REPHRASE}"
     called = [name for name in ("tool_calls", "function_call") if message.get(name)]
     if called or (reason := choice.get("finish_reason")) in ("tool_calls", "function_call"):
         return "a call of a tool; serve the model without tools"
-    if reason == "content_filter":
-        return f"finish_reason 'content_filter'; {REPHRASE}"
-    if not isinstance(reason, str) or reason not in ENDS:
+    filters = [entries.get(name) for entries in (choice, message, answer) for name in _FILTERS]
+    if reason == "content_filter" or "'filtered': True" in as_text(filters):
+        return f"finish_reason {shortened(as_text(reason))!r}, filtered; {REPHRASE}"
+    if _BROKEN.search(native := as_text(choice.get("native_finish_reason"))):
+        return f"native_finish_reason {shortened(native)!r}; the server's log may say why"
+    if not isinstance(reason, str) or reason.lower() not in ENDS:
         shown = shortened(as_text(reason))
         return f"finish_reason {shown!r}, neither 'stop' nor 'length'; the server's log may say why"
     text = _text(choice)
     if text is None:
         return "no text"
-    if not text and _reasoning(choice):
-        return f"reasoning but no text; {_LONGER}"
-    if not text and ENDS[reason] == "length":
+    if not text.strip() and (names := _beside(choice)):
+        return f"no text beside {shortened(', '.join(names))}; {_LONGER}"
+    if not text and ENDS[reason.lower()] == "length":
         return f"no text before its tokens ran out; {_LONGER}"
     return ""
 
