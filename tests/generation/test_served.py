@@ -53,7 +53,7 @@ def test_served_samples(served, tiny, caplog):
     assert sorted(found) == [(i, k) for i in range(2) for k in range(3)]
     assert all(len({found[i, k].text for k in range(3)}) > 1 for i in range(2))
     assert sorted(w.split(" refuses ")[1].split(";")[0] for w in warnings(caplog)) == [
-        "n", "repetition_penalty", "top_k"
+        "min_p", "n", "repetition_penalty", "top_k"
     ]  # fmt: skip
     assert found == drawn(endpoint, requests)
     later = drawn(endpoint, requests, [[2], [1, 2]])

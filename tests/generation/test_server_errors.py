@@ -29,8 +29,12 @@ REFUSALS = [
     ("stop", 400, "bad value", {"param": "stop"}),
     ("stop", 422, "too many entries in `stop`", {}),
     ("top_k", 400, "Unrecognized request argument supplied: top_k", {}),
+    ("min_p", 400, "Unrecognized request arguments supplied: min_p", {}),
+    ("top_p", 422, "Input validation error: `top_p` must be > 0.0 and < 1.0", {}),
+    ("max_tokens", 400, "Unsupported parameter: 'max_tokens' is not supported with this model. "
+     "Use 'max_completion_tokens' instead.", {"param": "max_tokens"}),
     ("repetition_penalty", 400, 'json: unknown field "repetition_penalty"', {}),
-]
+]  # fmt: skip
 
 
 @pytest.mark.parametrize(("field", "status", "message", "details"), REFUSALS)
@@ -42,11 +46,34 @@ def test_a_refused_field_is_dropped_and_no_other(script, caplog, field, status, 
     assert all("2" not in sample.text for sample in found.values())
     (warning,) = warnings(caplog)
     assert f"refuses {field};" in warning
-    expected = {"n", "seed", "stop", "top_k", "repetition_penalty"} - {field}
+    expected = {"n", "seed", "stop", "top_k", "min_p", "repetition_penalty"} - {field}
     answered = [body for body in server.bodies if field not in body]
     assert all(expected - {"n"} < set(body) for body in answered)
+    size = "max_completion_tokens" if field == "max_tokens" else "max_tokens"
+    assert all(body[size] == 64 for body in answered)
     assert all(body.get("n", 1) == (1 if field == "n" else 3) for body in answered)
     assert len(server.bodies) - len(answered) <= 2  # at most what was under way
+
+
+def test_a_top_p_below_one_is_sent_to_a_server_that_refuses_one(script):
+    def answer(call):
+        message = "`top_p` must be > 0.0 and < 1.0"
+        return (422, {"error": message}, {}) if call.get("top_p") == 1 else said()(call)
+
+    server = script(answer)
+    requests = [GenRequest("a", temperature=1.0), GenRequest("b", temperature=1.0, top_p=0.9)]
+    assert len(drawn(Endpoint(server.url, concurrency=1), requests)) == 2
+    assert [body.get("top_p") for body in server.bodies] == [1.0, None, 0.9]
+    server = script(refusing(400, "'top_p' is not supported", "top_p"))
+    with pytest.raises(GenerationError, match="top_p"):
+        drawn(Endpoint(server.url), requests[1:])
+
+
+def test_a_length_that_is_refused_is_not_given_up(script):
+    message = "max_tokens is too large: 64. This model makes at most 32 completion tokens"
+    server = script(refusing(400, message, "max_tokens", param="max_tokens"))
+    with pytest.raises(GenerationError, match="too large"):
+        drawn(Endpoint(server.url), [GenRequest("a")])
 
 
 def test_fastapi_names_the_place_of_the_field(script, caplog):
@@ -126,6 +153,52 @@ def test_429_is_retried_when_the_server_says(script):
     assert drawn(Endpoint(server.url), [GenRequest("Hello")])
     assert len(server.calls) == 3
     assert 0.3 <= time.monotonic() - start < 2
+
+
+@pytest.mark.parametrize("status", [429, 503])
+def test_a_busy_server_is_asked_again_for_as_long_as_it_says_when(script, status):
+    def answer(call):
+        return said()(call) if len(server.calls) > 8 else (status, {}, SOON)
+
+    server = script(answer)
+    assert drawn(Endpoint(server.url, retries=1), [GenRequest("Hello")])
+    server = script(lambda call: (status, {}, SOON))
+    with pytest.raises(GenerationError, match=r"timeout=0\.5 .*lower its concurrency"):
+        drawn(Endpoint(server.url, model="m", retries=1, timeout=0.5), [GenRequest("Hello")])
+    with pytest.raises(GenerationError, match=rf"{status}.*lower concurrency"):
+        drawn(Endpoint(server.url, retries=0), [GenRequest("Hello")])
+
+
+@pytest.mark.parametrize(
+    ("details", "headers"),
+    [({"code": "insufficient_quota"}, SOON), ({}, {**SOON, "x-should-retry": "false"})],
+)
+def test_a_quota_that_is_spent_is_not_asked_for_ever(script, details, headers):
+    error = {"error": {"message": "no more", **details}}
+    server = script(lambda call: (429, error, headers))
+    with pytest.raises(GenerationError, match=r"fails with 429.*no more"):
+        drawn(Endpoint(server.url, retries=1), [GenRequest("Hello")])
+    assert len(server.calls) <= 2
+
+
+def test_a_draw_that_has_failed_does_not_wait_for_a_busy_server(script):
+    def answer(call):
+        if call["prompt"] == "busy":
+            return 429, {}, SOON
+        time.sleep(0.2)
+        return 400, {"error": {"message": "wrong"}}, {}
+
+    endpoint = Endpoint(script(answer).url, retries=1, timeout=60)
+    start = time.monotonic()
+    with pytest.raises(GenerationError, match="wrong"):
+        drawn(endpoint, [GenRequest("busy"), GenRequest("other")])
+    assert time.monotonic() - start < 20
+
+
+def test_a_nul_byte_is_no_key(script):
+    server = script(lambda call: (400, {"error": {"message": "a\0b"}}, {}))
+    with pytest.raises(GenerationError, match=r"a\\x00b"):
+        drawn(Endpoint(server.url), [GenRequest("Hello")])
 
 
 def test_500_is_retried_and_then_reported(script):

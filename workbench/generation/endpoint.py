@@ -31,7 +31,7 @@ class Endpoint:
     weights in a sample's identity. The API key comes from the environment (OPENAI_API_KEY) and is
     kept nowhere; redirects to another host are refused. `timeout` is the seconds that one call (a
     prompt with all its samples) may take, retries and pauses included. Lost connections, 429 and
-    5xx are retried with growing pauses, or as told.
+    5xx are retried with growing pauses; where a busy server (429, 503) says when, until `timeout`.
     Tokens of several samples in one call are its count shared out by length of text; a count that
     cannot be true is replaced by one token for four characters, with a warning.
     Server seeds are best effort: the samples of a prompt share one call and one seed; with

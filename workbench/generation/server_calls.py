@@ -14,6 +14,7 @@ from workbench.generation.server_errors import (
     as_error,
     is_filtered,
     message_of,
+    pause,
     refused_fields,
     shortened,
 )
@@ -113,6 +114,10 @@ class Calls:
             if is_filtered(error):
                 why = f"{shortened(message_of(error))}; {REPHRASE}"
                 return Reply(refusals=dict.fromkeys(range(len(asked)), why))
+            # The server says when; only `timeout` ends it.
+            if (seconds := pause(error)) and self.client.max_retries and not self.stopped:
+                await anyio.sleep(seconds)
+                continue
             if not (names := refused_fields(error, fields)):
                 raise as_error(self.url, error, place)
             self.drop(names, message_of(error))
@@ -133,7 +138,9 @@ class Calls:
         stops = [stop for stop in request.stop if not (late and stop[0].isspace())]
         # With the first index: samples asked for later do not repeat the earlier ones.
         seeded = digest(canonical([request.seed, prompt_text(request.prompt), asked[0]]), 64)
-        nested = {"do_sample": not greedy, "top_k": top_k, "repetition_penalty": 1.0}
+        nested = {
+            "do_sample": not greedy, "top_k": top_k, "min_p": 0.0, "repetition_penalty": 1.0
+        }  # fmt: skip
         fields: dict[str, Any] = {
             "temperature": request.temperature,
             "top_p": 1.0 if greedy else request.top_p,
@@ -143,10 +150,15 @@ class Calls:
             "stop": stops[:4] or None,  # the OpenAI API takes no more; the rest are cut here
             # Unsaid, servers may take these from the model's generation config.
             "top_k": top_k or -1,
+            "min_p": 0.0,
             "repetition_penalty": 1.0,
             "generation_config": canonical(nested) if self.nested else None,
         }
-        fields = {k: v for k, v in fields.items() if v is not None and k not in self.refused}
+        if "max_tokens" in self.refused:
+            fields["max_completion_tokens"] = request.max_new_tokens
+        # A server that refuses top_p=1 (text-generation-inference) takes a lower one.
+        refused = self.refused - ({"top_p"} if fields["top_p"] < 1 else set())
+        fields = {k: v for k, v in fields.items() if v is not None and k not in refused}
         if top_k and not fields.keys() & {"top_k", "generation_config"}:
             raise GenerationError(f"request {place}: {self.url} does not take top_k={top_k}")
         return fields
@@ -155,11 +167,15 @@ class Calls:
         """Do without these fields from now on; a warning for each, once."""
         new = names - self.refused
         # transformers serve: it takes these, and samples at all, as its own config says.
-        nest = new <= {"top_k", "repetition_penalty"} and "Unexpected fields in the" in reason
+        nest = (
+            new <= {"top_k", "min_p", "repetition_penalty"} and "Unexpected fields in the" in reason
+        )
         self.nested = self.nested or nest
         self.refused |= new
         then = "sending it in generation_config" if nest else "going on without it"
         for name in sorted(new):
+            if name == "max_tokens":
+                then = "sending it as max_completion_tokens"
             log.warning("%s refuses %s; %s: %s", self.url, name, then, shortened(reason))
 
     def warn(self, doubts: dict[str, str]) -> None:

@@ -8,7 +8,14 @@ from workbench.errors import ContextLengthError, GenerationError
 
 KEY = "OPENAI_API_KEY"
 """Environment variable with the server's key; it is kept nowhere."""
-DISPENSABLE = ("n", "seed", "stop", "top_k", "repetition_penalty", "generation_config")
+DISPENSABLE = (
+    "n", "seed", "stop", "top_k", "min_p", "repetition_penalty", "generation_config", "top_p",
+    "max_tokens",
+)  # fmt: skip
+"""Fields that a call can do without: top_p where it is 1, max_tokens under its newer name."""
+MOST_WAIT = 120.0
+"""Seconds of a Retry-After that are waited, as the client does."""
+_NEWER_NAME = re.compile(r"\buse\W{0,3}max_completion_tokens", re.IGNORECASE)
 _TOO_LONG = re.compile(r"context[ _](?:length|size|window)(?:\D{0,12}(\d{1,9}))?", re.IGNORECASE)
 _PROMPT = re.compile(r"\b(\d{1,9}) (?:in the (?:messages|prompt)|input tokens)")
 
@@ -19,7 +26,8 @@ def shortened(text: str) -> str:
     What no terminal should obey or cannot show is escaped: control characters, lone surrogates.
     """
     # A key that the cut would split is found whole first.
-    start = text[:10_000].replace(os.environ.get(KEY, "").strip() or "\0", "[key]")
+    key, start = os.environ.get(KEY, "").strip(), text[:10_000]
+    start = start.replace(key, "[key]") if key else start
     start = " ".join(start.split())[:300]
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in start)
 
@@ -61,7 +69,27 @@ def refused_fields(error: Any, sent: dict[str, Any]) -> set[str]:
         )
         if re.search(name if "_" in name else as_field, message):
             named.append(name)
-    return {name for name in named if name in DISPENSABLE and name in sent}
+    needed = {"top_p"} if sent.get("top_p", 1.0) < 1 else set()
+    if not _NEWER_NAME.search(message):
+        needed.add("max_tokens")
+    return {name for name in named if name in DISPENSABLE and name in sent} - needed
+
+
+def pause(error: Any) -> float:
+    """Seconds that a busy server (429, 503) asks to wait; 0 where it does not, or for too many."""
+    if getattr(error, "status_code", None) not in (429, 503) or error.code == "insufficient_quota":
+        return 0.0
+    if error.response.headers.get("x-should-retry") == "false":
+        return 0.0
+    seconds = _retry_after(error)
+    return seconds if 0 < seconds <= MOST_WAIT else 0.0
+
+
+def _retry_after(error: Any) -> float:
+    try:
+        return float(error.response.headers.get("retry-after", ""))
+    except ValueError:
+        return 0.0
 
 
 def is_filtered(error: Any) -> bool:
@@ -83,9 +111,10 @@ def as_error(url: str, error: Any, place: int) -> GenerationError:
     if status in (401, 403):
         return GenerationError(f"{url} refuses access ({status}); set ${KEY} to a valid key")
     if status == 429 or status >= 500:
-        return GenerationError(
-            f"{url} still fails with {status}, at the end of its retries: {message}"
-        )
+        after = shortened(error.response.headers.get("retry-after", ""))
+        asks = f" and asks to come again after {after}" * bool(after)
+        todo = "; a lower concurrency may help" * (status in (429, 503))
+        return GenerationError(f"{url} still fails with {status}{asks}: {message}{todo}")
     if not _TOO_LONG.search(f"{message} {as_text(error.code)} {as_text(error.type)}"):
         return GenerationError(f"request {place}: {url} refuses it with {status}: {message}")
     matches = [pattern.search(message) for pattern in (_PROMPT, _TOO_LONG)]

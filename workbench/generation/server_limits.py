@@ -90,9 +90,10 @@ async def within(seconds: float, url: str, call: Callable[[], Awaitable[T]]) -> 
     except TimeoutError:
         pass
     so_far = f"; its last reply had status {statuses[-1]}" if statuses else ""
+    busy = ", or lower its concurrency" if statuses and statuses[-1] in (429, 503) else ""
     raise GenerationError(
         f"{url} has not answered in full within timeout={seconds:g} seconds, retries and pauses "
-        f"included{so_far}. If it needs longer, raise Endpoint's timeout"
+        f"included{so_far}. If it needs longer, raise Endpoint's timeout{busy}"
     )
 
 
