@@ -48,3 +48,21 @@ def test_a_missing_file_is_not_made(tmp_path, capsys):
     assert main(["samples", str(tmp_path / "no.sqlite")]) == 2
     assert "is no file" in capsys.readouterr().err
     assert not (tmp_path / "no.sqlite").exists()
+
+
+@pytest.mark.parametrize(
+    ("does", "file"),
+    [("--import", "missing.jsonl"), ("--import", "."), ("--import", ""), ("--export", "."),
+     ("--export", ""), ("--export", "/proc/x.jsonl"), ("--export", "s.sqlite"),
+     ("--export", "other.sqlite"), ("--export", "link")],
+)  # fmt: skip
+def test_files_that_cannot_be_taken_are_named(filled, tmp_path, monkeypatch, capsys, does, file):
+    monkeypatch.chdir(tmp_path)
+    SampleStore("other.sqlite").close()
+    (tmp_path / "link").symlink_to(filled)
+    before = [(tmp_path / name).read_bytes() for name in ("s.sqlite", "other.sqlite")]
+    assert main(["samples", str(filled), does, file]) == 2
+    assert (file or ".") in capsys.readouterr().err
+    assert before == [(tmp_path / name).read_bytes() for name in ("s.sqlite", "other.sqlite")]
+    with SampleStore(filled) as store:
+        assert len(store) == 4

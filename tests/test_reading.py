@@ -59,6 +59,14 @@ def test_lines_and_bytes():
     assert parse_json(b'"\xc3\xbc"', "a", DatasetError) == "ü"
 
 
+def test_an_escaped_backslash_makes_no_surrogate():
+    half = "\ud800"  # raw, as an export holds it
+    assert parse_json(f'"\\\\ud800{half}"', "a", DatasetError) == f"\\ud800{half}"
+    for text in ('"\\ud800"', '"\\\\\\ud800"'):
+        with pytest.raises(DatasetError, match="half of a surrogate"):
+            parse_json(text, "a", DatasetError)
+
+
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False)
     | st.text(st.characters(codec="utf-8")),

@@ -177,9 +177,9 @@ def _samples(args: argparse.Namespace) -> int:
     with SampleStore(args.file) as store:
         if args.repair:
             print(f"{store.repair()} damaged samples dropped")
-        if args.import_from:
+        if args.import_from is not None:
             print(f"{store.import_jsonl(args.import_from)} samples added")
-        if args.export_to:
+        if args.export_to is not None:
             print(f"{store.export_jsonl(args.export_to)} samples exported")
         print(f"{len(store)} samples, {store.written} ever written")
         for stage, (count, tokens) in store.stages().items():

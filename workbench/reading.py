@@ -14,7 +14,8 @@ from workbench.errors import WorkbenchError
 DEPTH = 100
 """Levels of lists and objects in JSON; what is written in earnest has a few."""
 _DIGITS = 308
-_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
+_SURROGATE = re.compile(r"(?<!\\)(?:\\\\)*\\u[dD][89a-fA-F]")
+"""The escape of half a pair; after an escaped backslash the same letters are plain text."""
 _BOMB = 100
 """A zipped array may be this many times its stored size where it takes over 100 MB."""
 

@@ -135,10 +135,48 @@ def test_names_that_mean_something_in_an_address(tmp_path, name):
         assert set(store.get(keys)) == set(keys)
 
 
+def test_a_store_has_one_name(tmp_path, monkeypatch):
+    keys = filled(tmp_path / "s.sqlite")
+    (tmp_path / "link.sqlite").symlink_to("s.sqlite")
+    monkeypatch.chdir(tmp_path)
+    stores = [SampleStore(n) for n in ("s.sqlite", "link.sqlite", tmp_path / "s.sqlite")]
+    (tmp_path / "sub").mkdir()
+    monkeypatch.chdir("sub")
+    with stores[0].claims.held(keys) as ours:
+        assert ours == set(keys)
+        for store in stores[1:]:
+            with store.claims.held(keys) as theirs:
+                assert not theirs
+    assert list((tmp_path / "sub").iterdir()) == []
+    os.link(tmp_path / "s.sqlite", tmp_path / "second.sqlite")
+    for name in ("s.sqlite", "second.sqlite", "link.sqlite"):
+        with pytest.raises(StoreError, match="has another name"):
+            SampleStore(tmp_path / name)
+    with pytest.raises(StoreError, match=r"give SampleStore\(\)"):
+        SampleStore(":memory:")
+
+
+@pytest.mark.parametrize("happens", ["removed", "replaced"])
+def test_a_file_that_is_gone_keeps_nothing_more(tmp_path, happens):
+    path = tmp_path / "s.sqlite"
+    filled(tmp_path / "other.sqlite")
+    with SampleStore(path) as store:
+        store.put([row(0)])
+        path.unlink() if happens == "removed" else os.replace(tmp_path / "other.sqlite", path)
+        with pytest.raises(StoreError, match=r"s\.sqlite was removed or replaced.*not kept"):
+            store.put([row(1)])
+
+
 # ---- rows
 
 
-ANY = st.text(st.characters(codec=None), max_size=8)
+ANY = (
+    st.text(st.characters(codec=None), max_size=8)
+    | st.text(
+        st.sampled_from(["\\", "\ud800", "\udc00", "u", "d", "8", "0", '"']), max_size=12
+    ).map(lambda text: text + "\\ud800")
+    | st.just("\\ud800 and \ud800")
+)
 
 
 @settings(max_examples=60, deadline=None)

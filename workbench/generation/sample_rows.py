@@ -77,7 +77,11 @@ def read_lines(path: str | Path) -> tuple[dict[str, str], dict[str, str], dict[s
     settings: dict[str, str] = {}
     rows: dict[str, Row] = {}
     line_of_key: dict[str, int] = {}
-    with Path(path).open("rb") as file:
+    try:
+        lines = Path(path).open("rb")  # noqa: SIM115 - closed below, its own errors apart
+    except OSError as error:
+        raise StoreError(f"{path or '.'} cannot be read: {error.strerror}") from None
+    with lines as file:
         for number, raw in enumerate(file, 1):
             place = f"{path}:{number}"
             try:

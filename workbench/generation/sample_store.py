@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from workbench.errors import StoreError
+from workbench.errors import StoreError, WriteError
 from workbench.generation.claims import Claims
 from workbench.generation.requests import REQUEST_FIELDS, Sample, sample_key
 from workbench.generation.sample_rows import (
@@ -22,7 +22,7 @@ from workbench.generation.sample_rows import (
     read_lines,
     sound,
 )
-from workbench.generation.store_file import connect
+from workbench.generation.store_file import connect, identity, is_database, located, require_same
 from workbench.hashing import canonical, digest
 from workbench.reading import parse_json
 from workbench.writing import whole
@@ -48,9 +48,10 @@ class SampleStore:
     """
 
     def __init__(self, path: str | Path | None = None) -> None:
-        self.path = Path(path) if path else None
+        self.path = located(path)
         self.claims = Claims(self.path)
         self._db = connect(self.path)
+        self._file = identity(self.path)
         # A transaction belongs to the connection: a second thread's rows would end up in it.
         self._writing = threading.Lock()
 
@@ -140,6 +141,7 @@ class SampleStore:
                 f"{self.path}: samples cannot be written: {error}. Those of earlier calls are "
                 "kept: make room (or give a store elsewhere) and call again"
             ) from error
+        require_same(self.path, self._file)
 
     def _write(self, tables: Mapping[str, Sequence[Row]]) -> None:
         with self._writing, self._db:
@@ -231,14 +233,25 @@ class SampleStore:
         return list(identities.values())
 
     def export_jsonl(self, path: str | Path) -> int:
-        """One sample a line with its prompt and parameters; returns how many."""
+        """One sample a line with its prompt and parameters; returns how many.
+
+        Raises `StoreError` for damaged samples, and where `path` is a folder or a database (this
+        one, too), which stays, or cannot be written.
+        """
         count = 0
-        with whole(path) as partial, partial.open("wb") as file:
-            for row, parameters, prompt in self._joined():
-                if parameters is None or prompt is None or not sound(row, parameters, prompt):
-                    raise self._damaged("some samples are not what was written")
-                file.write(_bytes(line_of(row, parameters, prompt)))
-                count += 1
+        try:
+            if Path(path).is_dir() or is_database(Path(path)):
+                raise StoreError(f"{Path(path)} is a folder or a database: give another path")
+            with whole(path) as partial, partial.open("wb") as file:
+                for row, parameters, prompt in self._joined():
+                    if parameters is None or prompt is None or not sound(row, parameters, prompt):
+                        raise self._damaged("some samples are not what was written")
+                    file.write(_bytes(line_of(row, parameters, prompt)))
+                    count += 1
+        except WriteError:
+            raise
+        except OSError as error:
+            raise StoreError(f"{path} cannot be written: {error.strerror}") from None
         return count
 
     def import_jsonl(self, path: str | Path) -> int:

@@ -29,6 +29,49 @@ COMMIT;
 _MAGIC = b"SQLite format 3\0"
 
 
+def located(path: str | Path | None) -> Path | None:
+    """The one name of a store, whatever links and working folder it is reached by; None: in memory.
+
+    Locks and claims lie beside the file by name: by two names a store would be drawn for twice.
+    """
+    if path is None or not str(path):
+        return None
+    if str(path) == ":memory:":
+        raise StoreError(
+            ":memory: is SQLite's name for no file: give SampleStore(), without a path"
+        )
+    try:
+        return Path(os.path.realpath(path))
+    except (OSError, ValueError) as error:  # a path with a NUL is a ValueError
+        raise StoreError(f"{path} cannot be used as a store of samples: {error}") from error
+
+
+def identity(path: Path | None) -> tuple[int, int] | None:
+    """Which file is at `path`, by its device and number; None where there is none."""
+    try:
+        status = os.stat(path) if path else None
+    except OSError:
+        return None
+    return status and (status.st_dev, status.st_ino)
+
+
+def require_same(path: Path | None, file: tuple[int, int] | None) -> None:
+    """Refuse where `path` is no longer the `file` that was opened: its writes would be lost."""
+    if identity(path) != file:
+        raise StoreError(
+            f"{path} was removed or replaced while it was open: the samples drawn since are not "
+            "kept. Call again to draw them"
+        )
+
+
+def is_database(path: Path) -> bool:
+    """Whether a file is SQLite's."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return file.read(len(_MAGIC)) == _MAGIC
+
+
 def connect(path: Path | None) -> sqlite3.Connection:
     """A connection to the store at `path`, which is made where there is none; None: in memory.
 
@@ -51,7 +94,7 @@ def connect(path: Path | None) -> sqlite3.Connection:
             except BaseException:
                 db.close()
                 raise
-    except (sqlite3.Error, OSError, ValueError) as error:  # a path with a NUL is a ValueError
+    except (sqlite3.Error, OSError) as error:
         raise StoreError(f"{path} cannot be used as a store of samples: {error}") from error
 
 
@@ -80,11 +123,15 @@ def _look(path: Path) -> None:
         return
     if not stat.S_ISREG(status.st_mode):  # opening a pipe would wait for its writer
         raise StoreError(f"{path} cannot be used as a store of samples: it is no file")
+    if status.st_nlink > 1:
+        raise StoreError(
+            f"{path} has another name (a hard link), by which a second call would draw everything "
+            "again: remove that name, or copy the file"
+        )
     if not status.st_size:
         return
-    with path.open("rb") as file:
-        if file.read(len(_MAGIC)) != _MAGIC:
-            raise StoreError(f"{path} cannot be used as a store of samples: it is no database")
+    if not is_database(path):
+        raise StoreError(f"{path} cannot be used as a store of samples: it is no database")
     log = Path(f"{path}-wal")
     # Without a log nothing is made beside the file, whatever its mode; a log must be read.
     still = "" if log.exists() and log.stat().st_size else "&immutable=1"
