@@ -133,8 +133,9 @@ def loaded(model, before):
         lambda model, before: torch.func.functional_call(model.hf, before, (IDS,)),
         loaded,
         lambda model, before: get_peft_model(model.hf, LoraConfig(r=2, target_modules=["c_proj"])),
+        lambda model, before: [model.o_proj(i).bias.data.zero_() for i in range(model.n_layers)],
     ],
-    ids=["functional_call", "load_state_dict", "peft"],
+    ids=["functional_call", "load_state_dict", "peft", "data"],
 )
 @torch.no_grad()
 def test_a_fold_that_is_not_what_runs_is_an_error(tokenizer, act):
@@ -148,6 +149,35 @@ def test_a_fold_that_is_not_what_runs_is_an_error(tokenizer, act):
     with pytest.raises(SteeringError, match=r"folded bias was replaced|replaced or wrapped"):
         inside()
     assert not model.folds
+
+
+@pytest.mark.parametrize("inner", ["fold", "auto", "hook"])
+@torch.no_grad()
+def test_blocks_within_a_block_add_up_on_the_same_layer(tokenizer, inner):
+    model = build("gpt2", tokenizer)
+    pairs = [(some_lock(model, seed, k=18), 2.0 + seed) for seed in (0, 1)]
+    (outer, high), (added, low) = pairs
+    expected, alone = by_hand(model, pairs), by_hand(model, pairs[:1])
+    before = model.fingerprint()
+    with wb.steer(model, outer, high):
+        if inner == "fold":
+            handle = wb.fold(model, added, low)
+            torch.testing.assert_close(model.hf(IDS).logits, expected, atol=1e-4, rtol=1e-4)
+            handle.undo()
+        else:
+            with wb.steer(model, added, low, how=inner):
+                torch.testing.assert_close(model.hf(IDS).logits, expected, atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(model.hf(IDS).logits, alone, atol=1e-4, rtol=1e-4)
+    assert model.fingerprint() == before
+
+
+@torch.no_grad()
+def test_a_fold_of_biases_handed_over_as_they_are_is_no_error(tokenizer):
+    model = build("llama", tokenizer)
+    with wb.steer(model, some_lock(model), 2.0, how="fold"):
+        own = {name: value.detach() for name, value in model.hf.named_parameters()}
+        got = torch.func.functional_call(model.hf, own, (IDS,)).logits
+        assert torch.equal(got, model.hf(IDS).logits)
 
 
 @torch.no_grad()

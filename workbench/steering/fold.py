@@ -26,16 +26,32 @@ class Fold:
     _model: Model
     _before: list[tuple[torch.nn.Module, torch.nn.Parameter | None]]
     _reasons: list[str]
-    _written: list[tuple[torch.nn.Module, torch.nn.Parameter, int]] = field(default_factory=list)
+    _written: dict[torch.nn.Module, torch.Tensor] = field(default_factory=dict)
 
     def check(self) -> None:
-        """Raise `SteeringError` where a bias is no longer the one that was written."""
-        for module, bias, version in self._written:
-            if module.bias is not bias or _version(bias) != version:
-                raise SteeringError(
-                    f"{self._model.name}: a folded bias was replaced or changed, by loading or "
-                    "training weights or by functional_call; do that before the model is steered"
-                )
+        """Raise `SteeringError` where a bias does not hold what was written to it last.
+
+        A fold made later may have added to the same bias.
+        """
+        last = {
+            module: bias for fold in self._model.folds for module, bias in fold._written.items()
+        }
+        pairs: dict[torch.device, list[tuple[torch.Tensor, torch.Tensor]]] = {}
+        for module in self._written:
+            bias, written = module.bias, last[module]
+            if bias is None or bias.shape != written.shape:
+                raise self._changed()
+            pairs.setdefault(bias.device, []).append((bias.detach(), written.to(bias)))
+        for biases in pairs.values():
+            # As one tensor: on a GPU every comparison waits for the device.
+            if not torch.equal(*(torch.cat(tensors) for tensors in zip(*biases, strict=True))):
+                raise self._changed()
+
+    def _changed(self) -> SteeringError:
+        return SteeringError(
+            f"{self._model.name}: a folded bias was replaced or changed, by loading or training "
+            "weights or by functional_call; do that before the model is steered"
+        )
 
     def undo(self) -> None:
         """Restore the biases as they were; a second call does nothing.
@@ -98,7 +114,7 @@ def fold(
             _add_to_bias(owner, vector, model.hf.dtype)
             _require_bias_counts(module, model.hf.dtype)
             # Not before: quantised layers cast their bias when they first use it.
-            handle._written.append((owner, owner.bias, _version(owner.bias)))
+            handle._written[owner] = owner.bias.detach().clone()
     except BaseException as error:
         handle.undo()
         if not isinstance(error, FoldError):
@@ -107,11 +123,6 @@ def fold(
             f"{model.name}: {error}. The shift cannot be folded exactly; use steer(..., how='hook')"
         ) from error
     return handle
-
-
-def _version(bias: torch.nn.Parameter) -> int:
-    """A number that changes with every change in place, where it is counted."""
-    return 0 if bias.is_inference() else bias._version
 
 
 def _bias_owner(module: torch.nn.Module) -> torch.nn.Module:
