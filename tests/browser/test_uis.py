@@ -198,7 +198,7 @@ settings = presets.settings("tiny", methods="fpo", alphas="0", held_out=40, step
 inputs = presets.inputs("tiny", settings)
 out = Path("features")
 rows = tokenised(inputs.test, inputs.tokenizer, settings.max_length)
-train(inputs, settings, rows, conditions(settings)[0], 0, out / "policy")
+train(inputs, settings, rows, conditions(settings)[0], 0, out / "policy", identity="demo")
 policy = load_policy(out / "policy", inputs.reference)
 diff = diff_features(policy, inputs.reference, rows, inputs.sae, inputs.hook, out / "diff",
                      Constraint(k=8))"""
