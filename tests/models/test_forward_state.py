@@ -1,10 +1,15 @@
 """Whatever changes what a forward computes changes the fingerprint, or is refused by it."""
 
 import functools
+import types
 
+import numpy as np
 import peft
 import pytest
 import torch
+import transformers
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import sdpa_mask
 
 import workbench as wb
 from tests.helpers.families import FAMILIES, build
@@ -35,10 +40,6 @@ def function(model):
     model.layer(0).mlp.gate = torch.nn.functional.relu
 
 
-def own_function(model):
-    model.layer(0).mlp.gate = lambda x: x * 1.25
-
-
 def rope_scaling(model):
     model.hf.model.rotary_emb.attention_scaling = 1.1
 
@@ -55,8 +56,12 @@ def attention(model):
     model.hf.config._attn_implementation = "eager"
 
 
-def kind(model):
-    model.layer(0).mlp.__class__ = type("Other", (type(model.layer(0).mlp),), {})
+def an_array(model):
+    model.layer(1).mlp.offsets = np.eye(64)[:, 32]
+
+
+def deep_options(model):
+    model.layer(1).mlp.options = types.SimpleNamespace(inner=types.SimpleNamespace(scale=3.0))
 
 
 def training(model):
@@ -70,8 +75,8 @@ def tensor_attribute(model):
 @pytest.mark.parametrize(
     "edit",
     [
-        epsilon, scaling, groups, function, own_function, rope_scaling, config, a_layers_config,
-        attention, kind, training, tensor_attribute,
+        epsilon, scaling, groups, function, rope_scaling, config, a_layers_config,
+        attention, training, tensor_attribute, an_array, deep_options,
     ],
 )  # fmt: skip
 def test_what_is_no_weight_counts(llama, edit):
@@ -80,13 +85,34 @@ def test_what_is_no_weight_counts(llama, edit):
     assert llama.fingerprint() != before
 
 
-def test_functions_of_ones_own_are_told_apart(llama):
+@pytest.mark.parametrize(
+    ("holder", "value"),
+    [
+        ("offsets", lambda f: np.insert(np.ones(4096), 2048, f)),
+        ("options", lambda f: types.SimpleNamespace(a=types.SimpleNamespace(b=[{"c": f}]))),
+    ],
+)
+def test_what_is_deep_in_an_attribute_counts(llama, holder, value):
     prints = set()
     for factor in (1.5, 2.5):
-        for change in (lambda x, f=factor: f * x, lambda x, f=factor: x + f):
-            llama.layer(0).mlp.gate = change
-            prints.add(llama.fingerprint())
+        setattr(llama.layer(0).mlp, holder, value(factor))
+        llama.layer(0).mlp.down_proj.weight.scales = value(1.0)
+        prints.add(llama.fingerprint())
+        llama.layer(0).mlp.down_proj.weight.scales = value(factor + 1)
+        prints.add(llama.fingerprint())
     assert len(prints) == 4
+
+
+@pytest.mark.parametrize("what", ["layer", "weight"])
+def test_what_is_tied_to_what_counts(llama, what):
+    layers, prints = llama.hf.model.layers, set()
+    for source in (0, 1):
+        if what == "layer":
+            layers[2] = layers[source]
+        else:
+            layers[2].mlp.down_proj.weight = layers[source].mlp.down_proj.weight
+        prints.add(llama.fingerprint())
+    assert len(prints) == 2
 
 
 def test_switches_of_torch_count(llama):
@@ -174,13 +200,57 @@ def disguised_forward(model):
     mlp.forward = functools.wraps(plain)(lambda x: 2 * plain(x))
 
 
+class Own(torch.nn.Module):
+    """May read a global, a class attribute, a helper or an object that changes."""
+
+    def __init__(self, inner):
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, x):
+        return self.inner(x)
+
+    def gate(self, x):
+        return x
+
+
+def own_module(model):
+    model.layer(1).mlp = Own(model.layer(1).mlp)
+
+
+def own_class(model):
+    model.layer(0).mlp.__class__ = type("Other", (type(model.layer(0).mlp),), {})
+
+
+def own_function(model):
+    model.layer(0).mlp.act_fn.__dict__["gate"] = lambda x: (lambda y: y * 1.25)(x)
+
+
+def own_method(model):
+    model.layer(0).mlp.gate = Own(torch.nn.Identity()).gate
+
+
+def own_callable(model):
+    model.layer(0).mlp.gate = Changing()
+
+
+def own_attention(model):
+    def attend(*args, **kwargs):
+        return sdpa_attention_forward(*args, **kwargs)
+
+    transformers.AttentionInterface.register("sdpa_of_ones_own", attend)
+    transformers.AttentionMaskInterface.register("sdpa_of_ones_own", sdpa_mask)
+    model.hf.set_attn_implementation("sdpa_of_ones_own")
+
+
 def edited(model):
     with model.edit(inplace=True):
         model.layers[0].mlp.output = model.layers[0].mlp.output * 2
 
 
 UNKNOWN = [
-    hook, object_hook, wrapped_hook, partial_hook, pre_hook, forward, disguised_forward, edited
+    hook, object_hook, wrapped_hook, partial_hook, pre_hook, forward, disguised_forward, edited,
+    own_module, own_class, own_function, own_method, own_callable, own_attention,
 ]  # fmt: skip
 
 

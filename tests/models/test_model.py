@@ -151,3 +151,10 @@ def test_a_copy_is_in_evaluation_mode(tokenizer):
     model = build("llama", tokenizer)
     model.hf.train()
     assert not any(module.training for module in model.clone("copy").hf.modules())
+
+
+@pytest.mark.parametrize("family", ["gemma3", "phi3", "gpt_neox", "qwen2"])
+def test_saving_and_loading_leaves_the_fingerprint(family, tokenizer, tmp_path):
+    model = build(family, tokenizer)
+    wb.save_checkpoint(model, tmp_path / "saved")
+    assert wb.load(str(tmp_path / "saved")).fingerprint() == model.fingerprint()

@@ -1,6 +1,7 @@
 """What a forward computes with besides its weights: config, attributes, versions, switches."""
 
 import functools
+import sys
 import types
 from collections.abc import Iterator
 from enum import Enum
@@ -8,15 +9,21 @@ from importlib import metadata
 from itertools import chain
 from typing import Any
 
+import numpy as np
 import torch
 from torch.nn.modules import module as global_hooks
 from transformers import PreTrainedConfig, PreTrainedModel
+from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from workbench.errors import ModelError
 from workbench.hashing import checksum, digest, tensors_digest
 
+# The name of code that transformers loads from a repository or a folder holds a digest of it.
 _LIBRARIES = tuple(
-    "torch transformers accelerate peft nnsight kernels trl liger_kernel deepspeed".split()
+    "torch transformers transformers_modules accelerate peft nnsight kernels trl liger_kernel "
+    "deepspeed bitsandbytes torchao auto_gptq gptqmodel awq hqq optimum compressed_tensors "
+    "tokenizers sentencepiece numpy builtins".split()
 )
 _STEERING = "workbench.steering"
 version = functools.cache(metadata.version)
@@ -29,7 +36,7 @@ _NO_MATTER = (set(vars(torch.nn.Module())) - {"training"}) | set(
     "loss_function all_tied_weights_keys warnings_issued model_tags hf_device_map hf_quantizer "
     "quantization_method is_parallelizable gradient_checkpointing max_seq_len_cached "
     "original_inv_freq peft_config _is_hf_initialized _hf_hook _old_forward "
-    "_gradient_checkpointing_func".split()
+    "_gradient_checkpointing_func _torchdynamo_orig_callable dynamo_ctx".split()
 )
 _NAMES = ("_name_or_path", "transformers_version", "dtype", "architectures", "auto_map")
 
@@ -46,23 +53,31 @@ def forward_state(hf: torch.nn.Module) -> Iterator[str]:
     Versions, autocast and precision; config; each module's class and plain attributes (epsilons,
     scalings, activation functions, adapters, `training`).
 
-    Raises `ModelError` for what cannot be told from another of its kind: a hook or a forward that
-    is not one of the model's own classes and libraries.
+    Raises `ModelError` for what cannot be told from another of its kind: a hook, a forward, a
+    module's class, an attention or any other function that is no library's.
     """
     yield repr([libraries(), _switches()])
     hooks = (global_hooks._global_forward_hooks, global_hooks._global_forward_pre_hooks)
     _require_known(chain(*(h.values() for h in hooks)), "every module", (_STEERING,))
     configs: dict[int, str] = {}
     kinds: dict[type, str] = {}
-    for name, module in hf.named_modules():
+    places: dict[torch.nn.Module, str] = {}
+    for name, module in hf.named_modules(remove_duplicate=False):
+        if places.setdefault(module, name) != name:
+            # Who steers the one steers the other.
+            yield repr([name, "is", places[module]])
+            continue
         kind = type(module)
         if kind not in kinds:
-            _require_known([kind.forward], name or _WHOLE, _homes(kind))
+            _require_known([kind, kind.forward], name or _WHOLE, ())
             kinds[kind] = repr(described(kind))
         _check_code(name, module)
         attributes = vars(module)
         config = attributes.get("config")
         if isinstance(config, PreTrainedConfig) and id(config) not in configs:
+            used = getattr(config, "_attn_implementation", None)
+            functions = (ALL_ATTENTION_FUNCTIONS.get(used), ALL_MASK_ATTENTION_FUNCTIONS.get(used))
+            _require_known(functions, f"attention {used!r}", ())
             configs[id(config)] = config_state(config)
             yield configs[id(config)]
         own = isinstance(module, PreTrainedModel)
@@ -74,6 +89,12 @@ def forward_state(hf: torch.nn.Module) -> Iterator[str]:
         compiled = attributes.get("_compiled_call_impl") is not None
         has_config = id(config) in configs
         yield repr([name, kinds[kind], has_config, compiled, sorted(fields.items())])
+
+
+def named_tensors(hf: torch.nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
+    """Every parameter and buffer by every name it goes by: which are tied matters."""
+    yield from hf.named_parameters(remove_duplicate=False)
+    yield from hf.named_buffers(remove_duplicate=False)
 
 
 def forward_digest(hf: torch.nn.Module) -> str:
@@ -96,24 +117,33 @@ def _switches() -> list[Any]:
 def config_state(config: PreTrainedConfig) -> str:
     """A config and the attention that is used, without names, as text."""
     fields = {key: value for key, value in config.to_dict().items() if key not in _NAMES}
-    return repr([sorted(fields.items(), key=str), getattr(config, "_attn_implementation", None)])
+    # A saved config comes back in another order.
+    return repr([described(fields), getattr(config, "_attn_implementation", None)])
 
 
-def described(value: Any, depth: int = 3) -> Any:
-    """Something with the same `repr` for equal values in every process."""
+def described(value: Any, depth: int = 12) -> Any:
+    """Something with the same `repr` for equal values in every process.
+
+    Raises `ModelError` for a function, or an object that is called as one, of no library.
+    """
     if value is None or isinstance(value, bool | int | float | str | bytes | Enum | torch.dtype):
         return repr(value)
     if isinstance(value, torch.Tensor):
         content = "meta" if value.is_meta else checksum(value)
         return [tuple(value.shape), str(value.dtype), content]
+    if isinstance(value, np.ndarray):
+        content = digest(value.tobytes()) if not value.dtype.hasobject else value.tolist()
+        return [value.shape, str(value.dtype), content]
     if isinstance(value, functools.partial):
         return [described(v, depth) for v in (value.func, value.args, value.keywords)]
     if isinstance(value, types.MethodType):
-        return described(value.__func__, depth)
+        return [described(value.__func__, depth), described(value.__self__, max(depth - 1, 0))]
     if isinstance(value, type | types.FunctionType | types.BuiltinFunctionType):
-        return _code(value, depth)
+        return _code(value)
+    if callable(value):
+        _code(type(value))
     if depth == 0:
-        return _code(type(value), 0)
+        return _name(type(value))
     if isinstance(value, dict):
         rows = [[described(k, depth - 1), described(v, depth - 1)] for k, v in value.items()]
         return sorted(rows, key=repr)
@@ -125,23 +155,19 @@ def described(value: Any, depth: int = 3) -> Any:
         fields = dict(chain(value.named_parameters(), value.named_buffers()))
     elif not (fields := getattr(value, "__dict__", {})):
         text = repr(value)
-        return _code(type(value), 0) if " at 0x" in text else text
-    # What bitsandbytes keeps of its last forward: the columns of outliers.
-    fields = {name: field for name, field in fields.items() if name != "idx"}
-    return [_code(type(value), depth), described(fields, depth - 1)]
+        return _name(type(value)) if " at 0x" in text else text
+    return [_name(type(value)), described(dict(fields), depth - 1)]
 
 
-def _code(value: Any, depth: int) -> Any:
-    """Name of a class or function; of one that is no library's, the code too."""
-    name = f"{value.__module__}.{value.__qualname__}"
-    function = getattr(value, "forward", None) if isinstance(value, type) else value
-    code = getattr(function, "__code__", None)
-    if code is None or _top(value.__module__) in _LIBRARIES:
-        return name
-    cells = [cell.cell_contents for cell in function.__closure__ or () if depth]
-    held = [described(v, max(depth - 1, 0)) for v in (*cells, *(function.__defaults__ or ()))]
-    constants = [c if isinstance(c, int | float | str | None) else type(c) for c in code.co_consts]
-    return [name, code.co_code.hex(), code.co_names, repr(constants), held]
+def _code(value: Any) -> str:
+    """Name of a library's class or function: its code is the library's version."""
+    if _top(value.__module__ or "builtins") not in sys.stdlib_module_names:
+        _require_known([value], "an attribute", ())
+    return _name(value)
+
+
+def _name(value: Any) -> str:
+    return f"{value.__module__}.{value.__qualname__}"
 
 
 def _check_code(name: str, module: torch.nn.Module) -> None:
@@ -173,10 +199,9 @@ def _require_known(functions: Any, where: str, modules: tuple[str, ...]) -> None
             ):
                 continue
             raise ModelError(
-                f"{where} runs {module}.{qualname}, a hook or a forward put there by hand. What it "
-                "computes cannot be told from what another would, so nothing made with it can be "
-                "kept by its identity: remove it (wb.capture and model.trace look without a hook), "
-                "or call without store=, out= or a cache"
+                f"{where} runs {module}.{qualname}, which is no library's: its code cannot be "
+                "identified, so nothing made with it can be kept. Remove it (wb.capture and "
+                "model.trace look without a hook), or call without store=, out= or a cache"
             )
 
 
@@ -195,7 +220,7 @@ def _sources(function: Any) -> Iterator[tuple[str, str]]:
                 continue
         else:
             kind = function if isinstance(function, type) else type(function)
-            yield kind.__module__, kind.__qualname__
+            yield kind.__module__ or "builtins", kind.__qualname__
         function = getattr(function, "__wrapped__", None)
 
 

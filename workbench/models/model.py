@@ -4,7 +4,6 @@ import copy
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import chain
 from typing import Any
 
 import torch
@@ -14,8 +13,11 @@ from transformers import PreTrainedModel
 from workbench.errors import ModelError
 from workbench.hashing import DIGITS, checksums, pieces_digest
 from workbench.models.anatomy import Anatomy, kv_heads, projection_sizes
-from workbench.models.forward_state import forward_state
+from workbench.models.forward_state import described, forward_state, named_tensors
 from workbench.models.tokenizer_state import prompt_state
+
+_NOTES = ("persistent", "module")
+"""What libraries hang on a tensor that changes no forward."""
 
 
 @dataclass(frozen=True)
@@ -152,9 +154,14 @@ class Model(TransformersModel):
     def clone(self, name: str) -> "Model":
         """An independent copy with its own weights, say to fine-tune. Undo folds before.
 
-        Raises `ModelError` where more was changed after loading than weights: an epsilon, a module,
-        hooks of your own. The copy is built from the config, and would be another function.
+        Raises `ModelError` under a fold, and where more was changed after loading than weights: an
+        epsilon, a module, hooks of your own. The copy is built from the config, and would be
+        another function.
         """
+        if self.folds:
+            raise ModelError(
+                f"{self.name} cannot be copied while a fold is in place: undo it first"
+            )
         # Not deepcopy: nnsight binds each module's forward to the instance it wraps.
         hf = type(self.hf)(copy.deepcopy(self.hf.config)).to(self.hf.device, self.hf.dtype).eval()
         hf.load_state_dict(self.hf.state_dict())
@@ -211,11 +218,16 @@ class Model(TransformersModel):
         rope = getattr(self.hf.config.get_text_config(), "rope_parameters", None) or {}
         tensors = {
             name: tensor
-            for name, tensor in chain(self.hf.named_parameters(), self.hf.named_buffers())
+            for name, tensor in named_tensors(self.hf)
             # Two kinds of rotary frequencies are rewritten as the model runs.
             if not (name.endswith("inv_freq") and rope.get("rope_type") in ("dynamic", "longrope"))
         }
-        contents = iter(checksums(t for t in tensors.values() if not t.is_meta))
+        read = list({id(t): t for t in tensors.values() if not t.is_meta}.values())
+        contents = dict(zip(map(id, read), checksums(read), strict=True))
         for name, tensor in tensors.items():
-            content = "offloaded" if tensor.is_meta else next(contents)
+            content = contents.get(id(tensor), "offloaded")
             yield f"{name}{tuple(tensor.shape)}{tensor.dtype}{content}".encode()
+            notes = {k: v for k, v in vars(tensor).items() if k[0] != "_" and k not in _NOTES}
+            # Quantised weights carry their scales so.
+            if notes:
+                yield repr(described(notes)).encode("utf-8", "surrogatepass")
