@@ -156,7 +156,9 @@ def described(value: Any, depth: int = 12) -> Any:
     elif not (fields := getattr(value, "__dict__", {})):
         text = repr(value)
         return _name(type(value)) if " at 0x" in text else text
-    return [_name(type(value)), described(dict(fields), depth - 1)]
+    # What bitsandbytes keeps of its last forward: the columns of outliers.
+    fields = {name: field for name, field in fields.items() if name != "idx"}
+    return [_name(type(value)), described(fields, depth - 1)]
 
 
 def _code(value: Any) -> str:
