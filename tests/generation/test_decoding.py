@@ -115,7 +115,7 @@ def test_end_tokens_as_a_list_and_none_at_all(tokenizer):
     model = build("llama", tokenizer)
     tokens = by_generate(model, "Hello.", 12, eos_token_id=None)
     third = next(i for i, t in enumerate(tokens) if i >= 2 and t not in tokens[:i])
-    model.hf.generation_config.eos_token_id = [tokenizer.eos_token_id, tokens[third]]
+    model.hf.generation_config.eos_token_id = torch.tensor([tokenizer.eos_token_id, tokens[third]])
     ((sample,),) = [r.samples for r in complete(model, [GenRequest("Hello.")])]
     assert (sample.finish_reason, sample.n_tokens) == ("eos", third + 1)
     assert sample.text == text(model, tokens[:third])

@@ -4,13 +4,14 @@ import copy
 import datetime
 
 import pytest
+import tokenizers
 import torch
 from tokenizers import decoders, normalizers
 from transformers.utils import chat_template_utils
 
 import workbench as wb
 from tests.helpers.families import build
-from workbench.errors import StoreError
+from workbench.errors import ModelError, StoreError
 from workbench.generation.replay import Replay
 from workbench.generation.stop_strings import StopWatch
 from workbench.models.tokenizer_state import prompt_state, tokenizer_digest
@@ -159,3 +160,17 @@ def test_stops_follow_an_edited_decoder(own):
         else [decoders.Replace("e", "?")]
     )
     assert StopWatch(own, ("?",)).check(tokens, [[word]]) == [0]
+
+
+class Splitting:
+    def pre_tokenize(self, text):
+        text.split(lambda _, part: part.split(" ", "removed"))
+
+
+def test_a_tokenizer_in_python_is_not_kept(tokenizer, tmp_path):
+    model = build("llama", tokenizer)
+    backend = model.tokenizer.backend_tokenizer
+    backend.pre_tokenizer = tokenizers.pre_tokenizers.PreTokenizer.custom(Splitting())
+    with pytest.raises(ModelError, match="the tokenizer cannot be identified"):
+        wb.generate(model, ["Mend the gate"], store=tmp_path / "s.sqlite", max_new_tokens=2)
+    wb.generate(model, ["Mend the gate"], max_new_tokens=2)

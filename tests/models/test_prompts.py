@@ -102,3 +102,10 @@ def test_unusable_prompts_are_numbered(tiny, bad, message):
         wb.capture(tiny, ["Hello.", bad])
     with pytest.raises(DatasetError, match=message):
         wb.generate(tiny, ["Hello.", bad])
+
+
+def test_tokens_beyond_the_embedding_are_named(tokenizer):
+    model = build("llama", tokenizer)
+    model.tokenizer.add_tokens(["gatehouse"])
+    with pytest.raises(ModelError, match=r"prompt 1 has the tokens \[\d+\], but .* embeds only"):
+        wb.generate(model, ["Hello.", "the gatehouse"])

@@ -83,3 +83,14 @@ def test_provenance_that_is_none(lock, tmp_path, kind):
     save_file(load_file(path), path, {"format": wb.HeadDirections.FORMAT, "provenance": JSON[kind]})
     with pytest.raises(DirectionError, match=rf"{path}: its provenance"):
         wb.HeadDirections.load(path)
+
+
+def test_equal_directions_are_equal_bytes(tmp_path):
+    contents = set()
+    for _ in range(12):
+        direction_files.write(tmp_path / "a", "f", {"x": torch.ones(3)}, {"b": "é", "a": 1})
+        contents.add((tmp_path / "a").read_bytes())
+    assert len(contents) == 1
+    tensors, provenance = direction_files.read(tmp_path / "a", "f", ["x"], "x")
+    assert provenance == {"b": "é", "a": 1}
+    assert torch.equal(tensors["x"], torch.ones(3))

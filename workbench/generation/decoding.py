@@ -148,4 +148,4 @@ def end_tokens(model: Model) -> frozenset[int]:
     ends = model.tokenizer.eos_token_id if ends is None else ends
     if ends is None:
         return frozenset()
-    return frozenset([ends] if isinstance(ends, int) else ends)
+    return frozenset(torch.as_tensor(ends).flatten().tolist())

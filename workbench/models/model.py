@@ -16,8 +16,8 @@ from workbench.models.anatomy import Anatomy, kv_heads, projection_sizes
 from workbench.models.forward_state import described, forward_state, named_tensors
 from workbench.models.tokenizer_state import prompt_state
 
-_NOTES = ("persistent", "module")
-"""What libraries hang on a tensor that changes no forward."""
+_NOTES = ("persistent", "module", "CB", "SCB")
+"""What libraries hang on a tensor that changes no forward, or moves as the model runs."""
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import torch
 
-from workbench.errors import ContextLengthError, DatasetError
+from workbench.errors import ContextLengthError, DatasetError, ModelError
 from workbench.models.model import Model
 from workbench.models.templates import render
 
@@ -106,7 +106,7 @@ def encode_all(model: Model, prompts: Sequence[Prompt]) -> list[Encoded]:
     followed by the reply's own tokens, with nothing of the template after them.
 
     Raises `ModelError` where the tokenizer has no chat template, or the template rejects a role,
-    fails or does not end;
+    fails or does not end, and for a token that the model has no embedding of;
     `DatasetError`, with the prompt's number, for an empty string, anything that is neither a string
     nor messages; `ContextLengthError`, which is one, for a prompt longer than the model's context.
     """
@@ -128,11 +128,19 @@ def encode_all(model: Model, prompts: Sequence[Prompt]) -> list[Encoded]:
     head_ids = _tokenised(model, {i: heads[i] for i in texts}, special=True)
     head_ids |= _tokenised(model, {i: heads[i] for i in chats}, special=False)
     reply_ids = _tokenised(model, replies, special=False)
+    embedding = model.hf.get_input_embeddings()
+    known = getattr(embedding, "num_embeddings", None) or len(embedding.weight)
     encoded = []
     for i in range(len(prompts)):
         ids = head_ids[i] + reply_ids.get(i, [])
         if not ids:
             raise DatasetError(f"prompt {i} has no tokens")
+        if max(ids) >= known:
+            beyond = sorted({token for token in ids if token >= known})
+            raise ModelError(
+                f"prompt {i} has the tokens {beyond}, but {model.name} embeds only {known}: after "
+                "add_tokens, resize the model's embedding before it is loaded here"
+            )
         if model.context_length and len(ids) > model.context_length:
             raise ContextLengthError(
                 f"prompt {i} has {len(ids)} tokens, more than the {model.context_length} of "

@@ -5,6 +5,7 @@ from typing import Any
 
 from transformers.utils import chat_template_utils
 
+from workbench.errors import ModelError
 from workbench.hashing import canonical, digest
 from workbench.models.forward_state import described
 
@@ -21,14 +22,25 @@ def tokenizer_digest(tokenizer: Any) -> str:
 
     Read at every call: `add_tokens` and edits of the backend change a tokenizer in place. Padding
     and truncation, which calls set and leave behind, do not count.
+
+    Raises `ModelError` for a part written in Python, which has no text.
     """
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is not None:
-        text = backend.to_str()
+        try:
+            text = backend.to_str()
+        except Exception as error:  # tokenizers has no narrower one
+            raise ModelError(
+                f"the tokenizer cannot be identified ({error}), so nothing made with it can be "
+                "kept: call without store=, out= or a cache"
+            ) from error
         text = text[text.index('"added_tokens"') :]
     else:
         text = canonical(tokenizer.get_vocab())
     fields = {k: described(v) for k, v in vars(tokenizer).items() if k not in _NO_MATTER}
+    # Text or AddedToken, as it was loaded or saved; how each is matched, the added tokens say.
+    special = vars(tokenizer).get("_special_tokens_map", {})
+    fields["_special_tokens_map"] = described({k: v and str(v) for k, v in special.items()})
     return digest(f"{described(type(tokenizer))}{sorted(fields.items())}{text}")
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from workbench.errors import DirectionError
 from workbench.reading import parse_json
@@ -17,10 +17,17 @@ from workbench.writing import whole
 def write(
     path: str | Path, format_name: str, tensors: dict[str, torch.Tensor], provenance: dict[str, Any]
 ) -> None:
-    """Write tensors and provenance (JSON-serialisable), whole or not at all."""
+    """Write tensors and provenance (JSON-serialisable), whole or not at all; equals as equal bytes.
+
+    safetensors writes the entries of its header in another order every time.
+    """
     header = {"format": format_name, "provenance": json.dumps(provenance)}
+    content = save({name: t.contiguous() for name, t in tensors.items()}, header)
+    end = 8 + int.from_bytes(content[:8], "little")
+    entries = json.dumps(json.loads(content[8:end]), sort_keys=True, separators=(",", ":")).encode()
+    entries += b" " * (-len(entries) % 8)
     with whole(path) as partial:
-        save_file({name: t.contiguous() for name, t in tensors.items()}, str(partial), header)
+        partial.write_bytes(len(entries).to_bytes(8, "little") + entries + content[end:])
 
 
 def read(
