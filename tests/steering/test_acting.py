@@ -215,6 +215,67 @@ def test_what_is_wrapped_or_swapped_inside_the_block_is_an_error(model, tokenize
         act()
 
 
+def scaled(model):
+    model.o_proj(0).weight.data *= 3
+
+
+def loaded(model):
+    model.o_proj(0).load_state_dict({"weight": -model.o_proj(0).weight.detach()}, strict=False)
+
+
+def handed_over(model):
+    state = {"model.layers.0.self_attn.o_proj.weight": 2 * model.o_proj(0).weight.detach()}
+    torch.func.functional_call(model.hf, state, (IDS,))
+
+
+def switched_off_for_a_while(model):
+    for layer in range(model.n_layers):
+        model.o_proj(layer).enable_adapters(False)
+    try:
+        model.hf(IDS)
+    finally:
+        for layer in range(model.n_layers):
+            model.o_proj(layer).enable_adapters(True)
+
+
+def merged(model):
+    for layer in range(model.n_layers):
+        model.o_proj(layer).merge()
+
+
+def adapted(model, tokenizer):
+    config = LoraConfig(r=2, target_modules=["o_proj"], init_lora_weights=False)
+    return wb.load(get_peft_model(model.hf, config), tokenizer)
+
+
+@pytest.mark.parametrize("how", ["hook", "fold"])
+@pytest.mark.parametrize("change", [scaled, loaded, handed_over, switched_off_for_a_while])
+@torch.no_grad()
+def test_layers_that_change_while_their_shift_stays_are_an_error(model, tokenizer, how, change):
+    model = adapted(model, tokenizer) if change is switched_off_for_a_while else model
+
+    def act():
+        with wb.steer(model, some_lock(model, k=18), 1.0, how=how):
+            model.hf(IDS)
+            change(model)
+            model.hf(IDS)
+
+    with pytest.raises(SteeringError, match=r"o_proj was changed while it was steered"):
+        act()
+    assert not model.hooked
+    assert not model.folds
+
+
+@pytest.mark.parametrize("mode", ["all", "last"])
+@torch.no_grad()
+def test_an_adapter_merged_inside_the_block_leaves_its_shift(model, tokenizer, mode):
+    model = adapted(model, tokenizer)
+    with wb.steer(model, some_lock(model, k=18), 1.0, mode=mode, how="hook"):
+        expected = model.hf(IDS).logits
+        merged(model)
+        torch.testing.assert_close(model.hf(IDS).logits, expected, **CLOSE)
+
+
 @pytest.mark.parametrize("how", ["hook", "fold"])
 def test_layers_that_share_a_module_are_refused(model, how):
     model.hf.model.layers[2] = model.hf.model.layers[0]

@@ -14,6 +14,7 @@ from workbench.models.model import InFlight, Model
 from workbench.steering.fold import Fold
 from workbench.steering.prompt_ends import SAY, arguments, prompt_ends, prompts, spread
 from workbench.steering.shifts import Direction, steered_modules
+from workbench.steering.unchanged import Unchanged
 
 log = logging.getLogger(__name__)
 
@@ -58,6 +59,7 @@ class Acting:
         self.model, self.mode, self.start, self.thread = model, mode, start, thread
         self.directions, self.folded = directions, folded
         self.modules = self._modules()
+        self.unchanged = Unchanged(model, directions)
         self.hooked: list[torch.nn.Module] = []
         self.now = _Now()
         self.forwards = self.of_others = 0
@@ -67,8 +69,8 @@ class Acting:
     def watching(self) -> Iterator[None]:
         """Read and check every forward inside the block, and at its end what was hooked.
 
-        Raises `SteeringError` at its end where a module was replaced or wrapped inside the block,
-        or other threads alone ran the model.
+        Raises `SteeringError` at its end where a module was replaced, wrapped or changed inside the
+        block, or other threads alone ran the model.
         """
         hf = self.model.hf
         # Not hf.base_model: OPT's head calls its decoder past it.
@@ -88,6 +90,7 @@ class Acting:
                 "that the shift is not that of the model that ran; change the model first, then "
                 "steer it"
             )
+        self.unchanged.check()
         if self.thread is not None and self.of_others and not self.forwards:
             raise SteeringError(
                 "a background thread steers itself alone, but other threads ran the model; run it "
@@ -130,6 +133,7 @@ class Acting:
         now.outer = module
         if self.folded is not None:
             self.folded.check()
+        self.unchanged.check_state()
         now.ran = [0] * len(self.hooked)
         given = kwargs if not args else arguments(module, args, kwargs)
         tokens = given.get("input_ids")

@@ -91,15 +91,20 @@ def module_shifts(model: Model, direction: Direction) -> dict[torch.nn.Module, t
     if residual:
         vectors = direction.scale[:, None] * direction.unit
         return {model.resid(i): v for i, v in zip(direction.layers, vectors, strict=True)}
+    return {
+        module: output_shift(module, delta, model.hf.dtype)
+        for module, delta in head_inputs(model, direction).items()
+    }
+
+
+def head_inputs(model: Model, direction: HeadDirections) -> dict[torch.nn.Module, torch.Tensor]:
+    """What alpha 1 adds to the input of each output projection: float64 `[n_heads · d_head]`."""
     inputs: dict[int, torch.Tensor] = {}
     rows = zip(direction.heads, direction.unit.double(), direction.scale.double(), strict=True)
     for (layer, head), unit, scale in rows:
         zeros = torch.zeros(model.n_heads, model.d_head, dtype=torch.float64)
         inputs.setdefault(layer, zeros)[head] = scale * unit
-    return {
-        model.o_proj(layer): output_shift(model.o_proj(layer), delta.flatten(), model.hf.dtype)
-        for layer, delta in inputs.items()
-    }
+    return {model.o_proj(layer): delta.flatten() for layer, delta in inputs.items()}
 
 
 def output_shift(module: torch.nn.Module, delta: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
@@ -135,7 +140,8 @@ def module_output(module: torch.nn.Module, rows: torch.Tensor, dtype: torch.dtyp
     """The module's own output on `[row, in]`, as float32."""
     device = next(module.parameters()).device
     device = torch.device("cpu") if device.type == "meta" else device
-    return module(rows.to(device, dtype)[None])[0].float()
+    # Past its hooks: those that steer would ask which tokens these rows are.
+    return module.forward(rows.to(device, dtype)[None])[0].float()
 
 
 def is_plain(module: torch.nn.Module) -> bool:
