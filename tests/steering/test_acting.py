@@ -1,5 +1,7 @@
 """Hooks act however the model is run, or say why they cannot; the truth is a forward by hand."""
 
+import copy
+import pickle
 import threading
 
 import pytest
@@ -274,6 +276,25 @@ def test_an_adapter_merged_inside_the_block_leaves_its_shift(model, tokenizer, m
         expected = model.hf(IDS).logits
         merged(model)
         torch.testing.assert_close(model.hf(IDS).logits, expected, **CLOSE)
+
+
+@pytest.mark.parametrize("how", ["hook", "fold"])
+def test_a_copy_that_would_stay_steered_is_refused(model, how):
+    with wb.steer(model, some_lock(model), 1.0, how=how):
+        with pytest.raises(SteeringError, match="would stay steered"):
+            copy.deepcopy(model.hf)
+        with pytest.raises(SteeringError, match="would stay steered"):
+            pickle.dumps(model.hf)
+    copy.deepcopy(model.hf)
+
+
+@torch.no_grad()
+def test_a_layer_copied_inside_the_block_is_not_steered_after_it(model):
+    hidden = torch.randn(1, 4, model.d_model)
+    plain = model.layer(0).mlp(hidden)
+    with wb.steer(model, some_residual(model), 2.0, how="hook"):
+        mlp = copy.deepcopy(model.layer(0).mlp)
+    assert torch.equal(mlp(hidden), plain)
 
 
 @pytest.mark.parametrize("how", ["hook", "fold"])

@@ -105,6 +105,11 @@ class Acting:
         except (AttributeError, IndexError):  # The model is no longer built like that.
             return []
 
+    def __reduce__(self) -> Any:
+        raise SteeringError(
+            "a copy made inside a steer block would stay steered; copy the model before or after it"
+        )
+
     @property
     def elsewhere(self) -> bool:
         """Whether another thread than the one that steers is running the model."""
@@ -213,7 +218,8 @@ class Acting:
         copies: dict[tuple[torch.device, torch.dtype], torch.Tensor] = {}
 
         def add(_: torch.nn.Module, __: Any, output: Any) -> Any:
-            if self.elsewhere:
+            # A layer copied inside the block takes this hook with it.
+            if self.closed or self.elsewhere:
                 return output
             hidden = first(output)
             kind = (hidden.device, hidden.dtype)

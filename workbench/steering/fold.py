@@ -27,31 +27,38 @@ class Fold:
     _before: list[tuple[torch.nn.Module, torch.nn.Parameter | None]]
     _reasons: list[str]
     _written: dict[torch.nn.Module, torch.Tensor] = field(default_factory=dict)
+    _expected: list[tuple[list[torch.nn.Module], torch.Tensor]] = field(default_factory=list)
+    _among: list["Fold"] = field(default_factory=list)
 
     def check(self) -> None:
         """Raise `SteeringError` where a bias does not hold what was written to it last.
 
         A fold made later may have added to the same bias.
         """
-        last = {
-            module: bias for fold in self._model.folds for module, bias in fold._written.items()
-        }
-        pairs: dict[torch.device, list[tuple[torch.Tensor, torch.Tensor]]] = {}
-        for module in self._written:
-            bias, written = module.bias, last[module]
-            if bias is None or bias.shape != written.shape:
-                raise self._changed()
-            pairs.setdefault(bias.device, []).append((bias.detach(), written.to(bias)))
-        for biases in pairs.values():
-            # As one tensor: on a GPU every comparison waits for the device.
-            if not torch.equal(*(torch.cat(tensors) for tensors in zip(*biases, strict=True))):
-                raise self._changed()
+        if self._among != self._model.folds:
+            self._expect()
+        for modules, expected in self._expected:
+            biases = [module.bias for module in modules]
+            if not any(bias is None for bias in biases):
+                now = torch.cat(biases)
+                if torch.equal(now, expected.to(now)):
+                    continue
+            raise SteeringError(
+                f"{self._model.name}: a folded bias was replaced or changed, by loading or "
+                "training weights or by functional_call; do that before the model is steered"
+            )
 
-    def _changed(self) -> SteeringError:
-        return SteeringError(
-            f"{self._model.name}: a folded bias was replaced or changed, by loading or training "
-            "weights or by functional_call; do that before the model is steered"
-        )
+    def _expect(self) -> None:
+        # As one tensor for each device: on a GPU every comparison waits for it.
+        self._among = list(self._model.folds)
+        last = {module: bias for fold in self._among for module, bias in fold._written.items()}
+        by_device: dict[torch.device, list[torch.nn.Module]] = {}
+        for module in self._written:
+            by_device.setdefault(last[module].device, []).append(module)
+        self._expected = [
+            (modules, torch.cat([last[module] for module in modules]))
+            for modules in by_device.values()
+        ]
 
     def undo(self) -> None:
         """Restore the biases as they were; a second call does nothing.

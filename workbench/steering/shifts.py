@@ -99,12 +99,11 @@ def module_shifts(model: Model, direction: Direction) -> dict[torch.nn.Module, t
 
 def head_inputs(model: Model, direction: HeadDirections) -> dict[torch.nn.Module, torch.Tensor]:
     """What alpha 1 adds to the input of each output projection: float64 `[n_heads · d_head]`."""
-    inputs: dict[int, torch.Tensor] = {}
-    rows = zip(direction.heads, direction.unit.double(), direction.scale.double(), strict=True)
-    for (layer, head), unit, scale in rows:
-        zeros = torch.zeros(model.n_heads, model.d_head, dtype=torch.float64)
-        inputs.setdefault(layer, zeros)[head] = scale * unit
-    return {model.o_proj(layer): delta.flatten() for layer, delta in inputs.items()}
+    inputs = torch.zeros(model.n_layers, model.n_heads, model.d_head, dtype=torch.float64)
+    shifts = direction.scale.double()[:, None] * direction.unit.double()
+    inputs[direction.layer, direction.head] = shifts
+    layers = dict.fromkeys(direction.layer.tolist())
+    return {model.o_proj(layer): inputs[layer].flatten() for layer in layers}
 
 
 def output_shift(module: torch.nn.Module, delta: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:

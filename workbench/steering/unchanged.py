@@ -25,6 +25,7 @@ class Unchanged:
             if isinstance(direction, HeadDirections)
             for module, delta in head_inputs(model, direction).items()
         ]
+        self._parts = [part for module, _, _ in self._began for part in module.modules()]
         self._seen = self._state()
 
     def check_state(self) -> None:
@@ -59,12 +60,14 @@ class Unchanged:
     def _state(self) -> list[Any]:
         """What changes with most changes of the layers, and takes no pass over their weights."""
         state: list[Any] = []
-        for module, _, _ in self._began:
-            bias = getattr(module, "bias", None)
-            state += [(id(p), _version(p)) for p in module.parameters() if p is not bias]
-            if hasattr(module, "get_base_layer"):
-                state += module.disable_adapters, list(module.active_adapters)
-                state.append(dict(getattr(module, "scaling", ())))
+        for part in self._parts:
+            for name, parameter in part._parameters.items():
+                # A fold may add to the bias, which the shift is not computed from.
+                if parameter is not None and name != "bias":
+                    state += id(parameter), _version(parameter)
+            if hasattr(part, "active_adapters"):
+                state += part.disable_adapters, list(part.active_adapters)
+                state.append(dict(getattr(part, "scaling", ())))
         return state
 
 
