@@ -1,5 +1,7 @@
 """Rows read alike from every format, each fault named."""
 
+import struct
+
 import pyarrow
 import pytest
 from hypothesis import given
@@ -97,6 +99,14 @@ def test_what_is_wrong_is_named_by_file_and_place(tmp_path, name, content, messa
     with pytest.raises(DatasetError) as caught:
         read_rows(path)
     assert str(caught.value).startswith(f"{tmp_path}/{message}")
+
+
+def test_a_parquet_file_with_text_that_is_none(tmp_path):
+    buffers = [pyarrow.py_buffer(b) for b in (struct.pack("2i", 0, 2), b"\xff\xfe")]
+    table = pyarrow.table({"a": pyarrow.StringArray.from_buffers(1, *buffers)})
+    parquet.write_table(table, tmp_path / "a.parquet")
+    with pytest.raises(DatasetError, match=r"a\.parquet cannot be read"):
+        read_rows(tmp_path / "a.parquet")
 
 
 def test_a_parquet_file_with_a_column_twice(tmp_path):

@@ -143,7 +143,7 @@ def _parquet_rows(path: Path, limit: int | None) -> list[Any]:
                 rows += piece.to_pylist()
                 if limit is not None and len(rows) >= limit:
                     break
-    except (ArrowException, OSError, RecursionError, OverflowError) as error:
+    except (ArrowException, OSError, RecursionError, OverflowError, UnicodeDecodeError) as error:
         raise DatasetError(f"{path} cannot be read: {error}") from error
     return rows[:limit]
 

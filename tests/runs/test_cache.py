@@ -100,6 +100,8 @@ DAMAGE = {
     "deep": b"[" * 100_000,
     "two": b'{"key": {"a": 1}, "result": 5}{"key": {"a": 1}, "result": 5}',
     "digits": b'{"key": {"a": 1}, "result": ' + b"9" * 5000 + b"}",
+    "no digest": b'{"key": {"a": 1}, "result": 5}',
+    "no digest of this": b'{"key": {"a": 1}, "result": 5, "digest": "0123456789abcdef"}',
 }
 
 
@@ -112,6 +114,22 @@ def test_a_damaged_file_is_named_and_made_again(tmp_path, caplog, damage):
     assert f"step: {path} is damaged (" in caplog.text
     assert cached(tmp_path, "step", {"a": 1}, lambda: 9) == 8
     assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("change", [("7", "8"), ('"result": 7', '"result": 7, "result": 8')])
+def test_a_damaged_file_that_is_still_json_is_made_again(tmp_path, caplog, change):
+    cached(tmp_path, "step", {"a": 1}, lambda: {"x": [1, 7]} if change[0] == "7" else 7)
+    (path,) = tmp_path.iterdir()
+    start, result = path.read_text().split(', "result"')
+    path.write_text(start + f', "result"{result}'.replace(*change, 1))
+    assert cached(tmp_path, "step", {"a": 1}, lambda: 9) == 9
+    assert "its result is not what was written" in caplog.text
+
+
+@pytest.mark.parametrize("name", ["../up", "a/b", "", "nul\0", "\ud800"])
+def test_a_step_is_named_as_a_file_can_be(tmp_path, name):
+    with pytest.raises(ValueError, match="is no file name"):
+        cached(tmp_path, name, {}, lambda: 1)
 
 
 @pytest.mark.parametrize(

@@ -25,12 +25,15 @@ def cached(folder: str | Path, name: str, key: dict[str, Any], compute: Callable
     once one computes and the others wait; where it fails, the next one tries. A killed step leaves
     nothing, a damaged file is named and made again. An empty `folder` caches nothing.
 
-    Raises `TypeError` for a key that is no JSON, `RunError` for a result that JSON cannot hold,
-    `WriteError` where the disk refuses: before the step where that shows by then.
+    Raises `ValueError` for a name that no file can have, `TypeError` for a key that is no JSON,
+    `RunError` for a result that JSON cannot hold, `WriteError` where the disk refuses: before the
+    step where that shows by then.
     """
     key = _key_json(key, f"step {name}: key")
     if not str(folder):
         return _plain(compute(), name)[0]
+    if not name or Path(name).name != name or not name.isprintable():
+        raise ValueError(f"step {name!r} is no file name")
     path = Path(folder) / f"{name}-{digest(_spelled(key))}.json"
     if (restored := _restored(path, name, key)) is not None:
         return restored["result"]
@@ -39,7 +42,7 @@ def cached(folder: str | Path, name: str, key: dict[str, Any], compute: Callable
             return restored["result"]
         result, text = _plain(compute(), name)
         with whole(path) as partial:
-            content = f'{{"key": {json.dumps(key)}, "result": {text}}}'
+            content = f'{{"key": {json.dumps(key)}, "result": {text}, "digest": "{digest(text)}"}}'
             partial.write_text(content, encoding="utf-8")
     return result
 
@@ -57,10 +60,13 @@ def _restored(path: Path, name: str, key: dict[str, Any]) -> dict[str, Any] | No
     else:
         wrong = "it holds no result"
     if isinstance(content, dict) and {"key", "result"} <= content.keys():
-        if _spelled(content["key"]) == _spelled(key):
+        if _spelled(content["key"]) != _spelled(key):
+            wrong = "it is of another step"
+        elif content.get("digest") != digest(json.dumps(content["result"])):
+            wrong = "its result is not what was written"
+        else:
             log.warning("%s: restored from cache", name)
             return content
-        wrong = "it is of another step"
     log.warning("%s: %s is damaged (%s); it is made again", name, path, wrong)
     return None
 
