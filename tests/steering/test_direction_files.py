@@ -1,5 +1,7 @@
 """Directions on disk: read back as they were; damaged files named; saved whole or not at all."""
 
+from pathlib import Path
+
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -40,12 +42,12 @@ def test_a_save_that_fails_leaves_the_old_file(lock, tmp_path, monkeypatch):
     path = tmp_path / "lock.safetensors"
     lock.save(path)
 
-    def broken(_, partial, __):
-        with open(partial, "w") as file:
-            file.write("half")
+    def broken(partial, content):
+        with partial.open("wb") as file:
+            file.write(content[:4])
         raise OSError("the disk is full")
 
-    monkeypatch.setattr(direction_files, "save_file", broken)
+    monkeypatch.setattr(Path, "write_bytes", broken)
     with pytest.raises(OSError, match="the disk is full"):
         lock.pick([0]).save(path)
     assert wb.HeadDirections.load(path).heads == lock.heads
