@@ -1,5 +1,6 @@
 """One pass over pairs against loops over single responses; parts, kills and damage."""
 
+import copy
 import math
 from dataclasses import fields
 
@@ -190,6 +191,30 @@ def test_a_folder_of_another_diff_is_refused(run, what):
     models = [given.pop(name) for name in ("policy", "ref", "data", "sae", "hook", "out")]
     with pytest.raises(FeatureError, match=rf"another diff: {what} \("):
         diff_features(*models, batch=2, shard=4, **given)
+
+
+def frequencies(policy, sae):
+    policy.model.rotary_emb.inv_freq *= 5
+
+
+def setting(policy, sae):
+    sae.cfg.apply_b_dec_to_input = not sae.cfg.apply_b_dec_to_input
+
+
+def activation(policy, sae):
+    sae.activation_fn.k = 1
+
+
+@pytest.mark.parametrize(
+    ("edit", "what"), [(frequencies, "policy"), (setting, "sae"), (activation, "sae")]
+)
+def test_edits_that_no_checkpoint_holds_make_another_diff(run, monkeypatch, edit, what):
+    policy, sae = copy.deepcopy(POLICY), copy.deepcopy(SAE)
+    edit(policy, sae)
+    monkeypatch.setitem(globals(), "POLICY", policy)
+    monkeypatch.setitem(globals(), "SAE", sae)
+    with pytest.raises(FeatureError, match=rf"another diff: {what} \("):
+        made(run.folder)
 
 
 def test_other_settings_and_damage_are_named(tmp_path):

@@ -92,9 +92,16 @@ def forward_state(hf: torch.nn.Module) -> Iterator[str]:
 
 
 def named_tensors(hf: torch.nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
-    """Every parameter and buffer by every name it goes by: which are tied matters."""
+    """Every parameter and buffer by every name it goes by: which are tied matters.
+
+    Two kinds of rotary frequencies are left out: they are rewritten as the model runs.
+    """
     yield from hf.named_parameters(remove_duplicate=False)
-    yield from hf.named_buffers(remove_duplicate=False)
+    rope = getattr(hf.config.get_text_config(), "rope_parameters", None) or {}
+    rewritten = rope.get("rope_type") in ("dynamic", "longrope")
+    for name, buffer in hf.named_buffers(remove_duplicate=False):
+        if not (rewritten and name.endswith("inv_freq")):
+            yield name, buffer
 
 
 def forward_digest(hf: torch.nn.Module) -> str:
@@ -102,7 +109,9 @@ def forward_digest(hf: torch.nn.Module) -> str:
 
     Raises `ModelError` as `forward_state`.
     """
-    return digest([tensors_digest(hf.state_dict()), *forward_state(hf)])
+    # Buffers too that no checkpoint holds, as rotary frequencies.
+    tensors = {**hf.state_dict(), **dict(named_tensors(hf))}
+    return digest([tensors_digest(tensors), *forward_state(hf)])
 
 
 def _switches() -> list[Any]:

@@ -215,13 +215,7 @@ class Model(TransformersModel):
         for part in forward_state(self.hf):
             yield part.encode("utf-8", "surrogatepass")
         # Not state_dict(): quantised layers repack their weights when asked for it.
-        rope = getattr(self.hf.config.get_text_config(), "rope_parameters", None) or {}
-        tensors = {
-            name: tensor
-            for name, tensor in named_tensors(self.hf)
-            # Two kinds of rotary frequencies are rewritten as the model runs.
-            if not (name.endswith("inv_freq") and rope.get("rope_type") in ("dynamic", "longrope"))
-        }
+        tensors = dict(named_tensors(self.hf))
         read = list({id(t): t for t in tensors.values() if not t.is_meta}.values())
         contents = dict(zip(map(id, read), checksums(read), strict=True))
         for name, tensor in tensors.items():

@@ -13,12 +13,12 @@ import torch
 from tqdm.auto import tqdm
 
 from workbench.errors import FeatureError
-from workbench.hashing import digest, tensors_digest
+from workbench.hashing import digest
 from workbench.models.forward_state import forward_digest, libraries
 from workbench.models.hooks import find_hook, reading
 from workbench.models.logprobs import sequence_logprobs
 from workbench.sae.counts import Counts
-from workbench.sae.loading import decoder_norms, encode
+from workbench.sae.loading import decoder_norms, encode, sae_digest
 from workbench.sae.pooling import Constraint, index_set, pooled_distance, stack_pairs
 from workbench.sae.store import (
     as_arrays,
@@ -120,7 +120,7 @@ def diff_features(
         "version": VERSION, "hook": hook_name, **asdict(constraint), "seed": seed,
         "features": sae.cfg.d_sae,
         "policy": forward_digest(policy), "ref": forward_digest(reference),
-        "sae": tensors_digest(sae.state_dict()),
+        "sae": sae_digest(sae),
         "first_row": first_row, "rows": len(rows), "data": digest(repr([dict(r) for r in rows])),
         "shard": shard, "libraries": libraries(),
     }  # fmt: skip

@@ -10,6 +10,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from workbench.errors import FeatureError
+from workbench.hashing import digest, tensors_digest
 from workbench.models.hooks import SUPPORTED, find_hook, parse_hook, reading
 from workbench.reading import read_arrays, read_json
 
@@ -130,6 +131,17 @@ def _gemma_scope(path: Path) -> Any:
     sae = JumpReLUSAE(JumpReLUSAEConfig(d_in=d, d_sae=m, apply_b_dec_to_input=False))
     sae.load_state_dict(arrays)
     return sae
+
+
+def sae_digest(sae: Any) -> str:
+    """16 hex digits of all that an SAE computes with: weights, settings, activation function."""
+    settings = {k: repr(v) for k, v in vars(sae.cfg).items() if k not in ("metadata", "device")}
+    activation = getattr(sae, "activation_fn", None)
+    numbers = {
+        k: v for k, v in getattr(activation, "__dict__", {}).items() if isinstance(v, int | float)
+    }
+    kinds = [type(sae).__name__, type(activation).__name__]
+    return digest([tensors_digest(sae.state_dict()), kinds, settings, numbers])
 
 
 def sae_hook(sae: Any, hook: str | None = None) -> str:

@@ -18,6 +18,7 @@ from workbench.models.forward_state import config_state, forward_digest, librari
 from workbench.models.tokenizer_state import tokenizer_digest
 from workbench.papers.fpo import reference_cache
 from workbench.papers.fpo.config import FPOConfig
+from workbench.sae.loading import sae_digest
 from workbench.sae.pooling import response_mask
 from workbench.training.pairs import IDS, rows_digest
 
@@ -57,7 +58,7 @@ class OfflineReference:
         self.args = args
         self.root = Path(args.cache_dir or Path(args.output_dir) / "ref_cache")
         self.started = False
-        self._sae = tensors_digest(sae.state_dict()) if sae is not None else None
+        self._sae = sae_digest(sae) if sae is not None else None
         self._features = sae.cfg.d_sae if sae is not None else 0
 
     def attach(self, trainer: Any, dataset: Dataset, name: str, batch_size: int) -> Dataset:

@@ -12,7 +12,7 @@ import pandas as pd
 from tqdm.auto import tqdm
 
 from workbench.errors import FeatureError
-from workbench.hashing import digest, tensors_digest
+from workbench.hashing import digest
 from workbench.models.forward_state import forward_digest, libraries
 from workbench.models.tokenizer_state import prompt_state
 from workbench.papers.fpo.costs import bench, costs, step_ratios
@@ -23,6 +23,7 @@ from workbench.papers.fpo.train import Rows, Trained, conditions, load_policy, t
 from workbench.sae.diff import FeatureDiff, diff_features
 from workbench.sae.health import Health, check_health, health, stream_shift
 from workbench.sae.lens import lens
+from workbench.sae.loading import sae_digest
 from workbench.sae.pooling import Constraint
 from workbench.sae.table import feature_table
 from workbench.training.pairs import rows_digest, tokenised
@@ -106,7 +107,7 @@ def run(
     base = {
         "weights": forward_digest(inputs.reference.eval()),
         **prompt_state(inputs.tokenizer),
-        "sae": tensors_digest(inputs.sae.state_dict()),
+        "sae": sae_digest(inputs.sae),
         "hook": inputs.hook,
         "libraries": libraries(),
         "settings": asdict(settings),
