@@ -7,7 +7,7 @@ from pathlib import Path
 import workbench
 
 PACKAGE = Path(workbench.__file__).parent
-GROUND = ("errors", "paths", "hashing", "hub", "reading", "files", "writing")
+GROUND = ("arguments", "errors", "paths", "hashing", "hub", "reading", "files", "writing")
 FLOORS = (
     ("ground",),
     ("models", "plots", "evaluation"),
