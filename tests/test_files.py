@@ -1,5 +1,9 @@
 """Rows read alike from every format, each fault named."""
 
+import csv
+import gzip
+import io
+import json
 import struct
 
 import pyarrow
@@ -43,8 +47,74 @@ VALUES = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size
 @given(st.lists(st.fixed_dictionaries({"name": VALUES, "note": VALUES}), min_size=1, max_size=3))
 def test_no_text_is_changed_on_its_way(tmp_path_factory, rows):
     folder = tmp_path_factory.mktemp("rows")
-    for suffix in (".csv", ".jsonl"):
-        assert read_rows(in_format(folder, suffix, rows)) == rows
+    assert read_rows(in_format(folder, ".jsonl", rows)) == rows
+    # What spreadsheets add is no text: rows of nothing at the end, marks of joined files.
+    while rows and not any(rows[-1].values()):
+        rows.pop()
+    rows = [{**row, "name": row["name"].removeprefix("\ufeff")} for row in rows]
+    assert not rows or read_rows(in_format(folder, ".csv", rows)) == rows
+
+
+TABLE = [
+    {"prompt": "a; b", "note": 'says "x"\n1\u20282\u2029\x85'},
+    {"prompt": "c\td", "note": ""},
+    {"prompt": "é, ü | x", "note": "TRUE"},
+]
+
+
+def table(rows, delimiter=",", end="\r\n", quoting=csv.QUOTE_MINIMAL):
+    text = io.StringIO()
+    lines = csv.DictWriter(
+        text, list(rows[0]), delimiter=delimiter, lineterminator=end, quoting=quoting
+    )
+    lines.writeheader()
+    lines.writerows(rows)
+    return text.getvalue()
+
+
+@pytest.mark.parametrize("name", ["a.csv", "A.CSV", "a.tsv", "a.csv.gz"])
+@pytest.mark.parametrize("quoting", [csv.QUOTE_MINIMAL, csv.QUOTE_ALL])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-32"])
+@pytest.mark.parametrize("end", ["\r\n", "\n", "\r"])
+@pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
+def test_tables_as_spreadsheets_write_them(tmp_path, delimiter, end, encoding, quoting, name):
+    rows = TABLE if end != "\r" else TABLE[1:]  # within values the writer's "\n" stands
+    content = table(rows, delimiter, end, quoting).encode(encoding)
+    path = written(tmp_path, gzip.compress(content) if name.endswith("gz") else content, name)
+    assert read_rows(path) == rows
+
+
+@pytest.mark.parametrize(
+    ("content", "rows"),
+    [
+        (" prompt , harmful \na,1\n", [{"prompt": "a", "harmful": "1"}]),
+        ("prompt,harmful,,\na,1,,\nb,0,,\n,,,\n,,,\n", [("a", "1"), ("b", "0")]),
+        ("prompt,harmful\na,1,,\nb,0\n", [("a", "1"), ("b", "0")]),
+        ("prompt;harmful\n\na;1\n\n", [("a", "1")]),
+        ("sep=;\nprompt;harmful\na, b;1\n", [("a, b", "1")]),
+        ('"sep=;"\r\nprompt;harmful\r\na;1\r\n', [("a", "1")]),
+        ('"prompt";"harmful"\n"a;""b""";"1"\n', [('a;"b"', "1")]),
+        ("prompt,harmful\na;b;c,1\n", [("a;b;c", "1")]),
+        ("prompt;harmful\na,b,c;1\nd;0\n", [("a,b,c", "1"), ("d", "0")]),
+        ("prompt\nsay; then\nstop\n", [{"prompt": "say; then"}, {"prompt": "stop"}]),
+        ("\ufeffprompt,harmful\na,1\n\ufeffb,0\n", [("a", "1"), ("b", "0")]),
+        ('prompt,harmful\n\ufeff"a\n\ufeffb",1\n', [("a\n\ufeffb", "1")]),
+    ],
+)
+def test_what_spreadsheets_add_is_no_data(tmp_path, content, rows):
+    rows = [r if isinstance(r, dict) else {"prompt": r[0], "harmful": r[1]} for r in rows]
+    assert read_rows(written(tmp_path, content, "a.csv")) == rows
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a.ndjson", "A.JSONL", "a.jsonl.gz", "a.txt"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r", "\n\n", "\n\ufeff"])
+def test_lines_of_json_as_exports_write_them(tmp_path, end, encoding, name):
+    rows = [{"a": "x\u2028y\u2029z\x85"}, {"a": "\ufeffb"}]
+    text = end.join(json.dumps(row, ensure_ascii=False) for row in rows) + end
+    content = text.encode(encoding)
+    path = written(tmp_path, gzip.compress(content) if name.endswith("gz") else content, name)
+    assert read_rows(path) == rows
 
 
 def test_values_keep_their_types_where_a_file_has_types(tmp_path):
@@ -85,7 +155,14 @@ def test_a_single_object_is_one_row_and_an_empty_file_none(tmp_path):
         ("a.csv", 'a,b\n"1"2,3\n', "a.csv cannot be read: ',' expected after '\"' (line 2)"),
         ("a.csv", "a,b\n1,\0\n", "a.csv cannot be read: a NUL byte"),
         ("a.csv", "a,b\n1,2".encode("utf-16-le"), "a.csv cannot be read: a NUL byte"),
-        ("a.csv", "a,b\n1,2".encode("utf-16"), "a.csv cannot be read"),
+        ("a.csv", "a,b\n1,2".encode("utf-16")[:-1], "a.csv cannot be read: not UTF-16 text"),
+        ("a.csv", "a,b\n1,2\na,b\n3,4", "a.csv row 1: the header again; remove it"),
+        ("a.csv", "a,,\n1,2,3\n", "a.csv row 0: more values than columns"),
+        ("a.csv", ",,a\n1,2,3\n", "a.csv: columns without a name are there twice"),
+        ("a.xlsx", b"PK", "a.xlsx is a spreadsheet; save it as .csv"),
+        ("a.jsonl.gz", b"\x1f\x8b\x08", "a.jsonl.gz cannot be read"),
+        ("a.jsonl.gz", b"{}", "a.jsonl.gz cannot be read: Not a gzipped file"),
+        ("a.jsonl", '{"a": 1},\n{"a": 2}', "a.jsonl:1: Extra data"),
         ("a.jsonl", '{"a": 1}\n' + "[" * 10**5, "a.jsonl:2: more than 100 levels deep"),
         ("a.jsonl", '{"a": 1}\n\n{"a": ' + "9" * 5000 + "}", "a.jsonl:3: Exceeds the limit"),
         ("a.jsonl", '{"a": 1}\n{"a": 1, "a": 2}', "a.jsonl:2: the name 'a' is there twice"),

@@ -1,30 +1,47 @@
 """Rows of data files and hub sets."""
 
+import codecs
 import csv
+import gzip
+import io
+import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from workbench.errors import DatasetError
-from workbench.reading import parse_json, read_text
+from workbench.reading import parse_json
 
 Row = dict[str, Any]
 """One record: its fields by name."""
 _LARGEST = 2_000_000_000
-"""Bytes of a Parquet file's values; as Python objects they take several times that."""
+"""Bytes of a file's values; as Python objects they take several times that."""
+_MARK = "\ufeff"
+_ENCODINGS = {
+    codecs.BOM_UTF32_LE: "UTF-32", codecs.BOM_UTF32_BE: "UTF-32",
+    codecs.BOM_UTF16_LE: "UTF-16", codecs.BOM_UTF16_BE: "UTF-16",
+}  # fmt: skip
+"""How texts of other encodings than UTF-8 begin; the longer marks first."""
+_LINES = (".jsonl", ".ndjson")
+_SHEETS = (".xlsx", ".xlsm", ".xls", ".ods", ".numbers")
+_DELIMITERS = ",;\t|"
 
 
 def read_rows(path: str | Path, limit: int | None = None) -> list[Row]:
-    """The rows of a .jsonl, .json, .csv or .parquet file, at most the first `limit`.
+    """The rows of a .jsonl, .json, .csv, .tsv or .parquet file, at most the first `limit`.
 
     Any other suffix is read as JSON: a list of objects, an object that holds such a list under
-    `examples`, a single object, or lines of objects. CSV values are text, absent ones None; blank
-    lines are left out. UTF-8, with or without a byte order mark.
+    `examples`, a single object, or lines of objects. CSV as spreadsheets write it: the columns
+    apart by commas, semicolons, tabs or bars (whichever the header has), any line ends, empty
+    columns and lines at the end left out. Its values are text, absent ones None, its column names
+    without spaces around them; blank lines are left out. UTF-8, or UTF-16 and UTF-32 with a byte
+    order mark; text may be packed as `.gz`.
 
     Raises `FileNotFoundError`, and `DatasetError` naming the file and the line (from 1) or row
     (from 0): text that is no JSON, rows that are no objects, more values than columns, columns
-    that are there twice, files that are damaged or in another encoding.
+    that are there twice or have values and no name, a header that comes again, files that are
+    damaged, in another encoding, or of a spreadsheet program's own format.
     """
     return _raised(rows_or_errors(path, limit))
 
@@ -37,8 +54,11 @@ def rows_or_errors(path: str | Path, limit: int | None = None) -> list[Row | Dat
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path} is no file; give a .jsonl, .json, .csv or .parquet file")
-    readers = {".csv": _csv_rows, ".parquet": _parquet_rows}
-    values = readers.get(path.suffix, _json_rows)(path, limit)
+    suffix = _suffix(path)
+    if suffix in _SHEETS:
+        raise DatasetError(f"{path} is a spreadsheet; save it as .csv (UTF-8) and give that")
+    readers = {".csv": _csv_rows, ".tsv": _csv_rows, ".parquet": _parquet_rows}
+    values = readers.get(suffix, _json_rows)(path, limit)
     return [
         value
         if isinstance(value, dict | DatasetError)
@@ -53,25 +73,88 @@ def csv_rows(path: str | Path) -> list[Row]:
 
 
 def csv_lines(path: Path) -> list[list[str]]:
-    """The values of each line of a CSV file, blank lines left out; the header is line 0.
+    """The values of each line of a CSV file as `read_rows` takes it; the header is line 0.
 
-    Raises `DatasetError` for a file that is no UTF-8 text or no CSV: NUL bytes, quotes that do not
-    end, fields of more than 131,072 characters.
+    Blank lines are left out, and at the end those of empty values. The delimiter is the first
+    that gives all lines as many values, else the comma. Raises `DatasetError` for a file that is
+    no text or no CSV: NUL bytes, quotes that do not end, fields of more than 131,072 characters.
     """
+    text = _text(path)
+    hint, _, rest = text.partition("\n")
+    if (hint := hint.strip().strip('"')).startswith("sep=") and len(hint) == 5:  # Excel's own
+        return _without_end(_split(path, rest, hint[-1]))
+    first: list[list[str]] | DatasetError = []
+    for delimiter in _DELIMITERS:
+        try:
+            lines = _split(path, text, delimiter)
+        except DatasetError as error:
+            first = first or error
+            continue
+        if lines and len(lines[0]) > 1 and all(len(line) == len(lines[0]) for line in lines):
+            return _without_end(lines)
+        first = first or lines
+    if isinstance(first, DatasetError):
+        raise first
+    return _without_end(first)
+
+
+def _split(path: Path, text: str, delimiter: str) -> list[list[str]]:
     reader = csv.reader([])
+    begins = True
+
+    def lines() -> Iterator[str]:
+        nonlocal begins
+        for line in io.StringIO(text, newline=""):
+            if "\0" in line:
+                raise csv.Error("a NUL byte: not text, or UTF-16 without a mark; save it as UTF-8")
+            if begins:  # of files put together each may bring its mark
+                line, begins = line.removeprefix(_MARK), False
+            yield line
+
+    records = []
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.reader(_without_nul(file), strict=True)
-            return [line for line in reader if line]
-    except (UnicodeDecodeError, csv.Error) as error:
+        reader = csv.reader(lines(), delimiter=delimiter, strict=True)
+        for record in reader:
+            records.append(record)
+            begins = True
+    except csv.Error as error:
         raise DatasetError(f"{path} cannot be read: {error} (line {reader.line_num})") from error
+    return [record for record in records if record]
 
 
-def _without_nul(lines: Iterable[str]) -> Iterator[str]:
-    for line in lines:
-        if "\0" in line:
-            raise csv.Error("a NUL byte: not text, or UTF-16; save it as UTF-8")
-        yield line
+def _without_end(lines: list[list[str]]) -> list[list[str]]:
+    """The lines less those without any value that spreadsheets add at the end."""
+    last = len(lines)
+    while last > 1 and len(lines[last - 1]) > 1 and not any(lines[last - 1]):
+        last -= 1
+    return lines[:last]
+
+
+def _text(path: Path) -> str:
+    """The text of a file of rows, its line ends as they are."""
+    encoding = "UTF-8"
+    try:
+        with (gzip.open if path.suffix.lower() == ".gz" else open)(path, "rb") as file:
+            content = file.read(_LARGEST + 1)
+        if len(content) > _LARGEST:
+            raise DatasetError(
+                f"{path} cannot be read: more than {_LARGEST / 1e9:g} GB; give a part of it"
+            )
+        encoding = next((e for m, e in _ENCODINGS.items() if content.startswith(m)), encoding)
+        return content.decode(encoding).removeprefix(_MARK)
+    except UnicodeDecodeError as error:
+        raise DatasetError(
+            f"{path} cannot be read: not {encoding} text: {error}; save it as UTF-8"
+        ) from error
+    except (OSError, EOFError, zlib.error) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise DatasetError(f"{path} cannot be read: {reason}") from error
+
+
+def _suffix(path: Path) -> str:
+    """What a file's name says of its format, whether packed or not, in small letters."""
+    suffixes = [s.lower() for s in path.suffixes if s.lower() != ".gz"]
+    return suffixes[-1] if suffixes else ""
 
 
 def hub_rows(repository: str, split: str, config: str | None = None) -> Iterable[Row]:
@@ -105,15 +188,21 @@ def _raised(rows_or_errors: Iterable[Row | DatasetError]) -> list[Row]:
 
 def _csv_rows(path: Path, limit: int | None) -> list[Any]:
     columns, *lines = csv_lines(path) or [[]]
+    columns = [name.strip() for name in columns]
+    while len(columns) > 1 and not columns[-1]:
+        columns.pop()
     if names := repeated(columns):
+        names = [name or "without a name" for name in names]
         raise DatasetError(f"{path}: columns {', '.join(names)} are there twice; remove one")
     rows: list[Any] = []
     for number, line in enumerate(lines[:limit]):
-        if len(line) > len(columns):
+        if len(columns) > 1 and [value.strip() for value in line] == columns:
+            rows.append(DatasetError(f"{path} row {number}: the header again; remove it"))
+        elif any(line[len(columns) :]):
             rows.append(DatasetError(f"{path} row {number}: more values than columns"))
         else:
             absent = [None] * (len(columns) - len(line))
-            rows.append(dict(zip(columns, [*line, *absent], strict=True)))
+            rows.append(dict(zip(columns, [*line[: len(columns)], *absent], strict=True)))
     return rows
 
 
@@ -149,14 +238,16 @@ def _parquet_rows(path: Path, limit: int | None) -> list[Any]:
 
 
 def _json_rows(path: Path, limit: int | None) -> list[Any]:
-    text = read_text(path, DatasetError)
+    text = _text(path).replace("\r\n", "\n").replace("\r", "\n")
     content = _json(text, path)
     if isinstance(content, DatasetError):
         # Not splitlines(): JSON strings may hold U+2028 and its like, which are no line ends here.
-        numbered = [(n, line) for n, line in enumerate(text.split("\n")) if line.strip()]
+        # Of files put together each may bring its mark.
+        lines = [line.removeprefix(_MARK) for line in text.split("\n")]
+        numbered = [(n, line) for n, line in enumerate(lines) if line.strip()]
         rows = [_json(line, path, n) for n, line in numbered]
         objects = sum(isinstance(row, dict) for row in rows)
-        if path.suffix == ".jsonl" or 2 * objects >= len(rows) > 1:
+        if _suffix(path) in _LINES or 2 * objects >= len(rows) > 1:
             return rows[:limit]
         raise content  # not mostly objects: a list or an object that is broken
     rows = content.get("examples", [content]) if isinstance(content, dict) else content

@@ -369,6 +369,14 @@ def test_export_and_import(tmp_path):
     assert again == lines
 
 
+def test_an_export_with_a_byte_order_mark_and_windows_line_ends(tmp_path):
+    _, path = exported(tmp_path)
+    content = path.read_bytes().replace(b"\n", b"\r\n")
+    path.write_bytes(b"\xef\xbb\xbf" + content)
+    with SampleStore(tmp_path / "to.sqlite") as store:
+        assert store.import_jsonl(path) == 5
+
+
 @settings(max_examples=30, deadline=None)
 @given(text=texts(), prompt=texts())
 def test_any_text_survives_the_export(tmp_path_factory, text, prompt):

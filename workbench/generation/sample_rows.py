@@ -86,7 +86,7 @@ def read_lines(path: str | Path) -> tuple[dict[str, str], dict[str, str], dict[s
             place = f"{path}:{number}"
             try:
                 # Halves of surrogate pairs, which a model may write, are kept as they are.
-                text = raw.decode("utf-8", "surrogatepass").rstrip("\n")
+                text = raw.decode("utf-8", "surrogatepass").rstrip("\r\n").removeprefix("\ufeff")
                 content = parse_json(text, str(path), StoreError, number - 1)
             except (UnicodeDecodeError, StoreError) as error:
                 why = str(error).removeprefix(f"{place}: ")
