@@ -34,14 +34,22 @@ def saves_memory(metrics):
     assert saved > 0.15 * metrics["peak_bytes_tdpo2"]["value"]
 
 
+def intervals_hold_their_values(metrics):
+    for metric in metrics.values():
+        low, high = metric["ci95"] or (metric["value"],) * 2
+        assert low <= metric["value"] <= high
+        assert (metric["ci95"] is None) == (metric["unit"] is None)
+    assert metrics["accuracy_fpo"]["unit"] == "seeds and pairs"
+    assert metrics["sae_fvu"]["ci95"] is None
+
+
 def test_the_constraint_holds_features_and_at_last_the_distribution(small):
     _, metrics, _ = small
     holds_features_and_at_last_the_distribution(metrics)
     saves_memory(metrics)
     assert metrics["accuracy_fpo"]["n"] == 200
     assert metrics["accuracy_tdpo2"]["published"] == 0.642
-    for metric in metrics.values():
-        assert metric["ci95"][0] <= metric["value"] <= metric["ci95"][1]
+    intervals_hold_their_values(metrics)
 
 
 def test_the_features_are_left_in_formats_that_others_read(small):
@@ -77,5 +85,4 @@ def test_the_full_tiny_preset(tmp_path):
     assert wanted | {"step_ratio_fpo_vs_ln_dpo", "sae_fvu"} <= set(metrics)
     assert metrics["accuracy_fpo"]["n"] == 600
     assert len(list(out.glob("policies/*/model.safetensors"))) == 27
-    for metric in metrics.values():
-        assert metric["ci95"][0] <= metric["value"] <= metric["ci95"][1]
+    intervals_hold_their_values(metrics)

@@ -1,9 +1,11 @@
-"""Reported numbers: value, count, interval and published value; intervals and tests of shares."""
+"""Reported numbers: value, count, interval and published value; McNemar's test."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
 import numpy as np
+
+from workbench.evaluation.intervals import Limits, Units, interval, layout
 
 FIELDS = ("name", "value", "n", "ci95", "unit", "published", "published_setting")
 
@@ -12,82 +14,84 @@ def metric(
     name: str,
     value: float,
     n: int,
-    ci95: Sequence[float],
+    ci95: Sequence[float] | None = None,
     published: float | None = None,
     published_setting: str | None = None,
     unit: str | None = None,
 ) -> dict[str, Any]:
-    """One row of `results.json`. `ci95` is (low, high); `n` what was counted or repeated.
+    """One row of `results.json`. `ci95` is (low, high), or None; `n` what was counted or repeated.
 
     `unit`: what `ci95` varies over. Raises `ValueError` where the value is not finite or lies
     outside its interval.
     """
-    low, high = map(float, ci95)
-    value = float(value)
+    value, bounds = float(value), ci95 and [float(bound) for bound in ci95]
+    low, high = bounds or (value, value)
     if not (np.isfinite([low, high]).all() and low - 1e-9 <= value <= high + 1e-9):
         raise ValueError(f"{name}: {value} outside its interval [{low}, {high}], or not finite")
-    row = (name, value, int(n), [low, high], unit, published, published_setting)
+    row = (name, value, int(n), bounds, unit, published, published_setting)
     return dict(zip(FIELDS, row, strict=True))
 
 
 def measured(
     name: str,
     values: Sequence,
-    unit: str | tuple[str, str],
+    units: Units,
     published: tuple[float | None, str | None] | None = None,
     *,
     statistic: Callable[[np.ndarray], float] = np.mean,
+    limits: Limits | None = None,
 ) -> dict[str, Any]:
-    """A `metric` computed from its values, with a 95 % bootstrap interval over what varies.
+    """A `metric` computed from its values, with a 95 % interval over the units that vary.
 
-    `unit` names what varies: `"repeats"` for a flat list, `("seeds", "questions")` for
-    `values[seed][question]`, where seeds are resampled first and questions within each. A value
-    may be a row of several numbers if `statistic` takes an array `[value, number]`. `published`:
-    (value, setting). The interval is widened to hold the value where its percentiles miss it, as
-    those of a statistic with a bias may.
+    `values`: one number each, or a row of several if `statistic` takes an array `[value, number]`.
+    `units`: unit → the id of that unit for every value. The same question under two seeds has the
+    same id, a draw of its own has one of its own: crossed, nested and ragged layouts are read off
+    the ids, and a unit with one level does not vary. A plain name: every value is one of its own.
+    `published`: (value, setting). `limits`: what values can lie between by their nature, as
+    `intervals.GAIN` (differences of shares), `AMOUNT` (times, counts), `ANY`; where it is not
+    given, values that are all 0 or 1 are taken for shares, others for any. `ci95` is None where
+    nothing varies. Methods: `intervals.interval`.
 
-    Raises `ValueError` for no values, or a result that is not finite.
+    Raises `ValueError` for no values, ids that are not one per value, values beyond the limits, or
+    a result that is not finite.
 
-    >>> measured("accuracy", [[1, 0, 1], [1, 1, 0]], ("seeds", "questions"), (0.8, "the paper's"))
+    >>> measured("accuracy", [1, 0, 1, 1], {"seeds": [0, 0, 1, 1], "questions": [0, 1, 0, 1]})
     """
-    groups = [values] if isinstance(unit, str) else values
-    low, high = bootstrap_ci(groups, statistic)
-    flat = np.concatenate([np.asarray(group, float) for group in groups if len(group)])
-    value = float(statistic(flat))
-    interval = (min(low, value), max(high, value))
-    spelled = unit if isinstance(unit, str) else f"{unit[0]}, then {unit[1]}"
-    return metric(name, value, len(flat), interval, *(published or (None, None)), spelled)
+    array = np.asarray(values, float)
+    if not len(array):
+        raise ValueError(f"{name}: no values")
+    if not np.isfinite(array).all():
+        raise ValueError(f"{name}: a value is not finite")
+    if limits and not (limits[0] <= array.min() and array.max() <= limits[1]):
+        raise ValueError(f"{name}: a value lies beyond {limits}")
+    at = layout(units, len(array))
+    bounds = interval(array, at, statistic, limits)
+    unit = " and ".join([", ".join(at.names[:-1]), *at.names[-1:]] if at.names[1:] else at.names)
+    value = float(statistic(array))
+    return metric(
+        name, value, len(array), bounds, *(published or (None, None)), unit if bounds else None
+    )
 
 
-def bootstrap_ci(
-    values: Sequence[Sequence],
-    statistic: Callable[[np.ndarray], float] = np.mean,
-    resamples: int = 2000,
-    seed: int = 0,
-) -> tuple[float, float]:
-    """95 % percentile interval of a statistic over `values[group][value]`: groups by seed, say.
+def spelled(ci95: Sequence[float] | None, form: str = ".4g") -> str:
+    """An interval in a table's cell; a dash for none."""
+    return f"[{ci95[0]:{form}}, {ci95[1]:{form}}]" if ci95 else "–"
 
-    Groups are resampled first and values within each, so that the interval holds the spread over
-    both. Raises `ValueError` for no values.
+
+def over_seeds(
+    values: Sequence[Sequence], **ids: Sequence[Sequence[Hashable]] | None
+) -> tuple[list, dict[str, list[Hashable]]]:
+    """`values[seed][value]` in one list, and its units for `measured`: seeds, and those of `ids`.
+
+    `ids`: unit → `[seed][value]`; None where no two values share one.
+
+    >>> measured("accuracy", *over_seeds([[1, 0], [1, 1]], questions=[["a", "b"], ["a", "b"]]))
     """
-    groups = [np.asarray(v, float) for v in values if len(v)]
-    if not groups:
-        raise ValueError("no values to resample")
-    rng = np.random.default_rng(seed)
-    draws = []
-    for _ in range(resamples):
-        resampled = [groups[i] for i in rng.integers(len(groups), size=len(groups))]
-        draws.append(statistic(np.concatenate([rng.choice(g, len(g)) for g in resampled])))
-    low, high = np.percentile(draws, [2.5, 97.5])
-    return float(low), float(high)
-
-
-def wilson_ci(successes: int, n: int) -> tuple[float, float]:
-    """95 % Wilson score interval of a share. Raises `ValueError` unless 0 <= successes <= n > 0."""
-    from scipy.stats import binomtest
-
-    interval = binomtest(successes, n).proportion_ci(0.95, method="wilson")
-    return float(interval.low), float(interval.high)
+    units: dict[str, list[Hashable]] = {"seeds": [s for s, v in enumerate(values) for _ in v]}
+    flat = [x for seed in values for x in seed]
+    for name, of_seeds in ids.items():
+        units[name] = [*range(len(flat))] if of_seeds is None else [i for s in of_seeds for i in s]
+    return flat, units
 
 
 def mcnemar_p(first: Sequence[bool], second: Sequence[bool]) -> float:

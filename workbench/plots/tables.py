@@ -45,7 +45,7 @@ def metrics_table(
         {
             "metric": m["name"],
             run: m["value"],
-            "95 % CI": "[{:.4g}, {:.4g}]".format(*m["ci95"]),
+            "95 % CI": "[{:.4g}, {:.4g}]".format(*m["ci95"]) if m["ci95"] else "–",
             "n": m["n"],
             "published": m["published"],
             "published setting": m["published_setting"] or "–",

@@ -9,7 +9,7 @@ import ipywidgets as widgets
 
 from workbench.data.preferences import load_data
 from workbench.errors import DatasetError, ModelError
-from workbench.evaluation.metrics import bootstrap_ci, wilson_ci
+from workbench.evaluation.metrics import measured, spelled
 from workbench.models.model import Model
 from workbench.papers.safetylock import presets
 from workbench.papers.safetylock.attack import Attack, fine_tune, granting
@@ -201,7 +201,10 @@ def _mean(values: list[int]) -> float:
 
 
 def _with_ci(draws: list[list[int]]) -> str:
-    """Share and interval: Wilson's of one evaluation, over draws too where there are several."""
+    """Share and its interval over the requests, and over the draws where there are several."""
     flat = [v for draw in draws for v in draw]
-    low, high = wilson_ci(sum(flat), len(flat)) if len(draws) == 1 else bootstrap_ci(draws)
-    return f"{_mean(flat):.1%} [{low:.1%}, {high:.1%}]"
+    ids = {
+        "draws": [i for i, draw in enumerate(draws) for _ in draw],
+        "requests": [i for draw in draws for i in range(len(draw))],
+    }
+    return f"{_mean(flat):.1%} {spelled(measured('share', flat, ids)['ci95'], '.1%')}"

@@ -34,13 +34,6 @@ def test_recovery_splits_conditions_by_conclusion():
     assert (second["right conclusion"], second["wrong conclusion"]) == (0.5, 0.5)
 
 
-def test_the_same_question_under_another_seed_makes_one_block():
-    apart = [comparison(RIGHT), comparison(OTHER)]
-    repeated = [comparison(RIGHT, OTHER), comparison(RIGHT, OTHER)]
-    assert measures.blocks(apart, [[1.0], [0.0]]) == [[1.0], [0.0]]
-    assert measures.blocks(repeated, [[1.0, 0.0], [0.0, 0.0]]) == [[0.5, 0.0]]
-
-
 def test_right_readings_need_both_answers_and_a_verified_question():
     conditions = [Condition(0, 1, v) for v in ("12", "30", "5")]
 

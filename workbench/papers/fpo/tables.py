@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from scipy.stats import spearmanr
 
-from workbench.evaluation.metrics import measured, metric
+from workbench.evaluation.intervals import AMOUNT, SHARE, Limits, Units
+from workbench.evaluation.metrics import measured, metric, over_seeds
 from workbench.papers.fpo.evaluate import Evaluation
 from workbench.papers.fpo.paper import (
     ABLATION_ALPHA,
@@ -192,34 +193,36 @@ def ablation() -> list[Plain]:
 
 
 def metrics(study: Study) -> list[Plain]:
-    """The metrics of `results.json`; intervals resample seeds, then pairs."""
+    """The metrics of `results.json`; intervals are over seeds and the pairs they share."""
     published = {p["metric"]: (p["value"], f"{p['model']}, {p['dataset']}") for p in PUBLISHED}
     named = alphas(study.trained)
     out: list[Plain] = []
 
-    def add(name: str, values: Sequence, unit: str | tuple[str, str], **how: Any) -> None:
-        out.append(measured(name, values, unit, published.get(name), **how))
+    def add(name: str, values: Sequence, units: Units, limits: Limits = AMOUNT, **how: Any) -> None:
+        out.append(measured(name, values, units, published.get(name), limits=limits, **how))
 
-    pairs = ("seeds", "pairs")
+    def add_pairs(name: str, values: Sequence[np.ndarray], limits: Limits = AMOUNT) -> None:
+        add(name, *over_seeds(values, pairs=[range(len(v)) for v in values]), limits)
+
     for letter, side in product("d kl".split(), ("rejected", "chosen")):
         values = by_seed(study.trained, f"{letter.upper()} {side}")
         for alpha, name in named.items():
-            add(f"{letter}_{side}_alpha{alpha:g}", values[name], pairs)
+            add_pairs(f"{letter}_{side}_alpha{alpha:g}", values[name])
     for alpha, name in named.items():
         add(f"stream_drift_alpha{alpha:g}", [size for size, _ in study.shifts[name]], "seeds")
     for alpha, name in named.items():
         outside = [size * share for size, share in study.shifts[name]]
         add(f"stream_drift_outside_alpha{alpha:g}", outside, "seeds")
-    for measure in ("accuracy", "entropy"):
+    for measure, limits in (("accuracy", SHARE), ("entropy", AMOUNT)):
         values = by_seed(study.trained, measure)
         for method, name in _reported(study.trained).items():
-            add(f"{measure}_{method}", values[name], pairs)
+            add_pairs(f"{measure}_{method}", values[name], limits)
     for cost in study.costs:
         add(f"peak_bytes_{cost['method']}", cost["peak_bytes"], "steps", statistic=np.median)
     add("step_ratio_fpo_vs_ln_dpo", study.step_ratios, "pairs of steps", statistic=np.median)
     for name in ("fvu", "l0", "dead"):
         value = getattr(study.health, name)
-        out.append(metric(f"sae_{name}", value, study.health.tokens, (value, value)))
+        out.append(metric(f"sae_{name}", value, study.health.tokens))
     return out
 
 

@@ -8,7 +8,8 @@ import numpy as np
 
 from workbench.data.inventories import COLUMNS
 from workbench.data.respondents import Respondents
-from workbench.evaluation.metrics import bootstrap_ci, measured
+from workbench.evaluation.intervals import AMOUNT, ANY, GAIN, Limits
+from workbench.evaluation.metrics import measured, over_seeds, spelled
 from workbench.generation.choices import entropy
 from workbench.papers.pas.paper import PUBLISHED, REFERENCE_300
 from workbench.papers.pas.profile import trait_means
@@ -18,7 +19,6 @@ from workbench.papers.pas.search import chosen
 from workbench.papers.pas.study import Group, Study
 
 Row = dict[str, Any]
-SUBJECTS = ("seeds", "subjects")
 PAIRS = (
     ("pas, validated", "no persona"),
     ("pas, one alpha", "no persona"),
@@ -96,7 +96,7 @@ def scores(study: Study) -> list[Row]:
                 "method": name,
                 **dict(zip(traits, every.mean(0).tolist(), strict=True)),
                 "Score": float(every.sum(1).mean()),
-                "95 % CI": _interval([e.sum(1) for e in by_seed]),
+                "95 % CI": _interval(study, [e.sum(1) for e in by_seed]),
                 "subjects": len(every),
             }
         )
@@ -116,7 +116,7 @@ def differences(study: Study) -> list[Row]:
                     "Score of": a,
                     "minus": b,
                     "difference": float(every.mean()),
-                    "95 % CI": _interval(gaps),
+                    "95 % CI": _interval(study, gaps, ANY),
                     "subjects": len(every),
                 }
             )
@@ -211,10 +211,13 @@ def metrics(study: Study) -> list[Row]:
     def add(
         name: str,
         values: Sequence,
-        unit: tuple[str, str] = SUBJECTS,
+        limits: Limits = AMOUNT,
         statistic: Callable[[np.ndarray], float] = np.mean,
     ) -> None:
-        out.append(measured(name, values, unit, beside.get(name), statistic=statistic))
+        flat, units = over_seeds(values, subjects=_ids(study, values))
+        out.append(
+            measured(name, flat, units, beside.get(name), statistic=statistic, limits=limits)
+        )
 
     out: list[Row] = []
     for name, method in SCORES.items():
@@ -228,14 +231,15 @@ def metrics(study: Study) -> list[Row]:
         for place, trait in enumerate(study.groups[0].respondents.inventory.traits):
             add(f"error_{trait}", [e[:, place] for e in oracle])
         pairs = [np.stack([e.sum(1), n], 1) for e, n in zip(validated, neutral, strict=True)]
-        add("skill", pairs, statistic=lambda p: 1 - p[:, 0].mean() / p[:, 1].mean())
-        add("selection_gain", [(v - o).sum(1) for v, o in zip(validated, oracle, strict=True)])
+        add("skill", pairs, limits=ANY, statistic=lambda p: 1 - p[:, 0].mean() / p[:, 1].mean())
+        add("selection_gain", [(v - o).sum(1) for v, o in zip(validated, oracle, strict=True)], ANY)
         by_trait = [
             correlations(g.respondents, answers(g.searched["pas"], "validated"))
             for g in study.groups
         ]
-        add("trait_correlation", by_trait, ("seeds", "traits"))
-        add("share_common", [[s.share for s in g.searched["pas"]] for g in study.groups])
+        traits = [range(len(r)) for r in by_trait]
+        out.append(measured("trait_correlation", *over_seeds(by_trait, traits=traits), limits=GAIN))
+        add("share_common", [[s.share for s in g.searched["pas"]] for g in study.groups], ANY)
         shared = _seconds_shared(study)
         seconds = [
             [shared + s.seconds_fit + s.seconds_search for s in g.searched["pas"]]
@@ -261,6 +265,11 @@ def _seconds_shared(study: Study) -> float:
     return study.seconds_extract / sum(len(g.respondents) for g in study.groups)
 
 
-def _interval(values: Sequence[np.ndarray]) -> str:
-    low, high = bootstrap_ci(values)
-    return f"[{low:.2f}, {high:.2f}]"
+def _ids(study: Study, values: Sequence[Sequence]) -> list[Sequence[str]]:
+    """The subjects of `values[seed][subject]`: the first of each seed, where not all."""
+    return [g.respondents.ids[: len(v)] for g, v in zip(study.groups, values, strict=True)]
+
+
+def _interval(study: Study, values: Sequence[np.ndarray], limits: Limits = AMOUNT) -> str:
+    row = measured("Score", *over_seeds(values, subjects=_ids(study, values)), limits=limits)
+    return spelled(row["ci95"], ".2f")

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from workbench.evaluation.metrics import measured
+from workbench.evaluation.metrics import measured, over_seeds
 from workbench.papers.safetylock.choice import usable
 from workbench.papers.safetylock.evaluate import Outcome, Rates, mean_rates
 from workbench.papers.safetylock.paper import PUBLISHED
@@ -116,8 +116,8 @@ def parameters(study: Study) -> Plain:
 def metrics(study: Study) -> list[Plain]:
     """The run's metrics, level 1 under plain names, levels 2 and 3 with a suffix.
 
-    Intervals resample seeds, then requests within each; those of medians (times, ratios) resample
-    the repeats. Published values stand beside ours with the setting they were measured in.
+    Intervals are over seeds and the requests they share; those of times and ratios, over the
+    repeats. Published values stand beside ours with the setting they were measured in.
     """
     rows = [
         measured(f"{name}_aligned", getattr(study.before, FIELDS[name]), "requests")
@@ -138,13 +138,22 @@ def metrics(study: Study) -> list[Plain]:
         ("shuffled labels", "shuffled_control"),
     ):
         for name in ("asr", "broken"):
-            draws = [kinds[kind] for kinds in study.controls.values()]
-            values = [[v for o in seed for v in getattr(o, FIELDS[name])] for seed in draws]
-            rows.append(measured(f"{name}_{label}", values, ("seeds", "draws and requests")))
-    cosines = [cosine for heads in study.cosines.values() for cosine in heads.values()]
+            drawn = [
+                [(f"{seed}-{draw}", request, value)
+                 for draw, outcome in enumerate(kinds[kind])
+                 for request, value in enumerate(getattr(outcome, FIELDS[name]))]
+                for seed, kinds in study.controls.items()
+            ]  # fmt: skip
+            draws, requests, values = (
+                [[row[column] for row in seed] for seed in drawn] for column in range(3)
+            )
+            units = over_seeds(values, draws=draws, requests=requests)
+            rows.append(measured(f"{name}_{label}", *units))
+    cosines = [list(heads.values()) for heads in study.cosines.values()]
+    heads = [list(heads) for heads in study.cosines.values()]
     return [
         *rows,
-        measured("direction_cosine", cosines, "heads"),
+        measured("direction_cosine", *over_seeds(cosines, heads=heads)),
         measured(
             "decode_ratio_folded", study.decode_ratios, "repeats",
             (1.0, "claim: no inference cost"), statistic=np.median,
@@ -165,4 +174,5 @@ def _rate(name: str, state: str, outcomes: Sequence[Outcome]) -> Plain:
         if row["model"].startswith("Llama-3-8B") and row["dataset"] == "AdvBench"
     }
     metric = f"{name}_{state}"
-    return measured(metric, values, ("seeds", "requests"), published.get(metric))
+    flat, units = over_seeds(values, requests=[range(len(v)) for v in values])
+    return measured(metric, flat, units, published.get(metric))

@@ -18,25 +18,6 @@ from workbench.papers.self_verification.study import (
 _STEPS = (1, 2, 3, 5, 10, 20, 40)
 
 
-def blocks(
-    comparisons: Sequence[Comparison], values: Sequence[Sequence[float]]
-) -> list[list[float]]:
-    """`values[seed][question]` as groups in which no question stands twice.
-
-    One group per seed where every seed has questions of its own; where seeds share questions, one
-    group of each question's mean over seeds: the same question again is no new evidence.
-    """
-    ids = [[v.problem.id for v in c.verified] for c in comparisons]
-    distinct = {i for seed in ids for i in seed}
-    if len(distinct) == sum(map(len, ids)):
-        return [list(v) for v in values]
-    means: dict[str, list[float]] = {}
-    for seed, row in zip(ids, values, strict=True):
-        for i, value in zip(seed, row, strict=True):
-            means.setdefault(i, []).append(value)
-    return [[float(np.mean(v)) for v in means.values()]]
-
-
 def first_right(comparisons: Sequence[Comparison], method: str) -> list[float]:
     """`right[method]` of every different question, from the first seed that has it."""
     out: dict[str, float] = {}
@@ -47,11 +28,10 @@ def first_right(comparisons: Sequence[Comparison], method: str) -> list[float]:
 
 
 def gains(comparisons: Sequence[Comparison], other: str, method: str = "sv") -> list[list[float]]:
-    """`right[method]` minus `right[other]` per question, in `blocks`."""
-    pairs = [
+    """`right[method]` minus `right[other]`, `[seed][question]`."""
+    return [
         [a - b for a, b in zip(c.right[method], c.right[other], strict=True)] for c in comparisons
     ]
-    return blocks(comparisons, pairs)
 
 
 def cost_curves(comparison: Comparison) -> dict[str, list[tuple[float, float]]]:

@@ -5,10 +5,11 @@ from typing import Any
 
 import numpy as np
 
-from workbench.evaluation.metrics import bootstrap_ci, mcnemar_p, measured, wilson_ci
+from workbench.evaluation.intervals import AMOUNT, GAIN, SHARE, Limits
+from workbench.evaluation.metrics import mcnemar_p, measured, over_seeds, spelled
 from workbench.papers.self_verification import measures
 from workbench.papers.self_verification.decision import Verified
-from workbench.papers.self_verification.measures import blocks, first_right, gains, right_readings
+from workbench.papers.self_verification.measures import first_right, gains, right_readings
 from workbench.papers.self_verification.paper import PUBLISHED, published
 from workbench.papers.self_verification.presets import CONTROL
 from workbench.papers.self_verification.study import Comparison, Study
@@ -34,39 +35,34 @@ _STAGE_METRICS = {"sums-early": "early", "sums-late": "late", CONTROL: "two_read
 
 
 def accuracies(comparisons: Sequence[Comparison]) -> list[dict[str, Any]]:
-    """One row per method: accuracy over all seeds, its Wilson interval, tokens per question.
-
-    The interval counts every different question once, by its first seed.
-    """
+    """One row per method: accuracy over all seeds, its 95 % interval, tokens per question."""
     rows = []
     for name, title in METHODS.items():
-        different = first_right(comparisons, name)
+        right = [c.right[name] for c in comparisons]
+        accuracy = measured(name, *_questions(comparisons, right), limits=SHARE)
         row = {
             "method": title,
-            "accuracy": float(np.mean([x for c in comparisons for x in c.right[name]])),
-            "Wilson 95 %": "–",
+            "accuracy": accuracy["value"],
+            "95 % CI": spelled(accuracy["ci95"], ".3f"),
             "by seed": " ".join(f"{np.mean(c.right[name]):.3f}" for c in comparisons),
         }
-        if set(different) <= {0.0, 1.0}:
-            low, high = wilson_ci(round(sum(different)), len(different))
-            row["Wilson 95 %"] = f"[{low:.3f}, {high:.3f}]"
         tokens = [x for c in comparisons for x in c.tokens.get(name, [])]
         rows.append(row | {"tokens": round(float(np.mean(tokens)), 1) if tokens else None})
     return rows
 
 
 def difference(comparisons: Sequence[Comparison], other: str) -> dict[str, Any]:
-    """SV minus another method on the same questions: difference, bootstrap CI, McNemar p.
+    """SV minus another method on the same questions: difference, its interval, McNemar p.
 
     McNemar counts every different question once, by its first seed.
     """
-    pairs = gains(comparisons, other)
-    low, high = bootstrap_ci(pairs, resamples=10_000)
+    gained = _questions(comparisons, gains(comparisons, other))
+    row = measured(other, *gained, limits=GAIN)
     ours, theirs = ([bool(x) for x in first_right(comparisons, method)] for method in ("sv", other))
     return {
         f"{METHODS['sv']} minus": METHODS[other],
-        "difference": float(np.mean(np.concatenate(pairs))),
-        "95 % CI": f"[{low:+.3f}, {high:+.3f}]",
+        "difference": row["value"],
+        "95 % CI": spelled(row["ci95"], "+.3f"),
         "McNemar p": mcnemar_p(ours, theirs),
         "questions": len(ours),
     }
@@ -123,37 +119,50 @@ def readings(study: Study) -> list[list[float]]:
 
 
 def metrics(study: Study) -> list[dict[str, Any]]:
-    """The run's metrics; intervals resample seeds, then questions (see `blocks`)."""
+    """The run's metrics; intervals are over seeds and questions."""
     comparisons, rows = study.comparisons, []
     dataset = "gsm8k" if study.dataset == "sums" else study.dataset
 
-    def add(name: str, by_block: Sequence[Sequence[float]]) -> None:
-        rows.append(measured(name, by_block, ("seeds", "questions"), published(name, dataset)))
+    def add(
+        name: str,
+        values: Sequence[Sequence[float]],
+        limits: Limits = SHARE,
+        of: Sequence[Comparison] = comparisons,
+    ) -> None:
+        flat, units = _questions(of, values)
+        rows.append(measured(name, flat, units, published(name, dataset), limits=limits))
 
     def per_question(value: Callable[[Verified], bool]) -> list[list[float]]:
-        return blocks(comparisons, [[float(value(v)) for v in c.verified] for c in comparisons])
+        return [[float(value(v)) for v in c.verified] for c in comparisons]
 
     for name in METHODS:
-        add(f"acc_{name}", blocks(comparisons, [c.right[name] for c in comparisons]))
-    add("pass_at_k", blocks(comparisons, [c.right["pass"] for c in comparisons]))
+        add(f"acc_{name}", [c.right[name] for c in comparisons])
+    add("pass_at_k", [c.right["pass"] for c in comparisons])
     for name in comparisons[0].tokens:
-        add(f"tokens_{name}", blocks(comparisons, [c.tokens[name] for c in comparisons]))
+        add(f"tokens_{name}", [c.tokens[name] for c in comparisons], AMOUNT)
     for other in ("greedy", "sc_matched"):
-        add(f"sv_minus_{other}", gains(comparisons, other))
+        add(f"sv_minus_{other}", gains(comparisons, other), GAIN)
     add("share_contested", per_question(lambda v: v.contested))
     add("share_verified_by_fallback", per_question(lambda v: v.mode == "tfv_fallback"))
     add("share_unanswered", per_question(lambda v: not v.candidates))
-    add("tokens_sv_early_stop", blocks(comparisons, study.variants["stopping early"].tokens))
+    add("tokens_sv_early_stop", study.variants["stopping early"].tokens, AMOUNT)
     for title in ("first condition", "true or false"):
         if title in study.variants:
             name = f"acc_sv_{title.replace(' ', '_')}"
-            add(name, blocks(comparisons, study.variants[title].right))
+            add(name, study.variants[title].right)
     for title, name in _STAGE_METRICS.items():
         if title in study.stages:
-            add(f"sv_minus_greedy_{name}", gains(study.stages[title], "greedy"))
+            stage = study.stages[title]
+            add(f"sv_minus_greedy_{name}", gains(stage, "greedy"), GAIN, stage)
     if any(readings(study)):
-        add("sv_picks_right_reading", readings(study))
+        flat, units = over_seeds(readings(study), questions=None)
+        rows.append(measured("sv_picks_right_reading", flat, units))
     return rows
+
+
+def _questions(comparisons: Sequence[Comparison], values: Sequence[Sequence[float]]) -> Any:
+    """`values[seed][question]` in one list, and their seeds and questions."""
+    return over_seeds(values, questions=[[v.problem.id for v in c.verified] for c in comparisons])
 
 
 def parameters(study: Study) -> dict[str, Any]:

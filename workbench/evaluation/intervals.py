@@ -1,0 +1,169 @@
+"""95 % intervals of a statistic whose values share seeds, questions, draws, …"""
+
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from itertools import combinations
+from typing import NamedTuple
+
+import numpy as np
+from scipy.optimize import nnls
+from scipy.stats import t as student
+
+Units = Mapping[str, Sequence[Hashable]] | str
+"""Unit → the id of that unit for every value; a plain name: every value is one of its own."""
+Limits = tuple[float, float]
+"""Least and largest value that there can be."""
+SHARE: Limits = (0.0, 1.0)
+GAIN: Limits = (-1.0, 1.0)
+AMOUNT: Limits = (0.0, np.inf)
+ANY: Limits = (-np.inf, np.inf)
+
+
+def interval(
+    values: np.ndarray,
+    at: "Layout",
+    statistic: Callable[[np.ndarray], float] = np.mean,
+    limits: Limits | None = None,
+) -> tuple[float, float] | None:
+    """95 % interval of `statistic` over `values`, float `[n]` or `[n, k]`; None where none varies.
+
+    Means have Student's interval, shares Wilson's on the effective number of values (Korn and
+    Graubard 1998); medians Woodruff's (1952), the quantiles at the interval of the share below;
+    other statistics that of their jackknife pseudo-values. `limits`: `SHARE` where None is given
+    and every value is 0 or 1. Where all values are 0 the bound is that of no event in as many
+    trials as there are levels of the finest unit; for differences of shares, `GAIN`, on
+    both sides.
+    """
+    if not at.names:
+        return None
+    if limits is None and np.isin(values, SHARE).all():
+        limits = SHARE
+    if statistic is np.median:
+        middle = np.median(values)
+        below = (values < middle) + (values == middle) / 2
+        shares = _share_interval(below, at)
+        return shares and tuple(np.quantile(values, shares).tolist())
+    if statistic is np.mean:
+        centre = float(values.mean())
+        if limits == SHARE:
+            return _share_interval(values, at)
+        if limits == GAIN and not values.any():
+            bound = _share_interval(values, at)
+            return bound and (-bound[1], bound[1])
+    else:
+        centre = float(statistic(values))
+        n = len(values)
+        without = [statistic(np.delete(values, i, axis=0)) for i in range(n)]
+        values = n * centre - (n - 1) * np.array(without)
+    variance, df = mean_variance(values, at)
+    if not variance:
+        return None
+    half = float(student.ppf(0.975, df)) * variance**0.5
+    low, high = limits or (-np.inf, np.inf)
+    return max(low, centre - half), min(high, centre + half)
+
+
+def _share_interval(values: np.ndarray, at: "Layout") -> tuple[float, float] | None:
+    """Wilson's interval of the mean of values in [0, 1]."""
+    n, share = float(len(values)), float(values.mean())
+    variance, df = mean_variance(values, at)
+    if variance:
+        # How many independent values would have this variance.
+        n *= share * (1 - share) / ((n - 1) * variance)
+    elif share in SHARE:
+        n = at.levels
+    else:
+        return None
+    # The variance of independent shares follows from their mean and is not estimated.
+    z = float(student.ppf(0.975, df if len(at.codes) > 1 else np.inf))
+    a = z * z / n
+    middle, half = share + a / 2, (a * (share * (1 - share) + a / 4)) ** 0.5
+    return (middle - half) / (1 + a), (middle + half) / (1 + a)
+
+
+class Layout(NamedTuple):
+    """Which values vary together: groupings by every unit, by units jointly, and by value.
+
+    `names`: the units with more than one level. `levels`: of the finest of them. `codes[g]`: the
+    level of every value in a grouping. `weights[g]`: Σ of squared shares of its levels.
+    `expected[g, h]`: what a variance of 1 between levels of h adds to the squared sums of g.
+    `finer[g, h]`: whether every level of h lies within one of g.
+    """
+
+    names: tuple[str, ...]
+    levels: int
+    codes: list[np.ndarray]
+    weights: np.ndarray
+    expected: np.ndarray
+    finer: np.ndarray
+
+
+def layout(units: Units, n: int) -> Layout:
+    """Crossed, nested and ragged layouts, read off the ids of `n` values.
+
+    Raises `ValueError` where a unit does not have an id for every value.
+    """
+    if isinstance(units, str):
+        units = {units: range(n)}
+    codes: list[np.ndarray] = []
+    names = []
+    for name, ids in units.items():
+        if len(ids) != n:
+            raise ValueError(f"{len(ids)} ids of {name} for {n} values: give one for every value")
+        seen: dict[Hashable, int] = {}
+        code = np.array([seen.setdefault(i, len(seen)) for i in ids])
+        if len(seen) > 1 and not any(_same(code, other) for other in codes):
+            codes.append(code)
+            names.append(name)
+    groupings: list[np.ndarray] = []
+    joint = [c for k in range(1, len(codes) + 1) for c in combinations(codes, k)]
+    for code in [*(_joint(*c) for c in joint), np.arange(n)]:
+        if not any(_same(code, other) for other in groupings):
+            groupings.append(code)
+    size = len(groupings)
+    expected, finer = np.empty((size, size)), np.empty((size, size), bool)
+    shares = [np.bincount(code) / n for code in groupings]
+    squares = np.array([s @ s for s in shares])
+    for g, h in np.ndindex(size, size):
+        both = _joint(groupings[g], groupings[h])
+        _, first = np.unique(both, return_index=True)
+        common = np.bincount(both) / n
+        product = shares[g][groupings[g][first]] * shares[h][groupings[h][first]]
+        expected[g, h] = common @ common - 2 * common @ product + squares[g] * squares[h]
+        finer[g, h] = len(common) == len(shares[h])
+    levels = max((code.max() + 1 for code in codes), default=1)
+    return Layout(tuple(names), int(levels), groupings, squares, expected, finer)
+
+
+def mean_variance(values: np.ndarray, at: Layout) -> tuple[float, float]:
+    """Variance of the mean of `values` `[n]`, and its degrees of freedom.
+
+    A random effect per grouping, their variances by moments and not negative. Satterthwaite's
+    degrees of freedom, over the outermost groupings that vary.
+    """
+    centred = values - values.mean()
+    total = float(centred @ centred)
+    if len(values) < 2 or total <= 1e-20 * float(values @ values):
+        return 0.0, np.inf
+    sums = np.array([np.sum(np.bincount(c, centred) ** 2) for c in at.codes]) / total
+    degrees = np.maximum(1 / at.weights - 1, 1)
+    # Each grouping's equation counts by how well its degrees of freedom determine it.
+    precision = np.sqrt(degrees) / at.expected[:, -1]
+    effects, _ = nnls(at.expected * precision[:, None], sums * precision)
+    pieces = effects * at.weights
+    variance = float(pieces.sum())
+    active = pieces > 1e-9 * variance
+    outer = [
+        g for g in np.flatnonzero(active)
+        if not any(active[h] and at.finer[h, g] for h in range(len(active)) if h != g)
+    ]  # fmt: skip
+    within = at.finer @ pieces
+    df = variance**2 / sum(within[g] ** 2 / degrees[g] for g in outer)
+    return variance * total / len(values) ** 2, float(df)
+
+
+def _joint(*codes: np.ndarray) -> np.ndarray:
+    return np.unique(np.stack(codes), axis=1, return_inverse=True)[1].ravel()
+
+
+def _same(a: np.ndarray, b: np.ndarray) -> bool:
+    return len(set(zip(a.tolist(), b.tolist(), strict=True))) == a.max() + 1 == b.max() + 1
