@@ -6,7 +6,8 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 import workbench as wb
 from workbench.data.inventories import read_inventory
-from workbench.data.respondents import Keying, Respondents
+from workbench.data.keying import Keying
+from workbench.data.respondents import Respondents
 from workbench.papers.pas import prompts
 from workbench.tiny import survey_texts
 from workbench.worlds.population import Population

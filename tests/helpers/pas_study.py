@@ -3,7 +3,8 @@
 import numpy as np
 
 from workbench.data.inventories import Inventory, Item
-from workbench.data.respondents import Keying, Respondents
+from workbench.data.keying import Keying
+from workbench.data.respondents import Respondents
 from workbench.papers.pas.dpo import Tuned
 from workbench.papers.pas.paper import Settings
 from workbench.papers.pas.search import Searched

@@ -36,7 +36,10 @@ def test_what_was_asked_for_is_recorded_with_intervals_over_the_seeds(made):
     for name in WANTED:
         low, high = metrics[name]["ci95"] or (metrics[name]["value"],) * 2
         assert low <= metrics[name]["value"] <= high
-    assert metrics["score_pas_oracle"]["published"] == 4.41
+    published = metrics["score_fewshot_pas_oracle"]
+    assert published["published"] == 4.41
+    assert "invented people" in published["published_setting"]
+    assert metrics["score_pas_oracle"]["published"] is None
     assert metrics["score_pas_validated"]["n"] == subjects
     assert metrics["score_pas_validated"]["unit"] == "seeds and subjects"
     assert (out / "report.html").read_text().count("Plotly.newPlot") >= 14

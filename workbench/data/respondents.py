@@ -1,15 +1,15 @@
-"""Answers of people to a questionnaire as one matrix; which way its values are scored."""
+"""Answers of people to a questionnaire as one matrix."""
 
 import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from workbench.data.inventories import Inventory
+from workbench.data.keying import UNDECIDED, Keying, contradicting, detect_keying, evidence, reverse
 from workbench.errors import DatasetError
 from workbench.files import Row, hub_rows, read_rows, repeated
 from workbench.paths import data_folder
@@ -22,28 +22,11 @@ MAX_MISSING, MIN_USED = 0.2, 10
 answers off the middle."""
 _EMBEDDED = "survey_answers.csv"
 _TRAIT_PREFIX = "true_"
-_CLEAR, _AGREED = 0.15, 0.8
-"""A verdict takes a mean correlation this far from 0, and this share of pairs on its side; a key
-that belongs to other columns has neither."""
-_MIN_PAIRS, _MIN_PEOPLE = 5, 20
 _SHOWN = 8
+_MANY = 20
+"""People, or answers, of which more than chance may be said."""
+_FEW_ZEROS = 0.02
 _DIGITS = "0123456789"
-
-
-@dataclass(frozen=True)
-class Keying:
-    """How values are scored, `"raw"` or `"reverse-scored"` (`verdict`), and the evidence.
-
-    `correlation`: the mean over `pairs` of a facet's items of opposite sign; `positive`: the share
-    of these pairs above 0. Above 0 throughout: the values are already reverse-scored. `stated`:
-    the user said so, it was not detected.
-    """
-
-    verdict: str
-    correlation: float
-    positive: float
-    pairs: int
-    stated: bool = False
 
 
 @dataclass(frozen=True)
@@ -76,45 +59,6 @@ class Respondents:
         )
 
 
-def reverse(values: np.ndarray, inventory: Inventory) -> np.ndarray:
-    """`values` with 6 − v where an item's sign is −1; missing stays missing. Its own inverse."""
-    reversed_here = (inventory.sign < 0) & (values > 0)
-    return np.where(reversed_here, 6 - values, values).astype(values.dtype)
-
-
-def detect_keying(values: np.ndarray, inventory: Inventory) -> Keying:
-    """Find out whether values are raw agreement or already reverse-scored.
-
-    Two items of one facet with opposite signs contradict each other, so that raw answers to them
-    correlate below 0 over people, reverse-scored ones above.
-
-    Raises `DatasetError` with the figures where that cannot be decided.
-    """
-    facets: dict[tuple[str, str], list[int]] = {}
-    for index, item in enumerate(inventory.items):
-        facets.setdefault((item.trait, item.facet), []).append(index)
-    answers = np.where(values > 0, values, np.nan).astype(float)
-    correlations = []
-    for members in facets.values():
-        for a, b in combinations(members, 2):
-            if inventory.sign[a] != inventory.sign[b]:
-                pair = answers[:, [a, b]]
-                pair = pair[~np.isnan(pair).any(1)]
-                if len(pair) >= 3 and (pair.std(0) > 0).all():
-                    correlations.append(float(np.corrcoef(pair.T)[0, 1]))
-    count = len(correlations)
-    mean = float(np.mean(correlations)) if count else 0.0
-    positive = float(np.mean(np.array(correlations) > 0)) if count else 0.0
-    few = count < _MIN_PAIRS or len(values) < _MIN_PEOPLE
-    if few or abs(mean) < _CLEAR or max(positive, 1 - positive) < _AGREED:
-        raise DatasetError(
-            f"cannot tell whether the values are reverse-scored: {count} pairs of opposite "
-            f"items in one facet, {len(values)} people, mean correlation {mean:+.2f}. Say so with "
-            "keyed='raw' or keyed='reverse-scored'"
-        )
-    return Keying("reverse-scored" if mean > 0 else "raw", mean, positive, count)
-
-
 def read_respondents(
     source: str | Path,
     inventory: Inventory,
@@ -135,11 +79,14 @@ def read_respondents(
     `"reverse-scored"`, or detected; one that contradicts the data is refused unless `trust_keyed`.
     `limit`: the first subjects only.
 
-    Subjects who miss more than a fifth of the answers, gave fewer than 10 train answers off the
-    middle, or the same (raw) answer throughout, are left out, listed in `dropped` and logged.
+    Subjects who miss more than a fifth of the answers or all test answers of a trait, gave fewer
+    than 10 train answers off the middle, or the same (raw) answer throughout, are left out, listed
+    in `dropped` and logged. Logged as well: items that contradict their facet, people who answer
+    exactly alike, a scale of which an end is not used.
 
     Raises `FileNotFoundError`, and `DatasetError`, naming subject and item, for a value that is no
-    whole number from 0 to 5, unknown or absent items, no usable subject, or undecidable keying.
+    whole number from 0 to 5, unknown or absent items, subjects without a name or twice, answers
+    that seem to count from 0, no usable subject, or undecidable keying.
     """
     if limit is not None and limit < 1:
         raise DatasetError(f"limit={limit}; give at least 1")
@@ -150,7 +97,7 @@ def read_respondents(
     rows = list(_rows(str(source), limit))
     if not rows:
         raise DatasetError(f"{source}: no subjects")
-    names = [str(row.get("case", row.get("id", n))) for n, row in enumerate(rows)]
+    names = _names(rows, str(source))
     if twice := repeated(names):
         raise DatasetError(f"{source}: subjects {', '.join(twice[:5])} are there twice; remove one")
     values = _matrix(rows, names, inventory, str(source))
@@ -158,7 +105,9 @@ def read_respondents(
     log.info("%s: values are %s (opposite items of a facet correlate %+.2f over %d pairs)",
              source, keying.verdict, keying.correlation, keying.pairs)  # fmt: skip
     reverse_scored = keying.verdict == "reverse-scored"
-    raw = reverse(values, inventory) if reverse_scored else values
+    turned = reverse(values, inventory)
+    raw, keyed_values = (turned, values) if reverse_scored else (values, turned)
+    _warn(values, keyed_values, names, inventory, str(source))
     # What is averaged later is reverse-scored unless the values are called raw.
     targets = "released" if reverse_scored and targets == "released" else "raw"
     values = raw if targets == "raw" else values
@@ -184,6 +133,17 @@ def _rows(source: str, limit: int | None) -> Iterable[Row]:
     return read_rows(path / "Test-set.json" if path.is_dir() else path, limit)
 
 
+def _names(rows: Sequence[Row], source: str) -> list[str]:
+    """What each row calls its subject, `case` or `id`; its number where no row has either."""
+    given = [row.get("case", row.get("id")) for row in rows]
+    names = ["" if name is None else str(name).strip() for name in given]
+    if not any(names):
+        return [str(n) for n in range(len(rows))]
+    if blank := [n for n, name in enumerate(names) if not name]:
+        raise DatasetError(f"{source} row {blank[0]}: no case or id, while other rows have one")
+    return names
+
+
 def _true_traits(
     rows: Sequence[Row], names: Sequence[str], inventory: Inventory, source: str
 ) -> np.ndarray | None:
@@ -194,6 +154,8 @@ def _true_traits(
     for name, row in zip(names, rows, strict=True):
         try:
             traits.append([float(row[c]) for c in columns])
+            if not np.isfinite(traits[-1]).all():
+                raise ValueError("not finite")
         except (KeyError, TypeError, ValueError) as error:
             raise DatasetError(
                 f"{source}: subject {name}: {', '.join(columns)} are not all numbers"
@@ -209,6 +171,7 @@ def _matrix(
     known = set(ids)
     stems = {i.rstrip(_DIGITS) for i in ids} - {"", *ids}
     values = np.zeros((len(rows), len(ids)), np.int8)
+    zeros = 0
     for n, (name, row) in enumerate(zip(names, rows, strict=True)):
         subject = f"{source}: subject {name}"
         if absent := [i for i in ids if i not in row]:
@@ -221,6 +184,13 @@ def _matrix(
         if unknown := [k for k in numbered if k not in known]:
             raise DatasetError(f"{subject}: unknown items {', '.join(unknown[:_SHOWN])}")
         values[n] = [_value(row[i], f"{subject}, item {i}") for i in ids]
+        zeros += sum(row[i] is not None and str(row[i]).strip() != "" and not values[n, k]
+                     for k, i in enumerate(ids))  # fmt: skip
+    if values.max() < 5 and zeros > _FEW_ZEROS * values.size:
+        raise DatasetError(
+            f"{source}: no answer is 5 and {zeros} are 0: they seem to count from 0. Answers are 1 "
+            "to 5; add 1 to each, or leave those that are missing blank"
+        )
     return values
 
 
@@ -239,18 +209,40 @@ def _value(given: Any, where: str) -> int:
 def _keying(values: np.ndarray, inventory: Inventory, keyed: str, trust: bool) -> Keying:
     if keyed == "auto":
         return detect_keying(values, inventory)
-    try:
-        detected = detect_keying(values, inventory)
-    except DatasetError:
-        return Keying(keyed, 0.0, 0.0, 0, stated=True)
-    if detected.verdict != keyed and not trust:
+    seen = evidence(values, inventory)
+    if seen.verdict not in (keyed, UNDECIDED) and not trust:
         raise DatasetError(
             f"keyed={keyed!r} contradicts the data: opposite items of a facet correlate "
-            f"{detected.correlation:+.2f} on average ({detected.positive:.0%} of {detected.pairs} "
-            f"pairs above 0), as {detected.verdict} values do. Check the key; trust_keyed=True "
+            f"{seen.correlation:+.2f} on average ({seen.positive:.0%} of {seen.pairs} "
+            f"pairs above 0), as {seen.verdict} values do. Check the key; trust_keyed=True "
             "insists"
         )
-    return replace(detected, verdict=keyed, stated=True)
+    return replace(seen, verdict=keyed, stated=True)
+
+
+def _warn(
+    values: np.ndarray,
+    keyed_values: np.ndarray,
+    names: Sequence[str],
+    inventory: Inventory,
+    source: str,
+) -> None:
+    """Log what is no error, but makes numbers wrong where it is one."""
+    if items := contradicting(keyed_values, inventory):
+        log.warning("%s: items %s contradict their facet: is their sign in the key right?",
+                    source, ", ".join(items[:_SHOWN]))  # fmt: skip
+    ends = [end for end in (1, 5) if not (values == end).any()]
+    if ends and len(values) >= _MANY:
+        log.warning("%s: nobody answers %s: is its scale 1 to 5?", source, ends[0])
+    alike: dict[bytes, list[str]] = {}
+    for name, row in zip(names, values, strict=True):
+        if (row > 0).sum() >= _MANY and len(set(row.tolist())) > 1:
+            alike.setdefault(row.tobytes(), []).append(name)
+    if twice := [group for group in alike.values() if len(group) > 1]:
+        log.warning(
+            "%s: %d people answer exactly as somebody else, the first: %s; the same person twice "
+            "makes intervals too narrow", source, sum(map(len, twice)), ", ".join(twice[0]),
+        )  # fmt: skip
 
 
 def _unusable(answers: np.ndarray, inventory: Inventory) -> str:
@@ -261,4 +253,8 @@ def _unusable(answers: np.ndarray, inventory: Inventory) -> str:
         return f"{missing:.0%} of the answers are missing"
     if len(set(answers[answers > 0].tolist())) == 1:
         return "all answers are equal"
+    test = inventory.split("test")
+    answered = set(inventory.trait_of(test)[answers[test] > 0].tolist())
+    if absent := [t for n, t in enumerate(inventory.traits) if n not in answered]:
+        return f"no answer to a test item of trait {absent[0]}"
     return f"{used} train answers off the middle, {MIN_USED} needed" if used < MIN_USED else ""

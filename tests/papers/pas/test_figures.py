@@ -62,7 +62,7 @@ def test_errors_end_with_the_subjects_that_dpo_tuned():
 
 def test_people():
     assert "Subject y" in figures.facets(people(), 1).layout.title.text
-    assert "Subject x" in figures.extreme(STUDY).layout.title.text
+    assert "x, who gains most" in figures.extreme(STUDY).layout.title.text
     assert len(columns(figures.statements(people()))["<b>id</b>"]) == 6
     *_, last = columns(figures.references(people()))["<b>predictor</b>"]
     assert "scored on released" in last

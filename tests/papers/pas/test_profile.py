@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from workbench.data.inventories import read_inventory
-from workbench.data.respondents import reverse
+from workbench.data.keying import reverse
 from workbench.errors import DatasetError
 from workbench.papers.pas.profile import answers_of, person, questionnaire, trait_means
 

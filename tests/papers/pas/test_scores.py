@@ -5,7 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from tests.helpers.pas_study import GROUP, OWN, STUDY, X, Y, people, study, subject
+from tests.helpers.pas_study import GROUP, KEYING, OWN, STUDY, X, Y, people, study, subject
+from workbench.data.inventories import Inventory, Item
+from workbench.data.respondents import Respondents
 from workbench.errors import RunError
 from workbench.papers.pas import scores
 from workbench.papers.pas.search import chosen
@@ -44,6 +46,21 @@ def test_correlations():
     expected = [np.corrcoef(own[t], predicted[t])[0, 1] for t in "AC"]
     found = scores.correlations(three, answered)
     np.testing.assert_allclose(found, expected)
+
+
+@pytest.mark.parametrize("count", [2, 3, 10, 30])
+def test_equal_means_have_no_correlation_whatever_their_last_digit(count):
+    """Means of 10/3, whose spread computed is not 0."""
+    everybody = people([[3, 3, 5, 1, 3, 3, 5, 2]] * count, [str(n) for n in range(count)])
+    assert np.isnan(scores.correlations(everybody, np.tile([4, 2, 5, 1], (count, 1)))).all()
+    items = tuple(Item(f"q{n}", f"say {n}", "A", "f", 1, "train") for n in range(2))
+    tests = tuple(Item(f"t{n}", f"tell {n}", "A", "f", 1, "test") for n in range(3))
+    values = np.random.default_rng(0).integers(1, 6, (count, 5))
+    values[0], values[1] = 1, 5
+    names = tuple(map(str, range(count)))
+    everybody = Respondents(Inventory("x", items + tests), values, names, "raw", KEYING)
+    same = np.tile([3, 3, 4], (count, 1))
+    assert scores.correlations(everybody, same).tolist() == [0.0]
 
 
 def test_collapsed_answers_fail_the_run():

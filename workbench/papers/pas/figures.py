@@ -3,7 +3,7 @@
 import plotly.graph_objects as go
 
 from workbench.data.respondents import Respondents
-from workbench.papers.pas import scores, tables
+from workbench.papers.pas import scores, sentences, tables
 from workbench.papers.pas.paper import MEASURED
 from workbench.papers.pas.profile import facet_means
 from workbench.papers.pas.search import MODES
@@ -19,13 +19,14 @@ def statements(respondents: Respondents) -> go.Figure:
 
 def references(respondents: Respondents) -> go.Figure:
     """Errors of predictors that need no model."""
-    title = f"{len(respondents)} people, {respondents.targets} values"
+    people = sentences.described(respondents)
+    title = f"{people}, {respondents.targets} values, missing answers left out"
     return table(tables.references(respondents), title)
 
 
 def published() -> go.Figure:
     """The same predictors on the released subjects, with the published row."""
-    return table(tables.published(), f"Beside the published row: {MEASURED}")
+    return table(tables.published(), f"The published row, and beside it, {MEASURED}")
 
 
 def facets(respondents: Respondents, subject: int) -> go.Figure:
@@ -94,7 +95,7 @@ def extreme(study: Study) -> go.Figure:
     """Trait means of the first seed's subject who gains most."""
     group = study.groups[0]
     subject = tables.extreme(group)
-    title = f"Subject {group.respondents.ids[subject]}: trait means on test statements"
+    title = f"{group.respondents.ids[subject]}, who gains most: trait means on test statements"
     return radar(tables.profiles(group, subject), title)
 
 

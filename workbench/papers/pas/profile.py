@@ -5,7 +5,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from workbench.data.inventories import Inventory
-from workbench.data.respondents import Keying, Respondents, reverse
+from workbench.data.keying import Keying, reverse
+from workbench.data.respondents import Respondents
 from workbench.errors import DatasetError
 
 

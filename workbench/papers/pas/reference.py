@@ -6,8 +6,11 @@ from typing import Any
 import numpy as np
 
 from workbench.data.inventories import Inventory
-from workbench.data.respondents import Respondents, reverse
+from workbench.data.keying import reverse
+from workbench.data.respondents import Respondents
 
+BEST_CONSTANT = "best constant per subject (oracle)"
+MISSCORED = "own trait mean, answered raw, scored on released"
 RIDGE = 100.0
 """Penalty on standardised answers."""
 _FOLDS = 10
@@ -17,14 +20,14 @@ _MIN_PEOPLE = 20
 def trait_errors(wrong: np.ndarray, inventory: Inventory, split: str) -> np.ndarray:
     """Mean of `wrong` `[..., item of the split]` per trait, `[..., trait]`; NaN is left out.
 
-    A trait none of whose items is there has error 0 (it cannot be wrong).
+    A trait none of whose items is there has no error, NaN.
     """
     trait = inventory.trait_of(inventory.split(split))
-    out = np.zeros((*wrong.shape[:-1], len(inventory.traits)))
+    out = np.full((*wrong.shape[:-1], len(inventory.traits)), np.nan)
     for t in range(len(inventory.traits)):
         own = wrong[..., trait == t]
         count = (~np.isnan(own)).sum(-1)
-        out[..., t] = np.nansum(own, -1) / np.maximum(count, 1)
+        np.divide(np.nansum(own, -1), count, out=out[..., t], where=count > 0)
     return out
 
 
@@ -37,11 +40,15 @@ def errors(
     of a single subject, any number of predictions `[prediction, item]`. `masked` leaves missing
     answers (and predictions) out; the released code scores a missing answer as a target of 0. A
     trait of which no prediction can be read has the largest error, 4: saying nothing must not look
-    perfect.
+    perfect. One of which no answer is known has none, NaN. Raises `ValueError` for predictions that
+    are not one for each subject and item.
     """
     inventory = respondents.inventory
     answers = respondents.values[:, inventory.split(split)].astype(float)
     predicted = np.asarray(predicted, float)
+    rows = len(predicted) if len(answers) == 1 else len(answers)
+    if predicted.shape != (rows, answers.shape[1]):
+        raise ValueError(f"predictions {predicted.shape} of answers {answers.shape}")
     unknown = np.isnan(predicted) | (predicted == 0)
     wrong = np.where(unknown | (masked & (answers == 0)), np.nan, np.abs(predicted - answers))
     asked = np.where(masked & (answers == 0), np.nan, unknown.astype(float))
@@ -61,7 +68,7 @@ def reference_rows(respondents: Respondents, masked: bool = True) -> list[dict[s
     )
     rows.append(
         {
-            "predictor": "best constant per subject (oracle)",
+            "predictor": BEST_CONSTANT,
             **dict.fromkeys(respondents.inventory.traits),
             "Score": float(best.mean()),
         }
@@ -80,9 +87,7 @@ def misscored(respondents: Respondents, masked: bool = True) -> dict[str, Any]:
     raw, keyed = _both(respondents)
     predicted = own_mean(raw, "trait")
     target = Respondents(raw.inventory, keyed, raw.ids, "released", raw.keying)
-    return _row(
-        "own trait mean, answered raw, scored on released", errors(predicted, target, masked), raw
-    )
+    return _row(MISSCORED, errors(predicted, target, masked), raw)
 
 
 def leanings(respondents: Respondents) -> dict[str, np.ndarray]:
@@ -120,16 +125,34 @@ def _alike(inventory: Inventory, a: int, b: int, by: str) -> bool:
 
 
 def item_mean(respondents: Respondents) -> np.ndarray:
-    """float `[subject, test item]`: what people answer on average, rounded."""
+    """float `[subject, test item]`: what people answer on average, rounded.
+
+    Each person's own answers, which this is scored on, are among those averaged, as in the
+    published row. Without them: `others_item_mean`.
+    """
     answers = respondents.values[:, respondents.inventory.split("test")].astype(float)
     mean = answers.sum(0) / np.maximum((answers > 0).sum(0), 1)
     return np.tile(np.rint(mean), (len(answers), 1))
 
 
+def others_item_mean(respondents: Respondents) -> np.ndarray | None:
+    """float `[subject, test item]`: what all others answer on average, rounded.
+
+    The middle for an item that nobody else has answered. None where there is nobody else.
+    """
+    if len(respondents) < 2:
+        return None
+    answers = respondents.values[:, respondents.inventory.split("test")].astype(float)
+    total = answers.sum(0) - answers
+    count = (answers > 0).sum(0) - (answers > 0)
+    return np.rint(np.divide(total, count, out=np.full_like(answers, 3), where=count > 0))
+
+
 def ridge(respondents: Respondents) -> np.ndarray | None:
     """float `[subject, test item]`: linear regression on the train answers, ten folds over people.
 
-    Not rounded; clipped to 1..5. Missing answers are the item's mean. None for too few people.
+    Real numbers, clipped to 1..5. Missing answers are the item's mean over the people fitted to.
+    None for too few people.
     """
     if len(respondents) < _MIN_PEOPLE:
         return None
@@ -155,6 +178,12 @@ def ridge(respondents: Respondents) -> np.ndarray | None:
     return out.clip(1, 5)
 
 
+def rounded_ridge(respondents: Respondents) -> np.ndarray | None:
+    """float `[subject, test item]`: `ridge` rounded to answers, as a person gives them."""
+    predicted = ridge(respondents)
+    return None if predicted is None else np.rint(predicted)
+
+
 def _constant(value: int) -> Callable[[Respondents], np.ndarray]:
     return lambda r: np.full((len(r), len(r.inventory.split("test"))), float(value))
 
@@ -163,8 +192,10 @@ PREDICTORS: dict[str, Callable[[Respondents], np.ndarray | None]] = {
     **{f"always ({letter})": _constant(5 - k) for k, letter in enumerate("ABCDE")},
     "own trait mean, rounded": lambda r: own_mean(r, "trait"),
     "own facet mean, rounded": lambda r: own_mean(r, "facet"),
-    "item mean over subjects, rounded": item_mean,
+    "item mean over subjects, rounded (sees the scored answers)": item_mean,
+    "item mean over other subjects, rounded": others_item_mean,
     "ridge from the train items": ridge,
+    "ridge from the train items, rounded": rounded_ridge,
 }
 
 

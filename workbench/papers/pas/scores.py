@@ -4,7 +4,8 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from workbench.data.respondents import Respondents, reverse
+from workbench.data.keying import reverse
+from workbench.data.respondents import Respondents
 from workbench.papers.pas.answer import check_collapse
 from workbench.papers.pas.reference import errors, middle
 from workbench.papers.pas.search import RULES, Searched, chosen
@@ -95,7 +96,8 @@ def correlations(respondents: Respondents, answered: Answers) -> np.ndarray:
     """Pearson r over subjects between predicted and own trait means on the test items, `[trait]`.
 
     Missing answers are left out. 0 where the predictions do not differ between subjects: nothing
-    was told apart.
+    was told apart. NaN where the subjects' own means do not differ, those of one subject say: there
+    was nothing to tell apart.
     """
     inventory = respondents.inventory
     test = inventory.split("test")
@@ -104,11 +106,16 @@ def correlations(respondents: Respondents, answered: Answers) -> np.ndarray:
     predicted[:, test] = answered
     raw = respondents.targets == "raw"
     keyed = [reverse(v, inventory) if raw else v for v in (predicted, respondents.values)]
-    out = []
+    out = np.full(len(inventory.traits), np.nan)
     for t in range(len(inventory.traits)):
-        a, b = (np.ma.masked_equal(k[:, test][:, trait == t], 0).mean(1) for k in keyed)
-        out.append(float(np.ma.corrcoef(a, b)[0, 1]) if a.std() > 0 and b.std() > 0 else 0.0)
-    return np.array(out)
+        answers_of_trait = [k[:, test][:, trait == t].astype(float) for k in keyed]
+        known = np.all([(a > 0).any(1) for a in answers_of_trait], 0)
+        said, own = (a[known].sum(1) / (a[known] > 0).sum(1) for a in answers_of_trait)
+        # Compared, not their spread with 0: that of equal means is not 0 to the last digit.
+        if len(set(own.tolist())) > 1:
+            differ = len(set(said.tolist())) > 1
+            out[t] = np.corrcoef(said, own)[0, 1] if differ else 0.0
+    return out
 
 
 def check(study: Study) -> None:

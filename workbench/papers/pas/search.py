@@ -188,7 +188,8 @@ def search(
         mode=mode,
         alphas=alphas,
         answers=answered.tolist(),
-        validation=errors(held_out, asked, split="train").sum(-1).tolist(),
+        # A trait of which nothing was held out has no error.
+        validation=np.nansum(errors(held_out, asked, split="train"), -1).tolist(),
         test=errors(answered, person).sum(-1).tolist(),
         heads=heads,
         share=float(direction.provenance["share_common"]),

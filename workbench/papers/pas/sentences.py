@@ -7,11 +7,18 @@ from workbench.papers.pas.reference import leanings
 from workbench.papers.pas.study import Cost, Geometry
 
 
+def described(respondents: Respondents, count: int | None = None) -> str:
+    """How many people, all of them or `count`, and whether they exist: "128 invented people"."""
+    # Only of synthetic people are the traits known.
+    kind = "invented people" if respondents.traits is not None else "people"
+    return f"{len(respondents) if count is None else count} {kind}"
+
+
 def summary(respondents: Respondents) -> str:
     """How many people, how the file is scored and how that was told, how much they agree."""
     keying, leaning = respondents.keying, leanings(respondents)
     return (
-        f"{len(respondents)} people, {len(respondents.inventory.items)} statements; the file is "
+        f"{described(respondents)}, {len(respondents.inventory.items)} statements; the file is "
         f"{keying.verdict} (opposite statements of a facet correlate {keying.correlation:+.2f} "
         f"over {keying.pairs} pairs, {keying.positive:.0%} above zero); values used here: "
         f"{respondents.targets}\ntrain answers off the middle: {leaning['used'].min()}.."

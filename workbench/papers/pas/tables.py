@@ -11,11 +11,12 @@ from workbench.data.respondents import Respondents
 from workbench.evaluation.intervals import AMOUNT, ANY, GAIN, Limits
 from workbench.evaluation.metrics import measured, over_seeds, spelled
 from workbench.generation.choices import entropy
-from workbench.papers.pas.paper import PUBLISHED, REFERENCE_300
+from workbench.papers.pas.paper import PUBLISHED, REFERENCE_300, SCORES_300
 from workbench.papers.pas.profile import trait_means
 from workbench.papers.pas.reference import middle, misscored, own_mean, reference_rows
 from workbench.papers.pas.scores import ZERO, answers, baseline, correlations, method_errors, pooled
 from workbench.papers.pas.search import chosen
+from workbench.papers.pas.sentences import described
 from workbench.papers.pas.study import Group, Study
 
 Row = dict[str, Any]
@@ -50,6 +51,8 @@ SCORES = {
     "score_pas_validated_dpo_subjects": "pas, validated, DPO's subjects only",
 }
 """Metric → method."""
+RELEASED = "fewshot+pas, oracle"
+"""The method that is published."""
 
 
 def statements(respondents: Respondents, count: int = 6) -> list[Row]:
@@ -66,13 +69,17 @@ def references(respondents: Respondents) -> list[Row]:
 def published() -> list[Row]:
     """The same predictors on the released subjects, above the published row."""
     columns = ("A", "C", "E", "N", "O", "Score")
-    rows = [
-        {"predictor": name, **dict(zip(columns, errors, strict=True))}
-        for name, errors in REFERENCE_300.items()
+    errors = {
+        **REFERENCE_300,
+        **{name: (*[None] * 5, score) for name, score in SCORES_300.items()},
+        f"published: {PUBLISHED[0]['model']}, {PUBLISHED[0]['dataset']}": [
+            p["value"] for p in PUBLISHED
+        ],
+    }
+    return [
+        {"predictor": name, **dict(zip(columns, values, strict=True))}
+        for name, values in errors.items()
     ]
-    values = [p["value"] for p in PUBLISHED]
-    return [*rows, {"predictor": f"{PUBLISHED[0]['model']} (published)",
-                    **dict(zip(columns, values, strict=True))}]  # fmt: skip
 
 
 def scores(study: Study) -> list[Row]:
@@ -85,6 +92,7 @@ def scores(study: Study) -> list[Row]:
             **{t: r[t] for t in traits},
             "Score": r["Score"],
             "95 % CI": None,
+            "over": None,
             "subjects": len(everybody),
         }
         for r in reference_rows(everybody)
@@ -96,7 +104,7 @@ def scores(study: Study) -> list[Row]:
                 "method": name,
                 **dict(zip(traits, every.mean(0).tolist(), strict=True)),
                 "Score": float(every.sum(1).mean()),
-                "95 % CI": _interval(study, [e.sum(1) for e in by_seed]),
+                **_interval(study, [e.sum(1) for e in by_seed]),
                 "subjects": len(every),
             }
         )
@@ -116,7 +124,7 @@ def differences(study: Study) -> list[Row]:
                     "Score of": a,
                     "minus": b,
                     "difference": float(every.mean()),
-                    "95 % CI": _interval(study, gaps, ANY),
+                    **_interval(study, gaps, ANY),
                     "subjects": len(every),
                 }
             )
@@ -206,7 +214,9 @@ def times(study: Study) -> list[Row]:
 def metrics(study: Study) -> list[Row]:
     """The metrics of `results.json`; published values stand beside the paper's own rule."""
     by_method = method_errors(study)
-    beside = {p["metric"]: (p["value"], f"{p['model']}, {p['dataset']}") for p in PUBLISHED}
+    people = study.groups[0].respondents
+    here = f"here {study.model}, {described(people, len(pooled(study)))}, {people.targets} values"
+    beside = {p["metric"]: (p["value"], f"{p['model']}, {p['dataset']}; {here}") for p in PUBLISHED}
 
     def add(
         name: str,
@@ -223,13 +233,15 @@ def metrics(study: Study) -> list[Row]:
     for name, method in SCORES.items():
         if method in by_method:
             add(name, [e.sum(1) for e in by_method[method]])
+    for place, trait in enumerate(study.groups[0].respondents.inventory.traits):
+        if RELEASED in by_method:
+            by_seed = [e[:, place] for e in by_method[RELEASED]]
+            add(f"error_{trait}_fewshot_pas_oracle", by_seed)
     neutral = baseline(study, middle)
     add("score_always_neutral", neutral)
     add("score_own_trait_mean", baseline(study, lambda people: own_mean(people, "trait")))
     if "pas, validated" in by_method:
         validated, oracle = by_method["pas, validated"], by_method["pas, oracle"]
-        for place, trait in enumerate(study.groups[0].respondents.inventory.traits):
-            add(f"error_{trait}", [e[:, place] for e in oracle])
         pairs = [np.stack([e.sum(1), n], 1) for e, n in zip(validated, neutral, strict=True)]
         add("skill", pairs, limits=ANY, statistic=lambda p: 1 - p[:, 0].mean() / p[:, 1].mean())
         add("selection_gain", [(v - o).sum(1) for v, o in zip(validated, oracle, strict=True)], ANY)
@@ -237,9 +249,12 @@ def metrics(study: Study) -> list[Row]:
             correlations(g.respondents, answers(g.searched["pas"], "validated"))
             for g in study.groups
         ]
-        traits = [range(len(r)) for r in by_trait]
-        out.append(measured("trait_correlation", *over_seeds(by_trait, traits=traits), limits=GAIN))
-        add("share_common", [[s.share for s in g.searched["pas"]] for g in study.groups], ANY)
+        known = [np.flatnonzero(~np.isnan(r)) for r in by_trait]
+        told_apart = [r[traits] for r, traits in zip(by_trait, known, strict=True)]
+        if any(map(len, told_apart)):
+            units = over_seeds(told_apart, traits=known)
+            out.append(measured("trait_correlation", *units, limits=GAIN))
+        add("share_common", [[s.share for s in g.searched["pas"]] for g in study.groups])
         shared = _seconds_shared(study)
         seconds = [
             [shared + s.seconds_fit + s.seconds_search for s in g.searched["pas"]]
@@ -270,6 +285,6 @@ def _ids(study: Study, values: Sequence[Sequence]) -> list[Sequence[str]]:
     return [g.respondents.ids[: len(v)] for g, v in zip(study.groups, values, strict=True)]
 
 
-def _interval(study: Study, values: Sequence[np.ndarray], limits: Limits = AMOUNT) -> str:
+def _interval(study: Study, values: Sequence[np.ndarray], limits: Limits = AMOUNT) -> Row:
     row = measured("Score", *over_seeds(values, subjects=_ids(study, values)), limits=limits)
-    return spelled(row["ci95"], ".2f")
+    return {"95 % CI": spelled(row["ci95"], ".2f"), "over": row["unit"]}
