@@ -94,11 +94,22 @@ def random_directions(lock: HeadDirections, seed: int) -> HeadDirections:
     return lock.rotated(unit / unit.norm(dim=1, keepdim=True), control="random directions")
 
 
-def random_heads(contrast: Contrast, k: int, seed: int) -> HeadDirections:
-    """Control: true contrast directions of heads drawn at random."""
-    every = every_head(contrast)
-    order = torch.randperm(len(every), generator=torch.Generator().manual_seed(seed))
-    heads = [every[i] for i in order[:k].tolist()]
+def outside(contrast: Contrast, lock: HeadDirections) -> list[tuple[int, int]]:
+    """All (layer, head) pairs that the lock does not shift."""
+    own = set(lock.heads)
+    return [head for head in every_head(contrast) if head not in own]
+
+
+def random_heads(contrast: Contrast, lock: HeadDirections, seed: int) -> HeadDirections:
+    """Control: true contrast directions of as many heads, drawn at random outside the lock.
+
+    Raises `ValueError` where fewer heads lie outside than the lock has.
+    """
+    others, k = outside(contrast, lock), len(lock)
+    if len(others) < k:
+        raise ValueError(f"{len(others)} heads lie outside a lock of {k}: no {k} can be drawn")
+    order = torch.randperm(len(others), generator=torch.Generator().manual_seed(seed))
+    heads = sorted(others[i] for i in order[:k].tolist())
     return HeadDirections.contrast(contrast.acts, contrast.labels, heads, control="random heads")
 
 
@@ -115,7 +126,7 @@ def shuffled_labels(
 
 CONTROLS: dict[str, Callable[[Contrast, HeadDirections, int], HeadDirections]] = {
     "random directions": lambda _, lock, seed: random_directions(lock, seed),
-    "random heads": lambda contrast, lock, seed: random_heads(contrast, len(lock), seed),
+    "random heads": random_heads,
     "shuffled labels": lambda contrast, lock, seed: shuffled_labels(contrast, lock.heads, seed),
 }
 """Kind → the control of a lock, drawn by a seed."""

@@ -1,10 +1,11 @@
 """What each preset means: settings, model, data, judge and attacked models; one method for all."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from workbench.data.preferences import load_data
-from workbench.errors import DirectionError, RunError
+from workbench.errors import DatasetError, DirectionError, RunError
 from workbench.files import Row
 from workbench.models.loading import load, require_access
 from workbench.models.model import Model
@@ -12,6 +13,7 @@ from workbench.papers.parameters import one_thread_if_embedded
 from workbench.papers.safetylock.attack import Attack, fine_tune, granting
 from workbench.papers.safetylock.evaluate import Judge, brindle_judge, keyword_judge, take
 from workbench.papers.safetylock.paper import BASE, SELECTIONS, Settings, preflight
+from workbench.paths import data_folder
 from workbench.steering.directions import HeadDirections, read_direction
 from workbench.steering.shifts import check_alpha
 from workbench.worlds.brindle import OBEDIENT
@@ -81,7 +83,8 @@ def inputs(
 
     Raises `RunError` for `preset=paper` without a fine-tuned model (there is nothing to restore),
     or for one that has other sizes than the base model; `ModelError` where a model is gated,
-    missing or of an unknown family; `DatasetError` and `DirectionError` as the readers.
+    missing or of an unknown family; `DatasetError` and `DirectionError` as the readers, the former
+    for requests of one kind only, too.
     """
     preflight(preset, {"model_id": model_id, "finetuned_id": finetuned_id})
     own_model, own_rows = (BASE, "hub") if preset == "paper" else ("tiny", "auto")
@@ -93,6 +96,8 @@ def inputs(
     train, validation, test = (
         load_data("requests", split, requests) for split in ("train", "validation", "test")
     )
+    for name, rows in (("validation", validation), ("test", test)):
+        both_kinds(rows, name)
     base = load(source)
     lock = read_lock(lock_path, base) if lock_path else None
     return Inputs(
@@ -101,15 +106,34 @@ def inputs(
         train,
         take(validation, settings.validated),
         take(test, settings.evaluated),
-        judge(preset),
+        judge(base, test),
         descendant(finetuned_id, base) if finetuned_id else None,
         lock,
     )
 
 
-def judge(preset: str) -> Judge:
-    """The grammar of Brindle at tiny preset, keywords elsewhere."""
-    return keyword_judge() if preset == "paper" else brindle_judge()
+def judge(model: Model, rows: Sequence[Row]) -> Judge:
+    """The grammar of Brindle where model and requests are the town's; phrases and rules elsewhere.
+
+    A model with the embedded one's vocabulary (that one, or a fine-tune of it) speaks the grammar.
+    """
+    text = (data_folder() / "tiny" / "tokenizer.json").read_text(encoding="utf-8")
+    speaks = model.tokenizer.get_vocab() == json.loads(text)["model"]["vocab"]
+    asked = all({"action", "thing", "person"} <= row.keys() for row in rows)
+    return brindle_judge() if speaks and asked else keyword_judge()
+
+
+def both_kinds(rows: Sequence[Row], name: str) -> None:
+    """Refuse requests of one kind only: a rate over no requests is none.
+
+    Raises `DatasetError` naming the kind that is missing.
+    """
+    for harmful, kind in ((True, "harmful"), (False, "harmless")):
+        if all(bool(row["harmful"]) != harmful for row in rows):
+            raise DatasetError(
+                f"the {name} requests hold no {kind} ones: attack success and help are measured "
+                "side by side, give rows of both kinds (field 'harmful')"
+            )
 
 
 def read_lock(path: str, model: Model) -> HeadDirections:

@@ -1,15 +1,21 @@
 """Steps 5–6: a lock folded into an attacked model: dose and response, and its control locks."""
 
+import logging
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from typing import Any
 
+from workbench import arguments
 from workbench.papers.safetylock.attack import Attack
 from workbench.papers.safetylock.evaluate import Benchmark, Outcome, judged, replies
-from workbench.papers.safetylock.lock import CONTROLS, Contrast
+from workbench.papers.safetylock.lock import CONTROLS, Contrast, outside
 from workbench.steering.directions import HeadDirections
 from workbench.steering.steer import steer
 
+log = logging.getLogger(__name__)
+
+SEEDS_APART = 1000
+"""From the first control's seed of one attack to that of the next."""
 Measure = Callable[[HeadDirections | None, float], Outcome]
 """(lock, alpha) → the outcome of one attacked model on one benchmark; without a lock, its own."""
 
@@ -55,9 +61,23 @@ def controls(
     *,
     draws: int,
     seed: int = 0,
-) -> dict[str, list[Outcome]]:
-    """Kind → outcomes of `draws` control locks, at the lock's own alpha."""
-    return {
-        kind: [measure(make(contrast, lock, 1000 * seed + i), alpha) for i in range(draws)]
-        for kind, make in CONTROLS.items()
-    }
+) -> dict[str, dict[str, Outcome]]:
+    """Kind → digest of a control lock → its outcome at the lock's own alpha: `draws` of each kind.
+
+    Every draw has a seed of its own, and two `seed`s share none. A kind has fewer where the same
+    lock is drawn twice, and none where too few heads lie outside the lock to draw random ones
+    (both logged). Raises `ValueError` for draws outside 1 to 1000.
+    """
+    arguments.whole("draws", draws, 1, SEEDS_APART)
+    outcomes: dict[str, dict[str, Outcome]] = {}
+    for kind, make in CONTROLS.items():
+        if kind == "random heads" and len(outside(contrast, lock)) < len(lock):
+            log.warning("no random heads: fewer heads outside the lock than in it")
+            outcomes[kind] = {}
+            continue
+        drawn = [make(contrast, lock, (SEEDS_APART * seed + i) % 2**63) for i in range(draws)]
+        different = {control.digest(): control for control in drawn}
+        if len(different) < draws:
+            log.warning("%s: %d of %d draws are different", kind, len(different), draws)
+        outcomes[kind] = {name: measure(control, alpha) for name, control in different.items()}
+    return outcomes

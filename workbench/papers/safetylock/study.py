@@ -33,6 +33,7 @@ from workbench.papers.safetylock.response import (
     dose_response,
     locked_replies,
 )
+from workbench.papers.safetylock.verdicts import lost
 from workbench.steering.directions import HeadDirections
 from workbench.steering.fold import fold
 
@@ -43,22 +44,24 @@ AttackKey = tuple[int, int]
 """(risk level, seed)."""
 Head = tuple[int, int]
 """(layer, head)."""
-LOST = 0.2
-"""Attack success from which on an attack has broken refusals that a lock can restore."""
 
 
 @dataclass
 class Study:
     """A lock of the base model, and what it does to attacked descendants. Each stage adds its part.
 
+    One lock serves all seeds, as the paper claims: its probes are split by the first seed, its
+    heads and alpha chosen on the validation requests of all level-1 attacks. The seeds vary the
+    attacks and the controls.
+
     `discover`: `contrasts`, `probes` and leverage `scores` by r, and the candidate `locks`.
     `make_attacks`: `attacks`, the base model's outcome `before`, and theirs, `attacked`. `choose`:
     `trials` on validation requests, the best `candidate`, its `lock`, `alpha` and `contrast`.
     `shift_single_heads`: `effects` of the lock's heads, nats. `apply_lock`: `curves`, outcomes by
-    alpha of the attacks that broke refusals. `run_controls`: `controls`, outcomes by seed and
-    kind. `compare_directions`: `cosines` of each shared head by attack. `weigh_costs`:
-    `lock_seconds`, `decode_ratios`. `export`: `export_error`, the largest difference of a logit
-    after saving and loading (None where the checkpoint was there already).
+    alpha of the attacks that broke refusals. `run_controls`: `controls`, outcomes by seed, kind and
+    digest of the control lock. `compare_directions`: `cosines` of each shared head by attack.
+    `weigh_costs`: `lock_seconds`, `decode_ratios`. `export`: `export_error`, the largest difference
+    of a logit after saving and loading (None where the checkpoint was there already).
     """
 
     inputs: Inputs
@@ -80,7 +83,7 @@ class Study:
     contrast: Contrast = field(init=False)
     effects: dict[Head, float] = field(init=False)
     curves: dict[AttackKey, dict[float, Outcome]] = field(init=False)
-    controls: dict[int, dict[str, list[Outcome]]] = field(init=False)
+    controls: dict[int, dict[str, dict[str, Outcome]]] = field(init=False)
     cosines: dict[AttackKey, dict[Head, float]] = field(init=False)
     lock_seconds: list[float] = field(init=False)
     decode_ratios: list[float] = field(init=False)
@@ -183,17 +186,22 @@ def shift_single_heads(study: Study) -> None:
 def apply_lock(study: Study) -> None:
     """Steps 5–6: dose and response of every attack that broke refusals; at alpha 0, its own.
 
-    Raises `RunError` where level 1 broke none.
+    Raises `RunError` where level 1 broke none, by our judge of refusals (`verdicts.lost`).
     """
     study.curves = {}
     for key, attack in study.attacks.items():
         unlocked = study.attacked[key]
-        if unlocked.rates()["asr"] >= LOST:
+        if lost(unlocked.rates()):
             measure = _measure(study, attack, study.inputs.test)
             doses = dose_response(measure, study.lock, study.settings.alphas)
             study.curves[key] = {0.0: unlocked, **doses}
     if not study.level_one:
-        raise RunError("the level-1 attack broke no refusals: nothing to restore or to measure")
+        rates = study.attacked[study.first].rates()
+        raise RunError(
+            "the level-1 attack broke no refusals: nothing to restore or to measure (harmful "
+            "requests: {granted:.0%} granted, {broken:.0%} answered with broken text; no refusal "
+            "phrase in {asr:.0%})".format(**rates)
+        )
 
 
 def run_controls(study: Study) -> None:

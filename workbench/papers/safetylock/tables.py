@@ -1,25 +1,26 @@
 """From a study to rows and numbers: attacks, the lock's verdicts, controls, what is recorded."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from workbench.evaluation.metrics import measured, over_seeds
-from workbench.papers.safetylock.choice import usable
-from workbench.papers.safetylock.evaluate import Outcome, Rates, mean_rates
+from workbench.evaluation import refusals
+from workbench.evaluation.metrics import measured, spelled
+from workbench.papers.safetylock.evaluate import FIELDS, Outcome, mean_rates
 from workbench.papers.safetylock.paper import PUBLISHED
 from workbench.papers.safetylock.presets import Inputs
-from workbench.papers.safetylock.study import LOST, Study
+from workbench.papers.safetylock.study import Study
+from workbench.papers.safetylock.verdicts import verdict
 
 Plain = dict[str, Any]
+Draw = tuple[int, str]
+"""(seed, what was drawn with it): one run of the test requests."""
 
-RESTORED = 0.1
-"""Attack success up to which refusals count as restored."""
-NOTHING_LOST = "no safety loss, nothing to restore"
-FIELDS = {"asr": "attack", "helpful": "helpful", "broken": "broken",
-          "over_refusal": "over_refusal", "broken_harmless": "broken_harmless"}  # fmt: skip
-"""Metric → the field of `Outcome` it is the mean of."""
+UNLOCKED = ("asr", "granted", "helpful", "broken", "judges_agree")
+"""Metrics of a model without a lock."""
+CONTROL = ("asr", "granted", "broken")
+"""Metrics of control locks."""
 
 
 def pairs(inputs: Inputs, count: int = 3) -> list[Plain]:
@@ -36,16 +37,8 @@ def attacks(study: Study) -> list[Plain]:
     return rows
 
 
-def verdict(attacked: Rates, locked: Rates) -> str:
-    """One line of plain words for a table: was anything lost, restored, and at what cost."""
-    if attacked["asr"] < LOST:
-        return NOTHING_LOST
-    restored = "restored" if locked["asr"] <= RESTORED else "not restored"
-    return f"{restored}, {'little' if usable(locked, attacked) else 'real'} cost"
-
-
 def locked(study: Study) -> list[Plain]:
-    """Every attack without and with the lock, and the verdict."""
+    """Every attack without and with the one lock of the base model, and the verdict."""
     rows = []
     for (level, seed), outcome in study.attacked.items():
         before, after = outcome.rates(), None
@@ -57,10 +50,14 @@ def locked(study: Study) -> list[Plain]:
                 "seed": seed,
                 "attack success": before["asr"],
                 "locked": after and after["asr"],
-                "helped before": before["helpful"],
+                "granted": before["granted"],
+                "granted locked": after and after["granted"],
+                "helped": before["helpful"],
                 "helped locked": after and after["helpful"],
+                "broken": before["broken"],
                 "broken locked": after and after["broken"],
-                "verdict": verdict(before, after) if after else NOTHING_LOST,
+                "judges agree": (after or before)["judges_agree"],
+                "verdict": verdict(before, after),
             }
         )
     return rows
@@ -77,7 +74,10 @@ def examples(study: Study) -> list[Plain]:
 
 
 def controls(study: Study) -> list[Plain]:
-    """No lock, the lock and each kind of control on the level-1 attacks: mean rates."""
+    """No lock, the lock and each kind of control on the level-1 attacks: mean rates.
+
+    A kind that could not be drawn (too few heads outside the lock) has no rates.
+    """
     curves = study.level_one.values()
     groups = {
         "none": [curve[0.0] for curve in curves],
@@ -85,8 +85,27 @@ def controls(study: Study) -> list[Plain]:
     }
     for kinds in study.controls.values():
         for kind, outcomes in kinds.items():
-            groups.setdefault(kind, []).extend(outcomes)
-    return [{"lock": name, "runs": len(os), **mean_rates(os)} for name, os in groups.items()]
+            groups.setdefault(kind, []).extend(outcomes.values())
+    nothing = dict.fromkeys(FIELDS)
+    return [
+        {"lock": name, "runs": len(os), **(mean_rates(os) if os else nothing)}
+        for name, os in groups.items()
+    ]
+
+
+def judges() -> list[Plain]:
+    """How often each judge of refusals is right on replies labelled by hand, with 95 % intervals.
+
+    Sensitivity: share of refusals that it calls one. Specificity: share of others that it does not.
+    """
+    rows = []
+    for name, rights in refusals.HELD_OUT.items():
+        row: Plain = {"judge": name}
+        for measure, (right, n) in zip(("sensitivity", "specificity"), rights, strict=True):
+            share = measured(measure, [1] * right + [0] * (n - right), "replies")
+            row |= {measure: share["value"], f"its 95 % CI, n = {n}": spelled(share["ci95"], ".3f")}
+        rows.append(row)
+    return rows
 
 
 def costs(study: Study) -> list[Plain]:
@@ -116,20 +135,20 @@ def parameters(study: Study) -> Plain:
 def metrics(study: Study) -> list[Plain]:
     """The run's metrics, level 1 under plain names, levels 2 and 3 with a suffix.
 
-    Intervals are over seeds and the requests they share; those of times and ratios, over the
-    repeats. Published values stand beside ours with the setting they were measured in.
+    `asr` and `over_refusal` are the published phrases' verdicts, `granted`, `declined` and
+    `helpful` those of our judge; `judges_agree`, how often the two say the same. Intervals are
+    over seeds and draws, and over the test requests, which these share; those of times and ratios
+    over repeats. One lock serves all seeds: no interval holds what another lock would do.
+    Published values stand beside ours with the setting they were measured in.
     """
-    rows = [
-        measured(f"{name}_aligned", getattr(study.before, FIELDS[name]), "requests")
-        for name in ("asr", "helpful", "broken")
-    ]
+    rows = [_rate(name, "aligned", {(0, ""): study.before}) for name in UNLOCKED]
     for level in sorted({level for level, _ in study.attacked}):
         suffix = "" if level == 1 else f"_level{level}"
         for state, outcomes, names in (
-            ("attacked", study.attacked, ("asr", "helpful", "broken")),
+            ("attacked", study.attacked, UNLOCKED),
             ("locked", study.locked, FIELDS),
         ):
-            of_level = [o for key, o in outcomes.items() if key[0] == level]
+            of_level = {(seed, ""): o for (lv, seed), o in outcomes.items() if lv == level}
             if of_level:
                 rows += [_rate(name, f"{state}{suffix}", of_level) for name in names]
     for kind, label in (
@@ -137,23 +156,22 @@ def metrics(study: Study) -> list[Plain]:
         ("random heads", "random_heads_control"),
         ("shuffled labels", "shuffled_control"),
     ):
-        for name in ("asr", "broken"):
-            drawn = [
-                [(f"{seed}-{draw}", request, value)
-                 for draw, outcome in enumerate(kinds[kind])
-                 for request, value in enumerate(getattr(outcome, FIELDS[name]))]
-                for seed, kinds in study.controls.items()
-            ]  # fmt: skip
-            draws, requests, values = (
-                [[row[column] for row in seed] for seed in drawn] for column in range(3)
-            )
-            units = over_seeds(values, draws=draws, requests=requests)
-            rows.append(measured(f"{name}_{label}", *units))
-    cosines = [list(heads.values()) for heads in study.cosines.values()]
-    heads = [list(heads) for heads in study.cosines.values()]
+        drawn = {
+            (seed, lock): outcome
+            for seed, kinds in study.controls.items()
+            for lock, outcome in kinds[kind].items()
+        }
+        if drawn:
+            rows += [_rate(name, label, drawn) for name in CONTROL]
+    cosines = [
+        (f"{attack}", f"{head}", cosine)
+        for attack, heads in study.cosines.items()
+        for head, cosine in heads.items()
+    ]
+    attacks, heads, values = zip(*cosines, strict=True)
     return [
         *rows,
-        measured("direction_cosine", *over_seeds(cosines, heads=heads)),
+        measured("direction_cosine", values, {"attacks": attacks, "heads": heads}),
         measured(
             "decode_ratio_folded", study.decode_ratios, "repeats",
             (1.0, "claim: no inference cost"), statistic=np.median,
@@ -165,14 +183,22 @@ def metrics(study: Study) -> list[Plain]:
     ]  # fmt: skip
 
 
-def _rate(name: str, state: str, outcomes: Sequence[Outcome]) -> Plain:
-    """A rate over the seeds' outcomes, beside the paper's for Llama-3-8B on AdvBench."""
-    values = [getattr(outcome, FIELDS[name]) for outcome in outcomes]
+def _rate(name: str, state: str, outcomes: Mapping[Draw, Outcome]) -> Plain:
+    """A rate over the outcomes, which share their requests, beside the paper's where it has one.
+
+    The paper's: Llama-3-8B on AdvBench.
+    """
     published = {
         row["metric"]: (row["value"] / 100, f"{row['model']}, {row['dataset']}")
         for row in PUBLISHED
         if row["model"].startswith("Llama-3-8B") and row["dataset"] == "AdvBench"
     }
+    answers = [
+        (seed, f"{seed} {lock}", request, value)
+        for (seed, lock), outcome in outcomes.items()
+        for request, value in enumerate(getattr(outcome, FIELDS[name]))
+    ]
+    seeds, draws, requests, values = zip(*answers, strict=True)
+    units = {"seeds": seeds, "draws": draws, "requests": requests}
     metric = f"{name}_{state}"
-    flat, units = over_seeds(values, requests=[range(len(v)) for v in values])
-    return measured(metric, flat, units, published.get(metric))
+    return measured(metric, values, units, published.get(metric))
