@@ -7,9 +7,12 @@ import numpy as np
 import workbench as wb
 from tests.helpers.uploads import file
 from workbench.papers.safetylock.attack import Attack
-from workbench.papers.safetylock.evaluate import Benchmark, brindle_judge, take
+from workbench.papers.safetylock.evaluate import Benchmark, Outcome, brindle_judge, take
 from workbench.papers.safetylock.lock import contrast_activations, find_lock
 from workbench.papers.safetylock.response import evaluate_locked
+from workbench.widgets import safetylock_apply
+from workbench.widgets.safetylock_apply import ApplyPanel, Discovery
+from workbench.widgets.view import View
 
 
 def test_safetylock_finds_the_packages_lock_and_measures_as_it_does(tiny, tmp_path):
@@ -33,13 +36,61 @@ def test_safetylock_finds_the_packages_lock_and_measures_as_it_does(tiny, tmp_pa
     for name, alpha in (("before", 0.0), ("after", 2.0)):
         outcome = evaluate_locked(Attack(target, "", 0), benchmark, expected, alpha)
         assert ui.apply_panel.outcomes[name] == outcome
-    rate = sum(outcome.attack) / 10
-    assert f"{rate:.1%} [" in ui.apply_panel.outcome.value
+    shown = ui.apply_panel.outcome.value
+    for field in (outcome.attack, outcome.granted, outcome.helpful):
+        assert f"{sum(field) / 10:.1%} [" in shown
+    assert "[0.0%, 0.0%]" not in shown  # no event has a bound, too
+    assert f"The two agree on {sum(outcome.agree) / 20:.1%}" in shown
+    assert all(label in shown for label in ("granted", "by the published phrases"))
     assert not target.hooks
     ui.use(expected.heads[:2])
     assert ui.lock.digest() == expected.pick([0, 1]).digest()
     ui.save.click()
     assert wb.HeadDirections.load(tmp_path / "lock.safetensors").digest() == ui.lock.digest()
+    ui.close()
+
+
+def test_control_locks_differ_and_lie_outside_the_lock(tiny, monkeypatch):
+    """Three draws of each kind at the lock's alpha; a kind that cannot be drawn is a dash."""
+    measured = []
+
+    def outcome(attack, benchmark, direction, alpha, **_):
+        measured.append((direction, alpha))
+        half = [1, 0]
+        return Outcome(half, half, half, half, half, half, half, half * 2, [""] * 4)
+
+    monkeypatch.setattr(safetylock_apply, "evaluate_locked", outcome)
+    contrast = contrast_activations(tiny, wb.load_data("preference")[:20], 3)
+    for k, draws in ((6, 9), (20, 6)):
+        lock, _ = find_lock(contrast, k)
+        view = View()
+        panel = ApplyPanel(view, tiny, lambda lock=lock: Discovery(lock, contrast, "auto"), False)
+        panel._target = (f"attacked {tiny.name} auto", tiny)
+        measured.clear()
+        panel.apply()
+        view.wait()
+        assert not view.message.value
+        controls = [direction for direction, _ in measured[-draws:]]
+        assert len({control.digest() for control in controls} | {lock.digest()}) == draws + 1
+        kinds = [control.provenance["control"] for control in controls]
+        assert kinds.count("random heads") == draws - 6
+        for control, kind in zip(controls, kinds, strict=True):
+            apart = set(control.heads).isdisjoint(lock.heads)
+            assert apart if kind == "random heads" else control.heads == lock.heads
+        assert f"random heads, {draws - 6} draws" in panel.outcome.value
+        assert ("–" in panel.outcome.value) == (draws == 6)
+        view.close()
+
+
+def test_requests_of_one_kind_are_refused(tiny, tmp_path):
+    ui = wb.ui.safetylock(tiny, folder=tmp_path)
+    contrast = contrast_activations(tiny, ui.pairs[:20], 3)
+    ui._show(find_lock(contrast, 2)[0], contrast)
+    (tmp_path / "harmful.jsonl").write_text('{"prompt": "p", "harmful": true}\n')
+    ui.apply_panel.requests.value = str(tmp_path / "harmful.jsonl")
+    ui.apply_panel.apply()
+    ui.wait()
+    assert "hold no harmless ones" in ui.message.value
     ui.close()
 
 

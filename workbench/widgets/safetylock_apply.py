@@ -16,15 +16,19 @@ from workbench.papers.safetylock.attack import Attack, fine_tune, granting
 from workbench.papers.safetylock.evaluate import Benchmark, Judge, Outcome, take
 from workbench.papers.safetylock.lock import CONTROLS, Contrast
 from workbench.papers.safetylock.response import controls, dose_response, evaluate_locked
-from workbench.paths import EMBEDDED
 from workbench.plots import figures as plots
 from workbench.steering.directions import HeadDirections
 from workbench.widgets.markup import html_table
 from workbench.widgets.view import Figure, Progress, View, later
 from workbench.widgets.worker import Stopped, stoppable
 
-RATES = {"attack": "attack success", "over_refusal": "over-refusal", "helpful": "helped",
-         "broken": "broken replies"}  # fmt: skip
+RATES = {"attack": "attack success", "granted": "granted", "over_refusal": "over-refusal",
+         "helpful": "helped", "broken": "broken replies"}  # fmt: skip
+NOTE = (
+    "Attack success and over-refusal: by the published phrases. Granted (neither refused nor "
+    "broken) and helped: by our judge. {agree} Intervals are over the requests, and over the draws "
+    "of a control."
+)
 TOKENS = 72
 DRAWS = 3
 
@@ -102,10 +106,9 @@ class ApplyPanel(widgets.VBox):
             if not requests and discovered.source == "file":
                 raise DatasetError("pairs from a file come without requests: name a requests file")
             source = requests or discovered.source
-            # Only a model of the embedded town speaks the grammar that its judge parses.
-            brindle = source == "auto" and self._base.name in EMBEDDED
-            judge = presets.judge("tiny" if brindle else "paper")
             test = take(load_data("requests", "test", source), count)
+            presets.both_kinds(test, "test")
+            judge = presets.judge(self._base, test)
             benchmark = Benchmark(test, judge, TOKENS)
             alphas = {0.0, alpha / 2, alpha, 1.5 * alpha}
             total = len(alphas) + (DRAWS * len(CONTROLS) if with_controls else 0)
@@ -162,7 +165,7 @@ class ApplyPanel(widgets.VBox):
     def _show(
         self,
         doses: dict[float, Outcome],
-        controls: dict[str, list[Outcome]],
+        controls: dict[str, dict[str, Outcome]],
         alpha: float,
         name: str,
     ) -> None:
@@ -171,17 +174,23 @@ class ApplyPanel(widgets.VBox):
             "after": doses[alpha],
             **{f"{a:g}": outcome for a, outcome in doses.items()},
             **{
-                f"{kind} {i}": o for kind, drawn in controls.items() for i, o in enumerate(drawn, 1)
+                f"{kind} {i}": outcome
+                for kind, drawn in controls.items()
+                for i, outcome in enumerate(drawn.values(), 1)
             },
         }
         groups = {"before": [doses[0.0]], f"locked, alpha {alpha:g}": [doses[alpha]]}
-        groups |= {f"{kind}, {DRAWS} draws": outcomes for kind, outcomes in controls.items()}
+        groups |= {
+            f"{kind}, {len(drawn)} draws": list(drawn.values()) for kind, drawn in controls.items()
+        }
         lines = [
             [label, *(_with_ci([getattr(o, rate) for o in outcomes]) for rate in RATES)]
             for label, outcomes in groups.items()
         ]
         header = [name, *(f"{label} [95 % CI]" for label in RATES.values())]
-        self.outcome.value = html_table(header, lines)
+        agree = f"The two agree on {_with_ci([doses[alpha].agree])} of the locked replies."
+        note = f'<div class="wb-note">{NOTE.format(agree=agree)}</div>'
+        self.outcome.value = html_table(header, lines) + note
         curves = {
             label: {a: [_mean(getattr(outcome, rate))] for a, outcome in doses.items()}
             for rate, label in RATES.items()
@@ -201,8 +210,13 @@ def _mean(values: list[int]) -> float:
 
 
 def _with_ci(draws: list[list[int]]) -> str:
-    """Share and its interval over the requests, and over the draws where there are several."""
+    """Share and its interval over the requests, and over the draws where there are several.
+
+    A dash for no draws: fewer heads lie outside the lock than in it.
+    """
     flat = [v for draw in draws for v in draw]
+    if not flat:
+        return "–"
     ids = {
         "draws": [i for i, draw in enumerate(draws) for _ in draw],
         "requests": [i for draw in draws for i in range(len(draw))],

@@ -12,6 +12,7 @@ from workbench.papers.safetylock.lock import (
     cosines,
     find_lock,
     halves,
+    outside,
     random_directions,
     random_heads,
     shuffled_labels,
@@ -69,13 +70,31 @@ def test_shuffled_labels_and_halves_are_sums_over_pairs(contrast):
         torch.testing.assert_close(lock.unit, expected, atol=1e-4, rtol=0)
 
 
+@pytest.mark.parametrize("k", [1, 4, 12, 16])
+def test_random_heads_lie_outside_the_lock(contrast, k):
+    lock, _ = find_lock(contrast, k)
+    others = set(np.ndindex(4, 8)) - set(lock.heads)
+    assert set(outside(contrast, lock)) == others
+    draws = [random_heads(contrast, lock, seed) for seed in range(60)]
+    assert all(len(set(draw.heads)) == len(draw) == k for draw in draws)
+    drawn = {head for draw in draws for head in draw.heads}
+    assert drawn == others if k > 1 else drawn <= others  # every other head is drawn some time
+    assert random_heads(contrast, lock, 5).digest() == draws[5].digest()
+
+
+def test_too_few_heads_outside_are_refused(contrast):
+    lock, _ = find_lock(contrast, 17)
+    with pytest.raises(ValueError, match="15 heads lie outside a lock of 17"):
+        random_heads(contrast, lock, 0)
+
+
 def test_controls_keep_what_they_must(contrast):
     lock, _ = find_lock(contrast, 8)
     random = random_directions(lock, 3)
     assert random.heads == lock.heads
     assert torch.equal(random.scale, lock.scale)
     assert (random.unit * lock.unit).sum(1).abs().mean() < 0.6
-    heads = random_heads(contrast, 8, 3)
+    heads = random_heads(contrast, lock, 3)
     assert len(set(heads.heads)) == 8
     everything, _ = find_lock(contrast, 32)
     true = dict(zip(everything.heads, everything.unit, strict=True))

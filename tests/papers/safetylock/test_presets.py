@@ -4,7 +4,7 @@ import pytest
 
 import workbench as wb
 from tests.helpers.families import CHATS, build
-from workbench.errors import DirectionError, RunError
+from workbench.errors import DatasetError, DirectionError, RunError
 from workbench.papers.safetylock import presets
 
 
@@ -37,3 +37,25 @@ def test_settings_and_bad_input(tmp_path, tiny, tokenizer):
     tokenizer.save_pretrained(tmp_path / "m")
     with pytest.raises(RunError, match="is no descendant of"):
         presets.descendant(str(tmp_path / "m"), tiny)
+
+
+def test_the_judge_is_of_the_model_and_its_requests(tiny):
+    own = wb.load_data("requests", "test")[:4]
+    speaks = presets.judge(tiny, own)
+    assert speaks.broken("The weather is fine today.")
+    assert presets.judge(tiny.clone("a fine-tune"), own).broken("The weather is fine today.")
+    others = [{"prompt": row["prompt"], "harmful": row["harmful"]} for row in own]
+    assert not presets.judge(tiny, others).broken("The weather is fine today.")
+    assert presets.judge(wb.load("sums"), own).declines("I am unable to assist you")
+
+
+@pytest.mark.parametrize(("harmful", "missing"), [(True, "harmless"), (False, "harmful")])
+def test_requests_of_one_kind_are_refused_before_a_model_is_loaded(
+    tmp_path, monkeypatch, harmful, missing
+):
+    monkeypatch.setattr(presets, "load", None)
+    text = "".join(f'{{"prompt": "p{i}", "harmful": {str(harmful).lower()}}}\n' for i in range(3))
+    (tmp_path / "requests.jsonl").write_text(text)
+    settings = presets.settings("tiny", alpha=0, heads=0, r=0, selection="")
+    with pytest.raises(DatasetError, match=f"hold no {missing} ones"):
+        presets.inputs("tiny", settings, requests_path=str(tmp_path / "requests.jsonl"))

@@ -6,10 +6,19 @@ from workbench.papers.safetylock import tables
 from workbench.papers.safetylock.attack import Attack
 from workbench.papers.safetylock.evaluate import Outcome
 from workbench.papers.safetylock.study import Study
+from workbench.papers.safetylock.verdicts import NOTHING_LOST
 
-HALF = Outcome([1, 0], [0, 0], [1, 1], [0, 0], [0, 0], ["a", "b", "c", "d"])
-LOCKED = Outcome([0, 0], [0, 1], [1, 0], [0, 1], [0, 0], ["x"] * 4)
-NO_LOSS = Outcome([0, 0], [0, 0], [1, 1], [0, 0], [0, 0], ["y"] * 4)
+
+def outcome(attack, granted, broken, helpful, over_refusal=(0, 0), declined=(0, 0)):
+    """Of two harmful and two harmless requests; the judges agree on one of the four replies."""
+    lists = map(list, (attack, granted, broken, helpful, over_refusal, declined))
+    return Outcome(*lists, broken_harmless=[0, 0], agree=[1, 0, 0, 0], replies=list("abcd"))
+
+
+HALF = outcome([1, 0], [1, 0], [0, 0], [1, 1])
+LOCKED = outcome([0, 0], [0, 0], [0, 1], [1, 0], [0, 1], [0, 1])
+NO_LOSS = outcome([0, 0], [0, 0], [0, 0], [1, 1])
+KINDS = ("random directions", "random heads", "shuffled labels")
 
 
 @pytest.fixture
@@ -22,8 +31,9 @@ def study():
     study.attacked = {key: HALF if key[0] == 1 else NO_LOSS for key in keys}
     study.alpha = 1.5
     study.curves = {key: {0.0: HALF, 1.5: LOCKED} for key in keys if key[0] == 1}
-    kinds = ("random directions", "random heads", "shuffled labels")
-    study.controls = {seed: {kind: [HALF] * 3 for kind in kinds} for seed in (0, 1)}
+    study.controls = {
+        seed: {kind: {f"{seed} {i}": HALF for i in range(3)} for kind in KINDS} for seed in (0, 1)
+    }
     study.cosines = {(1, 0): {(0, 1): 0.9, (2, 3): 1.0}}
     study.lock_seconds, study.decode_ratios = [0.003] * 5, [1.01, 0.99, 1.0]
     return study
@@ -53,8 +63,8 @@ def test_rows_put_attacks_locks_and_controls_side_by_side(study):
     first, *others = tables.attacks(study)
     assert (first["model"], first["asr"], others[0]["steps"]) == ("base", 0.5, 7)
     rows = tables.locked(study)
-    assert [row["verdict"] for row in rows] == ["restored, real cost"] * 2 + [
-        tables.NOTHING_LOST
+    assert [row["verdict"] for row in rows] == ["broken text, not refusals, real cost"] * 2 + [
+        NOTHING_LOST
     ] * 2
     assert (rows[0]["attack success"], rows[0]["locked"], rows[2]["locked"]) == (0.5, 0, None)
     none, lock, *kinds = tables.controls(study)
@@ -62,8 +72,59 @@ def test_rows_put_attacks_locks_and_controls_side_by_side(study):
     assert [(k["runs"], k["asr"]) for k in kinds] == [(6, 0.5)] * 3
 
 
-def test_verdicts_in_plain_words():
-    lost, none = HALF.rates(), NO_LOSS.rates()
-    assert tables.verdict(lost, none) == "restored, little cost"
-    assert tables.verdict(lost, {**none, "asr": 0.11}) == "not restored, little cost"
-    assert tables.verdict({**lost, "asr": 0.19}, none) == tables.NOTHING_LOST
+def test_both_judges_and_their_agreement_are_recorded(study):
+    metrics = {m["name"]: m for m in tables.metrics(study)}
+    for state in ("aligned", "attacked", "locked", "attacked_level2"):
+        assert metrics[f"judges_agree_{state}"]["value"] == 0.25
+        assert metrics[f"granted_{state}"]["value"] == metrics[f"asr_{state}"]["value"]
+    assert metrics["judges_agree_locked"]["n"] == 8
+    assert metrics["declined_locked"]["value"] == 0.5
+    assert metrics["granted_random_heads_control"]["n"] == 12
+    assert metrics["granted_locked"]["published"] is None
+    assert [row["judges agree"] for row in tables.locked(study)] == [0.25] * 4
+
+
+def test_intervals_are_over_what_varies_and_no_event_has_a_bound(study):
+    metrics = {m["name"]: m for m in tables.metrics(study)}
+    assert metrics["asr_aligned"]["unit"] == "requests"
+    assert metrics["asr_attacked"]["unit"] == "seeds and requests"
+    assert metrics["asr_random_control"]["unit"] == "seeds, draws and requests"
+    low, high = metrics["asr_locked"]["ci95"]
+    assert low == pytest.approx(0, abs=1e-9)
+    assert 0.1 < high < 1
+    assert metrics["lock_seconds"]["ci95"] is None  # a constant
+
+
+def test_seeds_share_their_requests(study):
+    """Outcomes that are equal under ten seeds say no more of the requests than those of one."""
+    twenty = outcome([1, 0] * 10, [1, 0] * 10, [0] * 20, [1] * 20)
+    study.attacked = {(1, seed): twenty for seed in range(10)}
+    study.attacks = {key: Attack(None, "", 7) for key in study.attacked}
+    study.curves = {key: {0.0: twenty, 1.5: twenty} for key in study.attacked}
+    study.controls = {
+        seed: {kind: {f"{seed} {i}": twenty for i in range(3)} for kind in KINDS}
+        for seed in range(10)
+    }
+    metrics = {m["name"]: m for m in tables.metrics(study)}
+    for name in ("asr_attacked", "granted_locked", "asr_random_heads_control"):
+        low, high = metrics[name]["ci95"]
+        assert low < 0.32
+        assert high > 0.68
+
+
+def test_a_control_that_could_not_be_drawn_is_a_row_without_numbers(study):
+    for kinds in study.controls.values():
+        kinds["random heads"] = {}
+    rows = {row["lock"]: row for row in tables.controls(study)}
+    assert (rows["random heads"]["runs"], rows["random heads"]["asr"]) == (0, None)
+    assert rows["random heads"].keys() == rows["the lock"].keys()
+    names = {m["name"] for m in tables.metrics(study)}
+    assert "asr_random_heads_control" not in names
+    assert "asr_random_control" in names
+
+
+def test_judges_have_their_figures_beside_them():
+    phrases, ours = tables.judges()
+    assert ours["sensitivity"] == pytest.approx(44 / 47)
+    assert phrases["specificity"] == pytest.approx(39 / 53)
+    assert all(isinstance(v, str) for k, v in ours.items() if "CI" in k)

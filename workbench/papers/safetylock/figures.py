@@ -9,7 +9,8 @@ from workbench.plots import figures as plots
 
 MAPS = {"asr": "attack success", "helpful": "harmless helped", "broken": "broken replies"}
 CURVES = {
-    "asr": "attack success",
+    "asr": "attack success (phrases)",
+    "granted": "harmful requests granted (our judge)",
     "helpful": "harmless requests helped",
     "broken": "broken replies to harmful requests",
     "over_refusal": "over-refusal",

@@ -16,6 +16,8 @@ log = logging.getLogger(__name__)
 
 SEEDS_APART = 1000
 """From the first control's seed of one attack to that of the next."""
+SEEDS = 2**32 - 5
+"""A prime: torch's generators on a CPU tell no more than the last 32 bits of a seed apart."""
 Measure = Callable[[HeadDirections | None, float], Outcome]
 """(lock, alpha) → the outcome of one attacked model on one benchmark; without a lock, its own."""
 
@@ -75,7 +77,8 @@ def controls(
             log.warning("no random heads: fewer heads outside the lock than in it")
             outcomes[kind] = {}
             continue
-        drawn = [make(contrast, lock, (SEEDS_APART * seed + i) % 2**63) for i in range(draws)]
+        seeds = [(SEEDS_APART * seed + i) % SEEDS for i in range(draws)]
+        drawn = [make(contrast, lock, draw) for draw in seeds]
         different = {control.digest(): control for control in drawn}
         if len(different) < draws:
             log.warning("%s: %d of %d draws are different", kind, len(different), draws)

@@ -171,7 +171,10 @@ def metrics(study: Study) -> list[Plain]:
     attacks, heads, values = zip(*cosines, strict=True)
     return [
         *rows,
-        measured("direction_cosine", values, {"attacks": attacks, "heads": heads}),
+        measured(
+            "direction_cosine", values, {"attacks": attacks, "heads": heads},
+            limits=(-1.0, 1.0),
+        ),
         measured(
             "decode_ratio_folded", study.decode_ratios, "repeats",
             (1.0, "claim: no inference cost"), statistic=np.median,
