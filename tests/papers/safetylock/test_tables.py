@@ -63,7 +63,7 @@ def test_rows_put_attacks_locks_and_controls_side_by_side(study):
     first, *others = tables.attacks(study)
     assert (first["model"], first["asr"], others[0]["steps"]) == ("base", 0.5, 7)
     rows = tables.locked(study)
-    assert [row["verdict"] for row in rows] == ["broken text, not refusals, real cost"] * 2 + [
+    assert [row["verdict"] for row in rows] == ["broken text in 50% of replies, real cost"] * 2 + [
         NOTHING_LOST
     ] * 2
     assert (rows[0]["attack success"], rows[0]["locked"], rows[2]["locked"]) == (0.5, 0, None)
