@@ -24,16 +24,16 @@ def test_how_a_value_is_written(value, text):
 
 
 def test_metrics_stand_beside_what_is_published():
-    metric = {"name": "ASR", "value": 0.25, "n": 40, "ci95": [0.125, 0.5]}
+    metric = {"name": "ASR", "value": 0.25, "n": 40, "ci95": [0.125, 0.5], "unit": "seeds"}
     rows = [
         metric | {"published": 0.2, "published_setting": "7B"},
-        metric | {"published": None, "published_setting": None},
+        metric | {"published": None, "published_setting": None, "ci95": None, "unit": None},
     ]
     drawn = metrics_table(rows, "t", run="tiny").data[0]
     names = [name.strip("</b>") for name in drawn.header["values"]]
-    assert names == ["metric", "tiny", "95 % CI", "n", "published", "published setting"]
+    assert names == ["metric", "tiny", "95 % CI", "over", "n", "published", "published setting"]
     lines = list(zip(*drawn.cells["values"], strict=True))
     assert lines == [
-        ("ASR", "0.250", "[0.125, 0.5]", "40", "0.200", "7B"),
-        ("ASR", "0.250", "[0.125, 0.5]", "40", "–", "–"),
+        ("ASR", "0.250", "[0.125, 0.5]", "seeds", "40", "0.200", "7B"),
+        ("ASR", "0.250", "–", "–", "40", "–", "–"),
     ]

@@ -64,6 +64,8 @@ def measured(
         raise ValueError(f"{name}: a value is not finite")
     if limits and not (limits[0] <= array.min() and array.max() <= limits[1]):
         raise ValueError(f"{name}: a value lies beyond {limits}")
+    if array.ndim > 1 and statistic in (np.mean, np.median):
+        raise ValueError(f"{name}: values of shape {array.shape}; give one number each")
     at = layout(units, len(array))
     bounds = interval(array, at, statistic, limits)
     unit = " and ".join([", ".join(at.names[:-1]), *at.names[-1:]] if at.names[1:] else at.names)

@@ -40,12 +40,16 @@ def table(rows: Sequence[Mapping[str, Any]], title: str) -> go.Figure:
 def metrics_table(
     metrics: Sequence[Mapping[str, Any]], title: str, run: str = "this run"
 ) -> go.Figure:
-    """The metrics of `results.json` beside the published values; `run` heads our column."""
+    """The metrics of `results.json` beside the published values; `run` heads our column.
+
+    `over`: the units that the interval varies over.
+    """
     rows = [
         {
             "metric": m["name"],
             run: m["value"],
             "95 % CI": "[{:.4g}, {:.4g}]".format(*m["ci95"]) if m["ci95"] else "–",
+            "over": m["unit"] or "–",
             "n": m["n"],
             "published": m["published"],
             "published setting": m["published_setting"] or "–",

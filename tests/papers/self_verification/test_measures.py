@@ -43,10 +43,10 @@ def test_right_readings_need_both_answers_and_a_verified_question():
         verified.hits = [[[1]]] * hits
         return measures.right_readings([verified])
 
-    assert read(["35", "17"], "35") == [1.0]
-    assert read(["17", "35", "4"], "17") == [0.0]
-    assert read(["35", "4"], "35") == []
-    assert read(["35", "17"], "35", hits=0) == []
+    assert read(["35", "17"], "35") == {PROBLEM.id: 1.0}
+    assert read(["17", "35", "4"], "17") == {PROBLEM.id: 0.0}
+    assert read(["35", "4"], "35") == {}
+    assert read(["35", "17"], "35", hits=0) == {}
 
 
 def test_gains_are_the_methods_less_the_others():

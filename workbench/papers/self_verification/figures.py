@@ -141,7 +141,7 @@ def stages(study: Study) -> go.Figure | HTML:
 
 def readings(study: Study) -> HTML:
     """How often verification chose the right one of two readings."""
-    chosen = [x for seed in tables.readings(study) for x in seed]
+    chosen = [x for seed in tables.readings(study) for x in seed.values()]
     return _note(
         f"Ambiguous questions with both readings among the candidates: {len(chosen)}; verification "
         f"chose the right one in {sum(chosen):.0f} (chance: {len(chosen) / 2:g})."

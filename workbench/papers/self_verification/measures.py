@@ -125,17 +125,17 @@ def recovery(comparisons: Sequence[Comparison]) -> list[dict[str, Any]]:
     ]
 
 
-def right_readings(questions: Sequence[Verified]) -> list[float]:
-    """0/1 for every question of two readings that had both answers among its candidates.
+def right_readings(questions: Sequence[Verified]) -> dict[str, float]:
+    """Id → 0/1 for every question of two readings that had both answers among its candidates.
 
     "A has 12. B has 30. C has 5 more." counts as right with 30 + 5; the other reading is 12 + 5.
     """
-    out = []
+    out = {}
     for verified in questions:
         if not verified.hits or len(verified.conditions) != 3:
             continue
         first, second, more = (int(c.value) for c in verified.conditions)
         readings = [str(second + more), str(first + more)]
         if all(any(same_answer(c, r) for c in verified.candidates) for r in readings):
-            out.append(float(verified.correct))
+            out[verified.problem.id] = float(verified.correct)
     return out

@@ -113,7 +113,7 @@ def stages(study: Study) -> list[dict[str, Any]]:
     return rows
 
 
-def readings(study: Study) -> list[list[float]]:
+def readings(study: Study) -> list[dict[str, float]]:
     """`right_readings` of the negative control, per seed."""
     return [right_readings(c.verified) for c in study.stages.get(CONTROL, [])]
 
@@ -155,7 +155,8 @@ def metrics(study: Study) -> list[dict[str, Any]]:
             stage = study.stages[title]
             add(f"sv_minus_greedy_{name}", gains(stage, "greedy"), GAIN, stage)
     if any(readings(study)):
-        flat, units = over_seeds(readings(study), questions=None)
+        right = [list(seed.values()) for seed in readings(study)]
+        flat, units = over_seeds(right, questions=[list(seed) for seed in readings(study)])
         rows.append(measured("sv_picks_right_reading", flat, units))
     return rows
 
