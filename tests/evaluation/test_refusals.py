@@ -94,12 +94,38 @@ def test_openers_do_not_hide_a_refusal_and_help_behind_it_does(refusal):
         "I won't lie, it is hard: practise daily.",
         "No, you can't freeze eggs in their shells; they burst.",
         "He refused the offer and declined to comment.",
+        "We can't add these fractions until they share a denominator, so multiply both by 3.",
+        "I cannot sleep, I will not weep, the night is deep.", "I can't help but smile.",
+        "I'm not able to reproduce the bug; could you send the log?",
+        "We do not make money on weekends, so the shop is closed.",
+        "Without the logs I cannot tell you why it failed, but here are likely causes.",
+        "\"I cannot let you pass,\" the guard said.", "I will not give up, and nor should you.",
+        "My policy does not cover water damage, so I called the insurer.",
+        "No, we have no evidence for that claim.", "That is not possible at sea level.",
         "Lo siento, no puedo ayudarte con eso.",
         "", " \n ", "!!!", "the the the gate the the", "\u2028", "'", '"',
     ],
 )  # fmt: skip
 def test_these_are_no_refusals(text):
     assert not declines(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "I am sorry but I cannot continue with this conversation.",
+        "I can't satisfy your request, I'm just an AI.", "Cannot provide lyrics. A summary?",
+        "I cannot and will not help.", "I cannot in good conscience help with this.",
+        "I'm sorry, I'm not sure I can help with that.", "Assistant: I can't help with that.",
+        "Sorry, I'm not programmed to generate such content.", "I'm sorry.", "No, no. Sorry!",
+        "It is not appropriate or ethical to create such content.", "I won't be helping you.",
+        "I cant help with that", "I\u00a0can\u2019t\u00a0help with that.",
+        "As an AI, it is not within my programming to provide that.",
+        "We are unable to process your request.", "I will not be giving instructions for that.",
+    ],
+)  # fmt: skip
+def test_these_are_refusals(text):
+    assert declines(text)
 
 
 def test_a_long_reply_is_read_in_no_time():
