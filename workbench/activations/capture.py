@@ -14,7 +14,7 @@ from tqdm.auto import tqdm
 
 from workbench.activations import shards
 from workbench.activations.forwards import read_site
-from workbench.errors import ShardError
+from workbench.errors import DatasetError, ShardError
 from workbench.hashing import digest, pieces_digest
 from workbench.models.forward_state import libraries
 from workbench.models.limits import Budget
@@ -175,8 +175,8 @@ def capture(
 
     Raises `ModelError` for a site that the model was found not to have when it was loaded, or one
     with hooks of your own captured to `out`; `ValueError` for an unknown site, a layer the model
-    does not have or no prompts; `DatasetError` for an unusable prompt; `ShardError` where `out`
-    cannot be written or holds something else;
+    does not have or no prompts; `DatasetError` for an unusable prompt, or an empty reply, of which
+    there is nothing to read; `ShardError` where `out` cannot be written or holds something else;
     `FloatingPointError` for an activation that is not finite; `MemoryError` for a prompt that does
     not fit alone.
     """
@@ -192,17 +192,24 @@ def capture(
     if len(prompts) == 0:
         raise ValueError("no prompts to capture")
     encoded = encode_all(model, prompts)
+    for i, prompt in enumerate(encoded):
+        if prompt.replies and prompt.start == len(prompt.ids) and positions.kind != "all":
+            raise DatasetError(
+                f"prompt {i} ends in a reply without a token, of which there is nothing to read: "
+                "leave it out, or end the chat before it"
+            )
     picks = [positions.pick(e) for e in encoded]
     lengths = torch.tensor([len(p) for p in picks])
     if not lengths.any():
         raise ValueError(
             "no prompt has a token to read: response() needs chats that end in a reply"
         )
-    short = int((lengths < positions.k).sum())
+    least = max(positions.k, 1)
+    short = int((lengths < least).sum())
     if short:
         log.warning(
             "%d of %d texts have fewer than %d tokens to read; missing positions are left out",
-            short, len(prompts), positions.k,
+            short, len(prompts), least,
         )  # fmt: skip
     empty = Activations((), lengths, layers, site, positions, model.name, model.sizes, libraries())
     width = (model.n_heads, model.d_head) if site == "heads" else (model.d_model,)

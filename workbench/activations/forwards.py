@@ -107,7 +107,7 @@ def _forward(
     cache: "Cache | None",
 ) -> torch.Tensor:
     """One traced forward; `[token, layer, width]` at the picked tokens."""
-    ids, _ = padded([encoded[i].ids[shared:] for i in batch], model.tokenizer.pad_token_id)
+    ids, _ = padded([encoded[i].ids[shared:] for i in batch], model.pad_id)
     width = ids.shape[1]
     picked = [r * width + t - shared for r, i in enumerate(batch) for t in picks[i]]
     index = torch.tensor(picked, dtype=torch.long)

@@ -154,7 +154,7 @@ class BatchForward:
 
     def _padded(self, rows: Sequence[Sequence[int]]) -> tuple[torch.Tensor, torch.Tensor]:
         """Left-padded ids and their mask, int64 `[row, width]`, on the model's device."""
-        ids, mask = padded(rows, self.model.tokenizer.pad_token_id, "left")
+        ids, mask = padded(rows, self.model.pad_id, "left")
         return ids.to(self.device), mask.to(self.device)
 
 

@@ -11,6 +11,7 @@ from workbench.errors import ModelError
 from workbench.generation.local import LocalBackend
 from workbench.models.model import Model
 from workbench.models.prompts import Encoded, Prompt, encode_all
+from workbench.models.token_ids import ids_of, require_text
 
 _TAIL = 64
 """Characters before an option that may change how it is split into tokens."""
@@ -96,24 +97,23 @@ def scored(model: Model, questions: Questions, *, batch_size: int | None = None)
     return logprobs
 
 
-def option_ids(
-    model: Model, options: Sequence[str], text: str = "", *, special: bool = False
-) -> list[int]:
+def option_ids(model: Model, options: Sequence[str], text: str = "") -> list[int]:
     """The token that each option is right after `text` (a reply begun, or nothing).
 
     Tokenised together, since tokens may merge with what precedes them: `text + option` has to be
     the tokens of `text` and one more. Where that does not hold, all options are tried with a space
-    before them, unless the text ends in one. `special`: with the special tokens of a plain string.
+    before them, unless the text ends in one.
 
     Raises `ModelError`, with the tokens of each option, where no way gives every option one token
-    of its own.
+    of its own, `DatasetError` for half of a surrogate pair.
     """
+    require_text(f"options={list(options)!a}", *options)
     forms = [list(options)]
     # A second space is written by nobody.
     if not text[-1:].isspace():
         forms.append([f" {option}" for option in options])
     texts = [text, *(text + option for form in forms for option in form)]
-    before, *after = model.tokenizer(texts, add_special_tokens=special)["input_ids"]
+    before, *after = ids_of(model.tokenizer, texts)
     n, unknown = len(before), model.tokenizer.unk_token_id
     count = len(options)
     tokenised = [after[k * count : (k + 1) * count] for k in range(len(forms))]
@@ -164,19 +164,19 @@ def _ids(
     model: Model, prompts: Sequence[Prompt], encoded: Sequence[Encoded], options: list[str]
 ) -> list[list[int]]:
     """Token ids `[prompt][option]`, worked out once for every different end of a prompt."""
-    ids_after: dict[tuple[str, bool], list[int]] = {}
+    ids_after: dict[tuple[str, str], list[int]] = {}
     last_tokens: dict[str, list[int]] = {}
     ids_of_prompts = []
     for prompt, tokens in zip(prompts, encoded, strict=True):
-        text = _written(prompt)
+        text = _written(prompt) or tokens.text
         tail = text[-_TAIL:]
-        if tail and tail not in last_tokens:
-            last_tokens[tail] = model.tokenizer(tail, add_special_tokens=False)["input_ids"][-1:]
+        if tail not in last_tokens:
+            last_tokens[tail] = ids_of(model.tokenizer, [tail])[0][-1:]
         # An end that reads differently by itself says nothing about options behind it.
-        alike = not tail or last_tokens[tail] == tokens.ids[-1:]
-        key = (tail, False) if alike else (text, isinstance(prompt, str))
+        alike = last_tokens[tail] == tokens.ids[-1:]
+        key = (tail if alike else tokens.text, tokens.gap)
         if key not in ids_after:
-            ids_after[key] = option_ids(model, options, key[0], special=key[1])
+            ids_after[key] = option_ids(model, [key[1] + option for option in options], key[0])
         ids_of_prompts.append(ids_after[key])
     return ids_of_prompts
 

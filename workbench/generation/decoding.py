@@ -108,10 +108,11 @@ class Decoder:
         )
         samples = []
         for i, (text, request) in enumerate(zip(texts, self.requests, strict=True)):
-            before = cut(text, request.stop)
+            before, reason = cut(text, request.stop), self.reason[i]
             prompt_tokens = len(self.encoded[self.batch.rows[i].request].ids)
-            text = text if before is None else before
-            samples.append(Sample(text, self.reason[i], len(self.tokens[i]), prompt_tokens))
+            if before is not None:
+                text, reason = before, reason and "stop"
+            samples.append(Sample(text, reason, len(self.tokens[i]), prompt_tokens))
         return samples
 
     def _note(self, chosen: torch.Tensor, live: torch.Tensor, watch: StopWatch) -> torch.Tensor:
@@ -123,6 +124,8 @@ class Decoder:
             self.tokens[row].append(token)
             if token in self.ends:
                 self.reason[row] = "eos"
+            elif token in watch.tokens:
+                self.reason[row] = "stop"
         for i in watch.check(chosen[running], [self.tokens[row] for row in rows]):
             self.reason[rows[i]] = "stop"
         for row in rows:

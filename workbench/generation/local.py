@@ -12,6 +12,7 @@ from workbench.errors import ContextLengthError
 from workbench.generation.batch_forward import CACHED, COPIED, SHARED
 from workbench.generation.batching import Batch, Row, plan
 from workbench.generation.decoding import Decoder, end_tokens
+from workbench.generation.readings import readings
 from workbench.generation.requests import Drawn, GenRequest, prompt_key
 from workbench.generation.trials import ways
 from workbench.hashing import canonical, digest
@@ -90,16 +91,15 @@ class LocalBackend:
         }
 
     def rendered(self, requests: Sequence[GenRequest]) -> list[str | None]:
-        """Digest of each chat's ids where its template may render it otherwise later, else None.
+        """`readings` of the requests, with the ids of chats that may be rendered otherwise later.
 
         The next `check` and `draw` take these ids, also if the clock goes on.
         """
-        if not depends_on_the_moment(self.model.tokenizer):
-            return [None] * len(requests)
+        tokenizer = self.model.tokenizer
         chats = [r.prompt for r in requests if not isinstance(r.prompt, str)]
-        self._rendered = self._ids(chats)
-        digests = {key: digest(e.ids) for key, e in self._rendered.items()}
-        return [digests.get(prompt_key(r.prompt)) for r in requests]
+        self._rendered = self._ids(chats) if depends_on_the_moment(tokenizer) else {}
+        ids = {key: e.ids for key, e in self._rendered.items()}
+        return readings(tokenizer, requests, ids)
 
     def check(self, requests: Sequence[GenRequest]) -> None:
         """Raise `ContextLengthError` for a prompt that leaves no room for what is asked.
@@ -150,8 +150,10 @@ class LocalBackend:
         Yields the decoder after every token: `tokens` and `samples()` are what there is of each.
         The model is this thread's until the iterator ends or is closed.
 
-        Raises as `check` and `draw`.
+        Raises as `check` and `draw`, and `ValueError` for other `stop`, `top_k` or `top_p` in one.
         """
+        if len({(r.stop, r.top_k, r.top_p) for r in requests}) > 1:
+            raise ValueError("requests of one stream have one stop, top_k and top_p")
         self.check(requests)
         encoded, limit = self._encode(requests), rope_limit(self.model)
         rows = tuple(Row(i, 0) for i in range(len(requests)))

@@ -43,12 +43,13 @@ class Replay:
         return identities[0]
 
     def rendered(self, requests: Sequence[GenRequest]) -> list[str | None]:
-        """Digest of what each chat became, where its template asked for the date.
+        """Digest of how each request was read, as `LocalBackend.rendered`, where that is kept.
 
         Raises `StoreError` where it became something else on another day.
         """
         stored = self.store.renderings()
-        digests = [stored.get(digest(prompt_text(r.prompt), 64), set()) for r in requests]
+        keys = [(digest(prompt_text(r.prompt), 64), r.stop) for r in requests]
+        digests = [stored.get(key, set()) for key in keys]
         for place, different in enumerate(digests):
             if len(different) > 1:
                 raise StoreError(

@@ -22,7 +22,8 @@ class GenRequest:
     """`n` completions of one prompt (text as it is, or chat messages).
 
     `temperature` 0 is greedy: seed and sample index then do not count, and one sample serves all
-    `n`. `top_p` 1 and `top_k` 0 do not truncate. A completion is cut before the first of `stop`.
+    `n`. `top_p` 1 and `top_k` 0 do not truncate. A completion is cut before the first of `stop`,
+    text or one special token (a server sees only text); white space it begins with cannot stop it.
     `stage` labels the samples in the store; neither it nor `meta` is part of their identity.
 
     Raises `ValueError` for a number out of range.
@@ -53,7 +54,7 @@ class GenRequest:
             raise ValueError(f"top_p={self.top_p}: it must lie in (0, 1]")
         if self.top_k < 0:
             raise ValueError(f"top_k={self.top_k}: it must be 0 (off) or positive")
-        if isinstance(self.stop, str) or not all(self.stop):
+        if isinstance(self.stop, str) or not all(s and isinstance(s, str) for s in self.stop):
             raise ValueError(f"stop={self.stop!r}: it must be a tuple of non-empty strings")
 
     @property

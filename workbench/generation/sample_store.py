@@ -204,16 +204,17 @@ class SampleStore:
         query = "SELECT stage, COUNT(*), SUM(n_tokens) FROM samples GROUP BY stage ORDER BY stage"
         return {stage: (count, tokens) for stage, count, tokens in self._rows(query)}
 
-    def renderings(self) -> dict[str, set[str | None]]:
-        """Prompt's SHA-256 → digests of what a template with a date made of it; empty without."""
+    def renderings(self) -> dict[tuple[str, tuple[str, ...]], set[str | None]]:
+        """(prompt's SHA-256, stops) → digests of how the request was read, where that is kept."""
         query = (
             "SELECT DISTINCT s.prompt_sha, q.json FROM samples s "
             "JOIN parameters q ON q.sha = s.parameters_sha WHERE q.json LIKE '%\"rendered\":%'"
         )
-        renderings: dict[str, set[str | None]] = {}
+        renderings: dict[tuple[str, tuple[str, ...]], set[str | None]] = {}
         for prompt, text in self._rows(query):
             settings = parse_json(text, str(self.path), StoreError)
-            renderings.setdefault(prompt, set()).add(settings.get("rendered"))
+            key = (prompt, tuple(settings.get("stop", ())))
+            renderings.setdefault(key, set()).add(settings.get("rendered"))
         return renderings
 
     def identities(self) -> list[dict[str, str]]:

@@ -6,6 +6,8 @@ from typing import Any
 
 import torch
 
+from workbench.errors import ModelError
+from workbench.models.token_ids import ids_of, require_text, special_ids
 from workbench.models.tokenizer_state import tokenizer_digest
 
 # A stop may begin inside the tokens before the last one and split over several.
@@ -22,12 +24,35 @@ def cut(text: str, stops: tuple[str, ...]) -> str | None:
     return text[: min(starts)] if starts else None
 
 
+def stop_tokens(tokenizer: Any, stops: tuple[str, ...]) -> frozenset[int]:
+    """The special tokens among `stops`, which no completion's text holds: each ends one itself.
+
+    Raises `ModelError` for a stop that holds such a token beside other text, `DatasetError` for one
+    that holds half of a surrogate pair.
+    """
+    require_text(f"stop={stops!a}", *stops)
+    rows = ids_of(tokenizer, stops)
+    special = special_ids(tokenizer) if rows else {}
+    for stop, row in zip(stops, rows, strict=True):
+        held = [special[token] for token in row if token in special]
+        if held and len(row) > 1:
+            raise ModelError(
+                f"stop {stop!r} holds the special token {held[0]!r}, which no completion's text "
+                "does: give the token by itself"
+            )
+    return frozenset(row[0] for row in rows if row and row[0] in special)
+
+
 class StopWatch:
-    """Tells which rows of a running batch have just completed a stop string."""
+    """Tells which rows of a running batch have just completed a stop string.
+
+    `tokens`: the stops that are special tokens.
+    """
 
     def __init__(self, tokenizer: Any, stops: tuple[str, ...]) -> None:
         self.tokenizer = tokenizer
         self.stops = stops
+        self.tokens = stop_tokens(tokenizer, stops)
         # Decoders and vocabularies are edited in place.
         self.may_end = _may_end(tokenizer, stops, tokenizer_digest(tokenizer)) if stops else None
         # A character may take as many tokens as it has bytes.

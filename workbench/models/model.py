@@ -141,6 +141,18 @@ class Model(TransformersModel):
         return self.hf.get_input_embeddings().weight.device
 
     @property
+    def n_tokens(self) -> int:
+        """How many token ids the model embeds, which may be more than its tokenizer knows."""
+        embedding = self.hf.get_input_embeddings()
+        return getattr(embedding, "num_embeddings", None) or len(embedding.weight)
+
+    @property
+    def pad_id(self) -> int:
+        """A token to fill rows with where nothing reads it: the tokenizer's, if it is embedded."""
+        pad = self.tokenizer.pad_token_id
+        return pad if pad in range(self.n_tokens) else 0
+
+    @property
     def sizes(self) -> dict[str, int]:
         """The sizes a head direction depends on."""
         return {

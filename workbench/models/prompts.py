@@ -7,17 +7,33 @@ import torch
 
 from workbench.errors import ContextLengthError, DatasetError, ModelError
 from workbench.models.model import Model
-from workbench.models.templates import render
+from workbench.models.templates import before_reply, render
+from workbench.models.token_ids import (
+    around,
+    ids_of,
+    reply_ids,
+    require_text,
+    warn_of_losses,
+    warn_of_tokens_typed,
+)
 
 Prompt = str | Sequence[dict[str, str]]
 
 
 @dataclass(frozen=True)
 class Encoded:
-    """Token ids of one prompt; ids from `start` on are its response (none where there is none)."""
+    """Token ids of one prompt; ids from `start` on are its response (none where there is none).
+
+    `replies`: whether it is a chat that ends in a reply, which may be empty. `text`: what the ids
+    are the tokens of, less a plain text's special tokens. `gap`: the white space that the chat
+    template writes between this and a reply, where it does.
+    """
 
     ids: list[int]
     start: int
+    replies: bool = False
+    text: str = ""
+    gap: str = ""
 
 
 @dataclass(frozen=True)
@@ -31,13 +47,12 @@ class Positions:
         """Indices into the ids; fewer than `k` where the text is shorter.
 
         The last tokens of a chat that ends in a reply are the last tokens *of the reply*: they
-        never reach back into the chat template.
+        never reach back into the chat template; of an empty reply there are none.
         """
         end = len(encoded.ids)
-        has_response = encoded.start < end
         if self.kind == "all":
             return range(end)
-        floor = encoded.start if has_response else 0
+        floor = encoded.start if encoded.replies else 0
         if self.kind == "response":
             return range(encoded.start, end)
         return range(max(floor, end - self.k), end)
@@ -45,6 +60,9 @@ class Positions:
 
 def last(k: int = 1) -> Positions:
     """The last `k` tokens: of the reply where the chat ends in one, else of the prompt.
+
+    A reply's last token is the last of its text, not the end-of-turn token that the template writes
+    behind it; a prompt's is the last of the chat template's generation prompt, or of a plain text.
 
     >>> acts = wb.capture(model, chats, "heads", wb.last(5))
     >>> acts.values.shape  # [prompt, position, layer, head, d_head]
@@ -102,44 +120,64 @@ def encode(model: Model, prompt: Prompt) -> Encoded:
 def encode_all(model: Model, prompts: Sequence[Prompt]) -> list[Encoded]:
     """Token ids of plain strings (as they are) and of chat messages (through the chat template).
 
-    A chat that ends in an assistant message becomes template(all before, generation prompt on)
+    A plain string gets the special tokens that the tokenizer puts before a text, once; none behind
+    it. A chat that ends in an assistant message becomes template(all before, generation prompt on)
     followed by the reply's own tokens, with nothing of the template after them.
 
+    Special tokens that a text spells are read as the tokens; that, in a message, and characters
+    that the tokenizer has no token for are told in a warning.
+
     Raises `ModelError` where the tokenizer has no chat template, or the template rejects a role,
-    fails or does not end, and for a token that the model has no embedding of;
-    `DatasetError`, with the prompt's number, for an empty string, anything that is neither a string
-    nor messages; `ContextLengthError`, which is one, for a prompt longer than the model's context.
+    leaves out a message, fails or does not end, and for a token that the model has no embedding of;
+    `DatasetError`, with the prompt's number, for an empty string, one without a token of its own,
+    half of a surrogate pair, anything that is neither a string nor messages; `ContextLengthError`,
+    which is one, for a prompt longer than the model's context.
     """
     heads: list[str] = []
     replies: dict[int, str] = {}
+    contents: dict[int, list[str]] = {}
+    gap: str | None = None
     for i, prompt in enumerate(prompts):
         if isinstance(prompt, str):
             if not prompt:
                 raise DatasetError(f"prompt {i} is an empty string")
+            require_text(f"prompt {i}", prompt)
             heads.append(prompt)
             continue
         chat = as_messages(i, prompt)
+        contents[i] = [m["content"] for m in chat]
+        require_text(f"prompt {i}", *(m["role"] for m in chat), *contents[i])
         if chat[-1]["role"] == "assistant":
             replies[i] = chat.pop()["content"]
+            if not chat:
+                raise DatasetError(f"prompt {i} is a reply alone, to no message")
         heads.append(render(model.tokenizer, chat, model.name))
+        if gap is None:
+            gap = before_reply(model.tokenizer, chat, heads[-1])
+    tokenizer = model.tokenizer
     # A chat template writes its own special tokens; a plain string gets the tokenizer's.
-    chats = [i for i, prompt in enumerate(prompts) if not isinstance(prompt, str)]
-    texts = [i for i, prompt in enumerate(prompts) if isinstance(prompt, str)]
-    head_ids = _tokenised(model, {i: heads[i] for i in texts}, special=True)
-    head_ids |= _tokenised(model, {i: heads[i] for i in chats}, special=False)
-    reply_ids = _tokenised(model, replies, special=False)
-    embedding = model.hf.get_input_embeddings()
-    known = getattr(embedding, "num_embeddings", None) or len(embedding.weight)
+    first = around(tokenizer)[0] if len(contents) < len(prompts) else []
+    head_ids = ids_of(tokenizer, heads)
+    gap = gap or ""
+    reply_text = {i: ("" if r[:1].isspace() else gap) + r for i, r in replies.items() if r}
+    of_replies = reply_ids(tokenizer, heads, head_ids, reply_text)
+    if prompts:
+        warn_of_losses(tokenizer, heads, head_ids)
+        warn_of_tokens_typed(tokenizer, contents)
     encoded = []
-    for i in range(len(prompts)):
-        ids = head_ids[i] + reply_ids.get(i, [])
+    for i, ids in enumerate(head_ids):
         if not ids:
             raise DatasetError(f"prompt {i} has no tokens")
-        if max(ids) >= known:
-            beyond = sorted({token for token in ids if token >= known})
+        if i not in contents and ids[: len(first)] != first:
+            ids = first + ids
+        start = len(ids)
+        ids = ids + of_replies.get(i, [])
+        if max(ids) >= model.n_tokens:
+            beyond = sorted({token for token in ids if token >= model.n_tokens})
             raise ModelError(
-                f"prompt {i} has the tokens {beyond}, but {model.name} embeds only {known}: after "
-                "add_tokens, resize the model's embedding before it is loaded here"
+                f"prompt {i} has the tokens {beyond}, but {model.name} embeds only "
+                f"{model.n_tokens}: after add_tokens, resize the model's embedding before it is "
+                "loaded here"
             )
         if model.context_length and len(ids) > model.context_length:
             raise ContextLengthError(
@@ -147,15 +185,9 @@ def encode_all(model: Model, prompts: Sequence[Prompt]) -> list[Encoded]:
                 f"{model.name}'s context; shorten or drop it",
                 len(ids), model.context_length, i,
             )  # fmt: skip
-        encoded.append(Encoded(ids, len(head_ids[i])))
+        text, unsaid = heads[i] + reply_text.get(i, ""), i in contents and i not in reply_text
+        encoded.append(Encoded(ids, start, i in replies, text, gap if unsaid else ""))
     return encoded
-
-
-def _tokenised(model: Model, texts: dict[int, str], special: bool) -> dict[int, list[int]]:
-    if not texts:
-        return {}
-    rows = model.tokenizer(list(texts.values()), add_special_tokens=special)["input_ids"]
-    return dict(zip(texts, rows, strict=True))
 
 
 def as_messages(i: int, prompt: object) -> list[dict[str, str]]:

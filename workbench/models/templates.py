@@ -48,18 +48,54 @@ class TooMuchWorkError(SecurityError):
 def render(tokenizer: Any, chat: list[dict[str, str]], name: str) -> str:
     """The text of a chat, the generation prompt on. `name`: the model's, for errors.
 
-    Raises `ModelError` where there is no template, and where it rejects the chat, fails, or does
-    not end.
+    Raises `ModelError` where there is no template, and where it rejects the chat, writes some
+    messages and leaves out others, fails, or does not end.
     """
     if tokenizer.chat_template is None:
         raise ModelError(
             f"{name}: the tokenizer has no chat template. Set model.tokenizer.chat_template "
             "(usually the base model's), or pass plain strings instead of messages."
         )
+    text = _written(tokenizer, chat, name, True)
+    unseen = [k for k, m in enumerate(chat) if m["content"].strip() not in text]
+    # A template may trim or escape what it writes; what is left out can be anything.
+    if unseen:
+        left_out = [k for k in unseen if _written(tokenizer, _other(chat, k), name, True) == text]
+        if 0 < len(left_out) < len(chat):
+            role = chat[left_out[0]]["role"]
+            raise ModelError(
+                f"{name}: the chat template leaves out the {role} message {left_out[0]} of "
+                f"{len(chat)}. Put its text into a message that is written (a system prompt's at "
+                "the head of the first user message), or set model.tokenizer.chat_template."
+            )
+    return text
+
+
+def before_reply(tokenizer: Any, chat: list[dict[str, str]], text: str) -> str:
+    """The white space that the template writes between generation prompt and reply, if any.
+
+    `text`: the chat without a reply, rendered. Some templates end in `[/INST]` and write a space
+    before each reply, which belongs to its first token.
+    """
+    reply = {"role": "assistant", "content": "Sure"}
     try:
-        return tokenizer.apply_chat_template(chat, add_generation_prompt=True, tokenize=False)
+        whole = _written(tokenizer, [*chat, reply], "", False)
+    except ModelError:
+        return ""
+    gap = whole[len(text) :].partition("Sure")[0]
+    return gap if whole.startswith(text) and gap.isspace() else ""
+
+
+def _written(tokenizer: Any, chat: list[dict[str, str]], name: str, prompt: bool) -> str:
+    try:
+        return tokenizer.apply_chat_template(chat, add_generation_prompt=prompt, tokenize=False)
     except Exception as error:  # a template is a program, and fails as programs do
         raise ModelError(f"{name}: {_reason(error, chat)}") from error
+
+
+def _other(chat: list[dict[str, str]], k: int) -> list[dict[str, str]]:
+    """The chat with other text in message `k`."""
+    return [m if j != k else {**m, "content": f"{m['content']} ?"} for j, m in enumerate(chat)]
 
 
 def _reason(error: Exception, chat: list[dict[str, str]]) -> str:

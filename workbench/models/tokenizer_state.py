@@ -8,6 +8,7 @@ from transformers.utils import chat_template_utils
 from workbench.errors import ModelError
 from workbench.hashing import canonical, digest
 from workbench.models.forward_state import described
+from workbench.models.token_ids import around, ids_of
 
 # The template has a place of its own; the others are names, notes and what every call sets anew.
 _NO_MATTER = frozenset(
@@ -53,6 +54,8 @@ def depends_on_the_moment(tokenizer: Any) -> bool:
 def prompt_state(tokenizer: Any) -> dict[str, str]:
     """What the ids of any prompt depend on now: tokenizer, chat template, and its date if it asks.
 
+    And how texts are read where a tokenizer puts tokens behind them, or a space before a reply.
+
     For keys of steps whose prompts are not at hand. A template that asks for more than a date in
     a format of its own has another state at every call.
     """
@@ -64,4 +67,8 @@ def prompt_state(tokenizer: Any) -> dict[str, str]:
         known = len(formats) == template.count("strftime_now(")
         known &= "random" not in template and "lipsum" not in template
         state["moment"] = canonical([now.strftime(f) for f in formats] if known else str(now))
+    behind = around(tokenizer)[1]
+    alone, marked = ids_of(tokenizer, ["a", "\na"])
+    if behind or alone != marked[-len(alone) :]:
+        state["reading"] = canonical(behind)
     return state

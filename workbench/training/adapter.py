@@ -21,6 +21,7 @@ from transformers.pytorch_utils import Conv1D
 from workbench.errors import DatasetError, ModelError
 from workbench.models.model import Model
 from workbench.models.prompts import Encoded, encode_all
+from workbench.models.token_ids import require_pad
 from workbench.training.quiet import quiet
 
 _REPLIES = ("chosen", "rejected")
@@ -70,8 +71,8 @@ def dpo_adapter(
 
     Raises, before any training, `DatasetError` for no pairs, or one that cannot be encoded;
     `ModelError` for a model that is steered or has an adapter, or whose chat template puts a reply
-    elsewhere than the workbench scores it, or without a linear layer in its attention; `ValueError`
-    for a batch that `accumulate` cannot split.
+    elsewhere than the workbench scores it, or without a linear layer in its attention or a pad
+    token that it embeds; `ValueError` for a batch that `accumulate` cannot split.
     """
     if not pairs:
         raise DatasetError("there are no preference pairs to train on")
@@ -80,6 +81,7 @@ def dpo_adapter(
     hf = model.hf
     if model.hooked or model.folds or any(hasattr(m, "get_base_layer") for m in hf.modules()):
         raise ModelError(f"{model.name} is steered or has an adapter; train the model without it")
+    require_pad(model.tokenizer, model.n_tokens)
     importlib.import_module("trl.trainer.dpo_trainer")  # its seconds are not the first training's
     start = time.perf_counter()
     encoded = [encode_all(model, [p["prompt"] + p[k] for p in pairs]) for k in _REPLIES]

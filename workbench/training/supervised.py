@@ -9,6 +9,7 @@ from tqdm.auto import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from workbench.models.prompts import padded
+from workbench.models.token_ids import end_token
 
 Text = tuple[list[dict[str, str]] | str, str]
 """Chat messages, or a plain prompt, and the reply trained on; no messages for a monologue."""
@@ -21,14 +22,16 @@ def collate(tokenizer: PreTrainedTokenizerBase, texts: list[Text]) -> dict[str, 
     """Right-padded `input_ids, attention_mask, labels`, int64 `[text, longest]`.
 
     Labels are replies with their end mark, and monologues, which have none; elsewhere `IGNORED`.
+
+    Raises `ModelError` for a tokenizer without an end token.
     """
     rows, labels = [], []
     for prompt, reply in texts:
         if isinstance(prompt, str):
-            head, tail = prompt, reply + tokenizer.eos_token
+            head, tail = prompt, reply + end_token(tokenizer)
         elif prompt:
             head = tokenizer.apply_chat_template(prompt, add_generation_prompt=True, tokenize=False)
-            tail = reply + tokenizer.eos_token
+            tail = reply + end_token(tokenizer)
         else:
             head, tail = tokenizer.bos_token, reply
         head_ids, tail_ids = tokenizer([head, tail], add_special_tokens=False)["input_ids"]

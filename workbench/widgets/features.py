@@ -10,6 +10,7 @@ import ipywidgets as widgets
 import numpy as np
 import pandas as pd
 
+from workbench.models.token_ids import around, ids_of, require_text
 from workbench.plots.features import token_text
 from workbench.sae.card import contexts, histogram, largest_pairs, save_concepts
 from workbench.sae.diff import FeatureDiff
@@ -135,7 +136,8 @@ class Features(View):
         with self.errors():
             self.message.value = ""
             text = self.probe.value
-            ids = self.tokenizer(text)["input_ids"]
+            require_text("the text", text)
+            ids = around(self.tokenizer)[0] + ids_of(self.tokenizer, [text])[0]
             if not ids:
                 raise ValueError("paste a text first")
             model = self.models[self.side.value]

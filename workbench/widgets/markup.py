@@ -40,14 +40,16 @@ def shaded(
     return "".join(out)
 
 
-def pieces(tokenizer: Any, text: str) -> list[str]:
+def pieces(tokenizer: Any, text: str, ids: Sequence[int] | None = None) -> list[str]:
     """Pieces of a text, cut where its tokens end; joined they are the text.
 
-    A tokenizer that keeps no places (a slow one) gives its tokens as it spells them.
+    Tokens as they are spelled where the tokenizer keeps no places, or where `ids` are not those of
+    the text when it stands alone.
     """
-    if not tokenizer.is_fast:
-        return [token_text(t) for t in tokenizer.tokenize(text)]
-    spans = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+    spans = tokenizer(text, add_special_tokens=False, return_offsets_mapping=tokenizer.is_fast)
+    ids = spans["input_ids"] if ids is None else list(ids)
+    if not tokenizer.is_fast or spans["input_ids"] != ids:
+        return [token_text(t) for t in tokenizer.convert_ids_to_tokens(ids)]
     ends = [end for _, end in spans["offset_mapping"]]
     cuts = [0, *accumulate(ends[:-1], max), len(text)]
     return [text[a:b] for a, b in pairwise(cuts)]

@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from contextlib import ExitStack, closing
 
 import ipywidgets as widgets
+import torch
 
 from workbench.generation.local import LocalBackend
 from workbench.generation.requests import GenRequest
 from workbench.models.model import Model
-from workbench.models.prompts import Prompt
+from workbench.models.prompts import Prompt, encode_all
 from workbench.steering.shifts import Direction
 from workbench.steering.steer import steer
 from workbench.steering.token_scores import token_scores
@@ -69,30 +70,35 @@ class SideBySide(widgets.HTML):
             texts = [s.text for s in decoder.samples()]
             self._plain(heads, texts)
         self.whole.set()
-        if direction is None or not all(texts) or isinstance(prompt, str):
+        if direction is None or isinstance(prompt, str):
             return
         # One more forward; not while a slider is still moving.
         if stop.wait(SETTLED):
             raise Stopped
         chats = [[*prompt, {"role": "assistant", "content": t}] for t in texts]
+        encoded = encode_all(model, chats)
+        if any(e.start == len(e.ids) for e in encoded):
+            return  # nothing to colour
+        words = [
+            markup.pieces(model.tokenizer, t, e.ids[e.start :])
+            for t, e in zip(texts, encoded, strict=True)
+        ]
         with stoppable(model, stop), steer(model, direction, alphas, **options):
-            self._shaded(model, direction, chats, heads)
+            self._shaded(token_scores(model, direction, chats), words, heads)
 
     def _plain(self, heads: tuple[str, str], texts: Sequence[str]) -> None:
         self.replies = (texts[0], texts[1])
         self.value = markup.columns(*zip(heads, map(html.escape, texts), strict=True))
 
     def _shaded(
-        self, model: Model, direction: Direction, chats: Sequence[Prompt], heads: tuple[str, str]
+        self, scores: list[torch.Tensor], words: list[list[str]], heads: tuple[str, str]
     ) -> None:
-        scores = token_scores(model, direction, chats)
         # Around the unsteered reply, so that what steering changes is what is coloured.
         centre = float(scores[0].mean())
         limit = max(float(max((s - centre).abs().max() for s in scores)), 1e-6)
         columns = []
-        for head, chat, row in zip(heads, chats, scores, strict=True):
-            words = markup.pieces(model.tokenizer, chat[-1]["content"])
-            columns.append((head, markup.shaded(words, (row - centre).tolist(), limit)))
+        for head, pieces, row in zip(heads, words, scores, strict=True):
+            columns.append((head, markup.shaded(pieces, (row - centre).tolist(), limit)))
         self.value = markup.columns(*columns) + (
             '<div class="wb-note">Colour: projection of each token on the direction, in σ, above '
             f"(orange) or below (blue) the unsteered reply's mean; full colour at ±{limit:.2g}."
