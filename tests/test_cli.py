@@ -1,10 +1,11 @@
-"""`workbench samples`: a store shown, repaired, carried over as JSON lines."""
+"""`workbench samples`: a store shown, repaired, carried over; what is printed of a run."""
 
 import sqlite3
 
 import pytest
 
-from workbench.cli import main
+from workbench.cli import _table, main
+from workbench.evaluation.metrics import metric
 from workbench.generation.requests import Sample
 from workbench.generation.sample_store import SampleStore
 
@@ -66,3 +67,12 @@ def test_files_that_cannot_be_taken_are_named(filled, tmp_path, monkeypatch, cap
     assert before == [(tmp_path / name).read_bytes() for name in ("s.sqlite", "other.sqlite")]
     with SampleStore(filled) as store:
         assert len(store) == 4
+
+
+def test_a_run_prints_a_dash_where_there_is_no_interval():
+    rows = [metric("a", 0.25, 40, (0.125, 0.5), 0.2, "7B", "seeds"), metric("b", 3e6, 5)]
+    provenance = {"device": "cpu", "seconds": 1.0, "seed": 0}
+    results = {"paper": "p", "preset": "tiny", "metrics": rows, "provenance": provenance}
+    *_, first, second = _table(results).split("\n")
+    assert first.split() == ["a", "0.2500", "[0.125,", "0.500]", "40", "0.2", "(7B)"]
+    assert second.split() == ["b", "3e+06", "–", "5", "–"]

@@ -134,11 +134,11 @@ def _table(results: dict) -> str:
     lines = [f"{results['paper']} · preset {results['preset']} · {_run_line(results)}", ""]
     lines.append(f"{'metric':<28}{'value':>9}  {'95 % CI':<18}{'n':>6}  published")
     for m in results["metrics"]:
-        low, high = m["ci95"] or (None, None)
         published = "–"
         if m["published"] is not None:
             published = f"{m['published']:g} ({m['published_setting']})"
-        interval = "–" if low is None else f"[{_number(low, 3)}, {_number(high, 3)}]"
+        bounds = ", ".join(_number(bound, 3) for bound in m["ci95"] or ())
+        interval = f"[{bounds}]" if bounds else "–"
         value = _number(m["value"], 4)
         lines.append(f"{m['name']:<28}{value:>9}  {interval:<18}{m['n']:>6}  {published}")
     return "\n".join(lines)

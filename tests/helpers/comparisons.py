@@ -31,7 +31,7 @@ HOPELESS = question(["8", "9", "9"], [[[1, 1], [1, 1]], [[0, 0], [0, 0]]])
 
 def comparison(*questions):
     count = len(questions)
-    right = {name: [1.0, 0.0, 1.0, 0.0][:count] for name in (*tables.METHODS, "pass")}
+    right = {name: ([1.0, 0.0] * count)[:count] for name in (*tables.METHODS, "pass")}
     right["sv"] = [float(v.correct) for v in questions]
     tokens = {"greedy": 2.0, "sc": 6.0, "sc_matched": 30.0, "sv": 30.0, "sc_sv": 36.0}
     tokens = {name: [value] * count for name, value in tokens.items()}

@@ -1,9 +1,12 @@
 """FPO's tables by hand."""
 
-import pytest
-from scipy.stats import t
+from dataclasses import replace
 
-from tests.helpers.fpo_study import COSTS, STUDY, TRAINED
+import numpy as np
+import pytest
+from scipy.stats import binomtest, t
+
+from tests.helpers.fpo_study import COSTS, STUDY, TRAINED, evaluation
 from workbench.papers.fpo import tables
 
 
@@ -50,6 +53,36 @@ def test_recorded_metrics_carry_the_published_values_of_their_own_method():
     assert found["stream_drift_outside_alpha50"]["value"] == pytest.approx(0.15)
     assert found["sae_fvu"]["value"] == 0.1
     assert found["sae_fvu"]["ci95"] is None
+
+
+def test_seeds_that_agree_pair_by_pair_are_no_new_evidence():
+    """TDPO-2's seeds are the same in every pair: what varies is the pairs."""
+    right = np.arange(20) < 15
+    found = replace(evaluation(1.0, 3.0, 5.0), score_chosen=np.where(right, 1.0, -1.0))
+    rows = []
+    for count in (1, 3):
+        trained = [replace(TRAINED[-1], seed=s, evaluation=found) for s in range(count)]
+        rows.append({m["name"]: m for m in tables.metrics(replace(STUDY, trained=trained))})
+    once, thrice = (r["accuracy_tdpo2"] for r in rows)
+    assert (once["n"], thrice["n"]) == (20, 60)
+    assert (once["unit"], thrice["unit"]) == ("pairs", "seeds and pairs")
+    wilson = binomtest(15, 20).proportion_ci(0.95, method="wilson")
+    assert once["ci95"] == pytest.approx([wilson.low, wilson.high])
+    # Its variance is now estimated (19 degrees of freedom), no longer given by the share.
+    assert np.ptp(once["ci95"]) < np.ptp(thrice["ci95"]) < 1.1 * np.ptp(once["ci95"])
+
+
+def test_every_interval_names_what_it_is_over():
+    for row in tables.metrics(STUDY):
+        assert bool(row["ci95"]) == bool(row["unit"]), row["name"]
+        over = (
+            "pairs" if row["name"].partition("_")[0] in ("accuracy", "entropy", "d", "kl") else ""
+        )
+        assert over in (row["unit"] or over), row["name"]
+    kinds = {m["name"]: m["unit"] for m in tables.metrics(STUDY)}
+    assert kinds["peak_bytes_fpo"] == "steps"
+    assert kinds["step_ratio_fpo_vs_ln_dpo"] == "pairs of steps"
+    assert kinds["stream_drift_alpha50"] == "seeds"
 
 
 def test_published_and_own_values_stand_in_one_row():

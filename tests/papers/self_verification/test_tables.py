@@ -4,8 +4,18 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy.stats import binomtest
 
-from tests.helpers.comparisons import AGREED, OTHER, RIGHT, comparison, question, study
+from tests.helpers.comparisons import (
+    AGREED,
+    OTHER,
+    PROBLEM,
+    RIGHT,
+    WRONG,
+    comparison,
+    question,
+    study,
+)
 from workbench.papers.self_verification import tables
 from workbench.papers.self_verification.paper import BENCHMARK, PUBLISHED, published
 from workbench.papers.self_verification.presets import CONTROL
@@ -32,6 +42,53 @@ def test_the_same_question_under_another_seed_is_no_new_evidence():
     once, twice = (tables.differences([comparison(RIGHT, OTHER)] * k)[0] for k in (1, 2))
     assert once["questions"] == 2
     assert once == twice
+
+
+def test_intervals_tell_shared_questions_from_own():
+    """Ten questions under three seeds, the same ones or thirty."""
+
+    def made(own):
+        seeds = [
+            comparison(*(
+                replace(RIGHT if i < 5 else WRONG, problem=replace(PROBLEM, id=f"1-{own * s}-{i}"))
+                for i in range(10)
+            ))
+            for s in range(3)
+        ]  # fmt: skip
+        return {m["name"]: m for m in tables.metrics(study(*seeds))}
+
+    shared, own = made(False), made(True)
+    for found in (shared, own):
+        assert (found["acc_sv"]["value"], found["acc_sv"]["n"]) == (0.5, 30)
+        assert found["acc_sv"]["unit"] == "seeds and questions"
+        for name in ("tokens_sv", "tokens_sv_early_stop"):
+            assert (found[name]["ci95"], found[name]["unit"]) == (None, None)
+    ten, thirty = (
+        np.ptp(binomtest(n // 2, n).proportion_ci(0.95, method="wilson")[:]) for n in (10, 30)
+    )
+    assert np.ptp(shared["acc_sv"]["ci95"]) == pytest.approx(ten, rel=0.2)
+    assert np.ptp(own["acc_sv"]["ci95"]) == pytest.approx(thirty, rel=0.1)
+    none = binomtest(0, 10).proportion_ci(0.95, method="wilson")
+    assert shared["share_unanswered"]["ci95"] == pytest.approx([0, none.high])
+
+
+def test_methods_that_never_differ_have_a_bound_on_both_sides():
+    same = comparison(RIGHT, OTHER)
+    same.right["greedy"] = same.right["sv"]
+    (row, *_) = tables.differences([same])
+    high = binomtest(0, 2).proportion_ci(0.95, method="wilson").high
+    assert (row["difference"], row["95 % CI"]) == (0, f"[{-high:+.3f}, {high:+.3f}]")
+    better = comparison(RIGHT, replace(RIGHT, problem=OTHER.problem))
+    better.right["greedy"] = [0.0, 1.0]
+    assert tables.differences([better])[0]["95 % CI"].startswith("[-")
+
+
+def test_shares_of_a_random_pick_stay_within_0_and_1():
+    some = comparison(RIGHT, WRONG, OTHER)
+    some.right["random"] = [0.0, 0.0, 0.5]
+    rows = {r["method"]: r["95 % CI"] for r in tables.accuracies([some])}
+    low, high = map(float, rows[tables.METHODS["random"]].strip("[]").split(", "))
+    assert 0 < low < 1 / 6 < high < 1
 
 
 def test_stages_have_a_row_and_a_metric_each():
