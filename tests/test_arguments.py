@@ -24,7 +24,6 @@ NO_NUMBER = (
     np.array([3]),
     3j,
     torch.ones(1),
-    -(10**5000),
 )
 
 
@@ -120,3 +119,8 @@ def test_twice_is_named():
     assert different("heads", [(0, 1), (1, 0)]) == [(0, 1), (1, 0)]
     with pytest.raises(ValueError, match=r"heads: \(0, 1\) is there twice"):
         different("heads", [(0, 1), (1, 0), (0, 1)])
+
+
+def test_a_number_too_long_to_write_is_refused_all_the_same():
+    with pytest.raises(ValueError, match="k=a very long int"):
+        whole("k", 10**5000, 1, 9)

@@ -101,3 +101,12 @@ def projection_sizes(module: torch.nn.Module) -> tuple[int, int]:
 def first(output: Any) -> torch.Tensor:
     """The hidden states of a module output, which some families wrap in a tuple."""
     return output[0] if isinstance(output, tuple) else output
+
+
+def final_norm(model: Any) -> torch.nn.Module | None:
+    """The norm in front of the head: the last one beside the blocks; None in OPT-350m."""
+    hf = model.get_base_model() if hasattr(model, "peft_config") else model
+    path = anatomy_of(hf.config, hf.config._name_or_path or type(hf).__name__).layers
+    parent = hf.get_submodule(path.rpartition(".")[0])
+    norms = [m for name, m in parent.named_children() if "norm" in name or name == "ln_f"]
+    return norms[-1] if norms else None

@@ -41,7 +41,7 @@ class Slot:
 
 def parse_hook(hook_name: str) -> tuple[int, str]:
     """(layer, site) of a TransformerLens hook name; `FeatureError` naming `SUPPORTED`."""
-    match = _HOOK.fullmatch(hook_name)
+    match = _HOOK.fullmatch(str(hook_name))
     if not match:
         raise FeatureError(f"hook {hook_name!r} is not supported; use {', '.join(SUPPORTED)}")
     return int(match[1]), match[2]

@@ -15,10 +15,17 @@ from tqdm.auto import tqdm
 from workbench.errors import FeatureError
 from workbench.hashing import digest
 from workbench.models.forward_state import forward_digest, libraries
-from workbench.models.hooks import find_hook, reading
+from workbench.models.hooks import Hook, reading
 from workbench.models.logprobs import sequence_logprobs
 from workbench.sae.counts import Counts
-from workbench.sae.loading import decoder_norms, encode, sae_digest
+from workbench.sae.loading import (
+    decoder_norms,
+    encode,
+    require_finite,
+    require_fit,
+    sae_digest,
+    warn_of_bos,
+)
 from workbench.sae.pooling import Constraint, index_set, pooled_distance, stack_pairs
 from workbench.sae.store import (
     as_arrays,
@@ -116,6 +123,9 @@ def diff_features(
     >>> diff.counts.active  # tokens where a feature is active: [policy or reference, side, feature]
     """
     out, constraint = Path(out), constraint or Constraint()
+    hooks = [require_fit(sae, model, hook_name) for model in (policy, reference)]
+    require_finite(sae)
+    warn_of_bos(sae, policy, (row["prompt_ids"] for row in rows))
     meta = {
         "version": VERSION, "hook": hook_name, **asdict(constraint), "seed": seed,
         "features": sae.cfg.d_sae,
@@ -132,7 +142,7 @@ def diff_features(
             raise FeatureError(f"{out} is another diff: {', '.join(wrong)}; give another folder")
         done = old["done"]
     out.mkdir(parents=True, exist_ok=True)
-    common = (sae, hook_name, constraint, seed, pad_token_id)
+    common = (sae, hooks, constraint, seed, pad_token_id)
     for start in tqdm(range(done, len(rows), shard), desc="features of pairs", unit="shard"):
         part = rows[start : start + shard]
         pieces: list[dict[str, Any]] = []
@@ -184,7 +194,7 @@ def _batch(
     first_row: int,
     counts: Counts,
     sae: Any,
-    hook_name: str,
+    hooks: Sequence[Hook],
     constraint: Constraint,
     seed: int,
     pad: int,
@@ -194,8 +204,8 @@ def _batch(
     ids, attention, mask = stack_pairs(rows, pad, device)
     text, position = mask.nonzero(as_tuple=True)
     features, logps = [], []
-    for model in (policy, reference):
-        with reading(find_hook(model, hook_name)) as slot:
+    for model, hook in zip((policy, reference), hooks, strict=True):
+        with reading(hook) as slot:
             logits = model(input_ids=ids, attention_mask=attention, use_cache=False).logits
         features.append(encode(sae, slot.value[:, :-1][mask]))
         logps.append(sequence_logprobs(logits, ids, mask))

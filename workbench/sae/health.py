@@ -8,9 +8,9 @@ from typing import Any
 import torch
 
 from workbench.errors import FeatureError
-from workbench.models.hooks import find_hook, reading, replacing
+from workbench.models.hooks import Hook, reading, replacing
 from workbench.models.logprobs import sequence_logprobs
-from workbench.sae.loading import encode
+from workbench.sae.loading import encode, fed, require_finite, require_fit, warn_of_bos
 from workbench.sae.pooling import stack_pairs
 
 log = logging.getLogger(__name__)
@@ -53,9 +53,9 @@ def health(
 ) -> Health:
     """Measure on `rows` (of `training.pairs.tokenised`).
 
-    Raises `FeatureError` for fewer than 2 response tokens.
+    Raises `FeatureError` for fewer than 2 response tokens, and where the SAE does not fit.
     """
-    hook = find_hook(model, hook_name)
+    hook = _checked(sae, model, hook_name, rows)
     error = active = 0.0
     spread = _Spread()
     seen = torch.zeros(sae.cfg.d_sae, dtype=torch.bool)
@@ -63,8 +63,10 @@ def health(
     for ids, attention, mask in _batches(model, rows, batch, pad_token_id):
         with reading(hook) as slot:
             ce[0] += _nats(model, ids, attention, mask)
-        hidden = slot.value[:, :-1][mask].float()
+        hidden = slot.value[:, :-1][mask]
         features = encode(sae, hidden)
+        # Where that leaves out the mean over the width, so do the layer norms behind the hook.
+        hidden = fed(sae, hidden)
         reconstructed = sae.decode(features).reshape(hidden.shape).float()
         error += (hidden - reconstructed).double().square().sum().item()
         spread.add(hidden)
@@ -111,18 +113,26 @@ def stream_shift(
     """
     missed = whole = 0.0
     spread = _Spread()
+    hooks = [_checked(sae, model, hook_name, rows) for model in (policy, reference)]
     for ids, attention, mask in _batches(policy, rows, batch, pad_token_id):
         hidden = []
-        for model in (policy, reference):
-            with reading(find_hook(model, hook_name)) as slot:
+        for model, hook in zip((policy, reference), hooks, strict=True):
+            with reading(hook) as slot:
                 model(input_ids=ids, attention_mask=attention, use_cache=False)
-            hidden.append(slot.value[:, :-1][mask].float())
+            hidden.append(fed(sae, slot.value[:, :-1][mask]))
         moved = hidden[0] - hidden[1]
         change = encode(sae, hidden[0]) - encode(sae, hidden[1])
         missed += (moved - change @ sae.W_dec.float()).double().square().sum().item()
         whole += moved.double().square().sum().item()
         spread.add(hidden[1])
     return whole / spread.total(), missed / whole if whole else 0.0
+
+
+def _checked(sae: Any, model: Any, hook_name: str, rows: Rows) -> Hook:
+    """The hook of an SAE that fits; warns of texts that begin otherwise than it was trained on."""
+    require_finite(sae)
+    warn_of_bos(sae, model, (row["prompt_ids"] for row in rows))
+    return require_fit(sae, model, hook_name)
 
 
 class _Spread:

@@ -7,8 +7,8 @@ import pandas as pd
 import torch
 
 from workbench.errors import FeatureError
-from workbench.models.anatomy import anatomy_of
-from workbench.models.hooks import find_hook
+from workbench.models.anatomy import final_norm
+from workbench.sae.loading import require_fit
 
 
 def norm_gain(model: Any) -> torch.Tensor:
@@ -17,7 +17,7 @@ def norm_gain(model: Any) -> torch.Tensor:
     Read off the norm itself, so that Gemma's 1 + weight needs no special case: of ±1 alternating,
     mean 0 and variance 1, an RMS norm or layer norm returns ±gain (+ bias, which cancels).
     """
-    norm = _final_norm(model)
+    norm = final_norm(model)
     if norm is None:
         return torch.ones(model.config.get_text_config().hidden_size)
     weight = next(norm.parameters())
@@ -47,7 +47,7 @@ def lens(
     `up_logits`, `down_logits`; `skew`, `kurtosis` (excess) of all logits. `budget`: bytes of logits
     held at a time. Raises `FeatureError` for a feature that the SAE does not have.
     """
-    hook = find_hook(model, hook_name)
+    hook = require_fit(sae, model, hook_name)
     picked = list(range(sae.cfg.d_sae)) if features is None else [int(f) for f in features]
     wrong = [f for f in picked if not 0 <= f < sae.cfg.d_sae]
     if wrong:
@@ -56,7 +56,7 @@ def lens(
     directions = sae.W_dec[picked].detach().float().to(head.device)
     if hook.heads > 1:
         directions = _through(hook.module, directions)
-    if isinstance(_final_norm(model), torch.nn.LayerNorm):
+    if isinstance(final_norm(model), torch.nn.LayerNorm):
         directions = directions - directions.mean(1, keepdim=True)
     directions = directions * norm_gain(model).to(head.device)
     rows = []
@@ -85,12 +85,3 @@ def _through(o_proj: torch.nn.Module, directions: torch.Tensor) -> torch.Tensor:
     """Directions of heads as `o_proj` writes them into the residual stream; biases stay out."""
     zero = torch.zeros_like(directions[:1]).to(o_proj.weight)
     return (o_proj(directions.to(o_proj.weight)) - o_proj(zero)).float()
-
-
-def _final_norm(model: Any) -> torch.nn.Module | None:
-    """The norm in front of the head: the last one beside the blocks; None in OPT-350m."""
-    hf = model.get_base_model() if hasattr(model, "peft_config") else model
-    path = anatomy_of(hf.config, hf.config._name_or_path or type(hf).__name__).layers
-    parent = hf.get_submodule(path.rpartition(".")[0])
-    norms = [m for name, m in parent.named_children() if "norm" in name or name == "ln_f"]
-    return norms[-1] if norms else None

@@ -1,18 +1,29 @@
 """Load an SAE, check that it fits a model, encode activations into its features."""
 
 import logging
-from collections.abc import Sequence
+import warnings
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 
+from workbench.arguments import listed, whole
 from workbench.errors import FeatureError
 from workbench.hashing import digest, tensors_digest
-from workbench.models.hooks import SUPPORTED, find_hook, parse_hook, reading
-from workbench.reading import read_arrays, read_json
+from workbench.models.anatomy import final_norm
+from workbench.models.hooks import SUPPORTED, Hook, find_hook, parse_hook, reading
+from workbench.reading import read_arrays
+from workbench.sae.settings import (
+    CENTRED,
+    CHECKPOINT,
+    check_folder,
+    check_settings,
+    heads_differ,
+    reads_centred,
+)
 
 log = logging.getLogger(__name__)
 _SCOPE = ("W_enc", "b_enc", "W_dec", "b_dec", "threshold")
@@ -21,7 +32,6 @@ _UNREADABLE = (
     RuntimeError, ImportError, SafetensorError,
 )  # fmt: skip
 """What SAELens raises on files that are damaged or no SAE's: it checks none of what it reads."""
-_FLOATS = {"F16", "BF16", "F32", "F64"}
 
 
 def load_sae(source: Any, device: str | torch.device = "cpu") -> Any:
@@ -30,7 +40,7 @@ def load_sae(source: Any, device: str | torch.device = "cpu") -> Any:
     `source`: `"release:id"` of SAELens' registry, a folder it wrote, a Gemma Scope `params.npz`
     (whose hook must be given where it is used), or a SAELens object. Raises `FeatureError` for a
     source that is none of these, keys, types or shapes that are wrong, weights that are not finite,
-    or a normalisation that is not folded into the weights. Nothing is unpickled.
+    or a setting that is not honoured (`sae.settings`). Nothing is unpickled.
     """
     from sae_lens import SAE
 
@@ -39,74 +49,38 @@ def load_sae(source: Any, device: str | torch.device = "cpu") -> Any:
     elif Path(str(source)).suffix == ".npz":
         sae = _gemma_scope(Path(source))
     elif Path(str(source)).is_dir():
-        _check_folder(Path(source))
-        try:
-            sae = SAE.load_from_disk(str(source), device="cpu")
-        except _UNREADABLE as error:
-            raise FeatureError(f"{source}: no SAE that SAELens can read ({error})") from error
+        config = check_folder(Path(source))
+        sae = _by_saelens(str(source), SAE.load_from_disk, str(source))
+        if CENTRED in config:  # SAELens reads it in one place alone
+            sae.cfg.metadata[CENTRED] = config[CENTRED]
     elif ":" in str(source):
         release, _, name = str(source).partition(":")
-        try:
-            sae = SAE.from_pretrained(release, name, device="cpu")
-        except _UNREADABLE as error:
-            raise FeatureError(f"SAE {name!r} of release {release!r}: {error}") from error
+        sae = _by_saelens(str(source), SAE.from_pretrained, release, name)
     else:
         raise FeatureError(
             f"{source!r} is no SAE: give 'release:id' of SAELens, a folder, or a params.npz"
         )
-    if sae.cfg.normalize_activations != "none":
-        raise FeatureError(
-            f"{source}: expects activations normalised by {sae.cfg.normalize_activations!r}; fold "
-            "the scale into its weights (sae.fold_activation_norm_scaling_factor) and save it again"
-        )
-    _check_settings(sae, str(source))
+    check_settings(sae, str(source))
     sae = sae.to(device, torch.float32).eval().requires_grad_(False)
-    for name, weights in sae.state_dict().items():
-        if not weights.isfinite().all():
-            raise FeatureError(f"{source}: {name} holds values that are not finite in float32")
+    require_finite(sae, str(source))
     return sae
 
 
-def _check_folder(folder: Path) -> None:
-    """`FeatureError` for a cfg.json or weights that SAELens would take for something else."""
-    config = read_json(folder / "cfg.json", FeatureError)
-    if not isinstance(config, dict):
-        raise FeatureError(f"{folder / 'cfg.json'}: a {type(config).__name__}, expected an object")
-    path = folder / "sae_weights.safetensors"
+def _by_saelens(source: str, load: Callable[..., Any], *names: str) -> Any:
     try:
-        with safe_open(str(path), "pt") as file:
-            types = {name: file.get_slice(name).get_dtype() for name in file.keys()}  # noqa: SIM118
-    except (OSError, SafetensorError) as error:
-        raise FeatureError(f"{path} cannot be read: {error}") from error
-    # SAELens casts: the real part of a complex weight, or what was never dequantised.
-    for name, dtype in types.items():
-        if dtype not in _FLOATS:
-            raise FeatureError(f"{path}: {name} is {dtype}, expected one of {sorted(_FLOATS)}")
+        with warnings.catch_warnings():
+            # That the model be loaded by TransformerLens in a way that is honoured here.
+            warnings.filterwarnings("ignore", "\\s*This SAE has non-empty", UserWarning)
+            return load(*names, device="cpu")
+    except _UNREADABLE as error:
+        raise FeatureError(f"{source}: no SAE that SAELens can read ({error})") from error
 
 
-def _check_settings(sae: Any, source: str) -> None:
-    """`FeatureError` for a setting of another type than SAELens declares, or sizes that are none.
-
-    SAELens keeps whatever cfg.json holds: "false" would be true.
-    """
-    settings, metadata = sae.cfg, sae.cfg.metadata
-    hints = get_type_hints(type(settings))
-    for name, value in vars(settings).items():
-        kind = hints.get(name)
-        if kind is float and type(value) is int:
-            continue
-        if get_origin(kind) is Literal and value not in get_args(kind):
-            raise FeatureError(f"{source}: {name} is {value!r:.80}, not one of {get_args(kind)}")
-        if kind in (bool, int, float, str) and type(value) is not kind:
-            raise FeatureError(f"{source}: {name} is {value!r:.80}, expected {kind.__name__}")
-    for name in ("hook_name", "model_name"):
-        if not isinstance(getattr(metadata, name), str | None):
-            raise FeatureError(f"{source}: {name} is {getattr(metadata, name)!r:.80}, no text")
-    sizes = {"d_in": None, "d_sae": None, "k": settings.d_sae}
-    for name, most in sizes.items():
-        size = getattr(settings, name, 1)
-        if size < 1 or (most and size > most):
-            raise FeatureError(f"{source}: {name} is {size}")
+def require_finite(sae: Any, source: str = "the SAE") -> None:
+    """`FeatureError` naming a weight that holds NaN or infinity."""
+    for name, weights in sae.state_dict().items():
+        if not weights.isfinite().all():
+            raise FeatureError(f"{source}: {name} holds values that are not finite in float32")
 
 
 def _gemma_scope(path: Path) -> Any:
@@ -141,6 +115,7 @@ def sae_digest(sae: Any) -> str:
         k: v for k, v in getattr(activation, "__dict__", {}).items() if isinstance(v, int | float)
     }
     kinds = [type(sae).__name__, type(activation).__name__]
+    kinds += ["centred"] if reads_centred(sae) else []
     return digest([tensors_digest(sae.state_dict()), kinds, settings, numbers])
 
 
@@ -155,8 +130,9 @@ def sae_hook(sae: Any, hook: str | None = None) -> str:
     return name
 
 
-def check_sae(sae: Any, model: Any, hook_name: str) -> None:
-    """`FeatureError` where width, layer or hook do not fit; a warning for another model's SAE."""
+def require_fit(sae: Any, model: Any, hook_name: str) -> Hook:
+    """The hook of an SAE that fits; `FeatureError` where width, layer, hook or settings do not."""
+    check_settings(sae, "the SAE")
     hook = find_hook(model, hook_name)
     config = model.config.get_text_config()
     width = config.hidden_size
@@ -166,27 +142,86 @@ def check_sae(sae: Any, model: Any, hook_name: str) -> None:
         raise FeatureError(
             f"the SAE reads vectors of {sae.cfg.d_in}, the model's {hook_name} has {width}"
         )
-    trained_on, name = sae.cfg.metadata.model_name, model.config._name_or_path
+    if reads_centred(sae) and not isinstance(final_norm(model), torch.nn.LayerNorm):
+        raise FeatureError(
+            f"the SAE was trained with {CENTRED}, which TransformerLens leaves out for models "
+            "without layer norm, as this one is; set it to false in cfg.json"
+        )
+    if hook.heads > 1 and (reads_centred(sae) or heads_differ(sae)):
+        names = ", ".join([CENTRED] * reads_centred(sae) + heads_differ(sae))
+        raise FeatureError(
+            f"the SAE was trained with {names}, after which {hook_name} is not what it read; give "
+            "one trained there on the weights as they are"
+        )
+    return hook
+
+
+def check_sae(sae: Any, model: Any, hook_name: str) -> None:
+    """`require_fit`; and a warning where the SAE was trained on something else.
+
+    On another model or checkpoint, at another hook, or without special tokens.
+    """
+    require_fit(sae, model, hook_name)
+    metadata, name = sae.cfg.metadata, model.config._name_or_path
+    trained_on, read = metadata.model_name, metadata.hook_name
     if trained_on and name and trained_on.split("/")[-1].lower() != name.split("/")[-1].lower():
         log.warning("the SAE was trained on %s, this is %s: look at its health", trained_on, name)
+    if read and read != hook_name:
+        log.warning("the SAE was trained at %s, not %s: look at its health", read, hook_name)
+    given = metadata.model_from_pretrained_kwargs or {}
+    for key in (k for k in CHECKPOINT if given.get(k) is not None):
+        log.warning("the SAE was trained on %s=%r of its model: load that one", key, given[key])
+    if metadata.exclude_special_tokens:
+        log.warning("the SAE was trained without special tokens: on them its features say little")
+
+
+def warn_of_bos(sae: Any, model: Any, texts: Iterable[Sequence[int]]) -> None:
+    """Warn where `texts` of token ids begin otherwise, with or without BOS, than the SAE's did."""
+    asked = sae.cfg.metadata.prepend_bos
+    bos = model.config.get_text_config().bos_token_id
+    if asked is None or bos is None:
+        return
+    others = sum((text[0] == bos) != asked for text in texts)
+    if others:
+        log.warning(
+            "the SAE was trained on texts %s a BOS token, %d of these are not like that",
+            "behind" if asked else "without", others,
+        )  # fmt: skip
+
+
+def fed(sae: Any, hidden: torch.Tensor) -> torch.Tensor:
+    """What of `hidden` `[..., d]` the SAE reads and reconstructs, float32.
+
+    Less its mean over the width where the SAE was trained with `center_writing_weights`.
+    """
+    hidden = hidden.float()
+    return hidden - hidden.mean(-1, keepdim=True) if reads_centred(sae) else hidden
 
 
 def encode(sae: Any, hidden: torch.Tensor) -> torch.Tensor:
     """Features `[n, m]` of `hidden` `[n, d]`, float32 whatever the model computes in."""
     with torch.autocast(hidden.device.type, enabled=False):
+        hidden = fed(sae, hidden)
         # Flat for SAEs that want heads apart, too: SAELens joins the last two axes itself.
         if getattr(sae.cfg, "reshape_activations", "none") == "hook_z":
             heads = sae.cfg.metadata.n_heads or 1
             hidden = hidden.unflatten(-1, (heads, -1))
-        return sae.encode(hidden.float())
+        return sae.encode(hidden)
 
 
 @torch.no_grad()
 def features_of(model: Any, sae: Any, hook_name: str, ids: Sequence[int]) -> torch.Tensor:
-    """Features of every token of one text, float32 `[token, m]` on the CPU."""
+    """Features of every token of one text, float32 `[token, m]` on the CPU.
+
+    Raises `FeatureError` as `require_fit`, and for no token.
+    """
+    hook = require_fit(sae, model, hook_name)
+    most = len(model.get_input_embeddings().weight) - 1
+    ids = [whole("ids", i, 0, most, FeatureError) for i in listed("ids", ids, FeatureError)]
+    warn_of_bos(sae, model, [ids])
     device = next(model.parameters()).device
-    with reading(find_hook(model, hook_name)) as slot:
-        model(input_ids=torch.tensor([list(ids)], device=device), use_cache=False)
+    with reading(hook) as slot:
+        model(input_ids=torch.tensor([ids], device=device), use_cache=False)
     return encode(sae, slot.value[0]).cpu()
 
 

@@ -8,8 +8,9 @@ import scipy.sparse
 import torch
 from scipy.stats import false_discovery_control, rankdata
 
+from workbench.errors import FeatureError
 from workbench.sae.diff import FeatureDiff
-from workbench.sae.loading import decoder_norms
+from workbench.sae.loading import decoder_norms, sae_digest
 
 WHO = ("policy", "ref")
 SIDES = ("chosen", "rejected")
@@ -28,11 +29,14 @@ def feature_table(
     and rejected: `drift_*` mean of policy − ref, `drift_rms_*`, `density_ratio_*` policy over ref,
     `share_*` of D (their sum is D), `selected_both_*`, `_policy_*`, `_ref_*` rates of entering I.
     `loss_pull`: E[αβσ(−u)·share of rejected]. `decoder_norm`, `encoder_cosine`; `nearest`,
-    `nearest_cosine`: the features with the closest decoder directions.
+    `nearest_cosine`: the features with the closest decoder directions. Raises `FeatureError` for
+    another SAE than the diff's.
 
     >>> table = feature_table(diff_features(policy, reference, rows, sae, hook, "features/"), sae)
     >>> table.sort_values("share_rejected", ascending=False).head()
     """
+    if sae_digest(sae) != diff.meta["sae"]:
+        raise FeatureError(f"{diff.folder} was built with another SAE")
     c, n = diff.counts, max(int(diff.counts.pairs), 1)
     out: dict[str, object] = {}
     tokens = max(int(c.tokens.sum()), 1)

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from workbench.sae.loading import decoder_norms, encode
+from workbench.sae.loading import decoder_norms, encode, fed
 from workbench.sae.pooling import Constraint, index_set, pool, pooled_distance
 
 AFFINE = ("standard", "jumprelu", "topk")
@@ -83,7 +83,7 @@ def _columns(sae: Any, hidden: torch.Tensor, columns: torch.Tensor) -> torch.Ten
         whole = encode(sae, hidden.flatten(0, 1)).unflatten(0, hidden.shape[:2])
         return whole.gather(2, wide)
     with torch.autocast(hidden.device.type, enabled=False):
-        h = hidden.float() - sae.b_dec * sae.cfg.apply_b_dec_to_input
+        h = fed(sae, hidden) - sae.b_dec * sae.cfg.apply_b_dec_to_input
         z = h @ sae.W_enc.T[columns].transpose(1, 2) + sae.b_enc[columns][:, None]
         if architecture == "standard":
             return z.relu()
