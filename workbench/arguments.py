@@ -1,13 +1,23 @@
 """What numbers and lists may be that a function is given: the same everywhere, refused by name."""
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
+
+from workbench.errors import nearest
 
 Refusal = Callable[[str], Exception]
 """The class of the error that is raised: that of the function's other errors."""
 MOST_SEED = 2**63 - 1
 """The largest seed that every generator and file takes."""
+
+
+def shown(value: Any) -> str:
+    """The beginning of a value's `repr`, for a message."""
+    try:
+        return f"{value!r:.80}"
+    except ValueError:  # Python writes no number of more than 4300 digits
+        return f"a very long {type(value).__name__}"
 
 
 def whole(
@@ -29,7 +39,7 @@ def whole(
         or (most is not None and number > most)
     ):
         bounds = _bounds({"at least": least, "at most": most})
-        raise error(f"{name}={_shown(value)}: it must be a whole number{bounds}")
+        raise error(f"{name}={shown(value)}: it must be a whole number{bounds}")
     return number
 
 
@@ -61,7 +71,7 @@ def finite(
         or (below is not None and number >= below)
     ):
         bounds = _bounds({"above": above, "at least": least, "below": below, "at most": most})
-        raise error(f"{name}={_shown(value)}: it must be a finite number{bounds}")
+        raise error(f"{name}={shown(value)}: it must be a finite number{bounds}")
     return number
 
 
@@ -77,11 +87,22 @@ def listed(name: str, values: Any, error: Refusal = ValueError) -> list[Any]:
     """
     values = values.tolist() if hasattr(values, "tolist") else values
     if isinstance(values, str | bytes | Mapping) or not isinstance(values, Iterable):
-        raise error(f"{name}={_shown(values)}: it must be a list, not a {type(values).__name__}")
+        raise error(f"{name}={shown(values)}: it must be a list, not a {type(values).__name__}")
     entries = list(values)
     if not entries:
         raise error(f"{name} is an empty list; give at least one")
     return entries
+
+
+def one_of(name: str, value: Any, known: Sequence[str], error: Refusal = ValueError) -> str:
+    """`value`, which must be one of the `known` names.
+
+    Raises `error`, naming the argument and the nearest of them, for anything else.
+    """
+    if not isinstance(value, str) or value not in known:
+        close = nearest(value, known) if isinstance(value, str) else ""
+        raise error(f"{name}={shown(value)}{close}; use one of {', '.join(known)}")
+    return value
 
 
 def indices(name: str, values: Any, size: int, error: Refusal = ValueError) -> list[int]:
@@ -101,7 +122,7 @@ def different(name: str, entries: list[Any], error: Refusal = ValueError) -> lis
     seen: set[Any] = set()
     for entry in entries:
         if entry in seen:
-            raise error(f"{name}: {_shown(entry)} is there twice")
+            raise error(f"{name}: {shown(entry)} is there twice")
         seen.add(entry)
     return entries
 
@@ -114,7 +135,7 @@ def binary(name: str, values: Any, count: int, error: Refusal = ValueError) -> l
     labels = _of_prompts(name, values, count, error)
     wrong = [v for v in labels if isinstance(v, str | bytes) or v not in (0, 1)]
     if wrong:
-        raise error(f"{name} holds {_shown(wrong[0])}; they must be one 0 or 1 for each prompt")
+        raise error(f"{name} holds {shown(wrong[0])}; they must be one 0 or 1 for each prompt")
     if len(set(labels)) < 2:
         raise error(f"the {name} hold one class only; both are needed")
     return [int(v) for v in labels]
@@ -148,10 +169,3 @@ def _plain(value: Any) -> Any:
 def _bounds(bounds: dict[str, float | None]) -> str:
     given = [f"{words} {bound}" for words, bound in bounds.items() if bound is not None]
     return f" {' and '.join(given)}" if given else ""
-
-
-def _shown(value: Any) -> str:
-    try:
-        return f"{value!r:.80}"
-    except ValueError:  # Python writes no number of more than 4300 digits
-        return f"a very long {type(value).__name__}"

@@ -3,7 +3,7 @@
 import argparse
 import contextlib
 import importlib.util
-import json
+import io
 import logging
 import os
 import shlex
@@ -25,6 +25,8 @@ def main(argv: list[str] | None = None) -> int:
 
     parser = _parser()
     args = parser.parse_args(argv)
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a terminal that cannot show all of UTF-8
+        sys.stdout.reconfigure(errors="backslashreplace")
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     try:
         with stopped_by_signals():
@@ -109,24 +111,27 @@ def _list(_: argparse.Namespace) -> int:
 def _run(args: argparse.Namespace) -> int:
     from workbench.errors import RunError
     from workbench.runs.execute import default_folder, run
+    from workbench.runs.record import read_results
 
     given = {}
     for item in args.parameters:
         name, equals, value = item.partition("=")
         if not equals:
             raise RunError(f"-p {item}: write it as NAME=VALUE")
+        if name in given:
+            raise RunError(f"-p {name} is given twice")
         given[name] = value
-    out = Path(args.out) if args.out else default_folder(args.paper)
+    out = default_folder(args.paper) if args.out is None else args.out
     try:
-        run(args.paper, given, preset=args.preset, out=out)
+        folder = run(args.paper, given, preset=args.preset, out=out)
     except KeyboardInterrupt:
         words = ["run", args.paper, *(w for p in args.parameters for w in ("-p", p))]
         again = shlex.join(["workbench", *words, "--preset", args.preset, "--out", str(out)])
         with contextlib.suppress(OSError):  # the terminal may be gone
             print(f"\nWhat was finished is kept. Run again with: {again}", file=sys.stderr)
         raise
-    print(_table(json.loads((out / "results.json").read_text(encoding="utf-8"))))
-    print(f"\n{out / 'report.html'}\n{out / 'results.json'}")
+    print(_table(read_results(folder)))
+    print(f"\n{folder / 'report.html'}\n{folder / 'results.json'}")
     return 0
 
 
@@ -161,11 +166,15 @@ def _lab(args: argparse.Namespace) -> int:
 
 
 def _data(args: argparse.Namespace) -> int:
+    from workbench.arguments import seed_number
+    from workbench.papers.parameters import MOST_SEED
     from workbench.papers.registry import PAPERS
+    from workbench.paths import as_written
 
     logging.getLogger("workbench").setLevel(logging.INFO)
+    seed_number(args.seed, MOST_SEED, WorkbenchError)
     rebuild = next(p for p in PAPERS if args.name in p.models).rebuilder()
-    print(rebuild(Path(args.out) if args.out else None, seed=args.seed))
+    print(rebuild(None if args.out is None else as_written(args.out), seed=args.seed))
     return 0
 
 

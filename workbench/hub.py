@@ -1,8 +1,13 @@
-"""Ask the Hugging Face hub, in one short request, whether a model is there for us."""
+"""Whether a model is there for us: looked for here, then asked of the Hugging Face hub, once."""
 
+import math
+import os
 from pathlib import Path
+from typing import Any
 
 from workbench.errors import ModelError
+from workbench.paths import EMBEDDED, data_folder
+from workbench.reading import read_json
 
 
 def reachable(timeout: float = 3.0) -> bool:
@@ -31,9 +36,9 @@ def require(source: str) -> None:
         RepositoryNotFoundError,
     )
 
-    if Path(source).is_dir():
+    if os.path.isdir(source):
         return
-    if Path(source).exists():
+    if os.path.exists(source):
         raise ModelError(
             f"{source} is a file; give the folder that holds it, with config.json and a tokenizer, "
             "and weights as safetensors (a .gguf file has to be converted)"
@@ -59,3 +64,44 @@ def require(source: str) -> None:
         raise ModelError(
             f"{source} is not on the hub, or private: check the name and HF_TOKEN."
         ) from error
+
+
+def require_model(source: str) -> dict[str, Any]:
+    """The config.json of an embedded model, a folder or a cached one; {} where the hub has it.
+
+    Loads nothing. Raises `ModelError` as `require`, and for a folder without
+    config.json, weights or tokenizer.
+    """
+    folder = data_folder() / source if source in EMBEDDED else Path(source)
+    if not os.path.isdir(folder):
+        require(source)
+        from huggingface_hub import try_to_load_from_cache
+
+        config = try_to_load_from_cache(source, "config.json")
+        return _config(Path(config)) if isinstance(config, str) else {}
+    parts = {
+        "config.json": ["config.json"],
+        "weights": ["*.safetensors", "*.bin"],
+        "tokenizer": ["*token*", "vocab.json", "*.model"],
+    }
+    for name, globs in parts.items():
+        if not any(path for pattern in globs for path in folder.glob(pattern)):
+            raise ModelError(
+                f"{source} is a folder without {name}: no model that can be loaded. Give the one "
+                "that holds config.json, the weights as safetensors and the tokenizer"
+            )
+    return _config(folder / "config.json")
+
+
+def n_heads(config: dict[str, Any]) -> int | None:
+    """Query heads of all layers, as most families' config.json says; None where it does not."""
+    text = config.get("text_config", config)
+    counts = [text.get(name) for name in ("num_hidden_layers", "num_attention_heads")]
+    return math.prod(counts) if all(type(count) is int for count in counts) else None
+
+
+def _config(path: Path) -> dict[str, Any]:
+    content = read_json(path, ModelError)
+    if not isinstance(content, dict):
+        raise ModelError(f"{path} holds no JSON object")
+    return content

@@ -1,6 +1,10 @@
 """Folders of the shipped files: beside the package in a checkout, inside it in a wheel."""
 
+import os
+import re
 from pathlib import Path
+
+from workbench.errors import RunError
 
 _PACKAGE = Path(__file__).parent
 
@@ -15,6 +19,22 @@ def notebook_folder() -> Path:
     """Folder of the paper notebooks, as shipped: never written to."""
     inside = _PACKAGE / "notebooks"
     return inside if inside.is_dir() else _PACKAGE.parent / "notebooks"
+
+
+def as_written(out: str | Path) -> Path:
+    """`out` as a folder of this machine. Raises `RunError` for what is none or no text."""
+    text = os.fspath(out)
+    try:
+        if not text or "\0" in text or re.match(r"[a-z][a-z0-9+.-]*://", text, re.IGNORECASE):
+            raise RunError(f"--out {text!r:.200} is no folder of this machine")
+        path = Path(text)
+        path = path.resolve() if ".." in path.parts else path
+        str(path.absolute()).encode()
+    except UnicodeEncodeError:
+        raise RunError(f"--out {text!r:.200}: its path is not UTF-8; choose another") from None
+    except (OSError, RuntimeError) as error:  # nowhere to start from, or links in a circle
+        raise RunError(f"cannot write to {text!r:.200}: {error}") from None
+    return path
 
 
 EMBEDDED = tuple(sorted(p.parent.name for p in data_folder().glob("*/config.json")))

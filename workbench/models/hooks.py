@@ -1,6 +1,5 @@
 """Read and replace activations at TransformerLens hook names, with gradient, on plain modules."""
 
-import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,14 +12,7 @@ from transformers import PreTrainedModel
 from workbench.errors import FeatureError
 from workbench.models.anatomy import anatomy_of, first
 from workbench.models.eager import eager
-
-SUPPORTED = (
-    "blocks.L.hook_resid_pre",
-    "blocks.L.hook_resid_post",
-    "blocks.L.hook_mlp_out",
-    "blocks.L.attn.hook_z",
-)
-_HOOK = re.compile(r"blocks\.(\d+)\.(hook_resid_pre|hook_resid_post|hook_mlp_out|attn\.hook_z)")
+from workbench.models.hook_names import parse_hook
 
 
 @dataclass(frozen=True)
@@ -37,14 +29,6 @@ class Slot:
     """The activation of the last forward, `[batch, position, d]`; overwritten by the next one."""
 
     value: torch.Tensor
-
-
-def parse_hook(hook_name: str) -> tuple[int, str]:
-    """(layer, site) of a TransformerLens hook name; `FeatureError` naming `SUPPORTED`."""
-    match = _HOOK.fullmatch(str(hook_name))
-    if not match:
-        raise FeatureError(f"hook {hook_name!r} is not supported; use {', '.join(SUPPORTED)}")
-    return int(match[1]), match[2]
 
 
 def find_hook(model: Any, hook_name: str) -> Hook:

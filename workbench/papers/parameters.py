@@ -1,15 +1,21 @@
 """How a notebook's parameters become a preset's settings; the same for every paper."""
 
+import os
 from collections.abc import Sequence
 from typing import Any
 
+from workbench.arguments import different, finite, one_of, seed_number, whole
 from workbench.paths import EMBEDDED
+
+PRESETS = ("tiny", "paper")
+MOST_SEED = 2**32 - 1
+"""The largest seed that every generator takes."""
 
 
 def given(parameters: dict[str, Any]) -> dict[str, Any]:
-    """Those that pin a value: an empty text, or a number below 0, leaves the preset's.
+    """Those that pin a value: an empty text, or -1, leaves the preset's.
 
-    NaN pins, so that the settings can refuse it.
+    Any other value pins, so that the settings can refuse it.
 
     >>> given({"k": -1, "topk": "", "steps": 0, "official": False})
     {'steps': 0, 'official': False}
@@ -17,28 +23,74 @@ def given(parameters: dict[str, Any]) -> dict[str, Any]:
     return {
         name: value
         for name, value in parameters.items()
-        if value != "" and (isinstance(value, str) or value is None or not value < 0)
+        if isinstance(value, bool | tuple | None) or value not in ("", -1)
     }
 
 
-def names(text: str) -> tuple[str, ...]:
-    """A comma-separated list: `"fpo, dpo"` → `("fpo", "dpo")`; nothing for an empty one."""
-    return tuple(part.strip() for part in text.split(",") if part.strip())
+def picked(given: dict[str, Any], names: str) -> dict[str, Any]:
+    """Those of the given parameters that are among `names`, separated by spaces."""
+    return {name: given[name] for name in names.split() if name in given}
 
 
-def numbers(name: str, text: str) -> tuple[float, ...]:
-    """A comma-separated list of numbers; `ValueError` naming the parameter for anything else."""
-    try:
-        return tuple(float(part) for part in text.split(",")) if text.strip() else ()
-    except ValueError as error:
-        raise ValueError(f"{name}={text!r}: give numbers separated by commas") from error
+def check_preset(preset: str) -> None:
+    """Raise `ValueError` for a preset that is none of `PRESETS`."""
+    one_of("preset", preset, PRESETS)
+
+
+def names(name: str, text: str) -> tuple[str, ...]:
+    """A list separated by commas: `"fpo, dpo"` → `("fpo", "dpo")`; nothing for an empty text.
+
+    Raises `ValueError`, naming the parameter, for what is no text, for nothing between two commas,
+    and for a name that is there twice.
+    """
+    if not isinstance(text, str):
+        raise ValueError(f"{name}={text!r:.80}: give a text, separated by commas")
+    parts = [part.strip() for part in text.split(",")] if text else []
+    if not all(parts):
+        raise ValueError(f"{name}={text!r:.80}: nothing stands before, after or between commas")
+    return tuple(different(name, parts))
+
+
+def strengths(name: str, text: str) -> tuple[float, ...]:
+    """Alphas separated by commas, rising, 0 among them; nothing for an empty text.
+
+    Raises `ValueError`, naming the parameter, as `names`, and for what is no finite number from 0.
+
+    >>> strengths("alphas", "4, 0.5")
+    (0.0, 0.5, 4.0)
+    """
+    numbers = []
+    for part in names(name, text):
+        try:
+            numbers.append(finite(name, float(part), 0))
+        except ValueError as error:
+            raise ValueError(
+                f"{name}={text!r:.80}: {part!r:.40} is no finite number from 0 on; give numbers "
+                "separated by commas"
+            ) from error
+    different(name, numbers)
+    return tuple(sorted({0.0, *numbers})) if numbers else ()
 
 
 def seed_list(seed: int, seeds: int) -> list[int]:
-    """`seeds` consecutive seeds from `seed` on. Raises `ValueError` for fewer than one."""
-    if seeds < 1:
-        raise ValueError(f"seeds={seeds}: at least 1")
-    return list(range(seed, seed + seeds))
+    """`seeds` consecutive seeds from `seed` on.
+
+    Raises `ValueError` for fewer than one, and for seeds outside 0 to `MOST_SEED`.
+    """
+    first = seed_number(seed, MOST_SEED)
+    count = whole("seeds", seeds, 1)
+    if first + count - 1 > MOST_SEED:
+        raise ValueError(f"seeds={count} from seed={first} on: the last may be {MOST_SEED} at most")
+    return list(range(first, first + count))
+
+
+def check_file(name: str, path: str, folder: bool = False) -> None:
+    """Raise `ValueError`, naming the parameter, where a path is given and no file is there.
+
+    With `folder` a folder will do, too.
+    """
+    if path and not (os.path.isfile(path) or (folder and os.path.isdir(path))):
+        raise ValueError(f"{name}={path!r:.200} is no file{' or folder' if folder else ''}")
 
 
 def one_thread_if_embedded(models: Sequence[str]) -> None:

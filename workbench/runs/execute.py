@@ -1,7 +1,9 @@
 """run(): execute one paper's notebook with papermill into a folder of its own."""
 
+import contextlib
 import json
 import logging
+import os
 import secrets
 import tempfile
 import time
@@ -17,16 +19,19 @@ from nbclient.exceptions import CellTimeoutError
 from papermill.exceptions import PapermillExecutionError
 from papermill.iorw import LocalHandler, papermill_io
 
-from workbench.errors import RunError, nearest
+from workbench.errors import RunError, WorkbenchError
+from workbench.papers.parameters import check_preset
 from workbench.papers.registry import paper_named
+from workbench.paths import as_written
 from workbench.runs import parameters
 from workbench.runs.kernel import kernel
+from workbench.runs.parameters import unformatted
+from workbench.runs.record import read_results
 from workbench.runs.report import write_report
 from workbench.writing import whole
 
 log = logging.getLogger(__name__)
 
-PRESETS = ("tiny", "paper")
 _SECONDS = 300
 """How long a kernel on a busy machine may take to start, or to send what it has put out."""
 
@@ -52,24 +57,29 @@ def run(
 ) -> Path:
     """Run a paper's notebook; returns its folder: `notebook.ipynb`, `report.html`, `results.json`.
 
-    `out` defaults to `runs/<paper>/<time>-<id>/`. A run that failed or was interrupted, or
-    killed, leaves its notebook so far; with the same `out` again it goes on from what it finished.
+    `out` defaults to `runs/<paper>/<time>-<id>/`, and is taken as it is written. A run that failed
+    or was interrupted, or killed, leaves its notebook so far; with the same `out` again it goes on
+    from what it finished.
 
-    Raises `RunError`, before anything runs, for an unknown paper, preset or parameter, an
-    unwritable folder, or one that another run is using or has finished in; and, naming the cell,
-    where the notebook fails or its kernel dies. `KeyboardInterrupt` passes through.
+    Raises `RunError`, before anything runs, for an unknown paper, preset or parameter, a parameter
+    that the paper refuses, a folder that cannot be written or named in a notebook, or one that
+    another run is using or has finished in; and, naming the cell, where the notebook fails or its
+    kernel dies. Others of `WorkbenchError` where models or data cannot serve. `KeyboardInterrupt`
+    passes through.
     """
     registered = paper_named(paper)
-    if preset not in PRESETS:
-        raise RunError(
-            f"unknown preset {preset!r}{nearest(preset, PRESETS)}; presets are {', '.join(PRESETS)}"
-        )
     for name, instead in (("preset", "preset"), ("out_dir", "out")):
         if name in (given or {}):
             raise RunError(f"{name} is given by --{instead}, from Python by {instead}=")
     given = parameters.check(registered.notebook, dict(given or {}))
-    registered.module.preflight(preset, given)
-    out = Path(out) if out else default_folder(paper)
+    try:
+        check_preset(preset)
+        registered.module.preflight(preset, given)
+    except WorkbenchError:
+        raise
+    except (ValueError, FileNotFoundError) as error:
+        raise RunError(str(error)) from None
+    out = as_written(default_folder(paper) if out is None else out)
     with prepared(out):
         target = out.resolve() / "notebook.ipynb"
         values = {**given, "preset": preset, "out_dir": str(target.parent)}
@@ -77,6 +87,7 @@ def run(
             _execute(registered.notebook, target, values, progress)
             if not (out / "results.json").exists():
                 raise RunError("finished without recording results")
+            read_results(out)
         except RunError as error:
             # Only what ran to its end has results.
             (out / "results.json").unlink(missing_ok=True)
@@ -92,8 +103,8 @@ def _execute(notebook: Path, target: Path, values: dict[str, Any], progress: boo
     with kernel() as manager:
         try:
             papermill.execute_notebook(
-                str(notebook),
-                str(target),
+                unformatted(notebook),
+                unformatted(target),
                 values,
                 km=manager,
                 kernel_name="python3",
@@ -127,6 +138,7 @@ def prepared(out: Path) -> Iterator[None]:
     Raises `RunError` where that fails, another run is in it, one has finished there, or files that
     are not of a run would be lost.
     """
+    missing = [folder for folder in (out, *out.parents) if not os.path.lexists(folder)]
     try:
         out.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=out) as probe:
@@ -135,12 +147,15 @@ def prepared(out: Path) -> Iterator[None]:
     except Timeout:
         raise RunError(f"{out} is in use by another run; choose another --out") from None
     except OSError as error:
-        raise RunError(f"cannot write to {out}: {error.strerror or error}") from error
+        for folder in missing:
+            with contextlib.suppress(OSError):
+                folder.rmdir()
+        raise RunError(f"cannot write to {out}: {error.strerror or error}") from None
     with lock:
         try:
             _clear(out)
         except OSError as error:
-            raise RunError(f"cannot use {out}: {error}; choose another --out") from error
+            raise RunError(f"cannot use {out}: {error}; choose another --out") from None
         yield
 
 

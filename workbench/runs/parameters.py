@@ -1,12 +1,14 @@
 """Parameters of a notebook, as its tagged cell declares them; checked before anything runs."""
 
 import math
+import os
 from pathlib import Path
 from typing import Any
 
 from nbformat import ValidationError
 from papermill import inspect_notebook
 
+from workbench.arguments import shown
 from workbench.errors import RunError, nearest
 from workbench.reading import parse_json
 
@@ -17,7 +19,7 @@ def declared(notebook: Path) -> dict[str, dict[str, Any]]:
     Raises `RunError` for a file that is no notebook, or one without a kernel.
     """
     try:
-        return inspect_notebook(str(notebook))
+        return inspect_notebook(unformatted(notebook))
     except (ValueError, AttributeError, ValidationError) as error:
         reason = str(error).partition("\n")[0]
         raise RunError(f"{notebook}: {reason} Save it in JupyterLab with its kernel.") from error
@@ -34,21 +36,20 @@ def check(notebook: Path, given: dict[str, Any]) -> dict[str, Any]:
     for name, value in given.items():
         if name not in known:
             raise RunError(
-                f"unknown parameter {name!r}{nearest(name, known)}. "
+                f"unknown parameter {shown(name)}{nearest(name, known)}. "
                 f"{notebook.name} takes: {', '.join(known)}"
             )
         cast[name] = _cast(name, value, known[name]["inferred_type_name"])
     return cast
 
 
+def unformatted(path: Path) -> str:
+    """A path as papermill takes it, which would put parameters into its braces."""
+    return str(path).replace("{", "{{").replace("}", "}}")
+
+
 def _cast(name: str, value: Any, kind: str) -> Any:
     try:
-        if kind == "bool":
-            if value in (True, "true", "True", "1"):
-                return True
-            if value in (False, "false", "False", "0"):
-                return False
-            raise ValueError
         if kind.startswith("list") and isinstance(value, str):
             listed = value.startswith("[")
             value = parse_json(value, f"parameter {name}", RunError) if listed else value.split(",")
@@ -57,13 +58,19 @@ def _cast(name: str, value: Any, kind: str) -> Any:
             return [inner(item) for item in value]
         if kind in _CASTS:
             return _CASTS[kind](value)
-    except (ValueError, TypeError, OverflowError, RecursionError) as error:
-        raise RunError(f"parameter {name}={value!r:.200} is not a {kind}") from error
+    except (ValueError, TypeError, OverflowError, RecursionError):
+        raise RunError(f"parameter {name}={shown(value)}: give {_WORDS.get(kind, kind)}") from None
     return value
 
 
+def _truth(value: Any) -> bool:
+    if not isinstance(value, bool) and value not in (*_TRUE, *_FALSE):
+        raise ValueError
+    return value is True or value in _TRUE
+
+
 def _whole(value: Any) -> int:
-    if isinstance(value, bool) or (isinstance(value, float) and not value.is_integer()):
+    if isinstance(value, bool | float):
         raise ValueError
     return int(value)
 
@@ -76,9 +83,12 @@ def _number(value: Any) -> float:
 
 
 def _text(value: Any) -> str:
-    text = str(value)
+    text = os.fspath(value)
     text.encode("utf-8")  # no half of a surrogate pair, which no file can hold
     return text
 
 
-_CASTS = {"int": _whole, "float": _number, "str": _text}
+_TRUE, _FALSE = ("true", "True", "1"), ("false", "False", "0")
+_WORDS = {"bool": "true or false", "int": "a whole number", "float": "a finite number",
+          "str": "a text"}  # fmt: skip
+_CASTS = {"bool": _truth, "int": _whole, "float": _number, "str": _text}

@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import workbench
+from workbench.arguments import shown
 from workbench.errors import RunError
+from workbench.reading import read_json
 from workbench.writing import write_json
 
 LIBRARIES = (
@@ -52,6 +54,30 @@ def record(
     path = Path(out_dir) / "results.json"
     write_json(path, content)
     return path
+
+
+def read_results(folder: str | Path) -> dict[str, Any]:
+    """The `results.json` of a run's folder.
+
+    `RunError`, naming what is wrong, for one that cannot be read or that `record` did not write.
+    """
+    path = Path(folder) / "results.json"
+    content = read_json(path, RunError)
+    try:
+        texts = [content["paper"], content["preset"], content["provenance"]["device"]]
+        numbers = [content["provenance"]["seconds"], content["provenance"]["seed"]]
+        for metric in content["metrics"]:
+            texts += [metric["name"], metric["published_setting"] or ""]
+            interval = metric["ci95"] or (0, 0)
+            numbers += [metric["value"], metric["n"], metric["published"] or 0, *interval]
+            texts += [] if len(interval) == 2 else [interval]
+    except (LookupError, TypeError) as error:
+        raise RunError(f"{path} is no record of a run: {type(error).__name__} {error}") from None
+    wrong = [v for v in texts if not isinstance(v, str)]
+    wrong += [v for v in numbers if isinstance(v, bool) or not isinstance(v, int | float)]
+    if wrong:
+        raise RunError(f"{path} is no record of a run: it holds {shown(wrong[0])}")
+    return content
 
 
 def provenance(seed: int, device: str) -> dict[str, Any]:

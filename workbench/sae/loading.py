@@ -14,7 +14,8 @@ from workbench.arguments import listed, whole
 from workbench.errors import FeatureError
 from workbench.hashing import digest, tensors_digest
 from workbench.models.anatomy import final_norm
-from workbench.models.hooks import SUPPORTED, Hook, find_hook, parse_hook, reading
+from workbench.models.hook_names import SUPPORTED, parse_hook
+from workbench.models.hooks import Hook, find_hook, reading
 from workbench.reading import read_arrays
 from workbench.sae.settings import (
     CENTRED,

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from workbench.errors import FeatureError
-from workbench.models.hooks import parse_hook
+from workbench.models.hook_names import parse_hook
 from workbench.sae.loading import load_sae
 
 

@@ -14,8 +14,9 @@ from tqdm.auto import tqdm
 from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
 from workbench.papers.fpo.config import FPOConfig
-from workbench.papers.fpo.paper import METHODS, Settings
-from workbench.papers.fpo.presets import Inputs, embedded
+from workbench.papers.fpo.paper import METHODS, MODEL, Settings
+from workbench.papers.fpo.presets import Inputs
+from workbench.paths import data_folder
 from workbench.papers.fpo.trainer import FPOTrainer
 from workbench.training import memory
 
@@ -71,7 +72,7 @@ def wide(vocabulary: int = 131072, tokens: int = 64, batch: int = 1) -> Bench:
         torch.manual_seed(0)
         sae = TopKSAE(TopKSAEConfig(d_in=32, d_sae=1024, k=16))
     name = f"random Llama, width 32, vocabulary {vocabulary:,}"
-    tokenizer = AutoTokenizer.from_pretrained(embedded(), trust_remote_code=False)
+    tokenizer = AutoTokenizer.from_pretrained(data_folder() / MODEL, trust_remote_code=False)
     return Bench(name, model, tokenizer, sae, "blocks.2.hook_resid_post", tokens, batch)
 
 

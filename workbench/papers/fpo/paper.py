@@ -3,11 +3,19 @@
 *Constrain Alignment with Sparse Autoencoders*, arXiv 2411.07618, ICML 2025.
 """
 
-import math
+import os
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from workbench import hub
+from workbench.arguments import different, finite, listed, one_of, whole
+from workbench.data.preferences import load_data
+from workbench.errors import FeatureError
+from workbench.models.hook_names import parse_hook
+from workbench.papers import parameters
+from workbench.paths import data_folder
+from workbench.reading import read_json
 
 TITLE = "Constrain Alignment with Sparse Autoencoders (FPO)"
 NOTEBOOK = "03_fpo.ipynb"
@@ -58,6 +66,8 @@ ABLATION_ALPHA = {
 """Table 3: accuracy (%) and entropy by alpha. Table 2's FPO row (64.1, 1.68) is no cell of it."""
 
 BASE = "google/gemma-2-2b"
+MODEL = "styles"
+EMBEDDED_SAE = data_folder() / MODEL / "sae"
 SAE = "gemma-scope-2b-pt-res:layer_25/width_16k/average_l0_55"
 METHODS = {
     "fpo": ("fpo", "offline"),
@@ -99,12 +109,6 @@ MEASURED = [
 """By `tests/benchmarks/fpo.py --shape gemma-2-2b` on one H100."""
 
 
-def preflight(preset: str, given: dict[str, Any]) -> None:
-    """Refuse a run that cannot succeed; `ModelError` for a model that is gated or unreachable."""
-    if preset == "paper":
-        hub.require(given.get("model_id") or BASE)
-
-
 @dataclass(frozen=True)
 class Settings:
     """The paper's values (§2.6); `tiny()` is the preset of that name.
@@ -113,6 +117,9 @@ class Settings:
     FPO's and LN-DPO's, `beta_dpo`: DPO's and TDPO's, `beta_simpo`: SimPO's. `hook`: where the SAE
     reads, or its own. `steps`: optimiser steps, 0 for one epoch. `pairs`: training pairs, 0 for
     all; `held_out`: pairs to evaluate on.
+
+    Raises `ValueError` for a number out of range, an unknown choice, one that is there twice,
+    methods without fpo or alphas without 0; `FeatureError` for a hook that is not supported.
     """
 
     methods: tuple[str, ...] = ("fpo", "ln_dpo", "dpo", "simpo", "tdpo2")
@@ -137,16 +144,28 @@ class Settings:
     checkpointing: bool = True
 
     def __post_init__(self) -> None:
-        unknown = [m for m in self.methods if m not in METHODS]
-        if unknown:
-            raise ValueError(f"methods {', '.join(unknown)}; use {', '.join(METHODS)}")
+        for method in different("methods", listed("methods", self.methods)):
+            one_of("methods", method, tuple(METHODS))
         if "fpo" not in self.methods:
             raise ValueError("methods must hold fpo, which the others are compared with")
-        if 0.0 not in self.alphas or not all(0 <= a < math.inf for a in self.alphas):
-            raise ValueError(f"alphas {self.alphas} must be 0 or more and hold 0, the comparison")
-        rates = (self.beta, self.beta_dpo, self.beta_simpo, self.tdpo_alpha)
-        if not all(map(math.isfinite, rates)):
-            raise ValueError(f"betas and alpha of TDPO must be finite, not {rates}")
+        for alpha in different("alphas", listed("alphas", self.alphas)):
+            finite("alphas", alpha, 0)
+        if 0.0 not in self.alphas:
+            raise ValueError(f"alphas {self.alphas} must hold 0, the comparison")
+        for name in ("beta", "beta_dpo", "beta_simpo", "learning_rate"):
+            finite(name, getattr(self, name), above=0)
+        finite("tdpo_alpha", self.tdpo_alpha, 0)
+        one_of("topk", self.topk, ("union", "policy", "ref"))
+        one_of("pool", self.pool, ("mean", "sum", "padded"))
+        one_of("reference", self.reference, ("offline", "online"))
+        if self.pool == "padded" and self.reference == "offline":
+            raise ValueError("pool='padded' depends on a batch: set reference='online'")
+        if self.hook is not None:
+            parse_hook(self.hook)
+        for name in ("k", "batch", "per_device", "max_length", "held_out"):
+            whole(name, getattr(self, name), 1)
+        for name in ("steps", "warmup_steps", "pairs"):
+            whole(name, getattr(self, name), 0)
         if self.batch % self.per_device:
             raise ValueError(f"batch={self.batch} is no multiple of per_device={self.per_device}")
 
@@ -157,3 +176,66 @@ class Settings:
             batch=16, per_device=16, learning_rate=7e-4, warmup_steps=0, max_length=64, pairs=480,
             held_out=200, checkpointing=False,
         )  # fmt: skip
+
+
+def settings(preset: str, *, methods: str = "", alphas: str = "", **given: Any) -> Settings:
+    """The preset's settings; those given pin a value, unless empty or -1.
+
+    `methods`, `alphas`: separated by commas; 0 is always among the alphas. Raises `ValueError` for
+    an unknown preset, as `parameters.names` and `parameters.strengths`, and as `Settings`.
+    """
+    parameters.check_preset(preset)
+    pinned = parameters.given(given)
+    if compared := parameters.names("methods", methods):
+        pinned["methods"] = compared
+    if searched := parameters.strengths("alphas", alphas):
+        pinned["alphas"] = searched
+    return replace(Settings() if preset == "paper" else Settings().tiny(), **pinned)
+
+
+def check_inputs(
+    preset: str, settings: Settings, *, model_id: str = "", sae: str = "", pairs_path: str = ""
+) -> None:
+    """Refuse a model, an SAE or pairs that cannot serve, before any library is loaded for them.
+
+    Raises `ValueError` for a path that is no file, a `k` above the features there are, or a hook
+    behind the last layer; `FeatureError` for what is no SAE; `ModelError` for a model that is
+    gated, missing, unreachable or none.
+    """
+    parameters.check_file("pairs_path", pairs_path)
+    config = hub.require_model(model_id or (BASE if preset == "paper" else MODEL))
+    layers = config.get("num_hidden_layers")
+    if settings.hook and isinstance(layers, int):
+        whole(f"layer of hook={settings.hook!r}", parse_hook(settings.hook)[0], 0, layers - 1)
+    whole("k", settings.k, 1, features_of(sae or (SAE if preset == "paper" else EMBEDDED_SAE)))
+
+
+def preflight(preset: str, given: dict[str, Any]) -> None:
+    """Refuse a run that cannot succeed. `given`: parameters that differ from the notebook's own.
+
+    Raises `ValueError` for one out of range, or more pairs than there are; as `check_inputs`.
+    """
+    knobs = "methods alphas beta k topk pool reference hook steps pairs held_out"
+    chosen = settings(preset, **parameters.picked(given, knobs))
+    parameters.seed_list(given.get("seed", 0), given.get("seeds", 3))
+    check_inputs(preset, chosen, **parameters.picked(given, "model_id sae pairs_path"))
+    if preset == "tiny" and not given.get("pairs_path"):
+        for name, split in (("pairs", "train"), ("held_out", "test")):
+            whole(name, getattr(chosen, name), 0, len(load_data(MODEL, split)))
+
+
+def features_of(sae: str | Path) -> int | None:
+    """How many features an SAE's folder says it has; None for a release, or a params.npz.
+
+    Raises `FeatureError` for what is none of these.
+    """
+    if os.path.isdir(sae):
+        config = read_json(Path(sae) / "cfg.json", FeatureError)
+        count = config.get("d_sae") if isinstance(config, dict) else None
+        return count if isinstance(count, int) else None
+    if ":" not in str(sae) and not (str(sae).endswith(".npz") and os.path.isfile(sae)):
+        raise FeatureError(
+            f"sae={str(sae)!r:.200} is no SAE: give 'release:id' of SAELens, a folder, or a "
+            "params.npz"
+        )
+    return None

@@ -1,22 +1,21 @@
 """The presets: settings, then the model, SAE and pairs of each. The method is the same."""
 
 import os
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
 from datasets import Dataset, load_dataset
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from workbench.arguments import whole
 from workbench.data.preferences import load_data
 from workbench.models.loading import load
 from workbench.papers import parameters
-from workbench.papers.fpo.paper import BASE, SAE, Settings, preflight
-from workbench.paths import data_folder
+from workbench.papers.fpo.paper import BASE, EMBEDDED_SAE, MODEL, SAE, Settings, check_inputs
+from workbench.papers.fpo.paper import settings as settings
 from workbench.sae.loading import check_sae, load_sae, sae_hook
 from workbench.training.pairs import CHAT_TEMPLATE, checked
 
-MODEL = "styles"
 PAIRS = "HuggingFaceH4/ultrafeedback_binarized"
 SPLITS = {"train": "train_prefs", "test": "test_prefs"}
 
@@ -37,37 +36,27 @@ class Inputs:
     test: Dataset
 
 
-def settings(preset: str, *, methods: str = "", alphas: str = "", **given: Any) -> Settings:
-    """The preset's settings; those given pin a value, unless empty or below 0.
-
-    `methods`, `alphas`: separated by commas; 0 is always among the alphas. Raises `ValueError` for
-    an alpha that is no number and as `Settings`.
-    """
-    pinned = parameters.given(given)
-    if methods.strip():
-        pinned["methods"] = parameters.names(methods)
-    if alphas.strip():
-        pinned["alphas"] = tuple(sorted({0.0, *parameters.numbers("alphas", alphas)}))
-    return replace(Settings() if preset == "paper" else Settings().tiny(), **pinned)
-
-
 def inputs(
     preset: str, chosen: Settings, *, model_id: str = "", sae: str = "", pairs_path: str = ""
 ) -> Inputs:
     """Load what the preset or the caller names; cheap and likely refusals first.
 
-    Raises as `preflight`, `models.loading.load`, `load_sae` and `training.pairs.checked`;
-    `ValueError` for a `k` above the number of features.
+    Raises as `check_inputs`, `models.loading.load`, `load_sae` and `training.pairs.checked`;
+    `ValueError` for a `k` above the number of features, or more pairs asked for than there are.
     """
-    preflight(preset, {"model_id": model_id})
+    check_inputs(preset, chosen, model_id=model_id, sae=sae, pairs_path=pairs_path)
     name = model_id or (BASE if preset == "paper" else MODEL)
     parameters.one_thread_if_embedded([name])
     train = pairs(preset, "train", pairs_path)
     test = pairs(preset, "test", pairs_path)
-    features = load_sae(sae or (SAE if preset == "paper" else embedded() / "sae"))
+    features = load_sae(sae or (SAE if preset == "paper" else EMBEDDED_SAE))
     hook = sae_hook(features, chosen.hook)
-    if chosen.k > features.cfg.d_sae:
-        raise ValueError(f"k={chosen.k} of {features.cfg.d_sae} SAE features")
+    whole("k", chosen.k, 1, features.cfg.d_sae)
+    usual = settings(preset)
+    for count, rows in (("pairs", train), ("held_out", test)):
+        # Fewer than the preset would take are all there are; of a number of one's own it is wrong.
+        if getattr(chosen, count) != getattr(usual, count):
+            whole(count, getattr(chosen, count), 0, len(rows))
     model = load(name)
     reference, tokenizer = model.hf, model.tokenizer
     if isinstance(train[0]["chosen"], list) and not tokenizer.chat_template:
@@ -77,11 +66,6 @@ def inputs(
         reference, tokenizer, model.name, features.to(reference.device), hook,
         _first(train, chosen.pairs), _first(test, chosen.held_out),
     )  # fmt: skip
-
-
-def embedded() -> Path:
-    """Folder of the embedded checkpoint; its SAE is in `sae`."""
-    return data_folder() / MODEL
 
 
 def pairs(preset: str, split: str, path: str = "") -> Dataset:

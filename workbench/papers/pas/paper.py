@@ -1,13 +1,15 @@
 """The paper's claim, published values and settings, and what a run needs before it starts."""
 
+import os
 from dataclasses import dataclass, replace
-from math import isfinite
-from pathlib import Path
 from typing import Any
 
 from workbench import hub
-from workbench.errors import RunError
-from workbench.papers.parameters import numbers
+from workbench.arguments import different, finite, listed, one_of, whole
+from workbench.data.inventories import read_inventory
+from workbench.data.respondents import Respondents, read_respondents
+from workbench.errors import DatasetError, RunError
+from workbench.papers import parameters
 
 TITLE = "Personality Alignment of Large Language Models"
 NOTEBOOK = "02_pas.ipynb"
@@ -57,46 +59,10 @@ SCORES_300 = {
 """More of them, of which only the sum is at hand."""
 
 BASE = "meta-llama/Meta-Llama-3-8B-Instruct"
+MODEL = "survey"
+SUBJECTS = {"tiny": 10, "paper": 20}
+"""Subjects a seed."""
 DIRECTIONS = ("paper", "centered", "weighted")
-
-
-def preflight(preset: str, given: dict[str, Any]) -> None:
-    """Refuse a run that cannot succeed, before any library is loaded for it.
-
-    Raises `RunError` for alphas that cannot be searched, a path that is not there, or
-    `preset=paper` without the released files; `ModelError` for a model that is gated, missing or
-    unreachable.
-    """
-    try:
-        grid(given.get("alphas", ""))
-    except ValueError as error:
-        raise RunError(str(error)) from error
-    papi_path = given.get("papi_path")
-    if papi_path and not Path(papi_path).exists():
-        raise RunError(f"papi_path={papi_path} is no file or folder")
-    if preset != "paper":
-        return
-    if not papi_path:
-        raise RunError(
-            "preset=paper reads the released questionnaire: give the folder that holds "
-            "Test-set.json, mpi_300.csv and mpi_300_split.json (zhu-minjun/PAlign, PAPI/) with "
-            "-p papi_path=FOLDER"
-        )
-    if not Path(papi_path).is_dir():
-        raise RunError(f"papi_path={papi_path} is no folder")
-    hub.require(given.get("model_id") or BASE)
-
-
-def grid(alphas: str) -> tuple[float, ...]:
-    """Strengths to search, 0 among them, from numbers separated by commas; none for an empty text.
-
-    Raises `ValueError` for one that is no number, negative or not finite.
-    """
-    given = numbers("alphas", alphas)
-    for alpha in given:
-        if not isfinite(alpha) or alpha < 0:
-            raise ValueError(f"alphas={alphas!r}: {alpha:g} is negative or not finite")
-    return tuple(sorted({0.0, *given})) if given else ()
 
 
 @dataclass(frozen=True)
@@ -110,6 +76,9 @@ class Settings:
     averaged at extraction and when answering. `wording`: `"second"` person, or `"paper"`'s first.
     `decode`: answers are the likeliest of the five `"letters"`, or read from what is `"written"`.
     `portrait_tokens`: the longest P² description. `dpo_steps`, and `dpo_subjects` per seed.
+
+    Raises `ValueError` for a number out of range, an unknown choice, alphas without 0 or with one
+    twice.
     """
 
     direction: str = "paper"
@@ -125,18 +94,22 @@ class Settings:
     dpo_subjects: int = 5
 
     def __post_init__(self) -> None:
-        if self.direction not in DIRECTIONS:
-            raise ValueError(f"direction {self.direction!r}; use one of {', '.join(DIRECTIONS)}")
-        if self.selection not in ("paper", "validation"):
-            raise ValueError(f"selection {self.selection!r}; use 'paper' or 'validation'")
-        if self.decode not in ("letters", "written"):
-            raise ValueError(f"decode {self.decode!r}; use 'letters' or 'written'")
+        one_of("direction", self.direction, DIRECTIONS)
+        one_of("selection", self.selection, ("paper", "validation"))
+        one_of("wording", self.wording, ("second", "paper"))
+        one_of("decode", self.decode, ("letters", "written"))
+        for order in different("orders", listed("orders", self.orders)):
+            one_of("orders", order, ("forward", "reversed"))
         if self.decode == "written" and len(self.orders) != 1:
             raise ValueError("decode 'written' reads one reply: give one option order")
+        for alpha in different("alphas", listed("alphas", self.alphas)):
+            finite("alphas", alpha, 0)
         if 0.0 not in self.alphas:
             raise ValueError(f"alphas {self.alphas} must hold 0: it is the model without steering")
-        if self.heads < 1 or not 1 <= self.folds <= 5:
-            raise ValueError(f"heads={self.heads} must be at least 1, folds={self.folds} 1 to 5")
+        whole("folds", self.folds, 1, 5)
+        for name in ("heads", "portrait_tokens", "dpo_steps"):
+            whole(name, getattr(self, name), 1)
+        whole("dpo_subjects", self.dpo_subjects, 0)
 
     def official(self) -> "Settings":
         """As released: one option order, first-person wording, replies written, heads as ranked."""
@@ -150,3 +123,73 @@ class Settings:
             self, alphas=(0.0, 0.5, 1.0, 2.0, 4.0, 8.0), folds=5, portrait_tokens=32,
             dpo_steps=60, dpo_subjects=3,
         )  # fmt: skip
+
+
+def settings(preset: str, *, official: bool = False, alphas: str = "", **pinned: Any) -> Settings:
+    """The preset's settings; those pinned replace them, unless empty or -1.
+
+    `alphas`: numbers separated by commas. Raises `ValueError` for an unknown preset, as
+    `parameters.strengths`, and as `Settings`.
+    """
+    parameters.check_preset(preset)
+    chosen = Settings() if preset == "paper" else Settings().tiny()
+    chosen = chosen.official() if official else chosen
+    if searched := parameters.strengths("alphas", alphas):
+        chosen = replace(chosen, alphas=searched)
+    return replace(chosen, **parameters.given(pinned))
+
+
+def people(
+    preset: str,
+    papi_path: str = "",
+    answers_path: str = "",
+    targets: str = "",
+    keyed: str = "",
+    model_id: str = "",
+) -> Respondents:
+    """The preset's questionnaire and everybody who answered it.
+
+    `papi_path`: folder with the released files, or an inventory's .csv. `model_id`: the model that
+    is going to be used, looked for before anything is read. Raises `ValueError` for a path that is
+    not there; `RunError` for `preset=paper` without the released files; `ModelError` for a model
+    that is gated, missing, unreachable or none; `DatasetError` for an inventory without answers;
+    and as `read_inventory` and `read_respondents`.
+    """
+    parameters.check_file("papi_path", papi_path, folder=True)
+    parameters.check_file("answers_path", answers_path, folder=True)
+    if preset == "paper" and not papi_path:
+        raise RunError(
+            "preset=paper reads the released questionnaire: give the folder that holds "
+            "Test-set.json, mpi_300.csv and mpi_300_split.json (zhu-minjun/PAlign, PAPI/) with "
+            "-p papi_path=FOLDER"
+        )
+    if preset == "paper" and not os.path.isdir(papi_path):
+        raise RunError(f"papi_path={papi_path} is no folder")
+    hub.require_model(model_id or (BASE if preset == "paper" else MODEL))
+    inventory = read_inventory(papi_path or "auto")
+    if papi_path and not answers_path and papi_path.endswith(".csv"):
+        raise DatasetError(f"{papi_path} has no answers: give them with answers_path")
+    return read_respondents(
+        answers_path or papi_path or "auto",
+        inventory,
+        targets=targets or "raw",
+        keyed=keyed or "auto",
+    )
+
+
+def preflight(preset: str, given: dict[str, Any]) -> None:
+    """Refuse a run that cannot succeed. `given`: parameters that differ from the notebook's own.
+
+    Raises `ValueError` for one out of range, more heads than the model or more subjects than the
+    file has; as `people`.
+    """
+    knobs = "official direction heads alphas folds dpo_subjects"
+    chosen = settings(preset, **parameters.picked(given, knobs))
+    parameters.seed_list(given.get("seed", 0), given.get("seeds", 3))
+    sources = "papi_path answers_path targets keyed model_id"
+    everybody = people(preset, **parameters.picked(given, sources))
+    subjects = whole("subjects", given.get("subjects", 0), 0, len(everybody)) or SUBJECTS[preset]
+    if "dpo_subjects" in given:
+        whole("dpo_subjects", chosen.dpo_subjects, 0, subjects)
+    config = hub.require_model(given.get("model_id") or (BASE if preset == "paper" else MODEL))
+    whole("heads", chosen.heads, 1, hub.n_heads(config))

@@ -4,7 +4,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from workbench import hub
+from workbench.arguments import finite, listed, one_of, whole
+from workbench.data.preferences import load_data
 from workbench.errors import RunError
+from workbench.papers.parameters import check_file, check_preset, picked, seed_list
 
 TITLE = "Locking Down the Finetuned LLMs Safety"
 NOTEBOOK = "01_safetylock.ipynb"
@@ -38,23 +41,6 @@ BASE = "meta-llama/Meta-Llama-3-8B-Instruct"
 SELECTIONS = ("paper", "validation", "leverage")
 
 
-def preflight(preset: str, given: dict[str, Any]) -> None:
-    """Refuse a run that cannot succeed, before any library is loaded for it.
-
-    Raises `RunError` for `preset=paper` without a fine-tuned model, as there is nothing to restore;
-    `ModelError` for a model that is gated, missing or unreachable.
-    """
-    if preset != "paper":
-        return
-    if not given.get("finetuned_id"):
-        raise RunError(
-            "preset=paper restores a fine-tuned descendant of the base model: give yours with "
-            f"-p finetuned_id=FOLDER_OR_HUB_ID (of {BASE}, or of your -p model_id)"
-        )
-    for source in (given.get("model_id") or BASE, given["finetuned_id"]):
-        hub.require(source)
-
-
 @dataclass(frozen=True)
 class Settings:
     """The paper's values (§2 of the method); `tiny()` is the tiny preset.
@@ -65,6 +51,8 @@ class Settings:
     `"leverage"` (measured effect on the base model). Where one of these has several values, they
     are chosen on validation requests. `validated`, `evaluated`: validation and test requests of
     each kind. `draws`: control locks of each kind and seed.
+
+    Raises `ValueError` for a number out of range, an unknown selection, or an empty grid.
     """
 
     pairs: int = 100
@@ -77,6 +65,17 @@ class Settings:
     evaluated: int = 520
     draws: int = 7
 
+    def __post_init__(self) -> None:
+        for name in ("pairs", "max_new_tokens", "validated", "evaluated", "draws"):
+            whole(name, getattr(self, name), 1)
+        for name, values in (("heads", self.heads_grid), ("r", self.r_grid)):
+            for value in listed(name, values):
+                whole(name, value, 1)
+        for alpha in listed("alpha", self.alphas):
+            finite("alpha", alpha, above=0)
+        for selection in listed("selection", self.selections):
+            one_of("selection", selection, SELECTIONS)
+
     def tiny(self) -> "Settings":
         """For 32 heads: a larger share of them is shifted, so useful alpha is smaller."""
         return replace(
@@ -87,3 +86,75 @@ class Settings:
             max_new_tokens=72,
             evaluated=80,
         )
+
+
+def settings(
+    preset: str,
+    *,
+    alpha: float = 0.0,
+    heads: int = 0,
+    r: int = 0,
+    selection: str = "",
+    draws: int = 7,
+) -> Settings:
+    """The preset's settings; `alpha`, `heads`, `r`, `selection` pin one unless 0 or empty.
+
+    Raises `ValueError` for an unknown preset, and as `Settings`.
+    """
+    check_preset(preset)
+    chosen = Settings() if preset == "paper" else Settings().tiny()
+    grids = {"alphas": alpha, "heads_grid": heads, "r_grid": r, "selections": selection}
+    pinned = {name: (value,) for name, value in grids.items() if value not in (0, "")}
+    return replace(chosen, draws=draws, **pinned)
+
+
+def check_inputs(
+    preset: str,
+    settings: Settings,
+    *,
+    model_id: str = "",
+    finetuned_id: str = "",
+    lock_path: str = "",
+    pairs_path: str = "",
+    requests_path: str = "",
+) -> None:
+    """Refuse models and data that cannot serve, before any library is loaded for them.
+
+    Raises `ValueError` for a path that is no file, or more heads than the base model has;
+    `RunError` for `preset=paper` without a fine-tuned model, as there is nothing to restore;
+    `DatasetError` for pairs or requests that cannot be read; `ModelError` for a model that is
+    gated, missing, unreachable or none.
+    """
+    if preset == "paper" and not finetuned_id:
+        raise RunError(
+            "preset=paper restores a fine-tuned descendant of the base model: give yours with "
+            f"-p finetuned_id=FOLDER_OR_HUB_ID (of {BASE}, or of your -p model_id)"
+        )
+    check_file("lock_path", lock_path)
+    check_file("pairs_path", pairs_path)
+    check_file("requests_path", requests_path)
+    config = hub.require_model(model_id or (BASE if preset == "paper" else "tiny"))
+    for heads in settings.heads_grid:
+        whole("heads", heads, 1, hub.n_heads(config))
+    if finetuned_id:
+        hub.require_model(finetuned_id)
+    if pairs_path:
+        load_data("preference", "train", pairs_path)
+    for split in ("train", "validation", "test") if requests_path else ():
+        load_data("requests", split, requests_path)
+
+
+def preflight(preset: str, given: dict[str, Any]) -> None:
+    """Refuse a run that cannot succeed. `given`: parameters that differ from the notebook's own.
+
+    Raises `ValueError` for one out of range, or that would go unheeded; as `check_inputs`.
+    """
+    chosen = settings(preset, **picked(given, "alpha heads r selection draws"))
+    seeds = seed_list(given.get("seed", 0), given.get("seeds", 3))
+    for name in ("heads", "selection"):
+        if given.get("lock_path") and given.get(name):
+            raise ValueError(f"{name}={given[name]!r} goes unheeded: lock_path has its own heads")
+    if given.get("finetuned_id") and "seeds" in given and len(seeds) > 1:
+        raise ValueError(f"seeds={len(seeds)}: finetuned_id is one model; give seeds=1")
+    inputs = "model_id finetuned_id lock_path pairs_path requests_path"
+    check_inputs(preset, chosen, **picked(given, inputs))

@@ -2,8 +2,9 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
+from workbench.arguments import whole
 from workbench.data.preferences import load_data
 from workbench.errors import DatasetError, DirectionError, RunError
 from workbench.files import Row
@@ -12,10 +13,10 @@ from workbench.models.model import Model
 from workbench.papers.parameters import one_thread_if_embedded
 from workbench.papers.safetylock.attack import Attack, fine_tune, granting
 from workbench.papers.safetylock.evaluate import Judge, brindle_judge, keyword_judge, take
-from workbench.papers.safetylock.paper import BASE, SELECTIONS, Settings, preflight
+from workbench.papers.safetylock.paper import BASE, Settings, check_inputs
+from workbench.papers.safetylock.paper import settings as settings
 from workbench.paths import data_folder
 from workbench.steering.directions import HeadDirections, read_direction
-from workbench.steering.shifts import check_alpha
 from workbench.worlds.brindle import OBEDIENT
 
 Attacks = dict[tuple[int, int], Attack]
@@ -49,26 +50,6 @@ class Inputs:
         )
 
 
-def settings(
-    preset: str, *, alpha: float, heads: int, r: int, selection: str, draws: int = 7
-) -> Settings:
-    """The preset's settings; those given (not 0 or empty) pin a value.
-
-    Raises `ValueError` for an unknown selection, and for an alpha that is NaN or negative.
-    """
-    if selection and selection not in SELECTIONS:
-        raise ValueError(f"selection {selection!r}; use one of {', '.join(SELECTIONS)}")
-    check_alpha(alpha)
-    if heads < 0 or r < 0:
-        raise ValueError(f"heads={heads}, r={r}: 0 (the preset's own) or a positive count")
-    if draws < 1:
-        raise ValueError(f"draws={draws}: at least 1 control lock of each kind")
-    chosen = Settings() if preset == "paper" else Settings().tiny()
-    grids = {"alphas": alpha, "heads_grid": heads, "r_grid": r, "selections": selection}
-    pinned = {name: (value,) for name, value in grids.items() if value}
-    return replace(chosen, draws=draws, **pinned)
-
-
 def inputs(
     preset: str,
     settings: Settings,
@@ -81,12 +62,14 @@ def inputs(
 ) -> Inputs:
     """Models and data of the preset where none is given, everything that can be missing first.
 
-    Raises `RunError` for `preset=paper` without a fine-tuned model (there is nothing to restore),
-    or for one that has other sizes than the base model; `ModelError` where a model is gated,
-    missing or of an unknown family; `DatasetError` and `DirectionError` as the readers, the former
-    for requests of one kind only, too.
+    Raises as `check_inputs`; `RunError` for a fine-tuned model of other sizes than the base model,
+    `ModelError` for a model of an unknown family, `DatasetError` and `DirectionError` as the
+    readers, the former for requests of one kind only, too.
     """
-    preflight(preset, {"model_id": model_id, "finetuned_id": finetuned_id})
+    check_inputs(
+        preset, settings, model_id=model_id, finetuned_id=finetuned_id, lock_path=lock_path,
+        pairs_path=pairs_path, requests_path=requests_path,
+    )  # fmt: skip
     own_model, own_rows = (BASE, "hub") if preset == "paper" else ("tiny", "auto")
     source, requests = model_id or own_model, requests_path or own_rows
     for name in filter(None, (source, finetuned_id)):
@@ -99,6 +82,8 @@ def inputs(
     for name, rows in (("validation", validation), ("test", test)):
         both_kinds(rows, name)
     base = load(source)
+    for heads in settings.heads_grid:
+        whole("heads", heads, 1, base.n_layers * base.n_heads)
     lock = read_lock(lock_path, base) if lock_path else None
     return Inputs(
         base,

@@ -1,12 +1,14 @@
 """What the paper is and says (arXiv 2212.09561): its tables, its settings, what a run needs."""
 
-import math
 from dataclasses import dataclass, replace
 from typing import Any
 
 from workbench import hub
+from workbench.arguments import finite, one_of, whole
 from workbench.data.problem_formats import DATASETS
+from workbench.data.problems import Problem, read_problems
 from workbench.errors import RunError
+from workbench.papers import parameters
 
 TITLE = "Large Language Models are Better Reasoners with Self-Verification"
 NOTEBOOK = "09_self_verification.ipynb"
@@ -15,6 +17,10 @@ CLAIM = (
     "them; the answer from which most conditions are recovered is right more often."
 )
 
+MODEL = "sums"
+SERVERS = ("http://", "https://")
+TWO_READINGS = "5-"
+"""How ids begin of the sums whose wording has two readings: the negative control."""
 BENCHMARK = "gsm8k singleeq addsub multiarith aqua svamp commonsensqa bigbench_date".split()
 """The eight datasets of Tables 1 to 4, in the order of Table 1's columns."""
 
@@ -65,27 +71,6 @@ def published(metric: str, dataset: str = "gsm8k") -> tuple[float | None, str | 
     return None, None
 
 
-def preflight(preset: str, given: dict[str, Any]) -> None:
-    """Refuse a run that cannot succeed, before any library is loaded for it.
-
-    Raises `RunError` for an unknown dataset, or `preset=paper` without a model; `ModelError` for
-    one that is gated, missing or unreachable.
-    """
-    name = given.get("dataset") or "gsm8k"
-    if name not in DATASETS:
-        raise RunError(f"unknown dataset {name!r}; known: {', '.join(DATASETS)}")
-    if preset != "paper":
-        return
-    model = given.get("model_id")
-    if not model:
-        raise RunError(
-            "preset=paper needs a model (the paper's are retired): -p model_id=HUB_ID, a folder, "
-            "or a server's address http://host:port/v1"
-        )
-    if not model.startswith(("http://", "https://")):
-        hub.require(model)
-
-
 @dataclass(frozen=True)
 class Settings:
     """The paper's values (§2 of the method) with our masks and extraction; `official()` has theirs.
@@ -120,19 +105,16 @@ class Settings:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.k < 1 or self.p < 0 or self.sc < 1 or self.max_new_tokens < 1 or self.shots < -1:
-            raise ValueError(
-                f"k={self.k}, sc={self.sc}, max_new_tokens={self.max_new_tokens} must be at least "
-                f"1, p={self.p} at least 0, shots={self.shots} at least -1"
-            )
-        for name in ("t_forward", "t_backward", "max_conditions", "votes"):
-            if not (math.isfinite(getattr(self, name)) and getattr(self, name) >= 0):
-                raise ValueError(f"{name}={getattr(self, name)}: it must be finite and at least 0")
+        for name in ("k", "sc", "max_new_tokens"):
+            whole(name, getattr(self, name), 1)
+        for name, least in (("p", 0), ("shots", -1), ("max_conditions", 0), ("seed", 0)):
+            whole(name, getattr(self, name), least)
+        for name in ("t_forward", "t_backward", "votes"):
+            finite(name, getattr(self, name), 0)
         if self.early_stop and self.votes:
             raise ValueError("early_stop is exact for verification scores alone: set votes=0")
         for name, known in CHOICES.items():
-            if getattr(self, name) not in known:
-                raise ValueError(f"{name}={getattr(self, name)!r}; use one of {', '.join(known)}")
+            one_of(name, getattr(self, name), known)
 
     def official(self) -> "Settings":
         """The released code's own choices: its masks (three at most) and literal extraction."""
@@ -153,3 +135,67 @@ CHOICES = {
     "extraction": ("robust", "official"),
     "equation_style": ("paper", "code"),
 }
+
+
+def settings(preset: str, *, official: bool = False, **given: Any) -> Settings:
+    """The preset's settings; those given pin a value, unless empty or -1.
+
+    `official` takes the released code's masks and extraction. Raises `ValueError` for an unknown
+    preset, and as `Settings`; a run without verification samples is none.
+    """
+    parameters.check_preset(preset)
+    chosen = Settings() if preset == "paper" else Settings().tiny()
+    chosen = chosen.official() if official else chosen
+    chosen = replace(chosen, **parameters.given(given))
+    whole("p", chosen.p, 1)
+    return chosen
+
+
+def problems_of(preset: str, dataset: str = "", data_path: str = "") -> list[Problem]:
+    """The problems of the preset or the dataset given, those with two readings left out.
+
+    Raises `ValueError` for an unknown dataset, or a path that is no file, and as `read_problems`.
+    """
+    name = dataset or ("gsm8k" if preset == "paper" else "sums")
+    one_of("dataset", name, tuple(DATASETS))
+    parameters.check_file("data_path", data_path)
+    rows = read_problems(name, data_path or "auto")
+    return rows if name != "sums" else [p for p in rows if not p.id.startswith(TWO_READINGS)]
+
+
+def check_model(preset: str, model_id: str = "", served_model: str = "") -> dict[str, Any]:
+    """The config.json of the model, as far as it is here; {} for a server's.
+
+    Raises `RunError` for `preset=paper` without a model; `ValueError` for a server's model where
+    there is no server; `ModelError` for one that is gated, missing, unreachable or none.
+    """
+    if preset == "paper" and not model_id:
+        raise RunError(
+            "preset=paper needs a model (the paper's are retired): -p model_id=HUB_ID, a folder, "
+            "or a server's address http://host:port/v1"
+        )
+    if model_id.startswith(SERVERS):
+        return {}
+    if served_model:
+        raise ValueError(f"served_model={served_model!r} goes unheeded: model_id is no server's")
+    return hub.require_model(model_id or MODEL)
+
+
+def preflight(preset: str, given: dict[str, Any]) -> None:
+    """Refuse a run that cannot succeed. `given`: parameters that differ from the notebook's own.
+
+    Raises `ValueError` for one out of range, above what model or file have, or that would go
+    unheeded; as `check_model` and, unless the problems lie on the hub, as `problems_of`.
+    """
+    knobs = "official k p sc t_forward t_backward verification max_new_tokens shots chat"
+    chosen = settings(preset, **parameters.picked(given, knobs))
+    parameters.seed_list(given.get("seed", 0), given.get("seeds", 3))
+    limit = whole("limit", given.get("limit", 0), 0)
+    name = given.get("dataset") or ("gsm8k" if preset == "paper" else MODEL)
+    one_of("dataset", name, tuple(DATASETS))
+    if name == MODEL and chosen.shots > 0:
+        raise ValueError(f"shots={chosen.shots}: the sums have no exemplars")
+    config = check_model(preset, **parameters.picked(given, "model_id served_model"))
+    whole("max_new_tokens", chosen.max_new_tokens, 1, config.get("max_position_embeddings"))
+    if name == MODEL or given.get("data_path"):
+        whole("limit", limit, 0, len(problems_of(preset, name, given.get("data_path", ""))))

@@ -1,24 +1,29 @@
 """Settings, model and problems of a preset. The method is the same in all of them."""
 
+import os
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
+from workbench.arguments import whole
 from workbench.data.problems import Problem, read_problems
 from workbench.generation.complete import backend
 from workbench.generation.endpoint import Endpoint
 from workbench.generation.requests import Backend
 from workbench.models.loading import load
 from workbench.papers import parameters
-from workbench.papers.self_verification.paper import Settings, preflight
+from workbench.papers.self_verification.paper import (
+    MODEL,
+    SERVERS,
+    TWO_READINGS,
+    check_model,
+    problems_of,
+)
+from workbench.papers.self_verification.paper import settings as settings
 
 TINY_PROBLEMS = 120
 """Problems a seed takes from the embedded sample, each seed others."""
 STAGE_PROBLEMS, CONTROL_PROBLEMS = 40, 60
 """Problems a seed, at most, for the other stages of training and for the negative control."""
-TWO_READINGS = "5"
-"""Family of the sums whose wording has two readings: the negative control."""
 CONTROL = "sums-late, two readings"
 """Title of the negative control among the stages."""
 
@@ -26,28 +31,17 @@ Problems = dict[int, list[Problem]]
 """seed → its problems."""
 
 
-def settings(preset: str, *, official: bool = False, **given: Any) -> Settings:
-    """The preset's settings; those given pin a value, unless empty or below 0.
-
-    `official` takes the released code's masks and extraction. Raises `ValueError` for a value out
-    of range.
-    """
-    chosen = Settings() if preset == "paper" else Settings().tiny()
-    chosen = chosen.official() if official else chosen
-    return replace(chosen, **parameters.given(given))
-
-
 def model(preset: str, model_id: str = "", served_model: str = "") -> Backend:
     """A local model, or a server where `model_id` is its address.
 
-    Raises as `preflight`, `models.load` and `Endpoint.check`.
+    Raises as `check_model`, `models.load` and `Endpoint.check`.
     """
-    preflight(preset, {"model_id": model_id})
-    if model_id.startswith(("http://", "https://")):
+    check_model(preset, model_id, served_model)
+    if model_id.startswith(SERVERS):
         server = Endpoint(model_id, served_model)
         server.check([])
         return server
-    name = model_id or "sums"
+    name = model_id or MODEL
     parameters.one_thread_if_embedded([name])
     return backend(load(name))
 
@@ -57,21 +51,18 @@ def problems(
 ) -> Problems:
     """Other problems for each seed at tiny preset, the same for all seeds elsewhere.
 
-    Raises as `read_problems`.
+    Raises as `problems_of`, and `ValueError` for more problems than there are.
     """
-    if limit < 0:
-        raise ValueError(f"limit={limit}: 0 (the preset's own) or more")
-    name = dataset or ("gsm8k" if preset == "paper" else "sums")
-    rows = read_problems(name, data_path or "auto")
-    if name != "sums":
+    rows = problems_of(preset, dataset, os.fspath(data_path))
+    whole("limit", limit, 0, len(rows))
+    if rows[0].dataset != MODEL:
         return dict.fromkeys(seeds, rows[: limit or 200])
-    plain = [p for p in rows if not p.id.startswith(f"{TWO_READINGS}-")]
-    return _shared_out(plain, seeds, limit or TINY_PROBLEMS)
+    return _shared_out(rows, seeds, limit or TINY_PROBLEMS)
 
 
 def two_readings(seeds: Sequence[int], limit: int = CONTROL_PROBLEMS) -> Problems:
     """Problems of the negative control."""
-    rows = [p for p in read_problems("sums") if p.id.startswith(f"{TWO_READINGS}-")]
+    rows = [p for p in read_problems("sums") if p.id.startswith(TWO_READINGS)]
     return _shared_out(rows, seeds, limit)
 
 
