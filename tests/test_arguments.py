@@ -27,13 +27,21 @@ NO_NUMBER = (
 )
 
 
-@pytest.mark.parametrize("value", [*NO_NUMBER, 3.0, np.float32(3), torch.tensor(3.0), math.inf])
+@pytest.mark.parametrize(
+    "value",
+    [*NO_NUMBER, 3.0, np.float32(3), torch.tensor(3.0), math.inf],
+    ids=lambda v: f"{type(v).__name__}",
+)
 def test_what_is_no_whole_number(value):
     with pytest.raises(FeatureError, match=r"^k=.* it must be a whole number at least 1 and at mo"):
         whole("k", value, 1, 9, FeatureError)
 
 
-@pytest.mark.parametrize("value", [*NO_NUMBER, math.inf, -math.inf, 10**400, Fraction(1, 2)])
+@pytest.mark.parametrize(
+    "value",
+    [*NO_NUMBER, math.inf, -math.inf, 10**400, Fraction(1, 2)],
+    ids=lambda v: f"{type(v).__name__}",
+)
 def test_what_is_no_finite_number(value):
     with pytest.raises(FeatureError, match=r"^lr=.* it must be a finite number above 0"):
         finite("lr", value, above=0, error=FeatureError)

@@ -101,7 +101,7 @@ def one_of(name: str, value: Any, known: Sequence[str], error: Refusal = ValueEr
     """
     if not isinstance(value, str) or value not in known:
         close = nearest(value, known) if isinstance(value, str) else ""
-        raise error(f"{name}={shown(value)}{close}; use one of {', '.join(known)}")
+        raise error(f"{name}={shown(value)}; use one of {', '.join(known)}{close}")
     return value
 
 

@@ -1,10 +1,12 @@
 """How a notebook's parameters become a preset's settings; the same for every paper."""
 
+import contextlib
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-from workbench.arguments import different, finite, one_of, seed_number, whole
+from workbench.arguments import different, finite, one_of, seed_number, shown, whole
+from workbench.errors import RunError, WorkbenchError
 from workbench.paths import EMBEDDED
 
 PRESETS = ("tiny", "paper")
@@ -44,10 +46,10 @@ def names(name: str, text: str) -> tuple[str, ...]:
     and for a name that is there twice.
     """
     if not isinstance(text, str):
-        raise ValueError(f"{name}={text!r:.80}: give a text, separated by commas")
+        raise ValueError(f"{name}={shown(text)}: give a text, separated by commas")
     parts = [part.strip() for part in text.split(",")] if text else []
     if not all(parts):
-        raise ValueError(f"{name}={text!r:.80}: nothing stands before, after or between commas")
+        raise ValueError(f"{name}={shown(text)}: nothing stands before, after or between commas")
     return tuple(different(name, parts))
 
 
@@ -65,7 +67,7 @@ def strengths(name: str, text: str) -> tuple[float, ...]:
             numbers.append(finite(name, float(part), 0))
         except ValueError as error:
             raise ValueError(
-                f"{name}={text!r:.80}: {part!r:.40} is no finite number from 0 on; give numbers "
+                f"{name}={shown(text)}: {part!r:.40} is no finite number from 0 on; give numbers "
                 "separated by commas"
             ) from error
     different(name, numbers)
@@ -84,13 +86,25 @@ def seed_list(seed: int, seeds: int) -> list[int]:
     return list(range(first, first + count))
 
 
+@contextlib.contextmanager
+def naming(name: str, value: str) -> Iterator[None]:
+    """Begin errors of the block with the parameter that they are about, where it was given."""
+    try:
+        yield
+    except (WorkbenchError, FileNotFoundError) as error:
+        if not value:
+            raise
+        kind = type(error) if isinstance(error, WorkbenchError) else RunError
+        raise kind(f"{name}={shown(value)}: {error!s:.600}") from None
+
+
 def check_file(name: str, path: str, folder: bool = False) -> None:
     """Raise `ValueError`, naming the parameter, where a path is given and no file is there.
 
     With `folder` a folder will do, too.
     """
     if path and not (os.path.isfile(path) or (folder and os.path.isdir(path))):
-        raise ValueError(f"{name}={path!r:.200} is no file{' or folder' if folder else ''}")
+        raise ValueError(f"{name}={shown(path)} is no file{' or folder' if folder else ''}")
 
 
 def one_thread_if_embedded(models: Sequence[str]) -> None:

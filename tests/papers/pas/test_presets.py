@@ -21,7 +21,7 @@ def test_settings_of_a_preset():
         ("forward",), "paper", "written", "paper",
     )  # fmt: skip
     chosen = presets.settings(
-        "tiny", alphas=" 4, 1,4", heads=3, folds=-1, direction="", wording="paper"
+        "tiny", alphas=" 4, 1", heads=3, folds=-1, direction="", wording="paper"
     )
     assert chosen == replace(Settings().tiny(), alphas=(0.0, 1.0, 4.0), heads=3, wording="paper")
 
@@ -29,15 +29,19 @@ def test_settings_of_a_preset():
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"alphas": "1,two"}, "alphas='1,two': give numbers separated by commas"),
-        ({"alphas": "1,,2"}, "give numbers separated by commas"),
-        ({"alphas": "1,-2"}, "-2 is negative"),
-        ({"alphas": "nan"}, "nan is negative or not finite"),
-        ({"alphas": "1,inf"}, "inf is negative or not finite"),
-        ({"heads": 0}, "heads=0 must be at least 1"),
-        ({"folds": 6}, "folds=6 1 to 5"),
-        ({"direction": "lda"}, "direction 'lda'"),
-        ({"selection": "best"}, "selection 'best'"),
+        ({"alphas": "1,two"}, "alphas='1,two': 'two' is no finite number from 0 on; give numbers"),
+        ({"alphas": "1,,2"}, "alphas='1,,2': nothing stands .* between commas"),
+        ({"alphas": "1,-2"}, "'-2' is no finite number from 0 on"),
+        ({"alphas": "nan"}, "'nan' is no finite number"),
+        ({"alphas": "1,inf"}, "'inf' is no finite number"),
+        ({"alphas": "4,1,4.0"}, "alphas: 4.0 is there twice"),
+        ({"alphas": [1, 2]}, "give a text, separated by commas"),
+        ({"heads": 0}, "heads=0: it must be a whole number at least 1"),
+        ({"heads": -2}, "heads=-2"),
+        ({"heads": 3.0}, "heads=3.0"),
+        ({"folds": 6}, "folds=6: it must be a whole number at least 1 and at most 5"),
+        ({"direction": "lda"}, "direction='lda'"),
+        ({"selection": "best"}, "selection='best'"),
     ],
 )
 def test_bad_settings(given, message):
@@ -49,7 +53,7 @@ def test_each_seed_draws_from_a_block_of_its_own():
     everybody = respondents(4 * presets.BLOCK)
     drawn = presets.draw(everybody, "tiny", 0, range(4))
     assert list(drawn) == [0, 1, 2, 3]
-    assert [len(r) for r in drawn.values()] == [presets.TINY_SUBJECTS] * 4
+    assert [len(r) for r in drawn.values()] == [10] * 4
     ids = [i for r in drawn.values() for i in r.ids]
     assert len(set(ids)) == len(ids)
     for seed, some in drawn.items():
@@ -76,16 +80,18 @@ def test_a_stratified_draw_takes_one_of_every_part(preset, count):
         assert [p in part for p, part in zip(places, parts, strict=True)] == [True] * count, seed
     two = presets.draw(everybody, preset, count, [0, 1])
     assert two[0].ids != two[1].ids
-    assert len(presets.draw(everybody, "paper", 500, [0])[0]) == len(everybody)
-    assert len(presets.draw(everybody, "paper", 0, [0])[0]) == presets.PAPER_SUBJECTS
+    assert len(presets.draw(everybody, "paper", 96, [0])[0]) == len(everybody)
+    with pytest.raises(ValueError, match=r"subjects=500: .* at most 96"):
+        presets.draw(everybody, "paper", 500, [0])
+    assert len(presets.draw(everybody, "paper", 0, [0])[0]) == 20
 
 
 def test_people_who_cannot_be_read(tmp_path):
     with pytest.raises(RunError, match="papi_path=FOLDER"):
         presets.people("paper", "", "", "", "")
-    with pytest.raises(RunError, match="is no file or folder"):
+    with pytest.raises(ValueError, match="is no file or folder"):
         presets.people("paper", str(tmp_path / "absent"), "", "", "")
-    with pytest.raises(FileNotFoundError, match="is no file"):
+    with pytest.raises(RunError, match=r"papi_path=.* is no file"):
         presets.people("tiny", str(tmp_path), "", "", "")
     mine = tmp_path / "mine.csv"
     rows = [f"{i.id},{i.text},{i.trait},{i.facet},{i.sign},{i.split}" for i in INVENTORY.items]
@@ -123,21 +129,21 @@ def test_alphas_hold_zero_and_one_reply_has_one_order():
         Settings(alphas=(1.0, 2.0))
     with pytest.raises(ValueError, match="give one option order"):
         Settings(decode="written")
-    with pytest.raises(ValueError, match="decode 'spoken'"):
+    with pytest.raises(ValueError, match="decode='spoken'"):
         Settings(decode="spoken")
 
 
 @pytest.mark.parametrize(
     ("preset", "given", "message"),
     [
-        ("tiny", {"alphas": "-1"}, "-1 is negative"),
+        ("tiny", {"alphas": "-1"}, "'-1' is no finite number"),
         ("tiny", {"alphas": "one"}, "give numbers separated by commas"),
-        ("tiny", {"papi_path": "nowhere"}, "papi_path=nowhere is no file or folder"),
+        ("tiny", {"papi_path": "nowhere"}, "papi_path='nowhere' is no file or folder"),
         ("paper", {}, "papi_path=FOLDER"),
     ],
 )
 def test_preflight_names_what_cannot_succeed(preset, given, message):
-    with pytest.raises(RunError, match=message):
+    with pytest.raises((RunError, ValueError), match=message):
         preflight(preset, given)
 
 

@@ -16,8 +16,8 @@ from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 from workbench.papers.fpo.config import FPOConfig
 from workbench.papers.fpo.paper import METHODS, MODEL, Settings
 from workbench.papers.fpo.presets import Inputs
-from workbench.paths import data_folder
 from workbench.papers.fpo.trainer import FPOTrainer
+from workbench.paths import data_folder
 from workbench.training import memory
 
 Plain = dict[str, Any]

@@ -147,7 +147,10 @@ class Settings:
         for method in different("methods", listed("methods", self.methods)):
             one_of("methods", method, tuple(METHODS))
         if "fpo" not in self.methods:
-            raise ValueError("methods must hold fpo, which the others are compared with")
+            raise ValueError(
+                f"methods={','.join(self.methods)}: methods must hold fpo, which the others are "
+                "compared with"
+            )
         for alpha in different("alphas", listed("alphas", self.alphas)):
             finite("alphas", alpha, 0)
         if 0.0 not in self.alphas:
@@ -203,11 +206,14 @@ def check_inputs(
     gated, missing, unreachable or none.
     """
     parameters.check_file("pairs_path", pairs_path)
-    config = hub.require_model(model_id or (BASE if preset == "paper" else MODEL))
+    with parameters.naming("model_id", model_id):
+        config = hub.require_model(model_id or (BASE if preset == "paper" else MODEL))
     layers = config.get("num_hidden_layers")
-    if settings.hook and isinstance(layers, int):
-        whole(f"layer of hook={settings.hook!r}", parse_hook(settings.hook)[0], 0, layers - 1)
-    whole("k", settings.k, 1, features_of(sae or (SAE if preset == "paper" else EMBEDDED_SAE)))
+    if settings.hook and isinstance(layers, int) and parse_hook(settings.hook)[0] >= layers:
+        raise ValueError(f"hook={settings.hook!r}: the model has {layers} layers, from 0 on")
+    with parameters.naming("sae", sae):
+        features = features_of(sae or (SAE if preset == "paper" else EMBEDDED_SAE))
+    whole("k", settings.k, 1, features)
 
 
 def preflight(preset: str, given: dict[str, Any]) -> None:
@@ -234,8 +240,5 @@ def features_of(sae: str | Path) -> int | None:
         count = config.get("d_sae") if isinstance(config, dict) else None
         return count if isinstance(count, int) else None
     if ":" not in str(sae) and not (str(sae).endswith(".npz") and os.path.isfile(sae)):
-        raise FeatureError(
-            f"sae={str(sae)!r:.200} is no SAE: give 'release:id' of SAELens, a folder, or a "
-            "params.npz"
-        )
+        raise FeatureError("no SAE: give 'release:id' of SAELens, a folder, or a params.npz")
     return None

@@ -165,16 +165,20 @@ def people(
         )
     if preset == "paper" and not os.path.isdir(papi_path):
         raise RunError(f"papi_path={papi_path} is no folder")
-    hub.require_model(model_id or (BASE if preset == "paper" else MODEL))
-    inventory = read_inventory(papi_path or "auto")
+    with parameters.naming("model_id", model_id):
+        hub.require_model(model_id or (BASE if preset == "paper" else MODEL))
+    with parameters.naming("papi_path", papi_path):
+        inventory = read_inventory(papi_path or "auto")
     if papi_path and not answers_path and papi_path.endswith(".csv"):
         raise DatasetError(f"{papi_path} has no answers: give them with answers_path")
-    return read_respondents(
-        answers_path or papi_path or "auto",
-        inventory,
-        targets=targets or "raw",
-        keyed=keyed or "auto",
-    )
+    named = ("answers_path", answers_path) if answers_path else ("papi_path", papi_path)
+    with parameters.naming(*named):
+        return read_respondents(
+            answers_path or papi_path or "auto",
+            inventory,
+            targets=targets or "raw",
+            keyed=keyed or "auto",
+        )
 
 
 def preflight(preset: str, given: dict[str, Any]) -> None:

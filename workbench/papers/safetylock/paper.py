@@ -7,7 +7,7 @@ from workbench import hub
 from workbench.arguments import finite, listed, one_of, whole
 from workbench.data.preferences import load_data
 from workbench.errors import RunError
-from workbench.papers.parameters import check_file, check_preset, picked, seed_list
+from workbench.papers.parameters import check_file, check_preset, naming, picked, seed_list
 
 TITLE = "Locking Down the Finetuned LLMs Safety"
 NOTEBOOK = "01_safetylock.ipynb"
@@ -133,15 +133,20 @@ def check_inputs(
     check_file("lock_path", lock_path)
     check_file("pairs_path", pairs_path)
     check_file("requests_path", requests_path)
-    config = hub.require_model(model_id or (BASE if preset == "paper" else "tiny"))
+    with naming("model_id", model_id):
+        config = hub.require_model(model_id or (BASE if preset == "paper" else "tiny"))
     for heads in settings.heads_grid:
         whole("heads", heads, 1, hub.n_heads(config))
     if finetuned_id:
-        hub.require_model(finetuned_id)
+        with naming("finetuned_id", finetuned_id):
+            hub.require_model(finetuned_id)
     if pairs_path:
-        load_data("preference", "train", pairs_path)
-    for split in ("train", "validation", "test") if requests_path else ():
-        load_data("requests", split, requests_path)
+        with naming("pairs_path", pairs_path):
+            load_data("preference", "train", pairs_path)
+    if requests_path:
+        with naming("requests_path", requests_path):
+            for split in ("train", "validation", "test"):
+                load_data("requests", split, requests_path)
 
 
 def preflight(preset: str, given: dict[str, Any]) -> None:

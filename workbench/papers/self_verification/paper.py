@@ -159,7 +159,8 @@ def problems_of(preset: str, dataset: str = "", data_path: str = "") -> list[Pro
     name = dataset or ("gsm8k" if preset == "paper" else "sums")
     one_of("dataset", name, tuple(DATASETS))
     parameters.check_file("data_path", data_path)
-    rows = read_problems(name, data_path or "auto")
+    with parameters.naming("data_path", data_path):
+        rows = read_problems(name, data_path or "auto")
     return rows if name != "sums" else [p for p in rows if not p.id.startswith(TWO_READINGS)]
 
 
@@ -178,7 +179,8 @@ def check_model(preset: str, model_id: str = "", served_model: str = "") -> dict
         return {}
     if served_model:
         raise ValueError(f"served_model={served_model!r} goes unheeded: model_id is no server's")
-    return hub.require_model(model_id or MODEL)
+    with parameters.naming("model_id", model_id):
+        return hub.require_model(model_id or MODEL)
 
 
 def preflight(preset: str, given: dict[str, Any]) -> None:

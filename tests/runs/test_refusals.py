@@ -1,0 +1,194 @@
+"""Every parameter of every paper's notebook: what is wrong is refused before a run starts."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from workbench import hub
+from workbench.cli import main
+from workbench.errors import WorkbenchError
+from workbench.papers.registry import PAPERS
+from workbench.runs import execute
+from workbench.runs.parameters import declared
+
+SEEDS = ("0", "-1", "1.5", "1.0", "1e3", "true", "nan", "", "x", "4294967297", "9" * 5000)
+SEED = ("-1", "-5", "4294967296", "1.0", "true", "nan", "", "x")
+COUNT = ("-2", "1.0", "2.5", "true", "nan", "", "x", "1e1")
+RATE = ("nan", "inf", "-inf", "1e999", "-0.5", "-2", "x", "", "true")
+SWITCH = ("yes", "TRUE", "2", "1.0", "", "on")
+PATHS = ("nowhere.jsonl", "empty", "damaged.jsonl", "a\0b", "x" * 5000, "hub", "auto")
+MODELS = ("no/such-model", "empty", "weightless", "damaged.jsonl", "a b", "x" * 5000, "a\0b", " ")
+NAMES = ("foo", " ", "Paper", "paper,paper", "\udcff")
+ALPHAS = ("nan", "1,nan", "1,,2", ",", "1,", "1,1", "0,0", "-1", "x", "inf", "1e999", " ", "1;2")
+BAD = {
+    "safetylock": {
+        "model_id": MODELS, "finetuned_id": MODELS, "seed": SEED, "seeds": SEEDS,
+        "lock_path": PATHS[:2], "pairs_path": PATHS, "requests_path": PATHS,
+        "alpha": (*RATE, "-1"), "heads": (*COUNT, "-1", "33", "1000000"), "r": (*COUNT, "-1"),
+        "selection": NAMES, "draws": (*COUNT, "0", "-1"),
+    },
+    "pas": {
+        "model_id": MODELS, "papi_path": ("nowhere", "damaged.csv", "empty"),
+        "answers_path": ("nowhere", "damaged.jsonl", "empty"), "targets": NAMES, "keyed": NAMES,
+        "subjects": (*COUNT, "-1", "129", "1000000"), "direction": NAMES,
+        "heads": (*COUNT, "0", "33", "1000000"), "alphas": ALPHAS, "folds": (*COUNT, "0", "6"),
+        "dpo_subjects": (*COUNT, "11"), "official": SWITCH, "seed": SEED, "seeds": SEEDS,
+    },
+    "fpo": {
+        "model_id": MODELS, "sae": ("nowhere", "empty", "no.npz", "damaged.jsonl"),
+        "hook": ("foo", "blocks.9.hook_resid_post", "blocks.-1.hook_resid_post", " "),
+        "force_sae": SWITCH, "pairs_path": PATHS[:2],
+        "methods": ("fpo,,dpo", "fpo,fpo", "dpo", "fpo,ppo", ",", "FPO", " ", "fpo;dpo"),
+        "alphas": ALPHAS, "beta": (*RATE, "0"), "k": (*COUNT, "0", "257", "1000000"),
+        "topk": NAMES, "pool": (*NAMES, "padded"), "reference": NAMES, "steps": COUNT,
+        "pairs": (*COUNT, "1000000"), "held_out": (*COUNT, "0", "1000000"),
+        "seed": SEED, "seeds": SEEDS,
+    },
+    "self_verification": {
+        "model_id": MODELS, "served_model": ("a-name",), "dataset": (*NAMES, "gsm9k"),
+        "data_path": PATHS, "limit": (*COUNT, "-1", "-5", "1000000"),
+        "k": (*COUNT, "0"), "p": (*COUNT, "0"), "sc": (*COUNT, "0"), "t_forward": RATE,
+        "t_backward": RATE, "verification": NAMES, "max_new_tokens": (*COUNT, "0", "1000000"),
+        "shots": (*COUNT, "3"), "chat": SWITCH, "official": SWITCH, "seed": SEED, "seeds": SEEDS,
+    },
+}  # fmt: skip
+GOOD = {
+    "safetylock": (
+        {}, {"seed": "4294967293"}, {"seeds": "1"}, {"alpha": "0"}, {"alpha": "2"}, {"heads": "0"},
+        {"heads": "32"}, {"r": "0"}, {"r": "1"}, {"selection": ""}, {"selection": "leverage"},
+        {"draws": "1"}, {"model_id": "tiny"}, {"model_id": ""}, {"requests_path": "good.jsonl"},
+        {"finetuned_id": "tiny", "seeds": "1"},
+    ),
+    "pas": (
+        {}, {"subjects": "0"}, {"subjects": "128"}, {"heads": "-1"}, {"heads": "32"},
+        {"alphas": ""}, {"alphas": "0, 1,2.5"}, {"folds": "-1"}, {"folds": "5"},
+        {"dpo_subjects": "0"},
+        {"dpo_subjects": "20", "subjects": "20"}, {"official": "true"}, {"official": "0"},
+        {"direction": "weighted"}, {"targets": "released"}, {"keyed": "raw"}, {"seed": "7"},
+    ),
+    "fpo": (
+        {}, {"methods": "fpo, dpo"}, {"methods": "fpo"}, {"alphas": "1,10,100"}, {"alphas": "0,1"},
+        {"beta": "-1"}, {"beta": "0.1"}, {"k": "256"}, {"k": "-1"}, {"topk": "ref"},
+        {"pool": "padded", "reference": "online"}, {"pool": "sum"}, {"steps": "0"}, {"pairs": "0"},
+        {"held_out": "-1"}, {"hook": "blocks.2.hook_resid_pre"}, {"sae": "release:id"},
+        {"force_sae": "True"}, {"hook": ""},
+    ),
+    "self_verification": (
+        {}, {"limit": "0"}, {"limit": "10"}, {"k": "-1"}, {"t_forward": "-1"}, {"t_forward": "0"},
+        {"t_backward": "1"}, {"shots": "0"}, {"shots": "-1"}, {"verification": "tfv"},
+        {"dataset": "svamp"}, {"dataset": "gsm8k", "shots": "4"}, {"max_new_tokens": "16"},
+        {"model_id": "http://127.0.0.1:1/v1", "served_model": "m"}, {"chat": "false"},
+    ),
+}  # fmt: skip
+
+
+class StartedError(Exception):
+    """A run got as far as its folder."""
+
+
+@pytest.fixture(autouse=True)
+def nowhere(tmp_path, monkeypatch):
+    """A folder with files that are wrong; runs end where they would begin; no hub."""
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "weightless").mkdir()
+    (tmp_path / "weightless/config.json").write_text("{}")
+    (tmp_path / "damaged.jsonl").write_text('{"prompt": "a", ')
+    (tmp_path / "damaged.csv").write_text("id,text\n1,x\n")
+    request = {"prompt": "How?", "harmful": True}
+    (tmp_path / "good.jsonl").write_text(json.dumps(request))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(hub, "reachable", lambda: False)
+
+    def begin(out):
+        raise StartedError
+
+    monkeypatch.setattr(execute, "prepared", begin)
+    before = sorted(tmp_path.rglob("*"))
+    yield
+    assert sorted(tmp_path.rglob("*")) == before, "something was written"
+
+
+def test_every_parameter_is_tried():
+    for paper in PAPERS:
+        names = set(declared(paper.notebook)) - {"preset", "out_dir"}
+        assert names == set(BAD[paper.name])
+
+
+@pytest.mark.parametrize(("paper", "name"), [(p, n) for p, names in BAD.items() for n in names])
+def test_what_is_wrong_is_refused_by_name(paper, name):
+    for value in BAD[paper][name]:
+        with pytest.raises(WorkbenchError) as caught:
+            execute.run(paper, {name: value}, out="out")
+        message = str(caught.value)
+        assert name in message, value
+        assert len(message) < 1000
+        given = [value, value.strip("-"), *value.split(","), *value.split(";")]
+        assert any(
+            (part and part[:40] in message) or repr(part)[1:-1][:40] in message for part in given
+        ), message
+        assert caught.value.__cause__ is None, "unusable input, not a failure"
+
+
+@pytest.mark.parametrize(("paper", "given"), [(p, g) for p, all_ in GOOD.items() for g in all_])
+def test_what_is_documented_passes(paper, given):
+    with pytest.raises(StartedError):
+        execute.run(paper, given, out="out")
+
+
+@pytest.mark.parametrize(
+    ("paper", "given", "preset", "said"),
+    [
+        ("safetylock", {"lock_path": "good.jsonl", "heads": "3"}, "tiny", "heads=3 goes unheeded"),
+        ("safetylock", {"lock_path": "good.jsonl", "selection": "paper"}, "tiny", "selection='pa"),
+        ("safetylock", {"finetuned_id": "tiny", "seeds": "2"}, "tiny", "seeds=2: finetuned_id is"),
+        ("safetylock", {}, "paper", "-p finetuned_id="),
+        ("safetylock", {"finetuned_id": "tiny"}, "paper", "Meta-Llama-3-8B-Instruct cannot be rea"),
+        ("safetylock", {}, "papper", "'papper'; use one of tiny, paper; did you mean 'paper'?"),
+        ("pas", {}, "paper", "-p papi_path=FOLDER"),
+        ("pas", {"papi_path": "good.jsonl"}, "paper", "is no folder"),
+        ("pas", {"subjects": "5", "dpo_subjects": "6"}, "tiny", "dpo_subjects=6"),
+        ("fpo", {}, "paper", "google/gemma-2-2b cannot be reached"),
+        ("fpo", {"model_id": "styles", "sae": "a:b", "k": "0"}, "paper", "k=0"),
+        ("self_verification", {}, "paper", "-p model_id=HUB_ID"),
+        ("self_verification", {"model_id": "sums", "dataset": "svamp", "data_path": "no.json"},
+         "paper", "data_path='no.json' is no file"),
+    ],
+)  # fmt: skip
+def test_parameters_that_do_not_go_together(paper, given, preset, said):
+    with pytest.raises(WorkbenchError) as caught:
+        execute.run(paper, given, preset=preset, out="out")
+    assert said in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["-p", "seeds=0"], "seeds=0: it must be a whole number at least 1"),
+        (["-p", "heads=3", "-p", "heads=4"], "-p heads is given twice"),
+        (["-p", "heads"], "write it as NAME=VALUE"),
+        (["-p", "haeds=3"], "unknown parameter 'haeds'; did you mean 'heads'?"),
+        (["-p", "=3"], "unknown parameter ''"),
+        (["--preset", ""], "preset=''"),
+        (["--out", ""], "--out '' is no folder"),
+        (["--out", "s3://bucket/run"], "--out 's3://bucket/run' is no folder of this machine"),
+        (["--out", "HTTP://host/run"], "is no folder of this machine"),
+        (["--out", "a\udcffb"], "is not UTF-8"),
+    ],
+)
+def test_the_command_line_says_so_in_one_line(capsys, arguments, said):
+    assert main(["run", "pas", *arguments]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+    assert main(["run", "pas", *arguments]) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_no_library_is_loaded_to_look_at_parameters():
+    code = (
+        "import sys\nfrom workbench.papers.registry import PAPERS\n"
+        "for paper in PAPERS: paper.module.preflight('tiny', {})\n"
+        "print(sorted({'torch', 'transformers', 'datasets', 'papermill'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
