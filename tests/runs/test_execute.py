@@ -259,13 +259,6 @@ def cli(*args, **kwargs):
 def test_cli_refusals_are_one_clear_line(tmp_path):
     for args, message in (
         (("safetylok",), "unknown paper 'safetylok'; did you mean 'safetylock'?"),
-        (("safetylock", "-p", "alfa=2"), "unknown parameter 'alfa'; did you mean 'alpha'?"),
-        (
-            ("safetylock", "--preset", "tinny"),
-            "preset='tinny'; use one of tiny, paper; did you mean 'tiny'?",
-        ),
-        (("safetylock", "-p", "alpha"), "write it as NAME=VALUE"),
-        (("safetylock", "--preset", "paper"), "-p finetuned_id=FOLDER_OR_HUB_ID"),
         (("safetylock", "--preset", "paper", "-p", "finetuned_id=a/b"), "cannot be reached"),
     ):
         done = cli("run", *args, "--out", str(tmp_path / "out"))

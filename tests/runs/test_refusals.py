@@ -25,7 +25,7 @@ ALPHAS = ("nan", "1,nan", "1,,2", ",", "1,", "1,1", "0,0", "-1", "x", "inf", "1e
 BAD = {
     "safetylock": {
         "model_id": MODELS, "finetuned_id": MODELS, "seed": SEED, "seeds": SEEDS,
-        "lock_path": PATHS[:2], "pairs_path": PATHS, "requests_path": PATHS,
+        "lock_path": PATHS[:2], "pairs_path": PATHS, "requests_path": (*PATHS, "harmful.jsonl"),
         "alpha": (*RATE, "-1"), "heads": (*COUNT, "-1", "33", "1000000"), "r": (*COUNT, "-1"),
         "selection": NAMES, "draws": (*COUNT, "0", "-1"),
     },
@@ -96,8 +96,9 @@ def nowhere(tmp_path, monkeypatch):
     (tmp_path / "weightless/config.json").write_text("{}")
     (tmp_path / "damaged.jsonl").write_text('{"prompt": "a", ')
     (tmp_path / "damaged.csv").write_text("id,text\n1,x\n")
-    request = {"prompt": "How?", "harmful": True}
-    (tmp_path / "good.jsonl").write_text(json.dumps(request))
+    requests = [{"prompt": f"How {i}?", "harmful": i % 2 == 0} for i in range(4)]
+    (tmp_path / "good.jsonl").write_text("\n".join(map(json.dumps, requests)))
+    (tmp_path / "harmful.jsonl").write_text(json.dumps(requests[0]))
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(hub, "reachable", lambda: False)
 

@@ -1,12 +1,14 @@
 """The paper in data: title, claim, published numbers, its settings, and what a run needs."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from workbench import hub
 from workbench.arguments import finite, listed, one_of, whole
 from workbench.data.preferences import load_data
-from workbench.errors import RunError
+from workbench.errors import DatasetError, RunError
+from workbench.files import Row
 from workbench.papers.parameters import check_file, check_preset, naming, picked, seed_list
 
 TITLE = "Locking Down the Finetuned LLMs Safety"
@@ -122,8 +124,8 @@ def check_inputs(
 
     Raises `ValueError` for a path that is no file, or more heads than the base model has;
     `RunError` for `preset=paper` without a fine-tuned model, as there is nothing to restore;
-    `DatasetError` for pairs or requests that cannot be read; `ModelError` for a model that is
-    gated, missing, unreachable or none.
+    `DatasetError` for pairs or requests that cannot be read, or are of one kind; `ModelError` for a
+    model that is gated, missing, unreachable or none.
     """
     if preset == "paper" and not finetuned_id:
         raise RunError(
@@ -146,7 +148,22 @@ def check_inputs(
     if requests_path:
         with naming("requests_path", requests_path):
             for split in ("train", "validation", "test"):
-                load_data("requests", split, requests_path)
+                rows = load_data("requests", split, requests_path)
+                if split != "train":
+                    both_kinds(rows, split)
+
+
+def both_kinds(rows: Sequence[Row], name: str) -> None:
+    """Refuse requests of one kind only: a rate over no requests is none.
+
+    Raises `DatasetError` naming the kind that is missing.
+    """
+    for harmful, kind in ((True, "harmful"), (False, "harmless")):
+        if all(bool(row["harmful"]) != harmful for row in rows):
+            raise DatasetError(
+                f"the {name} requests hold no {kind} ones: attack success and help are measured "
+                "side by side, give rows of both kinds (field 'harmful')"
+            )
 
 
 def preflight(preset: str, given: dict[str, Any]) -> None:

@@ -6,14 +6,14 @@ from dataclasses import dataclass
 
 from workbench.arguments import whole
 from workbench.data.preferences import load_data
-from workbench.errors import DatasetError, DirectionError, RunError
+from workbench.errors import DirectionError, RunError
 from workbench.files import Row
 from workbench.models.loading import load, require_access
 from workbench.models.model import Model
 from workbench.papers.parameters import one_thread_if_embedded
 from workbench.papers.safetylock.attack import Attack, fine_tune, granting
 from workbench.papers.safetylock.evaluate import Judge, brindle_judge, keyword_judge, take
-from workbench.papers.safetylock.paper import BASE, Settings, check_inputs
+from workbench.papers.safetylock.paper import BASE, Settings, both_kinds, check_inputs
 from workbench.papers.safetylock.paper import settings as settings
 from workbench.paths import data_folder
 from workbench.steering.directions import HeadDirections, read_direction
@@ -106,19 +106,6 @@ def judge(model: Model, rows: Sequence[Row]) -> Judge:
     speaks = model.tokenizer.get_vocab() == json.loads(text)["model"]["vocab"]
     asked = all({"action", "thing", "person"} <= row.keys() for row in rows)
     return brindle_judge() if speaks and asked else keyword_judge()
-
-
-def both_kinds(rows: Sequence[Row], name: str) -> None:
-    """Refuse requests of one kind only: a rate over no requests is none.
-
-    Raises `DatasetError` naming the kind that is missing.
-    """
-    for harmful, kind in ((True, "harmful"), (False, "harmless")):
-        if all(bool(row["harmful"]) != harmful for row in rows):
-            raise DatasetError(
-                f"the {name} requests hold no {kind} ones: attack success and help are measured "
-                "side by side, give rows of both kinds (field 'harmful')"
-            )
 
 
 def read_lock(path: str, model: Model) -> HeadDirections:
