@@ -41,6 +41,10 @@ def test_the_planted_styles_come_back(tmp_path):
     assert sum(about.values()) >= 6
     assert manners & {*styles.POLITE, *styles.RUDE}
     assert manners & {*styles.BULLET, *styles.PLAIN}
+    told = int((table["q_ref"] <= 0.05).sum())
+    assert f"of {told} that do" in feature_tables.telling_title(study)
+    table["q_ref"] = 1.0
+    assert "No feature tells chosen from rejected" in feature_tables.telling_title(study)
     # No reference differs from itself.
     assert table["share_rejected"].sum() == 0
     best = rows[0]["feature"]

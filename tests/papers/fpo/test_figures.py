@@ -23,6 +23,13 @@ def test_what_is_logged_is_drawn_and_nothing_else():
     assert len(figures.curves(STUDY, "LN-DPO", "fpo/d_rejected")) == 2
 
 
+@pytest.mark.parametrize(("share", "title"), [(0.5, "behind 80 %"), (0.0, "D(rejected) is 0")])
+def test_features_are_behind_a_distance_only_where_there_is_one(share, title):
+    table = pd.DataFrame({"share_rejected": [share, 0.0]})
+    figure = figures.penalty(replace(STUDY, ends=[FeatureEnd(STUDY.trained[0], None, table)]))
+    assert title in figure.layout.title.text
+
+
 def dots(figure, name):
     (trace,) = [t for t in figure.data if t.name == name]
     return dict(zip(trace.x, trace.y, strict=True))

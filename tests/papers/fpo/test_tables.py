@@ -36,6 +36,28 @@ def test_claims_hold_where_they_do_in_every_seed():
     assert nothing["holds"] == ""
 
 
+def test_no_claim_holds_where_nothing_was_measured():
+    still = [
+        trained(name, "fpo", alpha, seed, evaluation(0.9, 0.0, 0.0))
+        for name, alpha in (("LN-DPO", 0.0), ("FPO α=0.5", 0.5), ("FPO α=50", 50.0))
+        for seed in (0, 1)
+    ]
+    rows = tables.claims(still)
+    assert len(rows) == 6
+    for row in rows:
+        if row["claim"].startswith("accuracy"):
+            assert (row["by seed"], row["holds"]) == ("+0.000, +0.000", "yes")
+        else:
+            assert (row["by seed"], row["holds"]) == ("–, –", "not measured: nothing moved")
+    # One seed that moved, and fell to nothing, counts; the other says nothing.
+    moved = [trained("LN-DPO", "fpo", 0.0, 0, evaluation(0.9, 3.0, 2.0)), *still[1:]]
+    found = {c["claim"]: c for c in tables.claims(moved)}
+    tenfold = found["D(rejected) falls more than tenfold from α=0 to 50"]
+    assert (tenfold["by seed"], tenfold["holds"]) == ("to 0, –", "in 1 of 1")
+    free = found["D(chosen), which nothing holds, falls less than tenfold by α=50"]
+    assert (free["by seed"], free["holds"]) == ("to 0, –", "in 0 of 1")
+
+
 def test_recorded_metrics_carry_the_published_values_of_their_own_method():
     found = {m["name"]: m for m in tables.metrics(STUDY)}
     assert found["d_rejected_alpha0"]["value"] == pytest.approx(5.0)

@@ -54,6 +54,16 @@ def test_decide():
     tie = decided(["5", "7", "6"], [[[1, 0]], [[0, 1]], [[0, 0]]])
     assert (tie.answer, tie.scores, tie.correct) == ("5", [1.0, 1.0, 0.0], False)
     assert decided(["5", "7"], [[[0, 0]], [[0, 0]]]).answer == "5"
+    silent, even = [[[0, 0]], [[0, 0]]], [[[1, 0]], [[0, 1]]]
+    for hits, settings, pick in (
+        ([[[0, 0]], [[0, 1]]], {}, "verified"), (silent, {}, "nothing"), (even, {}, "tied"),
+        (even, {"votes": 0.1}, "votes"), (silent, {"votes": 0.1}, "votes"),
+        ((), {"p": 0}, "majority"),
+    ):  # fmt: skip
+        one = decided(["5", "7"], hits, **settings)
+        assert one.pick == pick
+        assert ("verified by cmv" in one.reason) == (pick == "verified")
+    assert (lone.pick, none.pick) == ("alone", "unreadable")
     # Ours, off by default: votes break what verification leaves even.
     assert decided(["5", "7", "7"], [[[1]], [[1]]], votes=0.5).scores == [1 + 0.5 / 3, 1 + 1 / 3]
     assert decided(["5", "7", "7"], [[[1]], [[1]]], votes=0.5).answer == "7"

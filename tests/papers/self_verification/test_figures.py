@@ -5,7 +5,15 @@ from dataclasses import replace
 import plotly.graph_objects as go
 from IPython.display import HTML
 
-from tests.helpers.comparisons import AGREED, HOPELESS, OTHER, RIGHT, comparison, study
+from tests.helpers.comparisons import (
+    AGREED,
+    HOPELESS,
+    OTHER,
+    RIGHT,
+    comparison,
+    question,
+    study,
+)
 from workbench.papers.self_verification import figures
 from workbench.papers.self_verification.conditions import Condition
 
@@ -25,11 +33,18 @@ def test_a_telling_question_is_one_that_verification_rescued():
     assert figures.telling([AGREED, HOPELESS, rescued, RIGHT]) is rescued
     assert figures.telling([AGREED, HOPELESS]) is HOPELESS
     assert figures.telling([AGREED]) is AGREED
+    # Right by its place alone: nothing was recovered, so nothing was rescued.
+    silent = question(["", "7", "9"], [[[0, 0]], [[0, 0]]])
+    assert figures.telling([silent, HOPELESS]) is HOPELESS
+    title = figures.decision(silent).layout.title.text.replace("<br>", " ")
+    assert "chosen: 7 (nothing recovered by cmv: the earliest candidate)" in title
 
 
 def test_a_question_nothing_was_verified_of_leaves_a_note():
-    assert "Nothing was verified" in figures.backward(AGREED).data
-    assert "chosen: 7 (all samples agree), gold: 7" in figures.decision(AGREED).data
+    assert "Nothing was put to the model: the only candidate." in figures.backward(AGREED).data
+    assert "chosen: 7 (the only candidate), gold: 7" in figures.decision(AGREED).data
+    unread = question(["", ""], [])
+    assert "no answer found in any forward sample" in figures.backward(unread).data
     assert isinstance(figures.forward(AGREED), go.Figure)
 
 

@@ -112,13 +112,19 @@ def test_variants_without_tokens_of_their_own_show_none():
 def test_modes_count_every_question_once():
     fallback = replace(RIGHT, mode="tfv_fallback")
     unread = replace(question(["", "", ""], []), mode="none")
-    rows = tables.modes([comparison(RIGHT, fallback, replace(AGREED, mode="none"))])
+    silent = question(["7", "9"], [[[0, 0]], [[0, 0]]])
+    tied = question(["9", "7"], [[[1, 0]], [[0, 1]]])
+    everything = [RIGHT, fallback, replace(AGREED, mode="none"), silent, silent, tied]
+    rows = tables.modes([comparison(*everything[:4]), comparison(*everything[4:])])
     rows += tables.modes([comparison(unread)])
-    counts = {row["verified by"]: row["questions"] for row in rows}
-    assert sum(counts.values()) == 4
-    assert counts["masked conditions"] == 1
-    assert counts["true or false, as nothing could be masked"] == 1
-    assert counts["no readable answer"] == 1
+    assert {row["settled by"]: row["questions"] for row in rows} == {
+        "masked conditions": 1,
+        "true or false, as nothing could be masked": 1,
+        "the order of candidates: every one scored 0": 2,
+        "the order of candidates: the best were tied": 1,
+        "nothing: one candidate": 1,
+        "nothing: no readable answer": 1,
+    }
 
 
 def test_published_tables_hold_the_papers_own_arithmetic():

@@ -30,7 +30,7 @@ def telling(study: Study, count: int = 8) -> list[Plain]:
         out.append(
             {
                 "feature": int(i),
-                "more in": "chosen" if table.loc[i, "effect_ref"] > 0 else "rejected",
+                "more in": _side(table.loc[i, "effect_ref"]),
                 "AUROC": float(table.loc[i, "auroc_ref"]),
                 "d_z": float(table.loc[i, "dz_ref"]),
                 "q": float(table.loc[i, "q_ref"]),
@@ -40,6 +40,17 @@ def telling(study: Study, count: int = 8) -> list[Plain]:
             }
         )
     return out
+
+
+def telling_title(study: Study) -> str:
+    """What `telling` holds: features that do tell, or the largest differences where none does."""
+    q = study.weakest.table["q_ref"]
+    told = int((q <= 0.05).sum())
+    if not told:
+        return (
+            f"No feature tells chosen from rejected (q ≤ .05); the largest of {len(q)} differences"
+        )
+    return f"Features that tell chosen from rejected best, of {told} that do (q ≤ .05)"
 
 
 def card(study: Study, feature: int) -> list[Plain]:
@@ -78,6 +89,10 @@ def save(study: Study, out: Path) -> None:
         end.diff, end.table, study.lens, study.rows, study.inputs.tokenizer, out / "features.json",
         model_name=study.inputs.name, features=[row["feature"] for row in telling(study)],
     )  # fmt: skip
+
+
+def _side(effect: float) -> str:
+    return "neither" if not effect else "chosen" if effect > 0 else "rejected"
 
 
 def _words(study: Study, feature: int, side: str, count: int) -> str:

@@ -95,8 +95,9 @@ def volcano(study: Study) -> go.Figure:
 
 def penalty(study: Study) -> go.Figure:
     """The features behind 80 % of D(rejected)."""
-    title = f"{study.weakest.trained.condition.name}: the features behind 80 % of D(rejected)"
-    return features.penalty_waterfall(waterfall(study.weakest.table), title)
+    steps, name = waterfall(study.weakest.table), study.weakest.trained.condition.name
+    what = "the features behind 80 % of D(rejected)" if steps.sum() else "D(rejected) is 0"
+    return features.penalty_waterfall(steps, f"{name}: {what}")
 
 
 def activations(study: Study, feature: int) -> go.Figure:

@@ -85,7 +85,7 @@ def alphas(trained: Sequence[Trained]) -> dict[float, str]:
 
 
 def claims(trained: Sequence[Trained]) -> list[Plain]:
-    """Statements about the constraint, seed by seed; `holds` where they do for every seed."""
+    """Statements about the constraint, seed by seed; `holds`: "yes" where every seed says so."""
     named = alphas(trained)
     if len(named) < 2:
         return [{"claim": "none: one alpha, nothing to compare", "by seed": "", "holds": ""}]
@@ -110,7 +110,7 @@ def claims(trained: Sequence[Trained]) -> list[Plain]:
         out.insert(2, _claim(text, early, lambda x: x > 1, "{:.2f}×"))
     if len(named) > 2:
         ranks = [
-            float(spearmanr([d[n][s] for n in names], [kl[n][s] for n in names]).statistic)
+            _rank_correlation([d[n][s] for n in names], [kl[n][s] for n in names])
             for s in range(len(d[zero]))
         ]
         out.append(
@@ -250,13 +250,24 @@ def _spread(values: Sequence[float]) -> str:
 
 
 def _ratios(before: Sequence[float], after: Sequence[float]) -> list[float]:
-    return [a / max(b, 1e-12) for a, b in zip(before, after, strict=True)]
+    """By which factor each value fell; infinite where to 0, NaN where there was nothing to fall."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return (np.asarray(before, float) / np.asarray(after, float)).tolist()
+
+
+def _rank_correlation(a: Sequence[float], b: Sequence[float]) -> float:
+    """Spearman's; NaN where one of them does not vary."""
+    return float(spearmanr(a, b).statistic) if len({*a}) > 1 and len({*b}) > 1 else np.nan
 
 
 def _claim(text: str, values: Sequence[float], holds: Callable[[float], bool], form: str) -> Plain:
-    count = sum(map(holds, values))
+    """A claim by seed; a seed where nothing was measured (NaN) neither holds it nor fails it."""
+    measured = [v for v in values if not np.isnan(v)]
+    count = sum(map(holds, measured))
+    by_seed = ["–" if np.isnan(v) else "to 0" if np.isinf(v) else form.format(v) for v in values]
+    verdict = "yes" if count == len(values) else f"in {count} of {len(measured)}"
     return {
         "claim": text,
-        "by seed": ", ".join(form.format(v) for v in values),
-        "holds": "yes" if count == len(values) else f"in {count} of {len(values)}",
+        "by seed": ", ".join(by_seed),
+        "holds": verdict if measured else "not measured: nothing moved",
     }

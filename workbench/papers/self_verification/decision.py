@@ -8,6 +8,17 @@ from workbench.evaluation.answers import same_answer
 from workbench.papers.self_verification.conditions import Condition
 from workbench.papers.self_verification.paper import Settings
 
+PICKS = {
+    "verified": "verified by {mode}",
+    "tied": "a tie of the best under {mode}: the earliest of them",
+    "votes": "the votes beside {mode}",
+    "nothing": "nothing recovered by {mode}: the earliest candidate",
+    "alone": "the only candidate",
+    "majority": "p = 0: the majority",
+    "unreadable": "no answer found in any forward sample",
+}
+"""What settled a question → the reason in words."""
+
 
 @dataclass
 class Verified:
@@ -17,8 +28,9 @@ class Verified:
     order of appearance. `mode`: `"cmv"`, `"tfv"`, `"yesno"`, `"tfv_fallback"` (nothing to mask) or
     `"none"` (fewer than two candidates, or p = 0). `asked[candidate][condition]` is what was put to
     the model; `hits[candidate][condition][sample]` is 1 where the reply recovers the masked value
-    (or affirms), `replies` and `reply_tokens` alike. `answer` is None, with the reason, where no
-    candidate was found. `tokens`: generated, by stage; `sample_tokens`: by forward sample.
+    (or affirms), `replies` and `reply_tokens` alike. `answer` is None where no candidate was found;
+    `pick`: what settled it, one of `PICKS`, `reason` the same in words. `tokens`: generated, by
+    stage; `sample_tokens`: by forward sample.
     """
 
     problem: Problem
@@ -35,6 +47,7 @@ class Verified:
     reply_tokens: list[list[list[int]]] = field(default_factory=list)
     scores: list[float] = field(default_factory=list)
     answer: str | None = None
+    pick: str = ""
     reason: str = ""
     tokens: dict[str, int] = field(default_factory=dict)
     sample_tokens: list[int] = field(default_factory=list)
@@ -84,21 +97,31 @@ def settled(hits: Sequence[Sequence[Sequence[int]]], total: int) -> bool:
 
 
 def decide(verified: Verified, settings: Settings) -> None:
-    """Score the candidates (§2.4) and choose; ties go to the earliest."""
-    if not verified.candidates:
-        verified.answer, verified.reason = None, "no answer found in any forward sample"
-        return
-    if settings.p == 0:
-        verified.answer, verified.reason = majority(verified.answers)[0], "p = 0: the majority"
-        return
-    if not verified.contested:
-        verified.scores, verified.answer = [1.0], verified.candidates[0]
-        verified.reason = "all samples agree"
-        return
-    votes = [sum(same_answer(a, c) for a in verified.answers) for c in verified.candidates]
-    verified.scores = [
-        sum(map(sum, hits)) + settings.votes * count / max(1, len(verified.answers))
-        for hits, count in zip(verified.hits, votes, strict=True)
-    ]
-    best = max(range(len(verified.scores)), key=lambda c: (verified.scores[c], -c))
-    verified.answer, verified.reason = verified.candidates[best], f"verified by {verified.mode}"
+    """Score the candidates (§2.4) and choose; ties go to the earliest.
+
+    It is not verification that chose where the best scores are tied, or no candidate has any.
+    """
+    candidates = verified.candidates
+    if not candidates:
+        verified.answer, verified.pick = None, "unreadable"
+    elif settings.p == 0:
+        verified.answer, verified.pick = majority(verified.answers)[0], "majority"
+    elif not verified.contested:
+        verified.scores, verified.answer, verified.pick = [1.0], candidates[0], "alone"
+    else:
+        recovered = [sum(map(sum, hits)) for hits in verified.hits]
+        votes = [sum(same_answer(a, c) for a in verified.answers) for c in candidates]
+        verified.scores = [
+            hits + settings.votes * count / max(1, len(verified.answers))
+            for hits, count in zip(recovered, votes, strict=True)
+        ]
+        best = max(range(len(candidates)), key=lambda c: (verified.scores[c], -c))
+        leaders = [c for c, hits in enumerate(recovered) if hits == max(recovered)]
+        verified.answer = candidates[best]
+        if leaders == [best]:
+            verified.pick = "verified"
+        elif settings.votes:
+            verified.pick = "votes"
+        else:
+            verified.pick = "tied" if any(recovered) else "nothing"
+    verified.reason = PICKS[verified.pick].format(mode=verified.mode)

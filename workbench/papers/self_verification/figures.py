@@ -28,13 +28,14 @@ def problems(model: Backend, rows: Mapping[int, Sequence[Problem]]) -> go.Figure
 
 
 def telling(questions: Sequence[Verified]) -> Verified:
-    """A question worth showing: verified, first answer wrong, chosen right.
+    """A question worth showing: settled by verification, first answer wrong, chosen right.
 
-    Else any verified one; else any.
+    Else any that verification settled, or was asked about; else any.
     """
-    checked = [v for v in questions if v.hits]
-    rescued = [v for v in checked if v.correct and not same_answer(v.answers[0], v.problem.answer)]
-    shown = rescued or checked or questions
+    asked = [v for v in questions if v.hits]
+    settled = [v for v in asked if v.pick == "verified"]
+    rescued = [v for v in settled if v.correct and not same_answer(v.answers[0], v.problem.answer)]
+    shown = rescued or settled or asked or questions
     return max(shown, key=lambda v: (len(v.conditions), len(v.candidates)))
 
 
@@ -71,7 +72,7 @@ def forward(verified: Verified) -> go.Figure:
 def backward(verified: Verified) -> go.Figure | HTML:
     """Stages 2 and 3: each candidate's masked statements, a reply to each, its hits."""
     if not verified.hits:
-        return _note("Nothing was verified: every question's samples agree, or p is 0.")
+        return _note(f"Nothing was put to the model: {verified.reason}.")
     return table(backward_rows(verified), "Stages 2 and 3: what is put to the model")
 
 
@@ -103,7 +104,8 @@ def decision(verified: Verified) -> go.Figure | HTML:
         for c, score in zip(verified.candidates, verified.scores, strict=True)
     ]
     values = [f"{i}: {c.value}" for i, c in enumerate(verified.conditions, 1)]
-    title = f"Stage 4: share of samples that recover the masked value; {chosen}"
+    does = "recover the masked value" if verified.conditions else "affirm the conclusion"
+    title = f"Stage 4: share of samples that {does}; {chosen}"
     return plots.cell_map(
         rates, rows, values or ["true or false"], title, axes=("candidate", "condition"),
         name="share",
@@ -140,11 +142,11 @@ def stages(study: Study) -> go.Figure | HTML:
 
 
 def readings(study: Study) -> HTML:
-    """How often verification chose the right one of two readings."""
+    """How often the right one of two readings was chosen."""
     chosen = [x for seed in tables.readings(study) for x in seed.values()]
     return _note(
-        f"Ambiguous questions with both readings among the candidates: {len(chosen)}; verification "
-        f"chose the right one in {sum(chosen):.0f} (chance: {len(chosen) / 2:g})."
+        f"Ambiguous questions with both readings among the candidates: {len(chosen)}; the right "
+        f"one was chosen in {sum(chosen):.0f} (chance: {len(chosen) / 2:g})."
     )
 
 

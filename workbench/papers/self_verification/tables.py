@@ -1,5 +1,6 @@
 """Tables of a study: rows for the page, the run's metrics, the published figures beside them."""
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -31,6 +32,15 @@ _MODES = {
     "yesno": "yes or no",
     "tfv_fallback": "true or false, as nothing could be masked",
 }
+_NOT_VERIFIED = {
+    "tied": "the order of candidates: the best were tied",
+    "nothing": "the order of candidates: every one scored 0",
+    "votes": "votes, as verification told the best not apart",
+    "alone": "nothing: one candidate",
+    "majority": "the majority: p = 0",
+    "unreadable": "nothing: no readable answer",
+}
+"""What settled questions that verification did not, by `decision.PICKS`."""
 _STAGE_METRICS = {"sums-early": "early", "sums-late": "late", CONTROL: "two_readings"}
 
 
@@ -74,13 +84,16 @@ def differences(comparisons: Sequence[Comparison]) -> list[dict[str, Any]]:
 
 
 def modes(comparisons: Sequence[Comparison]) -> list[dict[str, Any]]:
-    """How questions were verified: counts by mode, and how many had no readable answer."""
+    """What settled the questions: counts by the mode that did, or by what did instead."""
     questions = [v for c in comparisons for v in c.verified]
-    counts = {title: sum(v.mode == mode for v in questions) for mode, title in _MODES.items()}
-    agreed = sum(v.mode == "none" and bool(v.candidates) for v in questions)
-    counts["not at all: one candidate, or p = 0"] = agreed
-    counts["no readable answer"] = sum(not v.candidates for v in questions)
-    return [{"verified by": title, "questions": n} for title, n in counts.items() if n]
+    picked = Counter((v.pick, v.mode if v.pick == "verified" else "") for v in questions)
+    titles = {("verified", mode): title for mode, title in _MODES.items()}
+    titles |= {(pick, ""): title for pick, title in _NOT_VERIFIED.items()}
+    return [
+        {"settled by": title, "questions": picked[which]}
+        for which, title in titles.items()
+        if picked[which]
+    ]
 
 
 def picks(study: Study) -> list[dict[str, Any]]:
