@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest, t
 
-from tests.helpers.fpo_study import COSTS, STUDY, TRAINED, evaluation
+from tests.helpers.fpo_study import COSTS, STUDY, TRAINED, evaluation, trained
 from workbench.papers.fpo import tables
 
 
