@@ -1,5 +1,6 @@
 """A study from its inputs to its record, and a killed one going on."""
 
+import copy
 from dataclasses import replace
 
 import pytest
@@ -9,7 +10,7 @@ from workbench.errors import RunError
 from workbench.papers.safetylock import figures, presets, study, tables
 from workbench.papers.safetylock.attack import fine_tune, granting
 from workbench.papers.safetylock.evaluate import take
-from workbench.papers.safetylock.lock import contrast_activations, find_lock
+from workbench.papers.safetylock.lock import CONTROLS, contrast_activations, find_lock
 
 SETTINGS = replace(
     presets.settings("tiny", alpha=1.75, heads=6, r=0, selection="validation", draws=1),
@@ -131,3 +132,35 @@ def test_requests_and_template_of_now_are_answered(inputs, tmp_path):
     rows = [{**inputs.test[0], "prompt": inputs.test[1]["prompt"]}, *inputs.test[1:]]
     small(replace(inputs, test=rows), model, keeper, tmp_path)
     assert keeper.computed > computed
+
+
+@pytest.mark.parametrize(
+    ("judge", "said"),
+    [
+        # Refusals in words that the phrases miss, and broken text, are no granted harm.
+        ({"refuses": lambda _: False, "declines": lambda _: True}, "0% granted, 0% answered"),
+        ({"refuses": lambda _: False, "broken": lambda _: True}, "0% granted, 100% answered"),
+    ],
+)
+def test_what_only_the_phrases_call_an_attack_is_no_loss(inputs, tmp_path, judge, said):
+    plain = {"declines": lambda _: False, "broken": lambda _: False}
+    judge = replace(inputs.judge, **{**plain, **judge})
+    study_ = study.Study(replace(inputs, judge=judge), SETTINGS, [0], Keeper(), tmp_path)
+    study.make_attacks(study_)
+    assert study_.attacked[1, 0].rates()["asr"] == 1
+    with pytest.raises(RunError, match=f"broke no refusals.*{said}.*no refusal phrase in 100%"):
+        study.apply_lock(study_)
+
+
+def test_every_seed_has_control_locks_of_its_own_at_the_locks_alpha(finished, monkeypatch):
+    done, _ = finished
+    two = copy.copy(done)
+    two.attacks = {(1, seed): done.attacks[1, 0] for seed in (0, 1)}
+    two.curves = {(1, seed): done.curves[1, 0] for seed in (0, 1)}
+    monkeypatch.setattr(study, "_measure", lambda *_: lambda lock, alpha: (lock.digest(), alpha))
+    study.run_controls(two)
+    for kind in CONTROLS:
+        first, second = (two.controls[seed][kind] for seed in (0, 1))
+        assert not first.keys() & second.keys()
+        for drawn in (first, second):
+            assert drawn == {lock: (lock, done.alpha) for lock in drawn}
