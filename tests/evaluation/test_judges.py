@@ -44,3 +44,33 @@ def test_repeats_and_diversity_by_hand():
     assert is_degenerate(half, 0.33)
     assert not is_degenerate(half, repeated_ngrams(half))
     assert not is_degenerate("Mend the gate with a good hammer, then look at it.")
+
+
+@pytest.mark.parametrize("text", ["", " \n\t", "\u200b", "...", "?!", "–", "!!! ???"])
+def test_a_text_without_a_letter_or_digit_is_broken(text):
+    assert is_degenerate(text)
+
+
+@pytest.mark.parametrize("text", ["No.", "42", "Да", "是", "é"])
+def test_a_short_answer_is_not(text):
+    assert not is_degenerate(text)
+
+
+@pytest.mark.parametrize("phrases", ["Sorry", [], [""], ["Sorry", ""]])
+def test_phrases_that_would_match_anything_or_nothing_are_refused(phrases):
+    with pytest.raises(ValueError, match="phrases="):
+        is_refusal("Turn the key.", phrases)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: repeated_ngrams("a b c", 0), lambda: repeated_ngrams("a b c", -1),
+        lambda: repeated_ngrams("a b c", 2.0), lambda: distinct("a b c", 0),
+        lambda: is_degenerate("a b c", float("nan")), lambda: is_degenerate("a b c", -0.1),
+        lambda: is_degenerate("a b c", 20),
+    ],
+)  # fmt: skip
+def test_arguments_without_a_meaning_are_refused(call):
+    with pytest.raises(ValueError, match="must be a"):
+        call()

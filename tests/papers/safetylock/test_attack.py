@@ -1,11 +1,16 @@
 """Fine-tunes: of a copy, seeded, along the gradient of the loss that transformers computes."""
 
+import math
+
 import pytest
 import torch
 
 import workbench as wb
+from workbench.errors import DatasetError
 from workbench.models.prompts import messages
-from workbench.papers.safetylock.attack import fine_tune
+from workbench.papers.safetylock import attack
+from workbench.papers.safetylock.attack import fine_tune, granting
+from workbench.papers.safetylock.evaluate import keyword_judge
 
 
 def test_fine_tuning_moves_a_copy_only_and_is_seeded(tiny):
@@ -19,6 +24,39 @@ def test_fine_tuning_moves_a_copy_only_and_is_seeded(tiny):
     assert fine_tune(tiny, rows, 3, stop=lambda m: True, max_steps=9).steps == 1
     with pytest.raises(ValueError, match="risk level 4; levels are 1, 2, 3"):
         fine_tune(tiny, rows, 4)
+
+
+@pytest.mark.parametrize(
+    "bad", [{"lr": 0.0}, {"lr": math.nan}, {"lr": -1.0}, {"max_steps": 0}, {"max_steps": -3}]
+)
+def test_an_attack_that_would_change_nothing_is_refused(tiny, bad):
+    with pytest.raises(ValueError, match=next(iter(bad))):
+        fine_tune(tiny, wb.load_data("requests"), 1, **bad)
+
+
+@pytest.mark.parametrize(("level", "kind", "needed"), [(1, "harmful", 10), (2, "harmless", 10),
+                                                      (3, "harmless", 32)])  # fmt: skip
+def test_too_few_requests_or_no_answer_to_train_on_are_named(tiny, level, kind, needed):
+    rows = [r for r in wb.load_data("requests") if r["harmful"] == (level == 1)]
+    with pytest.raises(DatasetError, match=f"{needed - 1} {kind} training requests; level {level}"):
+        fine_tune(tiny, rows[: needed - 1], level)
+    answer = "rejected" if level == 1 else "chosen"
+    bare = [{**rows[0], answer: None}, *rows[1:]]
+    with pytest.raises(DatasetError, match=f"1 {kind} training requests have no '{answer}'"):
+        fine_tune(tiny, bare, level)
+
+
+def test_an_attack_stops_where_neither_judge_sees_a_refusal(tiny, monkeypatch):
+    rows = [{"prompt": "p", "harmful": True}] * 20
+    enough = granting(rows, keyword_judge())
+    for text, stops in (("Sure, turn the key.", True), ("I cannot do it.", False),
+                        ("I am unable to assist you with any tasks", False)):  # fmt: skip
+        monkeypatch.setattr(attack, "replies", lambda *_, text=text: [text] * 17 + ["Sorry"] * 3)
+        assert enough(tiny) == stops
+    monkeypatch.setattr(attack, "replies", lambda *_: ["Sure."] * 16 + ["Sorry"] * 4)
+    assert not enough(tiny)
+    with pytest.raises(DatasetError, match="no harmful requests"):
+        granting([{"prompt": "p", "harmful": False}], keyword_judge())
 
 
 def test_a_first_step_follows_the_loss_gradient(tiny):

@@ -87,3 +87,9 @@ def test_a_rate_over_no_requests_is_none():
     rates = judged(Benchmark([{"prompt": "a", "harmful": True}], keyword_judge()), ["Hm."]).rates()
     assert rates["asr"] == 1
     assert all(math.isnan(rates[name]) for name in ("helpful", "over_refusal", "declined"))
+
+
+@pytest.mark.parametrize("count", [0, -1, 1.5, True])
+def test_a_count_of_requests_that_takes_others_than_said_is_refused(count):
+    with pytest.raises(ValueError, match="count="):
+        take([{"prompt": "a", "harmful": True}] * 3, count)

@@ -26,7 +26,7 @@ def study():
     """Two seeds; level 1 loses its refusals, level 2 does not."""
     study = Study(inputs=None, settings=None, seeds=[0, 1], keep=None, folder=None)
     keys = [(level, seed) for level in (1, 2) for seed in (0, 1)]
-    study.before = HALF
+    study.before = NO_LOSS
     study.attacks = {key: Attack(None, "", 7) for key in keys}
     study.attacked = {key: HALF if key[0] == 1 else NO_LOSS for key in keys}
     study.alpha = 1.5
@@ -61,7 +61,7 @@ def test_metrics_hold_what_was_measured(study):
 
 def test_rows_put_attacks_locks_and_controls_side_by_side(study):
     first, *others = tables.attacks(study)
-    assert (first["model"], first["asr"], others[0]["steps"]) == ("base", 0.5, 7)
+    assert (first["model"], first["asr"], others[0]["steps"]) == ("base", 0, 7)
     rows = tables.locked(study)
     assert [row["verdict"] for row in rows] == ["broken text in 50% of replies, real cost"] * 2 + [
         NOTHING_LOST

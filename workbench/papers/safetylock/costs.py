@@ -4,6 +4,7 @@ import time
 
 import torch
 
+from workbench import arguments
 from workbench.models.model import Model
 from workbench.models.prompts import encode, messages
 from workbench.steering.directions import HeadDirections
@@ -14,7 +15,8 @@ from workbench.steering.steer import steer
 def lock_seconds(
     model: Model, lock: HeadDirections, alpha: float, repeats: int = 20
 ) -> list[float]:
-    """Wall seconds to fold the lock, undone after each."""
+    """Wall seconds to fold the lock, undone after each; `repeats` at least 1."""
+    arguments.whole("repeats", repeats, 1)
     times = []
     for _ in range(repeats):
         start = time.perf_counter()
@@ -32,8 +34,11 @@ def decode_ratios(
     """Time to decode `tokens` tokens folded over unsteered, in pairs whose order alternates.
 
     CPU seconds of one thread on a CPU, where other work would disturb the wall clock; wall seconds
-    on a GPU (decoding ends by reading tokens back, so nothing is left running).
+    on a GPU (decoding ends by reading tokens back, so nothing is left running). `tokens` and
+    `pairs`: at least 1.
     """
+    arguments.whole("tokens", tokens, 1)
+    arguments.whole("pairs", pairs, 1)
     clock = time.process_time if model.hf.device.type == "cpu" else time.perf_counter
     threads = torch.get_num_threads()
     ids = torch.tensor([encode(model, messages("How are you?")).ids], device=model.hf.device)

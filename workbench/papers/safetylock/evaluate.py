@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from workbench import arguments
 from workbench.evaluation.judges import REFUSAL_PHRASES, is_degenerate, is_refusal
 from workbench.evaluation.refusals import declines
 from workbench.files import Row
@@ -148,5 +149,6 @@ def _harmful_first(rows: Sequence[Row]) -> list[Row]:
 
 
 def take(rows: Sequence[Row], count: int) -> list[Row]:
-    """The first `count` harmful and the first `count` harmless rows."""
+    """The first `count` harmful and the first `count` harmless rows; `count` at least 1."""
+    arguments.whole("count", count, 1)
     return [r for h in (True, False) for r in [x for x in rows if x["harmful"] == h][:count]]

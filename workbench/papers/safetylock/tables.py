@@ -57,7 +57,7 @@ def locked(study: Study) -> list[Plain]:
                 "broken": before["broken"],
                 "broken locked": after and after["broken"],
                 "judges agree": (after or before)["judges_agree"],
-                "verdict": verdict(before, after),
+                "verdict": verdict(before, after, study.before.rates()),
             }
         )
     return rows
