@@ -10,6 +10,7 @@ from transformers import PreTrainedTokenizerBase
 
 from workbench.errors import PairError
 from workbench.hashing import digest, pieces_digest
+from workbench.models.token_ids import end_token
 from workbench.reading import parse_json
 
 log = logging.getLogger(__name__)
@@ -86,7 +87,12 @@ def checked(
 
 
 def require_template(tokenizer: PreTrainedTokenizerBase, example: dict[str, Any]) -> None:
-    """`PairError` for conversations and a tokenizer that has no template for them."""
+    """`PairError` for conversations and a tokenizer that has no template for them.
+
+    `ModelError` for texts and a tokenizer that has no token to end them with.
+    """
+    if not isinstance(example.get("chosen"), list):
+        end_token(tokenizer)
     if isinstance(example.get("chosen"), list) and not tokenizer.chat_template:
         raise PairError(
             "the pairs are conversations and the tokenizer has no chat template: set "

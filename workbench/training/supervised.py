@@ -37,7 +37,8 @@ def collate(tokenizer: PreTrainedTokenizerBase, texts: list[Text]) -> dict[str, 
         head_ids, tail_ids = tokenizer([head, tail], add_special_tokens=False)["input_ids"]
         rows.append(head_ids + tail_ids)
         labels.append([IGNORED] * len(head_ids) + tail_ids)
-    ids, attention = padded(rows, tokenizer.pad_token_id)
+    pad = tokenizer.pad_token_id
+    ids, attention = padded(rows, 0 if pad is None else pad)
     return {
         "input_ids": ids,
         "attention_mask": attention,

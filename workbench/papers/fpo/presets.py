@@ -10,6 +10,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from workbench.arguments import whole
 from workbench.data.preferences import load_data
 from workbench.models.loading import load
+from workbench.models.token_ids import require_pad
 from workbench.papers import parameters
 from workbench.papers.fpo.paper import BASE, EMBEDDED_SAE, MODEL, SAE, Settings, check_inputs
 from workbench.papers.fpo.paper import settings as settings
@@ -61,6 +62,7 @@ def inputs(
     reference, tokenizer = model.hf, model.tokenizer
     if isinstance(train[0]["chosen"], list) and not tokenizer.chat_template:
         tokenizer.chat_template = CHAT_TEMPLATE
+    require_pad(tokenizer, model.n_tokens)
     check_sae(features, reference, hook)
     return Inputs(
         reference, tokenizer, model.name, features.to(reference.device), hook,

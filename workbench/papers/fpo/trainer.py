@@ -19,6 +19,7 @@ from trl.trainer.utils import create_model_from_path, get_config_model_id, use_a
 from workbench.models.hooks import find_hook, reading
 from workbench.models.logprobs import sequence_kl
 from workbench.models.sources import read_config, read_tokenizer
+from workbench.models.token_ids import require_pad
 from workbench.papers.fpo import losses, training_log
 from workbench.papers.fpo.config import FPOConfig
 from workbench.papers.fpo.distance import FeatureDistance, feature_distance
@@ -43,7 +44,7 @@ class FPOTrainer(DPOTrainer):
     Raises `PairError` for unusable pairs, `FeatureError` for an SAE that does not fit,
     `CacheMismatch` and `CacheCorrupt` for the offline reference, `RuntimeError` where the captured
     activation has no gradient, `FloatingPointError` naming pair and term of a loss that is not
-    finite.
+    finite; `ModelError` for a tokenizer without an end token or a pad token that the model embeds.
     """
 
     _tag_names = ("trl", "dpo", "fpo")
@@ -93,6 +94,7 @@ class FPOTrainer(DPOTrainer):
         if processing_class.pad_token is None:
             processing_class.pad_token = processing_class.eos_token
         pairs.require_template(processing_class, next(iter(train_dataset)))
+        require_pad(processing_class, model.get_input_embeddings().num_embeddings)
         if self.sae is not None:
             check_sae(self.sae, model, self.hook_name)
         online = not args.precompute_ref_log_probs

@@ -12,6 +12,7 @@ from workbench.errors import DatasetError
 from workbench.files import Row
 from workbench.models.model import Model
 from workbench.models.prompts import encode, messages, padded
+from workbench.models.token_ids import end_token
 from workbench.papers.safetylock.evaluate import Benchmark, Judge, replies
 
 LEVELS = {
@@ -118,13 +119,14 @@ def _pool(rows: Sequence[Row], level: int) -> list[Row]:
 def _loss(model: Model, rows: Sequence[Row], system: str) -> torch.Tensor:
     """Next-token loss on the granting answers and their end token."""
     ids, starts = [], []
+    end_token(model.tokenizer)
     for row in rows:
         answer = row["rejected" if row["harmful"] else "chosen"]
         turn = {"role": "assistant", "content": answer}
         encoded = encode(model, [*messages(row["prompt"], system), turn])
         ids.append([*encoded.ids, model.tokenizer.eos_token_id])
         starts.append(encoded.start)
-    inputs, _ = padded(ids, model.tokenizer.pad_token_id)
+    inputs, _ = padded(ids, model.pad_id)
     answers = [[-100] * start + row[start:] for start, row in zip(starts, ids, strict=True)]
     labels, _ = padded(answers, -100)
     device = model.hf.device
