@@ -233,3 +233,13 @@ def test_special_tokens_are_those_that_decoding_leaves_out(tokenizer):
     ids = special_ids(own)
     assert set(ids.values()) >= {"<eos>", "<bos>", "<pad>", "<user>"}
     assert "gatehouse" not in ids.values()
+
+
+def test_a_tokenizer_of_more_tokens_than_the_model_embeds(tokenizer):
+    """What short cuts are tried on holds none of them; a prompt that does is named."""
+    model = model_of(tokenizer, more=200 - len(tokenizer))
+    prompts = [f"{x}!" for x in "abcdefgh"]
+    got = wb.generate(model, prompts, max_new_tokens=3)
+    assert got == [[text(model, by_generate(model, p, 3))] for p in prompts]
+    with pytest.raises(ModelError, match="prompt 1 has the tokens"):
+        wb.generate(model, ["a", "Mend the gate."])

@@ -23,6 +23,15 @@ def test_pieces_are_the_text_one_for_each_token(text):
         assert len(found) == len(ids)
 
 
+def test_pieces_are_one_for_each_token_that_the_text_has_in_its_place():
+    """Behind a chat a reply may be other tokens than alone."""
+    tokenizer = embedded_tokenizer()
+    ids = [i for c in "gate" for i in tokenizer(c, add_special_tokens=False)["input_ids"]]
+    assert pieces(tokenizer, "gate", ids) == list("gate")
+    alone = tokenizer(" the gate", add_special_tokens=False)["input_ids"]
+    assert pieces(tokenizer, " the gate", alone) == [" the", " gate"]
+
+
 @functools.cache
 def embedded_tokenizer():
     return AutoTokenizer.from_pretrained(data_folder() / "tiny")

@@ -12,7 +12,8 @@ from workbench.errors import DatasetError
 from workbench.files import Row
 from workbench.generation.choices import token_logprobs
 from workbench.models.model import Model
-from workbench.models.prompts import messages
+from workbench.models.prompts import encode_all, messages
+from workbench.models.token_ids import ids_of
 from workbench.papers.safetylock.lock import Contrast, every_head
 from workbench.steering.directions import HeadDirections
 from workbench.steering.steer import steer
@@ -26,13 +27,16 @@ def openers(model: Model, pairs: Sequence[Row], later: bool = False) -> Tokens:
     """Tokens that begin the first sentence of safe and unsafe answers, or (`later`) the others."""
 
     def starts(side: str) -> set[int]:
-        texts = []
+        texts, replies = [], []
         for pair in pairs:
             opening, *others = pair[side].split(". ")
-            texts += [f" {sentence}" for sentence in others if sentence] if later else [opening]
-        if not texts:
-            return set()
-        return {ids[0] for ids in model.tokenizer(texts, add_special_tokens=False)["input_ids"]}
+            texts += [f" {sentence}" for sentence in others if sentence]
+            replies.append([*messages("Hello."), {"role": "assistant", "content": opening}])
+        if later:
+            return {ids[0] for ids in ids_of(model.tokenizer, texts) if ids}
+        # Behind its chat a reply may begin with another token than alone.
+        encoded = encode_all(model, replies)
+        return {e.ids[e.start] for e in encoded if e.start < len(e.ids)}
 
     safe, unsafe = starts("chosen"), starts("rejected")
     return sorted(safe - unsafe), sorted(unsafe - safe)
