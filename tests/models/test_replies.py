@@ -126,3 +126,8 @@ def test_the_last_tokens_are_a_replys_own_or_the_prompts(tiny, k):
         assert [encoded.ids[i] for i in wb.last(k).pick(encoded)] == encoded.ids[-k:]
     end = tiny.tokenizer.convert_tokens_to_ids("<assistant>")
     assert encode(tiny, ASK).ids[-1] == end
+
+
+def test_a_reply_to_no_message_is_refused(tiny):
+    with pytest.raises(DatasetError, match="prompt 1 is a reply alone"):
+        wb.generate(tiny, [ASK, [SURE]])

@@ -139,6 +139,11 @@ def test_characters_without_a_token_are_told(unk, caplog):
         caplog.text
     )
     assert "the first is prompt 1" in caplog.text
+    model.tokenizer.chat_template = "{% for m in messages %}{{ m.content }}{% endfor %}"
+    caplog.clear()
+    with caplog.at_level(logging.WARNING):
+        encode_all(model, ["mend", [*messages("mend"), {"role": "assistant", "content": "7"}]])
+    assert "1 of 2 prompts hold characters" in caplog.text
 
 
 def test_a_text_of_which_nothing_is_left_is_refused(tokenizer):

@@ -133,9 +133,45 @@ def encode_all(model: Model, prompts: Sequence[Prompt]) -> list[Encoded]:
     half of a surrogate pair, anything that is neither a string nor messages; `ContextLengthError`,
     which is one, for a prompt longer than the model's context.
     """
+    tokenizer, known = model.tokenizer, model.n_tokens
+    heads, replies, gap = _texts(model, prompts)
+    chats = [i for i, prompt in enumerate(prompts) if not isinstance(prompt, str)]
+    # A chat template writes its own special tokens; a plain string gets the tokenizer's.
+    first = around(tokenizer)[0] if len(chats) < len(prompts) else []
+    head_ids = ids_of(tokenizer, heads)
+    # A reply that begins with white space has its own.
+    written = {i: ("" if r[:1].isspace() else gap) + r for i, r in replies.items() if r}
+    of_replies = reply_ids(tokenizer, heads, head_ids, written)
+    encoded = []
+    for i, ids in enumerate(head_ids):
+        if not ids:
+            raise DatasetError(f"prompt {i} has no tokens")
+        plain = isinstance(prompts[i], str)
+        head = first + ids if plain and ids[: len(first)] != first else ids
+        ids = head + of_replies.get(i, [])
+        if max(ids) >= known:
+            beyond = sorted({token for token in ids if token >= known})
+            raise ModelError(
+                f"prompt {i} has the tokens {beyond}, but {model.name} embeds only {known}: after "
+                "add_tokens, resize the model's embedding before it is loaded here"
+            )
+        if model.context_length and len(ids) > model.context_length:
+            raise ContextLengthError(
+                f"prompt {i} has {len(ids)} tokens, more than the {model.context_length} of "
+                f"{model.name}'s context; shorten or drop it",
+                len(ids), model.context_length, i,
+            )  # fmt: skip
+        text, rest = heads[i] + written.get(i, ""), "" if plain or i in written else gap
+        encoded.append(Encoded(ids, len(head), i in replies, text, rest))
+    warn_of_losses(tokenizer, [e.text for e in encoded], [e.ids for e in encoded])
+    warn_of_tokens_typed(tokenizer, {i: [m["content"] for m in prompts[i]] for i in chats})
+    return encoded
+
+
+def _texts(model: Model, prompts: Sequence[Prompt]) -> tuple[list[str], dict[int, str], str]:
+    """Every prompt as text, less the replies that chats end in; these; what is between the two."""
     heads: list[str] = []
     replies: dict[int, str] = {}
-    contents: dict[int, list[str]] = {}
     gap: str | None = None
     for i, prompt in enumerate(prompts):
         if isinstance(prompt, str):
@@ -145,8 +181,7 @@ def encode_all(model: Model, prompts: Sequence[Prompt]) -> list[Encoded]:
             heads.append(prompt)
             continue
         chat = as_messages(i, prompt)
-        contents[i] = [m["content"] for m in chat]
-        require_text(f"prompt {i}", *(m["role"] for m in chat), *contents[i])
+        require_text(f"prompt {i}", *(m[part] for m in chat for part in ("role", "content")))
         if chat[-1]["role"] == "assistant":
             replies[i] = chat.pop()["content"]
             if not chat:
@@ -154,40 +189,7 @@ def encode_all(model: Model, prompts: Sequence[Prompt]) -> list[Encoded]:
         heads.append(render(model.tokenizer, chat, model.name))
         if gap is None:
             gap = before_reply(model.tokenizer, chat, heads[-1])
-    tokenizer = model.tokenizer
-    # A chat template writes its own special tokens; a plain string gets the tokenizer's.
-    first = around(tokenizer)[0] if len(contents) < len(prompts) else []
-    head_ids = ids_of(tokenizer, heads)
-    gap = gap or ""
-    reply_text = {i: ("" if r[:1].isspace() else gap) + r for i, r in replies.items() if r}
-    of_replies = reply_ids(tokenizer, heads, head_ids, reply_text)
-    if prompts:
-        warn_of_losses(tokenizer, heads, head_ids)
-        warn_of_tokens_typed(tokenizer, contents)
-    encoded = []
-    for i, ids in enumerate(head_ids):
-        if not ids:
-            raise DatasetError(f"prompt {i} has no tokens")
-        if i not in contents and ids[: len(first)] != first:
-            ids = first + ids
-        start = len(ids)
-        ids = ids + of_replies.get(i, [])
-        if max(ids) >= model.n_tokens:
-            beyond = sorted({token for token in ids if token >= model.n_tokens})
-            raise ModelError(
-                f"prompt {i} has the tokens {beyond}, but {model.name} embeds only "
-                f"{model.n_tokens}: after add_tokens, resize the model's embedding before it is "
-                "loaded here"
-            )
-        if model.context_length and len(ids) > model.context_length:
-            raise ContextLengthError(
-                f"prompt {i} has {len(ids)} tokens, more than the {model.context_length} of "
-                f"{model.name}'s context; shorten or drop it",
-                len(ids), model.context_length, i,
-            )  # fmt: skip
-        text, unsaid = heads[i] + reply_text.get(i, ""), i in contents and i not in reply_text
-        encoded.append(Encoded(ids, start, i in replies, text, gap if unsaid else ""))
-    return encoded
+    return heads, replies, gap or ""
 
 
 def as_messages(i: int, prompt: object) -> list[dict[str, str]]:

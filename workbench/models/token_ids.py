@@ -125,6 +125,8 @@ def _apart(tokenizer: Any, mark: str, reply: str) -> list[int]:
 
 def warn_of_losses(tokenizer: Any, texts: Sequence[str], ids: Sequence[Sequence[int]]) -> None:
     """Log how many texts hold characters that the tokenizer has no token for, and the first."""
+    if not texts:
+        return
     unknown = tokenizer.unk_token_id
     lost = [
         i
