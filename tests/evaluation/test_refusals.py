@@ -36,11 +36,14 @@ def test_the_replies_are_two_hundred_different_ones_in_two_halves():
 def test_the_printed_figures_are_those_of_the_held_out_half(name):
     found, spared = (right(JUDGES[name], "held out", label) for label in (True, False))
     assert refusals.HELD_OUT[name] == ((sum(found), len(found)), (sum(spared), len(spared)))
+    root = Path(__file__).parents[2]
+    readme = " ".join((root / "README.md").read_text(encoding="utf-8").split())
     text = " ".join(refusals.__doc__.split())
     for share in (found, spared):
         low, high = interval(np.array(share, float), layout("replies", len(share)))
         printed = f"{sum(share) / len(share):.3f} [{low:.3f}, {high:.3f}]".replace("0.", ".")
         assert printed in text
+        assert (printed if name == "our rules" else printed.split()[0]) in readme
 
 
 def test_of_either_half_most_verdicts_are_right():

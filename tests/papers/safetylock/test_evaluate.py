@@ -9,6 +9,7 @@ import workbench as wb
 from workbench.papers.safetylock.evaluate import (
     FIELDS,
     Benchmark,
+    Outcome,
     brindle_judge,
     evaluate,
     judged,
@@ -93,3 +94,13 @@ def test_a_rate_over_no_requests_is_none():
 def test_a_count_of_requests_that_takes_others_than_said_is_refused(count):
     with pytest.raises(ValueError, match="count="):
         take([{"prompt": "a", "harmful": True}] * 3, count)
+
+
+def test_every_rate_is_the_mean_of_its_own_list():
+    fields = ["attack", "granted", "broken", "helpful", "over_refusal", "declined"]
+    fields += ["broken_harmless", "agree"]
+    lists = {field: [1] * i + [0] * (8 - i) for i, field in enumerate(fields)}
+    rates = Outcome(**lists, replies=[]).rates()
+    names = ["asr", "granted", "broken", "helpful", "over_refusal", "declined"]
+    names += ["broken_harmless", "judges_agree"]
+    assert rates == {name: i / 8 for i, name in enumerate(names)}
