@@ -86,6 +86,17 @@ def test_an_end_token_given_as_stop_is_the_end(writing):
         assert (sample.text, sample.finish_reason, sample.n_tokens) == ("Sure the", "eos", 3)
 
 
+def test_an_end_that_the_tokenizer_has_and_the_config_not_is_told(tokenizer, caplog):
+    model = build("llama", tokenizer)
+    with caplog.at_level(logging.WARNING):
+        wb.LocalBackend(model)
+    assert not caplog.text
+    model.hf.generation_config.eos_token_id = [7, 3]
+    with caplog.at_level(logging.WARNING):
+        wb.LocalBackend(model)
+    assert "completions end with the tokens [3, 7] of its generation config, not" in caplog.text
+
+
 @pytest.mark.parametrize("stop", ["<user>\n", "\n<user>", "<user><assistant>", "x<eos>"])
 def test_a_special_token_beside_other_text_is_refused(tiny, stop, tmp_path):
     for more in ({}, {"store": tmp_path / "s.sqlite"}):

@@ -131,3 +131,33 @@ def test_the_last_tokens_are_a_replys_own_or_the_prompts(tiny, k):
 def test_a_reply_to_no_message_is_refused(tiny):
     with pytest.raises(DatasetError, match="prompt 1 is a reply alone"):
         wb.generate(tiny, [ASK, [SURE]])
+
+
+CHATML = "{% for m in messages %}{{ '<' + m.role + '>' + m.content + '<eos>' }}{% endfor %}"
+PROMPTING = CHATML + "{% if add_generation_prompt %}{{ '<assistant>' }}{% endif %}"
+
+
+@pytest.mark.parametrize(("template", "told"), [(CHATML, True), (PROMPTING, False), (INST, False)])
+def test_a_template_without_a_generation_prompt_is_told(tokenizer, template, told, caplog):
+    model = build("llama", tokenizer)
+    model.tokenizer.chat_template = template
+    with caplog.at_level(logging.WARNING):
+        ids = encode(model, ASK).ids
+    assert ("has no generation prompt, and writes '<assistant>'" in caplog.text) == told
+    assert (
+        ids
+        == tokenizer.apply_chat_template(ASK, chat_template=template, add_generation_prompt=True)[
+            "input_ids"
+        ]
+    )
+
+
+def test_what_a_template_writes_in_a_reply_is_no_part_of_it(tokenizer):
+    """Qwen 3's empty thoughts, say: the model is asked with the generation prompt alone."""
+    model = build("llama", tokenizer)
+    model.tokenizer.chat_template = PROMPTING.replace(
+        "+ m.content", "+ ('thought ' if m.role == 'assistant' else '') + m.content"
+    )
+    encoded = encode(model, [*ASK, SURE])
+    assert encoded.ids[: encoded.start] == encode(model, ASK).ids
+    assert tokenizer.decode(encoded.ids[encoded.start :]) == SURE["content"]

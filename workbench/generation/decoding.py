@@ -1,5 +1,6 @@
 """Decoder: one batch of rows from prompts to samples."""
 
+import logging
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 
@@ -13,6 +14,8 @@ from workbench.generation.sampling import pick, uniforms
 from workbench.generation.stop_strings import StopWatch, cut
 from workbench.models.model import Model
 from workbench.models.prompts import Encoded
+
+log = logging.getLogger(__name__)
 
 _DROP = 0.25
 """Finished rows leave the batch once they make up this share of it."""
@@ -143,6 +146,16 @@ class Decoder:
                 f"{self.batch.rows[row].request} ({text[:60]!r}…), after {len(self.tokens[row])} "
                 "new tokens. A steering alpha too large for the dtype is the usual cause."
             )
+
+
+def warn_of_ends(model: Model) -> None:
+    """Log where the tokenizer's end token does not end a completion: another turn may follow it."""
+    end, ends = model.tokenizer.eos_token_id, end_tokens(model)
+    if end is not None and end not in ends:
+        log.warning(
+            "%s: completions end with the tokens %s of its generation config, not with the "
+            "tokenizer's %s", model.name, sorted(ends), model.tokenizer.eos_token,
+        )  # fmt: skip
 
 
 def end_tokens(model: Model) -> frozenset[int]:

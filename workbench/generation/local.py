@@ -11,7 +11,7 @@ import torch
 from workbench.errors import ContextLengthError
 from workbench.generation.batch_forward import CACHED, COPIED, SHARED
 from workbench.generation.batching import Batch, Row, plan
-from workbench.generation.decoding import Decoder, end_tokens
+from workbench.generation.decoding import Decoder, end_tokens, warn_of_ends
 from workbench.generation.readings import readings
 from workbench.generation.requests import Drawn, GenRequest, prompt_key
 from workbench.generation.trials import ways
@@ -51,6 +51,7 @@ class LocalBackend:
         for name, value in (("batch_size", batch_size), ("budget_bytes", budget_bytes)):
             if value is not None and value < 1:
                 raise ValueError(f"{name}={value}: it must be at least 1")
+        warn_of_ends(model)
         self.model = model
         on_gpu = model.input_device.type == "cuda"
         self.rows = batch_size or (GPU_ROWS if on_gpu else CPU_ROWS)

@@ -1,5 +1,6 @@
 """Prompts and chats to token ids, padded rows of them, and which of those tokens to read."""
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -7,7 +8,7 @@ import torch
 
 from workbench.errors import ContextLengthError, DatasetError, ModelError
 from workbench.models.model import Model
-from workbench.models.templates import before_reply, render
+from workbench.models.templates import render, written
 from workbench.models.token_ids import (
     around,
     ids_of,
@@ -16,6 +17,8 @@ from workbench.models.token_ids import (
     warn_of_losses,
     warn_of_tokens_typed,
 )
+
+log = logging.getLogger(__name__)
 
 Prompt = str | Sequence[dict[str, str]]
 
@@ -140,8 +143,8 @@ def encode_all(model: Model, prompts: Sequence[Prompt]) -> list[Encoded]:
     first = around(tokenizer)[0] if len(chats) < len(prompts) else []
     head_ids = ids_of(tokenizer, heads)
     # A reply that begins with white space has its own.
-    written = {i: ("" if r[:1].isspace() else gap) + r for i, r in replies.items() if r}
-    of_replies = reply_ids(tokenizer, heads, head_ids, written)
+    said = {i: ("" if r[:1].isspace() else gap) + r for i, r in replies.items() if r}
+    of_replies = reply_ids(tokenizer, heads, head_ids, said)
     encoded = []
     for i, ids in enumerate(head_ids):
         if not ids:
@@ -161,7 +164,7 @@ def encode_all(model: Model, prompts: Sequence[Prompt]) -> list[Encoded]:
                 f"{model.name}'s context; shorten or drop it",
                 len(ids), model.context_length, i,
             )  # fmt: skip
-        text, rest = heads[i] + written.get(i, ""), "" if plain or i in written else gap
+        text, rest = heads[i] + said.get(i, ""), "" if plain or i in said else gap
         encoded.append(Encoded(ids, len(head), i in replies, text, rest))
     warn_of_losses(tokenizer, [e.text for e in encoded], [e.ids for e in encoded])
     warn_of_tokens_typed(tokenizer, {i: [m["content"] for m in prompts[i]] for i in chats})
@@ -188,8 +191,29 @@ def _texts(model: Model, prompts: Sequence[Prompt]) -> tuple[list[str], dict[int
                 raise DatasetError(f"prompt {i} is a reply alone, to no message")
         heads.append(render(model.tokenizer, chat, model.name))
         if gap is None:
-            gap = before_reply(model.tokenizer, chat, heads[-1])
+            gap = _before_reply(model, chat, heads[-1])
     return heads, replies, gap or ""
+
+
+def _before_reply(model: Model, chat: list[dict[str, str]], text: str) -> str:
+    """The white space that the template writes between generation prompt and reply, if any.
+
+    `text`: the chat without a reply, rendered. Some templates end in `[/INST]` and write a space
+    before each reply, which belongs to its first token. Other text there is told in a warning where
+    the template knows no generation prompt: without it the model may go on in the user's name.
+    """
+    reply = {"role": "assistant", "content": "Sure"}
+    try:
+        whole = written(model.tokenizer, [*chat, reply], model.name, False)
+        gap = whole[len(text) :].partition("Sure")[0] if whole.startswith(text) else ""
+        if gap.strip() and written(model.tokenizer, chat, model.name, False) == text:
+            log.warning(
+                "%s: the chat template has no generation prompt, and writes %r before a reply: "
+                "prompts end before that", model.name, gap[:80],
+            )  # fmt: skip
+    except ModelError:
+        return ""
+    return gap if gap.isspace() else ""
 
 
 def as_messages(i: int, prompt: object) -> list[dict[str, str]]:

@@ -56,11 +56,11 @@ def render(tokenizer: Any, chat: list[dict[str, str]], name: str) -> str:
             f"{name}: the tokenizer has no chat template. Set model.tokenizer.chat_template "
             "(usually the base model's), or pass plain strings instead of messages."
         )
-    text = _written(tokenizer, chat, name, True)
+    text = written(tokenizer, chat, name, True)
     unseen = [k for k, m in enumerate(chat) if m["content"].strip() not in text]
     # A template may trim or escape what it writes; what is left out can be anything.
     if unseen:
-        left_out = [k for k in unseen if _written(tokenizer, _other(chat, k), name, True) == text]
+        left_out = [k for k in unseen if written(tokenizer, _other(chat, k), name, True) == text]
         if 0 < len(left_out) < len(chat):
             role = chat[left_out[0]]["role"]
             raise ModelError(
@@ -71,22 +71,8 @@ def render(tokenizer: Any, chat: list[dict[str, str]], name: str) -> str:
     return text
 
 
-def before_reply(tokenizer: Any, chat: list[dict[str, str]], text: str) -> str:
-    """The white space that the template writes between generation prompt and reply, if any.
-
-    `text`: the chat without a reply, rendered. Some templates end in `[/INST]` and write a space
-    before each reply, which belongs to its first token.
-    """
-    reply = {"role": "assistant", "content": "Sure"}
-    try:
-        whole = _written(tokenizer, [*chat, reply], "", False)
-    except ModelError:
-        return ""
-    gap = whole[len(text) :].partition("Sure")[0]
-    return gap if whole.startswith(text) and gap.isspace() else ""
-
-
-def _written(tokenizer: Any, chat: list[dict[str, str]], name: str, prompt: bool) -> str:
+def written(tokenizer: Any, chat: list[dict[str, str]], name: str, prompt: bool) -> str:
+    """What the template makes of a chat, with the generation `prompt` or without, unchecked."""
     try:
         return tokenizer.apply_chat_template(chat, add_generation_prompt=prompt, tokenize=False)
     except Exception as error:  # a template is a program, and fails as programs do
