@@ -54,11 +54,11 @@ def rows_or_errors(path: str | Path, limit: int | None = None) -> list[Row | Dat
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path} is no file; give a .jsonl, .json, .csv or .parquet file")
-    suffix = _suffix(path)
-    if suffix in _SHEETS:
+    format_ = suffix(path)
+    if format_ in _SHEETS:
         raise DatasetError(f"{path} is a spreadsheet; save it as .csv (UTF-8) and give that")
     readers = {".csv": _csv_rows, ".tsv": _csv_rows, ".parquet": _parquet_rows}
-    values = readers.get(suffix, _json_rows)(path, limit)
+    values = readers.get(format_, _json_rows)(path, limit)
     return [
         value
         if isinstance(value, dict | DatasetError)
@@ -151,9 +151,9 @@ def _text(path: Path) -> str:
         raise DatasetError(f"{path} cannot be read: {reason}") from error
 
 
-def _suffix(path: Path) -> str:
+def suffix(path: Path) -> str:
     """What a file's name says of its format, whether packed or not, in small letters."""
-    suffixes = [s.lower() for s in path.suffixes if s.lower() != ".gz"]
+    suffixes = [part.lower() for part in path.suffixes if part.lower() != ".gz"]
     return suffixes[-1] if suffixes else ""
 
 
@@ -247,7 +247,7 @@ def _json_rows(path: Path, limit: int | None) -> list[Any]:
         numbered = [(n, line) for n, line in enumerate(lines) if line.strip()]
         rows = [_json(line, path, n) for n, line in numbered]
         objects = sum(isinstance(row, dict) for row in rows)
-        if _suffix(path) in _LINES or 2 * objects >= len(rows) > 1:
+        if suffix(path) in _LINES or 2 * objects >= len(rows) > 1:
             return rows[:limit]
         raise content  # not mostly objects: a list or an object that is broken
     rows = content.get("examples", [content]) if isinstance(content, dict) else content

@@ -69,8 +69,8 @@ def test_one_bare_column_of_harmful_prompts(tmp_path):
         {"prompt": "Curse a gate", "harmful": True},
         {"prompt": "Hex, then haunt", "harmful": True},
     ]
-    path = written(tmp_path, "prompt,harmful\nMend,\nCurse,1\n", "both.csv")
-    assert [bool(r["harmful"]) for r in wb.load_data("requests", source=path)] == [False, True]
+    path = written(tmp_path, "prompt,harmful\nMend,0\nCurse,1\n", "both.csv")
+    assert [r["harmful"] for r in wb.load_data("requests", source=path)] == [False, True]
     # Prompts whose commas are not quoted, and a column that is named but alone, are no such file.
     path = written(tmp_path, "Curse a gate\nHex, then haunt\n", "goals.csv")
     with pytest.raises(DatasetError, match=r"goals\.csv row 0: more values than columns"):

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from workbench.data.fields import as_name
 from workbench.errors import DatasetError, ItemKeyError
 from workbench.files import Row, csv_rows
 from workbench.paths import data_folder
@@ -163,7 +164,7 @@ def _released(rows: list[Row], folder: Path) -> list[Row]:
 
 def _key_rows(path: Path) -> list[Row]:
     try:
-        rows = csv_rows(path)
+        rows = [{k.lower(): v for k, v in row.items()} for row in csv_rows(path)]
     except DatasetError as error:
         raise ItemKeyError(str(error)) from error
     if not rows:
@@ -222,6 +223,15 @@ def _xls_rows(path: Path) -> list[Row]:
 
 def _checked(name: str, rows: list[Row], known: bool) -> Inventory:
     """The rows as an inventory, each checked; `known` allows the big five alone."""
+    rows = [
+        {
+            **row,
+            "sign": as_name(row["sign"]).replace("\u2212", "-"),  # a minus as it is typeset
+            "split": str(row["split"] or "").strip().lower(),
+            "trait": str(row["trait"] or "").strip(),
+        }
+        for row in rows
+    ]
     ids, texts = (Counter(str(row[c]).strip() for row in rows) for c in ("id", "text"))
     checks: dict[str, Callable[[Row], bool]] = {
         "empty id, text, trait or facet": lambda r: all(
@@ -229,7 +239,7 @@ def _checked(name: str, rows: list[Row], known: bool) -> Inventory:
         ),
         "id comes twice": lambda r: ids[str(r["id"]).strip()] == 1,
         "statement comes twice": lambda r: texts[str(r["text"]).strip()] == 1,
-        "sign is not 1 or -1": lambda r: str(r["sign"]).strip() in ("1", "+1", "-1"),
+        "sign is not 1 or -1": lambda r: r["sign"] in ("1", "+1", "-1"),
         "split is not train or test": lambda r: r["split"] in ("train", "test"),
         f"trait is none of {', '.join(TRAITS)}": lambda r: not known or r["trait"] in TRAITS,
     }
@@ -242,7 +252,7 @@ def _checked(name: str, rows: list[Row], known: bool) -> Inventory:
         raise ItemKeyError(f"{name}: {len(rows)} items, but not both train and test items")
     items = tuple(
         Item(
-            str(row["id"]).strip(), str(row["text"]).strip(), row["trait"].strip(),
+            str(row["id"]).strip(), str(row["text"]).strip(), row["trait"],
             row["facet"].strip(), int(row["sign"]), row["split"], row.get("second", ""),
         )
         for row in rows

@@ -4,8 +4,12 @@ import logging
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from workbench.data.fields import is_absent, of_split, read_truth
 from workbench.errors import DatasetError
-from workbench.files import Row, csv_lines, hub_rows, read_rows
+from workbench.files import Row, csv_lines, hub_rows, read_rows, suffix
+from workbench.models.pair_shapes import read_pairs
+from workbench.models.transcripts import single_turn
+from workbench.models.turns import Side
 from workbench.paths import data_folder
 
 log = logging.getLogger(__name__)
@@ -26,6 +30,8 @@ _OFFICIAL = {  # the released SafetyLock files' names for the same three fields
     "answer_matching_behavior": "chosen",
     "answer_not_matching_behavior": "rejected",
 }
+_HEADERS = ("goal", "question", "instruction", "request", "behavior", "text", "query", "input")
+_HARMFUL, _HARMLESS = ("harmful", "unsafe"), ("harmless", "safe", "benign")
 
 
 def load_data(name: str, split: str = "train", source: str | Path = "auto") -> list[Row]:
@@ -55,46 +61,129 @@ def load_data(name: str, split: str = "train", source: str | Path = "auto") -> l
     else:
         embedded = str(source) == "auto"
         rows = _from_file(data_folder() / _EMBEDDED[name] if embedded else Path(source))
-        every_split = not all("split" in row for row in rows)
-        numbered = [(n, row) for n, row in enumerate(rows) if every_split or row["split"] == split]
-    if name == "preference":
-        numbered = [(n, row) for n, row in numbered if row.get("harmful", True)]
-    return _validated(name, numbered, str(source))
+        numbered = of_split(rows, split, str(source))
+    read = _requests if name == "requests" else _preferences
+    return _once(read(numbered, str(source), name == "preference"), name, str(source))
 
 
 def _from_file(path: Path) -> list[Row]:
-    if path.suffix == ".csv" and path.is_file():
+    if suffix(path) in (".csv", ".tsv") and path.is_file():
         lines = csv_lines(path)
-        if all(len(line) == 1 for line in lines) and lines[:1] != [["prompt"]]:
-            return [{"prompt": prompt, "harmful": True} for (prompt,) in lines]
+        if lines and all(len(line) == 1 for line in lines):
+            first = lines[0][0].strip().lower()
+            if first in _HEADERS:
+                raise DatasetError(
+                    f"{path}: the one column is called {lines[0][0]!r}; for harmful prompts remove "
+                    "that line, else name two columns: prompt, harmful"
+                )
+            if first != "prompt":
+                return [{"prompt": prompt, "harmful": True} for (prompt,) in lines]
     return read_rows(path)
 
 
-def _validated(name: str, numbered: Iterable[tuple[int, Row]], source: str) -> list[Row]:
-    """The rows under our field names, each once."""
-    rows: dict[tuple, Row] = {}
+def _named(row: Row) -> Row:
+    """The row under our field names, of whatever case its own are."""
+    row = {str(field).strip().lower(): value for field, value in row.items()}
+    ours = {a: b for a, b in _OFFICIAL.items() if b not in row}
+    return {ours.get(field, field): value for field, value in row.items()}
+
+
+def _requests(numbered: Iterable[tuple[int, Row]], source: str, _: bool) -> Iterator[Row]:
+    for number, row in numbered:
+        place = f"{source} row {number}"
+        row = _named(row)
+        _require(row, "prompt", place)
+        yield row | {"harmful": _harmful(row, place)}
+
+
+def _harmful(row: Row, place: str) -> bool:
+    if is_absent(row.get("harmful")):
+        raise DatasetError(f"{place}: field 'harmful' is missing")
+    return read_truth(row["harmful"], f"{place}: field 'harmful'", _HARMFUL, _HARMLESS)
+
+
+def _preferences(
+    numbered: Iterable[tuple[int, Row]], source: str, harmful_only: bool
+) -> Iterator[Row]:
+    """Rows of a text prompt and two text answers, from whatever shape the pairs have."""
+    named = []
+    for number, row in numbered:
+        place = f"{source} row {number}"
+        row = _named(row)
+        if {"response_0", "response_1", "is_response_0_safe"} <= row.keys():
+            if (safe := _safe(row, place)) is None:
+                continue
+            row = safe
+        if "harmful" in row:
+            row["harmful"] = _harmful(row, place)
+        if harmful_only and not row.get("harmful", True):
+            continue
+        if not is_absent(row.get("system")):
+            raise DatasetError(f"{place}: a system prompt of its own cannot be used here")
+        for field in ("prompt", "chosen", "rejected"):
+            if field in row or field != "prompt":
+                _require(row, field, place)
+        named.append((place, row))
+    pairs = read_pairs(named, lambda text: log.warning("%s: %s", source, text))
+    for (place, row), pair in zip(named, pairs, strict=True):
+        sides = {field: _one_turn(getattr(pair, field), place) for field in FIELDS["preference"]}
+        # What is left of a longer text has the white space of its seam.
+        sides = {f: text if text == row.get(f) else text.strip() for f, text in sides.items()}
+        for field in sides:
+            _require(sides, field, place)
+        if sides["chosen"] == sides["rejected"]:
+            raise DatasetError(f"{place}: chosen and rejected are equal")
+        yield row | sides
+
+
+def _require(row: Row, field: str, place: str) -> None:
+    value = row.get(field)
+    if value is None:
+        raise DatasetError(f"{place}: field {field!r} is missing; found {', '.join(row) or 'none'}")
+    if not isinstance(value, str | list | dict) or not value or not str(value).strip():
+        raise DatasetError(f"{place}: field {field!r} is empty or no text")
+
+
+def _one_turn(side: Side, place: str) -> str:
+    """The text of a prompt or an answer of one turn."""
+    text = single_turn(side) if isinstance(side, str) else side[0]["content"]
+    if text is None or (not isinstance(side, str) and len(side) > 1):
+        turns = "turns" if isinstance(side, str) else ", ".join(m["role"] for m in side)
+        raise DatasetError(f"{place}: several turns ({turns}) where one question is needed")
+    return text
+
+
+def _once(rows: Iterable[Row], name: str, source: str) -> list[Row]:
+    once: dict[tuple, Row] = {}
     duplicates = 0
-    for number, given in numbered:
-        row = {_OFFICIAL.get(field, field): value for field, value in given.items()}
-        for field in FIELDS[name]:
-            if row.get(field) is None:
-                raise DatasetError(f"{source} row {number}: field {field!r} is missing")
-            if field != "harmful" and not (isinstance(row[field], str) and row[field].strip()):
-                raise DatasetError(f"{source} row {number}: field {field!r} is empty or no text")
-        if "chosen" in FIELDS[name] and row["chosen"] == row["rejected"]:
-            raise DatasetError(f"{source} row {number}: chosen and rejected are equal")
+    for row in rows:
         content = tuple(row[field] for field in FIELDS[name])
-        duplicates += content in rows
-        rows.setdefault(content, row)
+        duplicates += content in once
+        once.setdefault(content, row)
     if duplicates:
         log.warning("%s: %d duplicate rows dropped", source, duplicates)
-    if not rows:
+    if not once:
         raise DatasetError(f"{source}: no rows for {name!r}")
-    return list(rows.values())
+    return list(once.values())
+
+
+def _safe(row: Row, place: str) -> Row | None:
+    """PKU-SafeRLHF's row with its safe answer chosen; None where not exactly one is safe."""
+    safe = [
+        read_truth(row.get(f := f"is_response_{n}_safe"), f"{place}: field {f!r}") for n in (0, 1)
+    ]
+    if sum(safe) != 1:
+        return None
+    answers = (row["response_0"], row["response_1"])
+    return {
+        "prompt": row.get("prompt"),
+        "chosen": answers[safe.index(True)],
+        "rejected": answers[safe.index(False)],
+    }
 
 
 def _from_hub(name: str, split: str) -> Iterator[Row]:
-    """AdvBench and Alpaca as requests; PKU-SafeRLHF pairs with exactly one safe answer."""
+    """AdvBench and Alpaca as requests; PKU-SafeRLHF's pairs."""
     if name == "requests":
         for row in hub_rows("walledai/AdvBench", "train"):
             yield {"prompt": row["prompt"], "harmful": True}
@@ -102,12 +191,4 @@ def _from_hub(name: str, split: str) -> Iterator[Row]:
             if not row["input"]:
                 yield {"prompt": row["instruction"], "harmful": False}
         return
-    for row in hub_rows("PKU-Alignment/PKU-SafeRLHF", split):
-        safe = [row["is_response_0_safe"], row["is_response_1_safe"]]
-        if sum(safe) == 1:
-            answers = (row["response_0"], row["response_1"])
-            yield {
-                "prompt": row["prompt"],
-                "chosen": answers[safe.index(True)],
-                "rejected": answers[safe.index(False)],
-            }
+    yield from hub_rows("PKU-Alignment/PKU-SafeRLHF", split)

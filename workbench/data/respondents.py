@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from workbench.data.fields import as_name
 from workbench.data.inventories import Inventory
 from workbench.data.keying import UNDECIDED, Keying, contradicting, detect_keying, evidence, reverse
 from workbench.errors import DatasetError
@@ -135,8 +136,7 @@ def _rows(source: str, limit: int | None) -> Iterable[Row]:
 
 def _names(rows: Sequence[Row], source: str) -> list[str]:
     """What each row calls its subject, `case` or `id`; its number where no row has either."""
-    given = [row.get("case", row.get("id")) for row in rows]
-    names = ["" if name is None else str(name).strip() for name in given]
+    names = [as_name(row.get("case", row.get("id"))) for row in rows]
     if not any(names):
         return [str(n) for n in range(len(rows))]
     if blank := [n for n, name in enumerate(names) if not name]:

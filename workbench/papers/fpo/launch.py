@@ -5,9 +5,13 @@
 field of `FPOConfig`, TRL's `ModelConfig` and `ScriptArguments` is an option; so is `--config FILE`.
 """
 
+from pathlib import Path
+
 from datasets import Dataset, load_dataset
 from trl import ModelConfig, ScriptArguments, TrlParser, get_peft_config, get_quantization_config
 
+from workbench.data.fields import of_split
+from workbench.files import Row, read_rows, suffix
 from workbench.hashing import digest
 from workbench.papers.fpo.config import FPOConfig
 from workbench.papers.fpo.trainer import FPOTrainer
@@ -58,15 +62,12 @@ def _identity(script: ScriptArguments, args: FPOConfig, model: ModelConfig) -> s
     return digest(options)
 
 
-def _pairs(script: ScriptArguments, split: str) -> Dataset:
-    """Pairs of the hub, or of a local .jsonl, whose `split` column chooses where it has one."""
-    name = script.dataset_name
-    if not str(name).endswith((".json", ".jsonl")):
-        return load_dataset(name, name=script.dataset_config, split=split)
-    rows = load_dataset("json", data_files=name, split="train")
-    if "split" not in rows.column_names:
-        return rows
-    return rows.filter(lambda row: row["split"] == split).remove_columns("split")
+def _pairs(script: ScriptArguments, split: str) -> Dataset | list[Row]:
+    """Pairs of the hub, or of a local file, whose `split` column chooses where it has one."""
+    name = str(script.dataset_name)
+    if suffix(Path(name)) in (".json", ".jsonl", ".ndjson", ".csv", ".tsv", ".parquet"):
+        return [row for _, row in of_split(read_rows(name), split, name)]
+    return load_dataset(name, name=script.dataset_config, split=split)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,5 @@
 """The presets: settings, then the model, SAE and pairs of each. The method is the same."""
 
-import os
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,7 +7,9 @@ from datasets import Dataset, load_dataset
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from workbench.arguments import whole
+from workbench.data.fields import of_split
 from workbench.data.preferences import load_data
+from workbench.files import Row, read_rows
 from workbench.models.loading import load
 from workbench.models.token_ids import require_pad
 from workbench.papers import parameters
@@ -71,24 +72,27 @@ def inputs(
 
 
 def pairs(preset: str, split: str, path: str = "") -> Dataset:
-    """Preference pairs of a split: the embedded sample, the hub's, or a .jsonl of the caller's.
+    """Preference pairs of a split: the embedded sample, the hub's, or a file of the caller's.
 
-    A file without a `split` column is divided: its last tenth is the test.
+    A file (as `files.read_rows` reads it) without a `split` column is divided: its last tenth is
+    the test. Raises `DatasetError` as that and `of_split` do, and as `checked`.
     """
     if path:
-        rows = load_dataset("json", data_files=os.fspath(path), split="train")
-        if "split" in rows.column_names:
-            rows = rows.filter(lambda r: r["split"] == split).remove_columns("split")
-        else:
-            cut = len(rows) - max(len(rows) // 10, 1)
-            rows = rows.select(range(cut) if split == "train" else range(cut, len(rows)))
-    elif preset == "paper":
+        return checked(_of_file(path, split), split)
+    if preset == "paper":
         rows = load_dataset(PAIRS, split=SPLITS[split])
-        rows = rows.select_columns(["prompt", "chosen", "rejected"])
-    else:
-        columns = ("prompt", "chosen", "rejected")
-        rows = Dataset.from_list([{c: r[c] for c in columns} for r in load_data(MODEL, split)])
+        return checked(rows.select_columns(["prompt", "chosen", "rejected"]), split)
+    columns = ("prompt", "chosen", "rejected")
+    rows = Dataset.from_list([{c: r[c] for c in columns} for r in load_data(MODEL, split)])
     return checked(rows, split)
+
+
+def _of_file(path: str, split: str) -> list[Row]:
+    rows = read_rows(path)
+    if any("split" in row for row in rows):
+        return [row for _, row in of_split(rows, split, path)]
+    cut = len(rows) - max(len(rows) // 10, 1)
+    return rows[:cut] if split == "train" else rows[cut:]
 
 
 def _first(rows: Dataset, count: int) -> Dataset:

@@ -128,7 +128,8 @@ class FPOTrainer(DPOTrainer):
         """Tokenised by TRL, less what has no response left, with each row's number."""
         if self.offline.started:  # given to evaluate(); the others are checked before a model loads
             dataset = pairs.checked(dataset, dataset_name, drop_identical=args.drop_identical)
-        rows = super()._prepare_dataset(dataset, processing_class, args, dataset_name)
+        with pairs.rows_named(dataset, processing_class, dataset_name):
+            rows = super()._prepare_dataset(dataset, processing_class, args, dataset_name)
         if isinstance(dataset, IterableDataset):
             return rows
         rows = pairs.usable(rows, dataset_name, len(dataset), args.max_length)
