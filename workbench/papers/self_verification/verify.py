@@ -93,7 +93,7 @@ def solve(
     out = []
     for problem, completion in zip(problems, completions, strict=True):
         answers = [
-            extract_answer(text, problem.kind, style=settings.extraction)
+            extract_answer(text, problem.kind, style=settings.extraction, labels=problem.labels)
             for text in completion.texts
         ]
         verified = Verified(problem, answers, completion.texts, distinct(answers))
