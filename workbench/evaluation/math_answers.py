@@ -1,6 +1,5 @@
 """A second opinion on answers: the library math-verify, where it is installed."""
 
-import re
 import threading
 from fractions import Fraction
 from functools import lru_cache
@@ -15,16 +14,27 @@ READABLE = ("number", "choice", "yesno", "truefalse")
 _SECONDS = 5
 _LONGEST = 20_000
 """Characters from a reply's end; longer expressions take the parser minutes."""
-_WORDS = {"yesno": ("yes", "no"), "truefalse": ("true", "false")}
+_EXPONENT = 999
+_WORDS = {
+    kind: tuple(f(word) for word in words for f in (str.lower, str.title, str.upper))
+    for kind, words in {"yesno": ("yes", "no"), "truefalse": ("true", "false")}.items()
+}
 
 
 def installed() -> bool:
     """Whether `math-verify` can be imported."""
-    return find_spec("math_verify") is not None
+    try:
+        return find_spec("math_verify") is not None
+    except ValueError:  # its name is taken by something that is no module
+        return False
 
 
 def require(kind: str = "number") -> None:
-    """Raise `RunError` where `math-verify` is missing, `ValueError` for a kind it does not read."""
+    """Check that `math-verify` can be asked for a kind of answers.
+
+    Raises `RunError` where it is missing, and in threads other than the main one, where it cannot
+    be stopped (it keeps time by a signal); `ValueError` for a kind that it does not read.
+    """
     if kind not in READABLE:
         raise ValueError(
             f"math-verify reads {', '.join(READABLE)}, no {kind!r}: use 'official' or 'robust'"
@@ -34,14 +44,19 @@ def require(kind: str = "number") -> None:
             "'math-verify' is not installed: pip install \"steering-workbench[math]\", or read "
             "answers with 'robust' or 'official'"
         )
+    if threading.current_thread() is not threading.main_thread():
+        raise RunError(
+            "'math-verify' keeps time by a signal, which only the main thread has: call it there, "
+            "or read answers with 'robust' or 'official'"
+        )
 
 
 @lru_cache(maxsize=65536)
 def extract(text: str, kind: str, labels: tuple[str, ...] = ()) -> str:
     """What `math_verify.parse` reads in a text, as plain text: `3/4`, `120000`, `sqrt(2)`, `B`.
 
-    `""` where it reads nothing, or does not come to an end within five seconds (in threads other
-    than the main one the library cannot watch the clock). Raises as `require`.
+    `""` where it reads nothing, or does not come to an end within five seconds. A percentage is
+    its number. Raises as `require`.
     """
     require(kind)
     import math_verify
@@ -51,7 +66,7 @@ def extract(text: str, kind: str, labels: tuple[str, ...] = ()) -> str:
     else:
         strings = _WORDS.get(kind) or labels or tuple("ABCDE")
         given = [math_verify.StringExtractionConfig(strings=strings)]
-    parsed = math_verify.parse(text[-_LONGEST:], given, parsing_timeout=_timeout())
+    parsed = math_verify.parse(text[-_LONGEST:], given, parsing_timeout=_SECONDS)
     if not parsed:
         return ""
     if kind == "choice":
@@ -69,14 +84,9 @@ def right(text: str, gold: str) -> bool:
     import math_verify
 
     gold_parsed, parsed = (
-        math_verify.parse(t[-_LONGEST:], parsing_timeout=_timeout()) for t in (gold, text)
+        math_verify.parse(t[-_LONGEST:], parsing_timeout=_SECONDS) for t in (gold, text)
     )
-    return bool(math_verify.verify(gold_parsed, parsed, timeout_seconds=_timeout()))
-
-
-def _timeout() -> int | None:
-    """Seconds a call may take; none where it cannot be interrupted by a signal."""
-    return _SECONDS if threading.current_thread() is threading.main_thread() else None
+    return bool(math_verify.verify(gold_parsed, parsed, timeout_seconds=_SECONDS))
 
 
 def _value(parsed: Any) -> str:
@@ -85,9 +95,13 @@ def _value(parsed: Any) -> str:
 
     if not isinstance(parsed, sympy.Basic):
         return str(parsed)
-    if isinstance(parsed, sympy.Equality):
-        parsed = parsed.rhs
-    if not parsed.is_number or re.search(r"[0-9]{5,}|\*\*\([^)]*\*\*", str(parsed)):
+    parsed = parsed.rhs if isinstance(parsed, sympy.Equality) else parsed
+    factors = [a for a in parsed.args if not isinstance(a, sympy.UnevaluatedExpr)]
+    if isinstance(parsed, sympy.Mul) and len(factors) == 1 < len(parsed.args):  # a percentage
+        parsed = factors[0]
+    powers = [abs(p.exp) for p in parsed.atoms(sympy.Pow)]
+    large = any(not (p.is_Number and p <= _EXPONENT) for p in powers)
+    if large or not parsed.is_number or parsed.has(sympy.Function):
         return str(parsed)
-    value = sympy.nsimplify(parsed, rational=True)
-    return plain(Fraction(int(value.p), int(value.q))) if value.is_Rational else str(parsed)
+    value = parsed.doit()
+    return plain(Fraction(str(value))) if value.is_Rational or value.is_Float else str(value)

@@ -1,7 +1,10 @@
 """Settings: what is refused."""
 
+import sys
+
 import pytest
 
+from workbench.errors import RunError
 from workbench.papers.self_verification.paper import Settings
 
 
@@ -15,3 +18,10 @@ from workbench.papers.self_verification.paper import Settings
 def test_bad_settings_are_refused(bad):
     with pytest.raises(ValueError, match=next(iter(bad)).split("_")[0]):
         Settings(**bad)
+
+
+def test_a_parser_that_is_not_installed_is_refused_before_the_run(monkeypatch):
+    assert Settings(extraction="math-verify").extraction == "math-verify"
+    monkeypatch.setitem(sys.modules, "math_verify", None)
+    with pytest.raises(RunError, match=r"steering-workbench\[math\]"):
+        Settings(extraction="math-verify")

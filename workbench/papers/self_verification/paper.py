@@ -8,6 +8,8 @@ from workbench.arguments import finite, one_of, whole
 from workbench.data.problem_formats import DATASETS
 from workbench.data.problems import Problem, read_problems
 from workbench.errors import RunError
+from workbench.evaluation import math_answers
+from workbench.evaluation.answers import STYLES
 from workbench.papers import parameters
 
 TITLE = "Large Language Models are Better Reasoners with Self-Verification"
@@ -79,11 +81,13 @@ class Settings:
     temperatures are the released code's; the paper gives none). `sc`: samples of self-consistency.
     `verification`: `"auto"` (by dataset), `"cmv"`, `"tfv"` or `"yesno"`. `conditions`: `"all"`,
     `"first"` or `"random"`; `max_conditions` 0 is no limit (3 for released masks). `masking`:
-    `"spans"`, or `"released"` for the released code's text routine. `shots` exemplars (-1: all,
-    0: none). `votes` (ours; 0 is the paper): weight of a candidate's share of the k samples beside
-    its verification score.
+    `"spans"`, or `"released"` for the released code's text routine. `extraction` of answers:
+    `"robust"` (ours), `"official"` (the paper's, literal) or `"math-verify"` (the extra `math`).
+    `shots` exemplars (-1: all, 0: none). `votes` (ours; 0 is the paper): weight of a candidate's
+    share of the k samples beside its verification score.
 
-    Raises `ValueError` for a number out of range or an unknown choice.
+    Raises `ValueError` for a number out of range or an unknown choice, `RunError` where
+    math-verify is asked for and missing.
     """
 
     k: int = 5
@@ -115,6 +119,8 @@ class Settings:
             raise ValueError("early_stop is exact for verification scores alone: set votes=0")
         for name, known in CHOICES.items():
             one_of(name, getattr(self, name), known)
+        if self.extraction == "math-verify":
+            math_answers.require()
 
     def official(self) -> "Settings":
         """The released code's own choices: its masks (three at most) and literal extraction."""
@@ -132,7 +138,7 @@ CHOICES = {
     "verification": ("auto", "cmv", "tfv", "yesno"),
     "conditions": ("all", "first", "random"),
     "masking": ("spans", "released"),
-    "extraction": ("robust", "official"),
+    "extraction": STYLES,
     "equation_style": ("paper", "code"),
 }
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from workbench.evaluation.intervals import AMOUNT, GAIN, SHARE, Limits
 from workbench.evaluation.metrics import mcnemar_p, measured, over_seeds, spelled
-from workbench.papers.self_verification import measures
+from workbench.papers.self_verification import measures, parsers
 from workbench.papers.self_verification.decision import Verified
 from workbench.papers.self_verification.measures import first_right, gains, right_readings
 from workbench.papers.self_verification.paper import PUBLISHED, published
@@ -96,6 +96,11 @@ def modes(comparisons: Sequence[Comparison]) -> list[dict[str, Any]]:
     ]
 
 
+def readers(study: Study) -> list[dict[str, Any]]:
+    """How the paper's parser, ours and math-verify read the forward replies (`parsers.rows`)."""
+    return parsers.rows(study.comparisons)
+
+
 def picks(study: Study) -> list[dict[str, Any]]:
     """Table 2 of this run: `measures.picks` in one row."""
     return [{"this run": study.dataset, **measures.picks(study.comparisons)}]
@@ -158,6 +163,10 @@ def metrics(study: Study) -> list[dict[str, Any]]:
     add("share_contested", per_question(lambda v: v.contested))
     add("share_verified_by_fallback", per_question(lambda v: v.mode == "tfv_fallback"))
     add("share_unanswered", per_question(lambda v: not v.candidates))
+    for style in parsers.available(comparisons):
+        if style != "robust":
+            name = f"{style.replace('-', '_')}_differs_from_robust"
+            add(name, parsers.differing(comparisons, style))
     add("tokens_sv_early_stop", study.variants["stopping early"].tokens, AMOUNT)
     for title in ("first condition", "true or false"):
         if title in study.variants:

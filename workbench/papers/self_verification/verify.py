@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from workbench.data.problems import Problem
 from workbench.errors import ContextLengthError
+from workbench.evaluation import math_answers
 from workbench.evaluation.answers import extract_answer, same_answer
 from workbench.generation.complete import Completer, complete
 from workbench.generation.requests import GenRequest
@@ -69,6 +70,9 @@ def solve(
     temperature: float | None = None,
 ) -> list[Verified]:
     """Forward reasoning (§2.1): `n` samples per problem (default k), answers and candidates."""
+    if settings.extraction == "math-verify":
+        for kind in {problem.kind for problem in problems}:
+            math_answers.require(kind)
     heat = settings.t_forward if temperature is None else temperature
     n = n or settings.k
     if heat == 0 and n > 1:
