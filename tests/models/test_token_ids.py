@@ -146,6 +146,16 @@ def test_characters_without_a_token_are_told(unk, caplog):
     assert "1 of 2 prompts hold characters" in caplog.text
 
 
+@pytest.mark.parametrize("prompt", ["mend", "mend<unk>", messages("mend")])
+def test_an_unknown_token_that_has_other_uses_is_no_loss(prompt, caplog):
+    """GPT-2 begins, ends and does not know with one token."""
+    own = around_text(small_alphabet(), "<unk> $A")
+    own.chat_template = "<unk>{% for m in messages %}{{ m.content }}{% endfor %}"
+    with caplog.at_level(logging.WARNING):
+        encode(model_of(own), prompt)
+    assert not caplog.text
+
+
 def test_a_text_of_which_nothing_is_left_is_refused(tokenizer):
     model = model_of(small_alphabet(False))
     with pytest.raises(DatasetError, match="prompt 1 has no tokens"):

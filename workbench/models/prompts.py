@@ -166,7 +166,8 @@ def encode_all(model: Model, prompts: Sequence[Prompt]) -> list[Encoded]:
             )  # fmt: skip
         text, rest = heads[i] + said.get(i, ""), "" if plain or i in said else gap
         encoded.append(Encoded(ids, len(head), i in replies, text, rest))
-    warn_of_losses(tokenizer, [e.text for e in encoded], [e.ids for e in encoded])
+    own_ids = [ids + of_replies.get(i, []) for i, ids in enumerate(head_ids)]
+    warn_of_losses(tokenizer, [e.text for e in encoded], own_ids)
     warn_of_tokens_typed(tokenizer, {i: [m["content"] for m in prompts[i]] for i in chats})
     return encoded
 
