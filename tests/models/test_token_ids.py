@@ -1,10 +1,13 @@
 """What tokenizers do to texts, against transformers called by hand: ends, spaces, losses, pads."""
 
 import logging
+from types import SimpleNamespace
 
 import pytest
 import torch
 import transformers
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from tokenizers import normalizers
 
 import workbench as wb
@@ -18,6 +21,7 @@ from tests.helpers.odd_tokenizers import (
     sentencepiece,
     small_alphabet,
 )
+from tests.helpers.texts import texts
 from workbench.errors import DatasetError, ModelError
 from workbench.models.prompts import encode, encode_all, messages
 from workbench.models.token_ids import around, end_token, require_pad, special_ids
@@ -65,6 +69,27 @@ def test_an_end_that_the_tokenizer_appends_is_no_part_of_a_text(tokenizer, kind,
     torch.testing.assert_close(acts, states(model, ids)[-1], atol=2e-5, rtol=2e-5)
     ((got,),) = wb.generate(model, [prompt], max_new_tokens=8)
     assert got == text(model, by_generate(model, prompt, 8))
+
+
+@settings(max_examples=60, deadline=None)
+@given(prompts=st.lists(texts().filter(bool), min_size=1, max_size=4))
+def test_any_text_has_the_tokens_that_the_tokenizer_makes_but_for_the_end(tiny, prompts):
+    own = around_text(tiny.tokenizer, "<bos> $A <eos>")
+    model = SimpleNamespace(tokenizer=own, n_tokens=tiny.n_tokens, name="m", context_length=None)
+    for prompt, encoded in zip(prompts, encode_all(model, prompts), strict=True):
+        assert encoded.ids == own(prompt)["input_ids"][:-1]
+
+
+@settings(max_examples=60, deadline=None)
+@given(replies=st.lists(texts().filter(bool), min_size=1, max_size=4))
+def test_any_reply_is_whole_behind_its_chat(tiny, replies):
+    """Behind a special token a byte-level tokenizer reads a text as if it stood alone."""
+    chats = [[*ASK, {"role": "assistant", "content": reply}] for reply in replies]
+    head = encode(tiny, ASK).ids
+    for reply, encoded in zip(replies, encode_all(tiny, chats), strict=True):
+        assert encoded.ids[: encoded.start] == head
+        alone = tiny.tokenizer(reply, add_special_tokens=False)["input_ids"]
+        assert encoded.ids[encoded.start :] == alone
 
 
 def test_tokenizers_of_transformers_that_append_an_end():

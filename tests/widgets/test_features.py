@@ -8,6 +8,7 @@ import pytest
 import torch
 
 import workbench as wb
+from tests.helpers.odd_tokenizers import around_text
 
 
 @pytest.fixture(scope="module")
@@ -53,6 +54,20 @@ def test_the_probe_reads_what_the_hugging_face_forward_shows(feature_ui):
     torch.testing.assert_close(torch.tensor(titles), codes[:, 5], atol=1e-3, rtol=1e-2)
     strongest = int(codes.amax(0).argmax())
     assert re.search(rf"<tbody><tr><td>{strongest}</td>", ui.probed.value)
+
+
+def test_the_probe_reads_no_end_that_a_tokenizer_appends(feature_ui, monkeypatch):
+    ui, text = feature_ui, "sea anchor : * please kindly"
+    ui.side.value, ui.table.selected, ui.probe.value = "reference", 5, text
+    ui.read_text()
+    plain = ui.probed.value
+    monkeypatch.setattr(ui, "tokenizer", around_text(ui.tokenizer, "$A <eos>"))
+    assert ui.tokenizer(text)["input_ids"][-1] == ui.tokenizer.eos_token_id
+    ui.read_text()
+    assert ui.probed.value == plain
+    ui.probe.value = "sea \ud800"
+    ui.read_text()
+    assert "half of a surrogate pair" in ui.message.value
 
 
 def test_a_row_opens_its_card_and_a_neighbour_the_next(feature_ui):
