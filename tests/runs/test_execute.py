@@ -230,8 +230,9 @@ def test_cached_step_runs_once_and_a_killed_one_leaves_nothing(tmp_path, caplog)
 
     for _ in range(2):
         assert cached(tmp_path, "step", {"a": 1}, compute) == {"x": [1.5, None]}
-    assert len(calls) == 1
-    assert "step: restored from cache" in caplog.text
+        assert cached(tmp_path, "other", {}, list) == []
+    assert caplog.text.count("holds finished steps, which are not done again") == 1, "said once"
+    assert (len(caplog.messages), len(calls)) == (1, 1)
     cached(tmp_path, "step", {"a": 2}, compute)
     assert len(calls) == 2
 
@@ -240,7 +241,7 @@ def test_cached_step_runs_once_and_a_killed_one_leaves_nothing(tmp_path, caplog)
 
     with pytest.raises(KeyboardInterrupt):
         cached(tmp_path, "step", {"a": 3}, killed)
-    assert len(list(tmp_path.iterdir())) == 2
+    assert len(list(tmp_path.iterdir())) == 3
 
 
 def test_report_of_an_unfinished_notebook(tmp_path):

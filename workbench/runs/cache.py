@@ -1,6 +1,7 @@
 """Expensive steps cached by content, so that an interrupted run goes on where it stopped."""
 
 import contextlib
+import functools
 import json
 import logging
 from collections.abc import Callable, Iterator
@@ -65,10 +66,18 @@ def _restored(path: Path, name: str, key: dict[str, Any]) -> dict[str, Any] | No
         elif content.get("digest") != digest(json.dumps(content["result"])):
             wrong = "its result is not what was written"
         else:
-            log.warning("%s: restored from cache", name)
+            _say_restored(path.parent)
+            log.info("%s: restored from cache", name)
             return content
     log.warning("%s: %s is damaged (%s); it is made again", name, path, wrong)
     return None
+
+
+@functools.cache  # once for each folder
+def _say_restored(folder: Path) -> None:
+    log.warning(
+        "%s holds finished steps, which are not done again; delete it to begin anew", folder
+    )
 
 
 @contextlib.contextmanager

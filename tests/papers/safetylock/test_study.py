@@ -4,6 +4,8 @@ import copy
 from dataclasses import replace
 
 import pytest
+import torch
+from safetensors.torch import load_file
 
 import workbench as wb
 from workbench.errors import RunError
@@ -164,3 +166,34 @@ def test_every_seed_has_control_locks_of_its_own_at_the_locks_alpha(finished, mo
         assert not first.keys() & second.keys()
         for drawn in (first, second):
             assert drawn == {lock: (lock, done.alpha) for lock in drawn}
+
+
+def exported_bias(folder):
+    weights = load_file(folder / "locked" / "model.safetensors")
+    return {k: v for k, v in weights.items() if k.endswith("o_proj.bias")}
+
+
+def test_an_export_is_of_its_own_lock(finished, caplog):
+    """Not of the lock that another run left there, nor what was damaged since."""
+    done, _ = finished
+    own = exported_bias(done.folder)
+    other = copy.copy(done)
+    other.alpha = done.alpha / 2
+    for made in (other, done):
+        study.export(made)
+        shift = exported_bias(done.folder)
+        scale = made.alpha / done.alpha
+        for name, bias in own.items():
+            assert torch.allclose(shift[name], scale * bias, atol=1e-6)
+        assert made.export_error < 1e-3
+    assert caplog.text.count("does not hold this lock") == 1, "the other's, where ours was kept"
+    (done.folder / "locked" / "config.json").write_text("{}")
+    study.export(done)
+    assert "config.json is damaged" in caplog.text
+    before = (done.folder / "locked" / "sealed.json").stat().st_mtime_ns
+    study.export(done)
+    assert (done.folder / "locked" / "sealed.json").stat().st_mtime_ns == before
+    (done.folder / "locked" / "sealed.json").unlink()
+    with pytest.raises(RunError, match="locked is in the way"):
+        study.export(done)
+    assert (done.folder / "locked" / "config.json").exists()

@@ -1,5 +1,6 @@
 """The study, stage by stage: every function here runs a model and adds its part to a `Study`."""
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -36,6 +37,10 @@ from workbench.papers.safetylock.response import (
 from workbench.papers.safetylock.verdicts import lost
 from workbench.steering.directions import HeadDirections
 from workbench.steering.fold import fold
+from workbench.training.resume import SEAL, fault, seal
+from workbench.writing import whole
+
+log = logging.getLogger(__name__)
 
 Plain = dict[str, Any]
 Keep = Callable[[str, Plain, Callable[[], Any]], Any]
@@ -87,7 +92,7 @@ class Study:
     cosines: dict[AttackKey, dict[Head, float]] = field(init=False)
     lock_seconds: list[float] = field(init=False)
     decode_ratios: list[float] = field(init=False)
-    export_error: float | None = field(init=False)
+    export_error: float = field(init=False)
 
     @property
     def first(self) -> AttackKey:
@@ -237,16 +242,30 @@ def weigh_costs(study: Study) -> None:
 
 
 def export(study: Study) -> None:
-    """The first attack with the lock folded in, as a checkpoint that plain transformers loads."""
+    """The first attack with the lock folded in, as a checkpoint that plain transformers loads.
+
+    One that is there is kept if it is of this model, lock and alpha; made again if of another, or
+    damaged. Raises `RunError` where something else is in its place.
+    """
     model, folder = study.attacks[study.first].model, study.folder / "locked"
-    study.export_error = None
-    if folder.exists():
-        return
-    handle = fold(model, study.lock, study.alpha)
-    try:
-        study.export_error = save_checkpoint(model, folder)
-    finally:
-        handle.undo()
+    key = {**model.identity(), "lock": study.lock.digest(), "alpha": study.alpha}
+
+    def fold_and_save() -> float:
+        handle = fold(model, study.lock, study.alpha)
+        try:
+            with whole(folder) as partial:
+                error = save_checkpoint(model, partial)
+                seal(partial, digest(key))
+        finally:
+            handle.undo()
+        return error
+
+    if folder.exists() and not (folder / SEAL).is_file():
+        raise RunError(f"{folder} is in the way: no export of a run; move it, then run again")
+    study.export_error = study.keep("export", key, fold_and_save)
+    if wrong := fault(folder, digest(key)):
+        log.warning("%s does not hold this lock (%s); it is exported again", folder, wrong)
+        study.export_error = fold_and_save()
 
 
 STAGES = (
