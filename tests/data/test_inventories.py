@@ -144,6 +144,10 @@ def test_an_inventory_of_other_traits(tmp_path):
     [
         (changed(1, "id", "a1"), r"id comes twice.*0 \(a1\), 1 \(a1\)"),
         (changed(1, "text", "Like crowds"), "statement comes twice"),
+        # Else an answer that is to be predicted is among those that are known.
+        (changed(1, "text", "like  crowds."), r"statement comes twice in rows 0 \(a1\), 1 \(a2\)"),
+        (changed(1, "trait", "e"), r"trait or facet is spelled in two ways in rows 0 \(a1\), 1"),
+        (changed(1, "facet", "Company"), "trait or facet is spelled in two ways"),
         (changed(2, "sign", "0"), r"sign is not 1 or -1 in rows 2 \(a3\)"),
         (changed(2, "sign", ""), "sign is not"),
         (changed(2, "sign", "2"), r"sign is not 1 or -1 in rows 2 \(a3\)"),

@@ -31,9 +31,9 @@ def test_metrics_stand_beside_what_is_published():
     ]
     drawn = metrics_table(rows, "t", run="tiny").data[0]
     names = [name.strip("</b>") for name in drawn.header["values"]]
-    assert names == ["metric", "tiny", "95 % CI", "over", "n", "published", "published setting"]
+    assert names == ["metric", "tiny", "95 % CI", "over", "n", "published"]
     lines = list(zip(*drawn.cells["values"], strict=True))
     assert lines == [
-        ("ASR", "0.250", "[0.125, 0.5]", "seeds", "40", "0.200", "7B"),
-        ("ASR", "0.250", "–", "–", "40", "–", "–"),
+        ("ASR", "0.250", "[0.125, 0.5]", "seeds", "40", "0.2 (7B)"),
+        ("ASR", "0.250", "–", "–", "40", "–"),
     ]

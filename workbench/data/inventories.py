@@ -80,8 +80,9 @@ def read_inventory(source: str | Path = "auto") -> Inventory:
     `IPIP-NEO-ItemKey.xls` needs the package xlrd.
 
     Raises `FileNotFoundError`; `ItemKeyError`, listing rows (from 0), for ids or statements that
-    come twice, signs other than 1 and -1, unknown traits (released files), empty fields or splits,
-    and for files that cannot be read, have no rows, or do not belong together.
+    come twice (but for capitals and a full stop), a trait or facet spelled in two ways, signs other
+    than 1 and -1, unknown traits (released files), empty fields or splits, and for files that
+    cannot be read, have no rows, or do not belong together.
     """
     path = data_folder() / _EMBEDDED if str(source) == "auto" else Path(source)
     if path.is_dir():
@@ -221,6 +222,11 @@ def _xls_rows(path: Path) -> list[Row]:
     ]  # fmt: skip
 
 
+def _plain(text: object) -> str:
+    """What is left of a text without capitals, outer or repeated spaces, and a full stop."""
+    return " ".join(str(text).split()).casefold().rstrip(".")
+
+
 def _checked(name: str, rows: list[Row], known: bool) -> Inventory:
     """The rows as an inventory, each checked; `known` allows the big five alone."""
     rows = [
@@ -232,13 +238,23 @@ def _checked(name: str, rows: list[Row], known: bool) -> Inventory:
         }
         for row in rows
     ]
-    ids, texts = (Counter(str(row[c]).strip() for row in rows) for c in ("id", "text"))
+    ids = Counter(str(row["id"]).strip() for row in rows)
+    texts = Counter(_plain(row["text"]) for row in rows)
+    # As two traits, or facets, what differs in a capital alone would be halved.
+    spellings = Counter(
+        (c, _plain(name))
+        for c in ("trait", "facet")
+        for name in {str(row[c]).strip() for row in rows}
+    )
     checks: dict[str, Callable[[Row], bool]] = {
         "empty id, text, trait or facet": lambda r: all(
             str(r[c] or "").strip() for c in COLUMNS[:4]
         ),
         "id comes twice": lambda r: ids[str(r["id"]).strip()] == 1,
-        "statement comes twice": lambda r: texts[str(r["text"]).strip()] == 1,
+        "statement comes twice": lambda r: texts[_plain(r["text"])] == 1,
+        "trait or facet is spelled in two ways": lambda r: all(
+            spellings[c, _plain(r[c])] == 1 for c in ("trait", "facet")
+        ),
         "sign is not 1 or -1": lambda r: r["sign"] in ("1", "+1", "-1"),
         "split is not train or test": lambda r: r["split"] in ("train", "test"),
         f"trait is none of {', '.join(TRAITS)}": lambda r: not known or r["trait"] in TRAITS,

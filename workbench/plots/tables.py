@@ -42,17 +42,18 @@ def metrics_table(
 ) -> go.Figure:
     """The metrics of `results.json` beside the published values; `run` heads our column.
 
-    `over`: the units that the interval varies over.
+    `over`: the units that the interval varies over. A published value has its setting in its cell.
     """
     rows = [
         {
             "metric": m["name"],
             run: m["value"],
             "95 % CI": "[{:.4g}, {:.4g}]".format(*m["ci95"]) if m["ci95"] else "–",
-            "over": m["unit"] or "–",
+            "over": m["unit"],
             "n": m["n"],
-            "published": m["published"],
-            "published setting": m["published_setting"] or "–",
+            "published": None
+            if m["published"] is None
+            else f"{m['published']:g} ({m['published_setting']})",
         }
         for m in metrics
     ]

@@ -2,9 +2,10 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
-from tests.helpers.pas_study import EVERYTHING, GROUP, STUDY, people, study
+from tests.helpers.pas_study import EVERYTHING, GROUP, KEYING, STUDY, people, study
 from workbench.papers.pas import figures, sentences
 from workbench.papers.pas.study import Cost, Geometry
 
@@ -57,6 +58,10 @@ def test_tables_of_a_study(draw, header, column):
 def test_errors_end_with_the_subjects_that_dpo_tuned():
     methods = list(columns(figures.errors(STUDY))["<b>method</b>"])
     assert methods[0] == "always (A)"
+    assert figures.errors(STUDY).layout.title.text.endswith("intervals over subjects")
+    two = study(GROUP, replace(GROUP, seed=1, respondents=people(ids=("v", "w"))))
+    for draw in (figures.errors, figures.differences):
+        assert "over seeds and subjects" in draw(two).layout.title.text
     assert methods[-2:] == ["DPO per subject", "pas, validated, DPO's subjects only"]
 
 
@@ -78,7 +83,10 @@ def test_directions():
 
 
 def test_sentences():
-    assert "2 people, 8 statements; the file is raw" in sentences.summary(people())
+    assert "2 people, 8 statements; the file is raw, as stated (opp" in sentences.summary(people())
+    made_up = replace(people(), keying=replace(KEYING, stated=False), traits=np.zeros((2, 2)))
+    assert "2 invented people, 8 statements; the file is raw (opp" in sentences.summary(made_up)
+    assert figures.references(made_up).layout.title.text.startswith("2 invented people, raw values")
     # x answers 5 1 4 2 on the train items, y 1 5 3 3.
     assert "off the middle: 2..4, mean 3.0; yea-saying (mean sign): +0.000" in sentences.summary(
         people()

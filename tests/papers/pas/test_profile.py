@@ -40,6 +40,8 @@ def test_levels_outside_the_scale_or_missing_are_named():
     levels = dict.fromkeys(INVENTORY.traits, 3.0)
     with pytest.raises(DatasetError, match=r"trait A: level 5\.5"):
         answers_of({**levels, "A": 5.5}, INVENTORY)
+    with pytest.raises(DatasetError, match="trait Openness is none of A, C, E, N, O"):
+        answers_of({**levels, "Openness": 2}, INVENTORY)
     with pytest.raises(DatasetError, match="trait O"):
         answers_of({k: v for k, v in levels.items() if k != "O"}, INVENTORY)
 

@@ -292,6 +292,31 @@ def test_ridge_is_scikit_learns():
     assert others_item_mean(respondents(values[:1])) is None
 
 
+def test_answers_of_the_ridge_are_whole_and_the_nearest():
+    people = respondents(np.random.default_rng(1).integers(1, 6, (43, 80)))
+    rounded = rounded_ridge(people)
+    assert set(np.unique(rounded)) <= {1, 2, 3, 4, 5}
+    assert (np.abs(rounded - slow_ridge(people)) <= 0.5 + 1e-6).all()
+    rows = {r["predictor"]: r["Score"] for r in reference_rows(people)}
+    for name, predicted in (("", slow_ridge(people)), (", rounded", np.rint(slow_ridge(people)))):
+        expected = slow_errors(predicted, people).sum(1).mean()
+        assert rows[f"ridge from the train items{name}"] == pytest.approx(expected)
+
+
+def test_leanings_and_a_raw_answer_scored_on_turned_values_by_hand():
+    values = np.zeros((2, 80), int)
+    train = SURVEY.split("train")
+    values[0, train[:6]] = [5, 4, 3, 1, 0, 5]
+    found = leanings(respondents(values))
+    assert found["used"].tolist() == [4, 0]
+    assert found["lean"].tolist() == [(3 - 1) / 4, 0]
+    # Agrees with one half of the statements of every trait and denies the other: keyed, all 5.
+    raw = reverse(np.full((1, 80), 5), SURVEY)
+    row = misscored(respondents(raw))
+    assert [row[t] for t in SURVEY.traits] == [2.0] * 5  # 4 off in the half that is turned
+    assert row == misscored(respondents(np.full((1, 80), 5), "released"))
+
+
 def test_ridge_predicts_the_middle_of_an_item_that_nobody_else_answered():
     values = np.random.default_rng(0).integers(1, 6, (20, 80))
     values[:, [TEST[4], SURVEY.split("train")[2]]] = 0

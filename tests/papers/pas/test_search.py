@@ -10,6 +10,7 @@ import torch
 import workbench as wb
 from tests.helpers.pas import INVENTORY, TEST, TRAIN, respondents
 from workbench.data.inventories import Inventory
+from workbench.errors import DatasetError
 from workbench.papers.pas import answer, prompts
 from workbench.papers.pas import search as searching
 from workbench.papers.pas.answer import distribution
@@ -45,7 +46,7 @@ def test_folds_part_the_train_items_and_spread_every_facet(seed):
     )
 
 
-def asked(model, contrast, everybody, mode, monkeypatch):
+def asked(model, contrast, everybody, mode, monkeypatch, few=FEW):
     """(direction, system prompt, statements) of every batch that one subject's search asks."""
     seen = []
     real = answer.answers
@@ -55,9 +56,9 @@ def asked(model, contrast, everybody, mode, monkeypatch):
         return real(model, system, statements, settings, **rest)
 
     monkeypatch.setattr(searching, "answers", spy)
-    by_fold = directions_by_fold(contrast, everybody, FEW)
-    systems = system_prompts(model, mode, everybody, [f.held for f in by_fold], FEW)
-    search(model, contrast, everybody, 1, by_fold, systems[1], FEW, mode)
+    by_fold = directions_by_fold(contrast, everybody, few)
+    systems = system_prompts(model, mode, everybody, [f.held for f in by_fold], few)
+    search(model, contrast, everybody, 1, by_fold, systems[1], few, mode)
     monkeypatch.undo()
     return seen
 
@@ -92,11 +93,16 @@ def test_validation_never_sees_the_answers_it_is_scored_on(model, captured, mode
 
 def test_statements_are_scored_in_lower_case(model, captured, monkeypatch):
     capital = Inventory(
-        "capital", tuple(replace(i, text=f"trust Mara: {i.text}") for i in INVENTORY.items)
+        "capital", tuple(replace(i, text=f"Am from Mara: {i.text}") for i in INVENTORY.items)
     )
     everybody = replace(respondents(), inventory=capital)
-    *_, last = asked(model, captured, everybody, "pas", monkeypatch)
-    assert last[2] == [f"trust mara: {INVENTORY.items[i].text}" for i in TEST]
+    for wording in ("second", "paper"):
+        few = replace(FEW, wording=wording)
+        *_, last = asked(model, captured, everybody, "pas", monkeypatch, few)
+        assert last[2] == [t.lower() for t in prompts.texts(capital, TEST, wording, lower=False)]
+        ((told,), *_) = system_prompts(model, "fewshot+pas", everybody, [[]], few)
+        assert prompts.texts(capital, TRAIN[:1], wording, lower=False)[0] in told
+    assert last[2][0] == f"am from mara: {INVENTORY.items[TEST[0]].text}"
 
 
 def test_system_prompts(model):
@@ -191,11 +197,12 @@ def test_shuffled_answers_are_the_same_answers_elsewhere():
 
 def test_an_alignment_is_the_search_of_one_person_or_alpha_1(model, captured):
     person = respondents().take([2])
-    aligned = align(model, captured, person, FEW)
-    by_fold = directions_by_fold(captured, person, FEW)
+    aligned = align(model, captured, person, FEW, seed=1)
+    by_fold = directions_by_fold(captured, person, FEW, 1)
     systems = system_prompts(model, "pas", person, [f.held for f in by_fold], FEW)
-    got = search(model, captured, person, 0, by_fold, systems[0], FEW)
+    got = search(model, captured, person, 0, by_fold, systems[0], FEW, seed=1)
     assert aligned.searched.validation == got.validation
+    assert align(model, captured, person, FEW).searched.validation != got.validation
     assert aligned.alpha == got.alphas[int(np.argmin(got.validation))]
     assert aligned.direction.heads == got.heads
     short = person.values.copy()
@@ -233,3 +240,22 @@ def test_what_was_not_answered_or_cannot_be_read_is_no_error(model, captured, mo
         item = TRAIN[place]
         held.setdefault(INVENTORY.items[item].trait, []).append(abs(int(own[item]) - 2))
     assert got.validation == pytest.approx([sum(np.mean(g) for g in held.values())] * 2)
+
+
+def test_who_answered_nothing_that_is_held_out_is_named(captured):
+    """All alphas would err by nothing, and the first of them would be called validated."""
+    everybody = respondents(3)
+    everybody.values[1, [TRAIN[p] for part in folds(INVENTORY, 1) for p in part]] = 0
+    with pytest.raises(DatasetError, match="subject p1 answered none of the train items"):
+        directions_by_fold(captured, everybody, replace(FEW, folds=1))
+    assert len(directions_by_fold(captured, everybody, FEW)) == FEW.folds + 1
+
+
+def test_a_trait_of_which_nothing_is_held_out_counts_for_nothing(model, captured):
+    everybody, one_fold = respondents(2), replace(FEW, folds=1)
+    held = [TRAIN[p] for p in folds(INVENTORY, 1)[0]]
+    everybody.values[0, [i for i in held if INVENTORY.items[i].trait == "N"]] = 0
+    by_fold = directions_by_fold(captured, everybody, one_fold)
+    got = search(model, captured, everybody, 0, by_fold, [prompts.SYSTEM] * 2, one_fold)
+    assert np.isfinite(got.validation).all()
+    assert min(got.validation) > 0

@@ -82,12 +82,15 @@ def letters(study: Study) -> go.Figure:
 
 def errors(study: Study) -> go.Figure:
     """Every method's error per trait and Score."""
-    return table(tables.scores(study), f"{study.model}: error per trait and Score")
+    title = f"{study.model}: error per trait and Score; intervals over {tables.over(study)}"
+    return table(tables.scores(study), title)
 
 
 def differences(study: Study) -> go.Figure:
     """Methods compared subject by subject."""
-    title = "Paired differences of Scores (negative: the first is better)"
+    title = (
+        f"Paired differences of Scores over {tables.over(study)} (negative: the first is better)"
+    )
     return table(tables.differences(study), title)
 
 

@@ -15,8 +15,10 @@ def answers_of(levels: Mapping[str, float], inventory: Inventory) -> np.ndarray:
 
     An item's answer is the level, turned for items of sign −1; between two whole numbers answers
     alternate so that every trait's mean comes as near to its level as whole answers can. Raises
-    `DatasetError` for a level outside 1..5 or a trait that is missing.
+    `DatasetError` for a level outside 1..5, a trait that is missing or one the items do not have.
     """
+    if unknown := [t for t in levels if t not in inventory.traits]:
+        raise DatasetError(f"trait {unknown[0]} is none of {', '.join(inventory.traits)}")
     out = np.zeros(len(inventory.items), np.int8)
     for trait in inventory.traits:
         level = levels.get(trait, 0.0)

@@ -8,6 +8,7 @@ import numpy as np
 
 from workbench.data.inventories import Inventory
 from workbench.data.respondents import MAX_MISSING, Respondents
+from workbench.errors import DatasetError
 from workbench.generation.complete import generate
 from workbench.models.model import Model
 from workbench.papers.pas.answer import answers
@@ -88,9 +89,18 @@ def shuffled(respondents: Respondents, seed: int) -> Respondents:
 def directions_by_fold(
     contrast: AnswerContrast, respondents: Respondents, settings: Settings, seed: int = 0
 ) -> list[Fold]:
-    """All subjects' directions once per fold, and last on all train items. Raises as `personas`."""
+    """All subjects' directions once per fold, and last on all train items.
+
+    Raises as `personas`, and `DatasetError` for a subject who answered nothing that is held out.
+    """
     train = respondents.values[:, respondents.inventory.split("train")]
     parts = folds(respondents.inventory, settings.folds, seed)
+    silent = np.flatnonzero(~train[:, np.concatenate(parts)].any(1))
+    if len(silent):
+        raise DatasetError(
+            f"subject {respondents.ids[silent[0]]} answered none of the train items that are held "
+            f"out: no alpha can be told from another. Hold out more than folds={settings.folds}"
+        )
     out = []
     for held in [*parts, np.array([], int)]:
         shown = train.copy()

@@ -15,11 +15,12 @@ def described(respondents: Respondents, count: int | None = None) -> str:
 
 
 def summary(respondents: Respondents) -> str:
-    """How many people, how the file is scored and how that was told, how much they agree."""
+    """How many people, how the file is scored and who says so, how much they agree."""
     keying, leaning = respondents.keying, leanings(respondents)
+    scored = f"{keying.verdict}, as stated" if keying.stated else keying.verdict
     return (
         f"{described(respondents)}, {len(respondents.inventory.items)} statements; the file is "
-        f"{keying.verdict} (opposite statements of a facet correlate {keying.correlation:+.2f} "
+        f"{scored} (opposite statements of a facet correlate {keying.correlation:+.2f} "
         f"over {keying.pairs} pairs, {keying.positive:.0%} above zero); values used here: "
         f"{respondents.targets}\ntrain answers off the middle: {leaning['used'].min()}.."
         f"{leaning['used'].max()}, mean {leaning['used'].mean():.1f}; yea-saying (mean sign): "

@@ -8,7 +8,7 @@ import numpy as np
 
 from workbench.data.inventories import COLUMNS
 from workbench.data.respondents import Respondents
-from workbench.evaluation.intervals import AMOUNT, ANY, GAIN, Limits
+from workbench.evaluation.intervals import AMOUNT, ANY, GAIN, Limits, layout
 from workbench.evaluation.metrics import measured, over_seeds, spelled
 from workbench.generation.choices import entropy
 from workbench.papers.pas.paper import PUBLISHED, REFERENCE_300, SCORES_300
@@ -92,7 +92,6 @@ def scores(study: Study) -> list[Row]:
             **{t: r[t] for t in traits},
             "Score": r["Score"],
             "95 % CI": None,
-            "over": None,
             "subjects": len(everybody),
         }
         for r in reference_rows(everybody)
@@ -104,7 +103,7 @@ def scores(study: Study) -> list[Row]:
                 "method": name,
                 **dict(zip(traits, every.mean(0).tolist(), strict=True)),
                 "Score": float(every.sum(1).mean()),
-                **_interval(study, [e.sum(1) for e in by_seed]),
+                "95 % CI": _interval(study, [e.sum(1) for e in by_seed]),
                 "subjects": len(every),
             }
         )
@@ -124,7 +123,7 @@ def differences(study: Study) -> list[Row]:
                     "Score of": a,
                     "minus": b,
                     "difference": float(every.mean()),
-                    **_interval(study, gaps, ANY),
+                    "95 % CI": _interval(study, gaps, ANY),
                     "subjects": len(every),
                 }
             )
@@ -276,6 +275,13 @@ def parameters(study: Study) -> Row:
     }  # fmt: skip
 
 
+def over(study: Study) -> str:
+    """What the intervals of `scores` and `differences` vary over."""
+    by_seed = [g.respondents.ids for g in study.groups]
+    ids, units = over_seeds(by_seed, subjects=by_seed)
+    return " and ".join(layout(units, len(ids)).names)
+
+
 def _seconds_shared(study: Study) -> float:
     return study.seconds_extract / sum(len(g.respondents) for g in study.groups)
 
@@ -285,6 +291,6 @@ def _ids(study: Study, values: Sequence[Sequence]) -> list[Sequence[str]]:
     return [g.respondents.ids[: len(v)] for g, v in zip(study.groups, values, strict=True)]
 
 
-def _interval(study: Study, values: Sequence[np.ndarray], limits: Limits = AMOUNT) -> Row:
+def _interval(study: Study, values: Sequence[np.ndarray], limits: Limits = AMOUNT) -> str:
     row = measured("Score", *over_seeds(values, subjects=_ids(study, values)), limits=limits)
-    return {"95 % CI": spelled(row["ci95"], ".2f"), "over": row["unit"]}
+    return spelled(row["ci95"], ".2f")
