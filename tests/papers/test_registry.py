@@ -187,6 +187,6 @@ def test_a_paper_added_as_the_readme_says_runs(checkout):
     assert done.returncode == 0, done.stderr[-2000:]
     results = json.loads((checkout / "out" / "results.json").read_text(encoding="utf-8"))
     (share,) = results["metrics"]
-    assert (share["n"], share["unit"]) == (150, "seeds, then tosses")
+    assert (share["n"], share["unit"]) == (150, "seeds and tosses")
     assert (share["published"], share["published_setting"]) == (0.5, "a new coin, Table 1")
     assert "Plotly.newPlot" in (checkout / "out" / "report.html").read_text(encoding="utf-8")
