@@ -54,10 +54,9 @@ def test_seeds_with_questions_of_their_own_are_what_varies():
     assert (variance, df) == pytest.approx((between(CROSSED, 0) / S, S - 1))
     alike = CROSSED - CROSSED.mean(1, keepdims=True)
     variance, df = mean_variance(alike.ravel(), at)
-    # Seeds that differ less than chance are pooled: 3 degrees of freedom that say 0, n − 1 more.
+    # Seeds that differ less than chance would have it: all values are as good as independent.
     n = S * Q
-    assert variance == pytest.approx(alike.var(ddof=1) / n * (n - 1) / (n - 1 + S - 1))
-    assert df == pytest.approx(n - 1)
+    assert (variance, df) == pytest.approx((alike.var(ddof=1) / n, n - 1))
 
 
 def test_copies_under_other_seeds_are_no_new_evidence():
@@ -219,6 +218,9 @@ def test_order_and_names_of_ids_do_not_matter(data):
     low, high = found
     assert 0 <= low <= values.mean() <= high <= 1
     assert low < high
+    # Never narrower than if all values were independent.
+    independent = interval(values, layout("values", n))
+    assert high - low >= (independent[1] - independent[0]) * (1 - 1e-9)
     assert again == pytest.approx(found)
     assert turned == pytest.approx((1 - high, 1 - low))
     # Any other values: shifted and scaled, the interval is too.

@@ -147,8 +147,9 @@ def layout(units: Units, n: int) -> Layout:
 def mean_variance(values: np.ndarray, at: Layout) -> tuple[float, float]:
     """Variance of the mean of `values` `[n]`, and its degrees of freedom.
 
-    A random effect per grouping, their variances by moments and not negative. Satterthwaite's
-    degrees of freedom, over the outermost groupings that vary.
+    A random effect per grouping, their variances by moments and not negative; in all at least that
+    of independent values. Satterthwaite's degrees of freedom, over the outermost groupings that
+    vary.
     """
     centred = values - values.mean()
     total = float(centred @ centred)
@@ -158,22 +159,20 @@ def mean_variance(values: np.ndarray, at: Layout) -> tuple[float, float]:
     degrees = np.maximum(1 / at.weights - 1, 1)
     # Each grouping's equation counts by how well its degrees of freedom determine it.
     precision = np.sqrt(degrees) / at.expected[:, -1]
-    matrix = at.expected * precision[:, None]
-    # Two or three levels that differ too little are pooled a little less readily: see the coverage
-    # in tests/evaluation/test_coverage.py.
-    effects, _ = nnls(matrix, sums * precision / (1 - 0.8 / degrees**3))
-    active = effects * at.weights > 1e-9 * (effects @ at.weights)
-    pieces = np.zeros(len(sums))
-    pieces[active] = np.linalg.lstsq(matrix[:, active], sums * precision, rcond=None)[0]
-    pieces *= at.weights
-    variance = float(pieces.sum())
+    matrix, right = at.expected * precision[:, None], sums * precision
+    pieces = nnls(matrix, right)[0] * at.weights
+    # Of two or three levels a little less difference is enough to count: where it is pooled too
+    # readily, coverage falls (tests/evaluation/test_coverage.py).
+    ready = nnls(matrix, right / (1 - 0.6 / degrees**3))[0] * at.weights
+    active = np.maximum(pieces, ready) > 1e-9 * pieces.sum()
     outer = [
         g for g in np.flatnonzero(active)
         if not any(active[h] and at.finer[h, g] for h in range(len(active)) if h != g)
     ]  # fmt: skip
-    within = at.finer @ pieces
-    df = variance**2 / sum(within[g] ** 2 / degrees[g] for g in outer)
-    return variance * total / len(values) ** 2, float(df)
+    n, within = len(values), at.finer @ pieces
+    df = pieces.sum() ** 2 / sum(within[g] ** 2 / degrees[g] for g in outer)
+    variance = max(float(pieces.sum()), n / (n - 1)) * total / n**2
+    return variance, max(float(df), min(degrees[outer]))
 
 
 def _joint(*codes: np.ndarray) -> np.ndarray:
