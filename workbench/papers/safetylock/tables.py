@@ -125,6 +125,7 @@ def parameters(study: Study) -> Plain:
     return {
         "model": study.inputs.base.name,
         "seeds": list(study.seeds),
+        "lock": "one for all seeds",
         "selection": selection,
         "r": study.contrast.acts.positions.k,
         "heads": len(study.lock),
