@@ -111,6 +111,14 @@ def test_a_tokenizer_whose_tokens_of_a_text_are_not_together_is_refused(tiny):
         around(Mirrored())
 
 
+def test_a_chat_beside_texts_has_the_tokens_of_its_template_alone(tokenizer):
+    own = around_text(tokenizer, "<bos> $A")
+    own.chat_template = "{% for m in messages %}{{ '<user>' + m.content }}{% endfor %}"
+    _, chat = encode_all(build("llama", own), ["Mend it.", ASK])
+    assert chat.ids == own.apply_chat_template(ASK)["input_ids"]
+    assert own.bos_token_id not in chat.ids
+
+
 @pytest.mark.parametrize("kind", ["both", "roberta"])
 def test_a_chat_rendered_by_hand_begins_once(tokenizer, kind):
     own = ENDING[kind](tokenizer)

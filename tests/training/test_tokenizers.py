@@ -7,6 +7,7 @@ import torch
 from datasets import Dataset
 
 from tests.helpers.families import build
+from tests.helpers.odd_tokenizers import around_text
 from workbench.errors import ModelError
 from workbench.models.prompts import messages
 from workbench.training.adapter import dpo_adapter
@@ -37,6 +38,16 @@ def test_text_pairs_need_an_end_token(own):
     rows = Dataset.from_list([{"prompt": "Mend", "chosen": " it.", "rejected": " no."}])
     with pytest.raises(ModelError, match="no end token"):
         tokenised(rows, own, None)
+
+
+def test_text_pairs_do_not_end_twice(own):
+    rows = Dataset.from_list([{"prompt": "Mend", "chosen": " it.", "rejected": " no."}])
+    assert tokenised(rows, own, None)[0]["chosen_ids"].count(own.eos_token_id) == 1
+    with pytest.raises(ModelError, match=r"appends \['<eos>'\] to every text"):
+        tokenised(rows, around_text(own, "<bos> $A <eos>"), None)
+    chats = Dataset.from_list([PAIR])
+    (row,) = tokenised(chats, around_text(own, "<bos> $A <eos>"), None)
+    assert row == tokenised(chats, own, None)[0]
 
 
 def test_an_end_token_is_trained_on_where_it_is_the_pad_too(own):

@@ -11,10 +11,10 @@ from datasets import Dataset
 from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase
 
-from workbench.errors import PairError
+from workbench.errors import ModelError, PairError
 from workbench.hashing import digest, pieces_digest
 from workbench.models.pair_shapes import shown
-from workbench.models.token_ids import end_token
+from workbench.models.token_ids import around, end_token
 from workbench.reading import parse_json
 from workbench.training.pair_sets import ANSWERS, Pairs, Rows, checked
 
@@ -38,10 +38,17 @@ _TEMPLATE_FAULTS = (TemplateError, TypeError, ValueError)
 def require_template(tokenizer: PreTrainedTokenizerBase, example: dict[str, Any]) -> None:
     """`PairError` for conversations and a tokenizer that has no template for them.
 
-    `ModelError` for texts and a tokenizer that has no token to end them with.
+    `ModelError` for texts and a tokenizer that has no token to end them with, or appends one to
+    every text, behind the one that TRL puts there.
     """
     if not isinstance(example.get("chosen"), list):
         end_token(tokenizer)
+        if appended := around(tokenizer)[1]:
+            raise ModelError(
+                f"the tokenizer appends {tokenizer.convert_ids_to_tokens(appended)} to every text, "
+                "and each answer would be trained to end twice: set its add_eos_token=False or its "
+                "post_processor, or give conversations instead of texts"
+            )
     if isinstance(example.get("chosen"), list) and not tokenizer.chat_template:
         raise PairError(
             "the pairs are conversations and the tokenizer has no chat template: set "
