@@ -5,6 +5,7 @@ import json
 import logging
 import operator
 import re
+import string
 from decimal import Decimal
 from fractions import Fraction
 
@@ -340,12 +341,16 @@ def test_text_shows_the_options():
         ("2,125", "2125"), (" 1,234,567 ", "1234567"), ("51.0", "51"), (51.0, "51"), (51, "51"),
         ("0.50", "0.5"), (".5", "0.5"), ("-3", "-3"), ("+3", "3"), (-0.0, "0"), ("007", "7"),
         ("100", "100"), (1e16, "10000000000000000"), (1e-5, "0.00001"), ("5.", "5"),
-        (0.8333333333333333, "0.8333333333333333"),
+        (0.8333333333333333, "0.8333333333333333"), ("1/2", "0.5"), ("1/3", "1/3"),
+        ("$2,125.00", "2125"), ("-$5", "-5"), ("25%", "25"), ("5 €", "5"), ("1.2e5", "120000"),
+        ("1\u202f234\u202f567", "1234567"), ("\u22127", "-7"), ("–7", "-7"), ("2 1/2", "2.5"),
+        ("1.234,5", "1234.5"), ("2 million", "2000000"), ("٣", "3"), ("１２", "12"), (1e-300, None),
     ],
 )  # fmt: skip
 def test_gold_numbers(tmp_path, gold, answer):
     record = {**MINIATURES["svamp"][0], "Answer": gold}
-    assert read_problems("svamp", written(tmp_path, json.dumps([record])))[0].answer == answer
+    (problem,) = read_problems("svamp", written(tmp_path, json.dumps([record])))
+    assert problem.answer == (f"0.{'0' * 299}1" if answer is None else answer)
 
 
 @given(st.integers(-(10**15), 10**15), st.floats(-1e9, 1e9))
@@ -359,7 +364,30 @@ def test_gold_numbers_keep_their_value(tmp_path_factory, whole, part):
         assert re.fullmatch(r"0|-?(0|[1-9]\d*)(\.\d*[1-9])?", p.answer)
 
 
-@pytest.mark.parametrize("gold", ["", "12,5", "1,0000", "five", "1/2", "3 km", "--1", "٣", "1 000"])
+@pytest.mark.parametrize(
+    "gold",
+    [
+        "",
+        "12,5",
+        "1,0000",
+        "five",
+        "1/0",
+        "3 km",
+        "--1",
+        "1 000",
+        "3:30",
+        "5-6",
+        "5 or 6",
+        "1e9999",
+        "1.2.3",
+        "0x10",
+        "inf",
+        "$",
+        "72 eggs (6 dozen)",
+        "x = 5",
+        "5 + 1",
+    ],
+)
 def test_golds_that_are_no_numbers(tmp_path, gold):
     path = written(tmp_path, json.dumps([{**MINIATURES["svamp"][0], "Answer": gold}]))
     with pytest.raises(DatasetError, match=r"set\.json: svamp chal-9: field 'Answer'"):
@@ -371,6 +399,32 @@ def test_golds_of_another_type(tmp_path, gold):
     text = json.dumps([MINIATURES["svamp"][0]]).replace("51.0", gold)
     with pytest.raises(DatasetError, match="svamp chal-9: field 'Answer'"):
         read_problems("svamp", written(tmp_path, text))
+
+
+@pytest.mark.parametrize("shape", ["{}){}", "({}) {}", "{}. {}", "{}: {}", "[{}] {}", "{} ) {}"])
+@pytest.mark.parametrize("case", [str.upper, str.lower])
+@pytest.mark.parametrize("count", [2, 5, 7, 26])
+def test_options_in_every_shape(tmp_path, shape, case, count):
+    letters = string.ascii_uppercase[:count]
+    texts = [f"{i} (of 9)" if i % 2 else "the same" for i in range(count)]
+    options = [shape.format(case(k), v) for k, v in zip(letters, texts, strict=True)]
+    for gold in (
+        letters[-1],
+        case(letters[-1]),
+        f"({letters[-1]})",
+        f"{letters[-1]})",
+        f" {letters[-1]}.",
+    ):
+        row = {**MINIATURES["aqua"][0], "options": options[::-1], "correct": gold}
+        (problem,) = read_problems("aqua", written(tmp_path, json.dumps([row])))
+        assert (problem.answer, problem.options) == (letters[-1], tuple(texts))
+        assert problem.labels == tuple(letters)
+
+
+def test_solutions_that_are_one_number(tmp_path):
+    for solutions in (["3.0"], [3, "3.0"], ["3", "3"]):
+        row = {**MINIATURES["addsub"][0], "lSolutions": solutions}
+        assert read_problems("addsub", written(tmp_path, json.dumps([row])))[0].answer == "3"
 
 
 # ---- errors
@@ -409,6 +463,8 @@ def test_a_missing_an_empty_and_a_misshapen_field(tmp_path, name, field):
     ("name", "change", "message"),
     [
         ("gsm8k", {"answer": "So it is 5."}, "field 'answer': no number"),
+        ("gsm8k", {"answer": "#### 5\n#### 6"}, "field 'answer': no number behind one '####'"),
+        ("addsub", {"lSolutions": ["3", 4]}, "field 'lSolutions': 2 different solutions, 3, 4"),
         ("gsm8k", {"answer": "#### many"}, "field 'answer': no number: ' many'"),
         ("aqua", {"correct": "F"}, "field 'options': the gold 'F' is none of A, B, C, D, E"),
         ("aqua", {"correct": "AB"}, "the gold 'AB' is none of"),
@@ -417,6 +473,11 @@ def test_a_missing_an_empty_and_a_misshapen_field(tmp_path, name, field):
         ("aqua", {"options": ["A)1", "2"]}, "field 'options': labels"),
         ("aqua", {"options": ["A)1", "B) "]}, "field 'options': labels"),
         ("aqua", {"options": [1, 2]}, "field 'options': labels"),
+        ("aqua", {"options": ["A)1", "twenty"]}, "'twenty' has no label such as 'A)'"),
+        ("aqua", {"options": ["A)1", "a)2"]}, "labels A, A, not A, B, C"),
+        ("aqua", {"options": ["1)1", "2)2"]}, "labels ?, ?, not A, B, C"),
+        ("object_tracking", {"target_scores": {"a": 1, "a ": 0}}, "field 'target_scores': 2 tar"),
+        ("object_tracking", {"target_scores": {f"b{i}": i // 26 for i in range(27)}}, "27 targets"),
         ("addsub", {"lSolutions": ["few"]}, "field 'lSolutions': no number: 'few'"),
         ("singleeq", {"lSolutions": [None]}, "field 'lSolutions': no number: None"),
         ("commonsensqa", {"answerKey": "G"}, "the gold 'G' is none of"),

@@ -51,7 +51,8 @@ BAD = {
         "data_path": PATHS, "limit": (*COUNT, "-1", "-5", "1000000"),
         "k": (*COUNT, "0"), "p": (*COUNT, "0"), "sc": (*COUNT, "0"), "t_forward": RATE,
         "t_backward": RATE, "verification": NAMES, "max_new_tokens": (*COUNT, "0", "1000000"),
-        "shots": (*COUNT, "3"), "chat": SWITCH, "official": SWITCH, "seed": SEED, "seeds": SEEDS,
+        "shots": (*COUNT, "3"), "chat": SWITCH, "official": SWITCH,
+        "extraction": NAMES, "seed": SEED, "seeds": SEEDS,
     },
 }  # fmt: skip
 GOOD = {
@@ -80,6 +81,7 @@ GOOD = {
         {"t_backward": "1"}, {"shots": "0"}, {"shots": "-1"}, {"verification": "tfv"},
         {"dataset": "svamp"}, {"dataset": "gsm8k", "shots": "4"}, {"max_new_tokens": "16"},
         {"model_id": "http://127.0.0.1:1/v1", "served_model": "m"}, {"chat": "false"},
+        {"extraction": ""}, {"extraction": "official"}, {"extraction": "math-verify"},
     ),
 }  # fmt: skip
 
@@ -155,6 +157,8 @@ def test_what_is_documented_passes(paper, given):
         ("self_verification", {}, "paper", "-p model_id=HUB_ID"),
         ("self_verification", {"model_id": "sums", "dataset": "svamp", "data_path": "no.json"},
          "paper", "data_path='no.json' is no file"),
+        ("self_verification", {"dataset": "bigbench_date", "extraction": "math-verify"}, "tiny",
+         "extraction='math-verify' reads number, choice, yesno, truefalse, no 'date'"),
     ],
 )  # fmt: skip
 def test_parameters_that_do_not_go_together(paper, given, preset, said):

@@ -4,9 +4,9 @@ import re
 import string
 from collections.abc import Callable, Iterable
 from datetime import datetime
-from decimal import Decimal
 from typing import Any, NamedTuple
 
+from workbench.evaluation.numbers import CURRENCY, plain, whole_number
 from workbench.files import Row
 
 Parts = tuple[str, str, str, tuple[str, ...]]  # context, question, answer, options
@@ -20,8 +20,8 @@ _ORDER = re.compile(r"(?:Find|Calculate|Determine|Compute|Evaluate|Express|Solve
 _OPENER = re.compile(rf"{_ORDER.pattern}|(?:How|Wh\w+|If|The|In|At|Is|Are|Do|Does|Did|Can)\b")
 _MARK = re.compile(r"([.?!]+)([\"'”’)\]]*)\s+")
 _ASKS = re.compile(r"\?[\s\"'”’)\]]*$")
-_NUMBER = re.compile(r"[-+]?(?:(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d*)?|\.\d+)(?:e[-+]\d\d)?", re.ASCII)
-_OPTION = re.compile(r"\(?([A-Z])[).:]\s*(?:\1\)\s*)*(.+)", re.DOTALL)  # AQuA has "A)A)59"
+_OPTION = re.compile(r"[(\[]?([A-Za-z])\s*[).:\]]\s*(?:\1\)\s*)*(.+)", re.DOTALL)  # also "A)A)59"
+_SIGNS = re.compile(rf"^([-+]?){CURRENCY}\s?|\s?(?:%|{CURRENCY})$")
 
 
 class Dataset(NamedTuple):
@@ -77,10 +77,31 @@ def _get(row: Any, field: str, kind: type = str, read: Callable[[Any], Any] = la
 
 
 def _number(value: Any) -> str:
-    """A gold number as plain text: no thousands commas, no exponent, no trailing ".0"."""
-    if not _NUMBER.fullmatch(text := str(value).strip()):
+    """A gold number as plain text: no thousands commas, no exponent, no trailing ".0".
+
+    It is one number and nothing else but a currency or a percent, written in any way that replies
+    are read in (`numbers.whole_number`).
+    """
+    number = whole_number(_SIGNS.sub(r"\1", str(value).strip()))
+    if number is None:
         raise ValueError(f"no number: {value!r}")
-    return format(Decimal(text.replace(",", "")).normalize() + 0, "f")  # + 0: no "-0"
+    return plain(number)
+
+
+def _one(solutions: list[Any]) -> str:
+    """The gold number of a list that holds one."""
+    numbers = list(dict.fromkeys(map(_number, solutions)))
+    if len(numbers) > 1:
+        raise ValueError(f"{len(numbers)} different solutions, {', '.join(numbers)}, instead of 1")
+    return numbers[0]
+
+
+def _behind_hashes(solution: str) -> str:
+    """The gold number of a GSM8K solution."""
+    parts = solution.split("####")
+    if len(parts) != 2:
+        raise ValueError(f"no number behind one '####': {solution[-60:]!r}")
+    return _number(parts[1])
 
 
 def _yes_no(value: str) -> str:
@@ -111,18 +132,23 @@ def _svamp(row: Row) -> Parts:
 
 
 def _choice(text: str, pairs: Iterable[tuple[str, str]], field: str, gold: str) -> Parts:
-    """Labels must be A, B, C… each once, in any order; texts may repeat."""
-    labels, options = zip(*sorted(pairs), strict=True)
+    """Labels must be A, B, C… each once, in any order and case; texts may repeat."""
+    pairs = sorted((label.strip("()[]. ").upper(), option) for label, option in pairs)
+    labels, options = zip(*pairs, strict=True)
     if "".join(labels) != string.ascii_uppercase[: len(labels)]:
-        raise ValueError(f"field {field!r}: labels {', '.join(labels)}, not A, B, C… each once")
-    if gold not in labels:
+        bare = "".join(f"; {o!r} has no label such as 'A)'" for k, o in pairs if k == "?")
+        wrong = f"labels {', '.join(labels)}, not A, B, C… each once"
+        raise ValueError(f"field {field!r}: {wrong}{bare}")
+    letter = gold.strip("()[].: ").upper()
+    if letter not in labels:
         raise ValueError(f"field {field!r}: the gold {gold!r} is none of {', '.join(labels)}")
-    return *split_question(text), gold, options
+    return *split_question(text), letter, options
 
 
 def _aqua(row: Row) -> Parts:
-    matches = [_OPTION.fullmatch(str(option).strip()) for option in _get(row, "options", list)]
-    pairs = [(m[1], m[2]) if m else ("?", "") for m in matches]
+    options = [str(option).strip() for option in _get(row, "options", list)]
+    matches = [(_OPTION.fullmatch(option), option) for option in options]
+    pairs = [(m[1], m[2]) if m else ("?", option) for m, option in matches]
     return _choice(_get(row, "question"), pairs, "options", _get(row, "correct"))
 
 
@@ -141,12 +167,16 @@ def _tracking(row: Row) -> Parts:
     """The input breaks off ("…, Alice has the"): that sentence is the question."""
     right = _get(row, "target_scores", dict, _only_true)
     options = tuple(target.strip() for target in row["target_scores"])
+    if len(set(options)) < len(options) or len(options) > len(string.ascii_uppercase):
+        raise ValueError(
+            f"field 'target_scores': {len(options)} targets, not up to 26 different ones"
+        )
     letter = string.ascii_uppercase[options.index(right)]
     return *split_question(_get(row, "input")), letter, options
 
 
-_hashes = _free("question", "answer", str, lambda text: _number("".join(text.split("####")[1:])))
-_equation = _free("sQuestion", "lSolutions", list, lambda solutions: _number(solutions[0]))
+_hashes = _free("question", "answer", str, _behind_hashes)
+_equation = _free("sQuestion", "lSolutions", list, _one)
 _final = _free("question", "final_ans", object, _number)
 _dated = _free("input", "target_scores", dict, _date)
 _targets = _free("input", "target_scores", dict, lambda scores: _yes_no(_only_true(scores)))

@@ -37,7 +37,8 @@ def require(kind: str = "number") -> None:
     """
     if kind not in READABLE:
         raise ValueError(
-            f"math-verify reads {', '.join(READABLE)}, no {kind!r}: use 'official' or 'robust'"
+            f"extraction='math-verify' reads {', '.join(READABLE)}, no {kind!r}: use 'official' or "
+            "'robust'"
         )
     if not installed():
         raise RunError(

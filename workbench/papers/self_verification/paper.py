@@ -196,11 +196,14 @@ def preflight(preset: str, given: dict[str, Any]) -> None:
     unheeded; as `check_model` and, unless the problems lie on the hub, as `problems_of`.
     """
     knobs = "official k p sc t_forward t_backward verification max_new_tokens shots chat"
+    knobs += " extraction"
     chosen = settings(preset, **parameters.picked(given, knobs))
     parameters.seed_list(given.get("seed", 0), given.get("seeds", 3))
     limit = whole("limit", given.get("limit", 0), 0)
     name = given.get("dataset") or ("gsm8k" if preset == "paper" else MODEL)
     one_of("dataset", name, tuple(DATASETS))
+    if chosen.extraction == "math-verify":
+        math_answers.require(DATASETS[name].kind)
     if name == MODEL and chosen.shots > 0:
         raise ValueError(f"shots={chosen.shots}: the sums have no exemplars")
     config = check_model(preset, **parameters.picked(given, "model_id served_model"))
