@@ -109,6 +109,7 @@ def _facets(inventory: Inventory) -> list[list[int]]:
 
 def _alike(values: np.ndarray, inventory: Inventory) -> np.ndarray:
     """bool `[subject]`: many answers and all equal, as they are or once reversed."""
+    many = (values > 0).sum(1) >= _LONG
     both = [values, reverse(values, inventory)]
-    equal = [len(set(row[row > 0].tolist())) == 1 for way in both for row in way]
-    return np.any(np.reshape(equal, (2, len(values))), 0) & ((values > 0).sum(1) >= _LONG)
+    equal = [np.where(way > 0, way, 6).min(1) == way.max(1) for way in both]
+    return many & np.any(equal, 0)

@@ -171,7 +171,6 @@ def _matrix(
     known = set(ids)
     stems = {i.rstrip(_DIGITS) for i in ids} - {"", *ids}
     values = np.zeros((len(rows), len(ids)), np.int8)
-    zeros = 0
     for n, (name, row) in enumerate(zip(names, rows, strict=True)):
         subject = f"{source}: subject {name}"
         if absent := [i for i in ids if i not in row]:
@@ -184,18 +183,23 @@ def _matrix(
         if unknown := [k for k in numbered if k not in known]:
             raise DatasetError(f"{subject}: unknown items {', '.join(unknown[:_SHOWN])}")
         values[n] = [_value(row[i], f"{subject}, item {i}") for i in ids]
-        zeros += sum(row[i] is not None and str(row[i]).strip() != "" and not values[n, k]
-                     for k, i in enumerate(ids))  # fmt: skip
-    if values.max() < 5 and zeros > _FEW_ZEROS * values.size:
-        raise DatasetError(
-            f"{source}: no answer is 5 and {zeros} are 0: they seem to count from 0. Answers are 1 "
-            "to 5; add 1 to each, or leave those that are missing blank"
-        )
+    if values.max() < 5 and (values == 0).mean() > _FEW_ZEROS:
+        zeros = sum(_written(row[i]) for n, row in enumerate(rows)
+                    for i, v in zip(ids, values[n], strict=True) if not v)  # fmt: skip
+        if zeros > _FEW_ZEROS * values.size:
+            raise DatasetError(
+                f"{source}: no answer is 5 and {zeros} are 0: they seem to count from 0. Answers "
+                "are 1 to 5; add 1 to each, or leave those that are missing blank"
+            )
     return values
 
 
+def _written(given: Any) -> bool:
+    return given is not None and (not isinstance(given, str) or bool(given.strip()))
+
+
 def _value(given: Any, where: str) -> int:
-    if given is None or (isinstance(given, str) and not given.strip()):
+    if not _written(given):
         return 0
     try:
         number = float(given)

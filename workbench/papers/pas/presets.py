@@ -24,7 +24,8 @@ def draw(
     """seed → its subjects: a block of the embedded people, or a stratified draw of a larger set.
 
     Stratified: sorted by how far from the middle they answer, one at random from each of `count`
-    equal parts. Raises `ValueError` for a count below 0, or above that of the people there are.
+    equal parts, in no order, so that the first ones, whom DPO tunes, are like the others. Raises
+    `ValueError` for a count below 0, or above that of the people there are.
     """
     whole("subjects", count, 0, len(everybody))
     embedded = preset != "paper" and len(everybody) % BLOCK == 0
@@ -38,7 +39,7 @@ def draw(
         else:
             order = np.argsort(errors(middle(everybody), everybody).sum(1), kind="stable")
             parts = np.array_split(order, min(count, len(order)))
-            places = np.array([rng.choice(part) for part in parts])
+            places = rng.permutation([rng.choice(part) for part in parts])
         out[seed] = everybody.take(places.tolist())
     return out
 
