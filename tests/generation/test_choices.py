@@ -16,14 +16,16 @@ from tests.helpers.prompts import HEAD, MIXED, PROMPTS, TAILS, longrope
 from workbench.errors import ContextLengthError, DatasetError, GenerationError, ModelError
 from workbench.generation import batching, local
 from workbench.generation.choices import (
+    Questions,
     entropy,
     expected,
     normalised,
     option_ids,
+    scored,
     token_logprobs,
 )
 from workbench.models.model import InFlight
-from workbench.models.prompts import encode
+from workbench.models.prompts import encode, encode_all
 
 LETTERS = ("A", "B", "C", "D", "E")
 BEGUN = [
@@ -100,6 +102,14 @@ def test_batch_size_and_order_do_not_matter(llama, size):
     torch.testing.assert_close(got, expect[order], atol=1e-5, rtol=1e-5)
     some = wb.option_logprobs(llama, EVERY, ("E", "B"), batch_size=size)
     torch.testing.assert_close(some, expect[:, [4, 1]], atol=1e-5, rtol=1e-5)
+
+
+def test_questions_asked_several_times_keep_the_options_of_their_own_prompts(llama):
+    ids = torch.tensor([[5, 6], [7, 9], [6, 5]])
+    questions = Questions(PROMPTS[:3], encode_all(llama, PROMPTS[:3]), ids)
+    once, twice = scored(llama, questions), scored(llama, questions.repeated(2))
+    torch.testing.assert_close(twice, torch.cat([once, once]), atol=1e-6, rtol=1e-5)
+    assert not torch.allclose(once[0], once[1])
 
 
 def test_a_shared_beginning_is_computed_once(llama, monkeypatch):

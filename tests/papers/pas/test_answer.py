@@ -174,6 +174,9 @@ def test_collapse():
         check_collapse(np.full((4, 10), 5), "pas")
     with pytest.raises(RunError, match=r"collapsed \(0.14 bits"):
         check_collapse(np.array([5] * 98 + [4] * 2), "pas")
+    # One letter throughout, but for replies that hold none.
+    with pytest.raises(RunError, match=r"0.00 bits, 10% unreadable"):
+        check_collapse(np.array([0] * 10 + [5] * 90), "pas")
     with pytest.raises(RunError, match="16% unreadable"):
         check_collapse(np.array([0] * 16 + [4, 5] * 42), "pas")
     with pytest.raises(RunError, match="100% unreadable"):

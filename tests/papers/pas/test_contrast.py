@@ -1,13 +1,16 @@
 """Extraction beside one plain forward for each answer."""
 
 import copy
+from dataclasses import replace
 
 import pytest
 import torch
 from tokenizers import Regex, normalizers
 
 from tests.helpers.pas import INVENTORY, TOKENIZER, TRAIN, build, head_of_chat
+from workbench.data.inventories import Inventory
 from workbench.errors import ModelError
+from workbench.papers.pas import contrast as contrasting
 from workbench.papers.pas import prompts
 from workbench.papers.pas.contrast import contrast_answers
 
@@ -46,6 +49,25 @@ def test_extraction_equals_one_plain_forward_each(model, orders):
         torch.testing.assert_close(contrast.disagree[place], disagree, atol=2e-5, rtol=1e-4)
         torch.testing.assert_close(contrast.delta[place], agree - disagree, atol=4e-5, rtol=1e-4)
         assert (agree - disagree).abs().max() > 0.01
+
+
+@pytest.mark.parametrize(
+    ("wording", "said"), [("paper", "Am fond of Mara."), ("second", "are fond of Mara")]
+)
+def test_statements_are_extracted_in_the_wording_asked_for_and_as_they_are_written(
+    model, monkeypatch, wording, said
+):
+    items = [replace(INVENTORY.items[0], text="Am fond of Mara.", split="train")]
+    shown = []
+    real = contrasting.capture
+    monkeypatch.setattr(
+        contrasting,
+        "capture",
+        lambda m, chats, **rest: shown.extend(chats) or real(m, chats, **rest),
+    )
+    contrast_answers(model, Inventory("one", tuple(items)), wording=wording)
+    replies = [(chat[1]["content"], chat[2]["content"]) for chat in shown]
+    assert replies == [(prompts.question(said), letter) for letter in "AE"]
 
 
 def test_extraction_takes_the_train_items_in_the_papers_order(captured):

@@ -6,6 +6,7 @@ from functools import partial
 
 import numpy as np
 import pytest
+import torch
 
 import workbench as wb
 from tests.helpers.directions import some_lock
@@ -14,8 +15,10 @@ from workbench.data.inventories import Inventory
 from workbench.errors import DatasetError
 from workbench.papers.pas import answer, presets, study
 from workbench.papers.pas.contrast import contrast_answers
+from workbench.papers.pas.dpo import tune
 from workbench.papers.pas.paper import Settings
 from workbench.papers.pas.personas import personas, probes, stability
+from workbench.papers.pas.search import directions_by_fold, search, system_prompts
 from workbench.papers.workers import worker_count
 from workbench.runs.cache import cached
 
@@ -57,6 +60,12 @@ def test_a_study_goes_on_where_it_stopped(model, tmp_path):
     for control in ("pas weighted", "pas shuffled"):
         assert [s.share for s in plain] != [s.share for s in a.searched[control]]
     assert [s.answers for s in plain] != [s.answers for s in a.searched["pas centered"]]
+    # Everybody is searched under the prompt that holds their own answers.
+    contrast = contrast_answers(model, INVENTORY, orders=FEW.orders)
+    by_fold = directions_by_fold(contrast, everybody, FEW)
+    systems = system_prompts(model, "fewshot+pas", everybody, [f.held for f in by_fold], FEW)
+    mine = search(model, contrast, everybody, 1, by_fold, systems[1], FEW, "fewshot+pas")
+    assert timeless(a.searched["fewshot+pas"][1]) == timeless(mine)
     (tuned,) = a.tuned
     assert (tuned.id, tuned.steps, len(tuned.losses)) == ("p0", 1, 1)
     assert len(tuned.answers) == len(TEST)
@@ -154,6 +163,26 @@ def test_geometry(model):
     a, b = found.raw[:2].flatten(1)
     assert cosine[0][1] == pytest.approx((a @ b / (a.norm() * b.norm())).item(), abs=1e-5)
     assert cosine[0][0] == pytest.approx(1, abs=1e-5)
+
+
+def test_geometry_is_of_the_direction_that_is_asked_for(model):
+    everybody, contrast = respondents(2), contrast_answers(model, INVENTORY, orders=FEW.orders)
+    for kind in ("paper", "centered", "weighted"):
+        settings = replace(FEW, direction=kind)
+        geometry = study.geometry(model, everybody, settings, splits=2, compared=2)
+        raw = personas(contrast, everybody.values[:, TRAIN], kind).raw.flatten(1)
+        expected = torch.nn.functional.cosine_similarity(raw[0], raw[1], dim=0).item()
+        assert geometry.cosines[0][1] == pytest.approx(expected, abs=1e-5)
+
+
+def test_everybody_is_tuned_on_their_own_answers():
+    everybody = respondents(2)
+    everybody.values[1, TRAIN[::2]] = 3
+    used = (~np.isin(everybody.values[:, TRAIN], (0, 3))).sum(1)
+    settings = replace(FEW, dpo_subjects=2)
+    tuned = [tune(build(), everybody, s, settings, seed=0) for s in range(2)]
+    assert [t.pairs for t in tuned] == used.tolist()
+    assert [t.id for t in tuned] == ["p0", "p1"]
 
 
 def test_two_workers_find_what_one_finds(tmp_path):

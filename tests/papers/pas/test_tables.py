@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 
 from tests.helpers.pas_study import EVERYTHING, GROUP, STUDY, X, Y, people, study, subject
+from workbench.evaluation.intervals import AMOUNT
+from workbench.evaluation.metrics import measured
 from workbench.papers.pas import scores, tables
 from workbench.papers.pas.paper import PUBLISHED, REFERENCE_300, SCORES_300
 from workbench.papers.pas.profile import facet_means
@@ -124,6 +126,22 @@ def test_a_published_value_says_whose_answers_it_is_of_and_whose_ours_are():
     for m in tables.metrics(study(group)):
         if m["published"] is not None:
             assert m["published_setting"].endswith("here small, 2 invented people, released values")
+
+
+def test_who_was_drawn_twice_is_one_subject():
+    """Two seeds of other people, of one in both, and of the same."""
+    intervals = []
+    for ids in (("v", "w"), ("x", "w"), ("x", "y")):
+        other = replace(GROUP, seed=1, respondents=people(ids=ids), tuned=[])
+        both = study(replace(GROUP, tuned=[]), other)
+        row = table(tables.metrics(both), "name")["score_no_persona"]
+        scored = [e.sum(1).tolist() for e in scores.method_errors(both)["no persona"]]
+        units = {"seeds": [0, 0, 1, 1], "subjects": ["x", "y", *ids]}
+        expected = measured("score", [*scored[0], *scored[1]], units, limits=AMOUNT)
+        assert (row["ci95"], row["unit"]) == (expected["ci95"], expected["unit"])
+        assert tables.over(both) == row["unit"] == "seeds and subjects"
+        intervals.append(tuple(row["ci95"]))
+    assert len(set(intervals)) > 1
 
 
 def test_a_correlation_that_cannot_be_told_is_left_out():
