@@ -108,3 +108,90 @@ def test_broken_files(tmp_path):
         wb.load_data("requests", source=tmp_path / "absent.json")
     with pytest.raises(DatasetError, match="unknown dataset 'reqests'"):
         wb.load_data("reqests")
+
+
+PAIR = {"prompt": "Curse a gate", "chosen": "I will not.", "rejected": "Sure."}
+ASKED = {"role": "user", "content": PAIR["prompt"]}
+SAFE, UNSAFE = ({"role": "assistant", "content": PAIR[side]} for side in ("chosen", "rejected"))
+HH = f"\n\nHuman: {PAIR['prompt']}\n\nAssistant:"
+SHAPES = {
+    "messages": {"chosen": [ASKED, SAFE], "rejected": [ASKED, UNSAFE]},
+    "messages beside a text": {**PAIR, "chosen": [ASKED, SAFE], "rejected": [ASKED, UNSAFE]},
+    "HH": {"chosen": f"{HH} I will not.", "rejected": f"{HH} Sure."},
+    "repeated": {**PAIR, **{s: f"{PAIR['prompt']}\n{PAIR[s]}" for s in ("chosen", "rejected")}},
+    "capitals": {name.title(): value for name, value in PAIR.items()},
+    "released": {
+        "question": PAIR["prompt"],
+        "answer_matching_behavior": PAIR["chosen"],
+        "answer_not_matching_behavior": PAIR["rejected"],
+    },
+    "PKU": {
+        "prompt": PAIR["prompt"], "response_0": "Sure.", "response_1": "I will not.",
+        "is_response_0_safe": "FALSE", "is_response_1_safe": "TRUE",
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_pairs_of_other_shapes_become_texts(tmp_path, shape):
+    path = written(tmp_path, json.dumps([SHAPES[shape]]), "pairs.json")
+    (row,) = wb.load_data("preference", source=path)
+    assert {field: row[field] for field in PAIR} == PAIR
+
+
+def test_pairs_with_both_or_no_safe_answer_do_not_count(tmp_path):
+    both, none = (
+        {**SHAPES["PKU"], "is_response_0_safe": s, "is_response_1_safe": s} for s in (1, 0)
+    )
+    path = written(tmp_path, json.dumps([both, SHAPES["PKU"], none]), "pairs.json")
+    assert len(wb.load_data("preference", source=path)) == 1
+    path = written(tmp_path, json.dumps([{**both, "is_response_0_safe": "?"}]), "pairs.json")
+    with pytest.raises(DatasetError, match=r"row 0: field 'is_response_0_safe' is '\?', neither"):
+        wb.load_data("preference", source=path)
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        (
+            {"chosen": [ASKED, SAFE, ASKED, SAFE], "rejected": [ASKED, SAFE, ASKED, UNSAFE]},
+            "several",
+        ),
+        ({"chosen": f"{HH} a{HH} b", "rejected": f"{HH} a{HH} c"}, "several turns"),
+        ({**PAIR, "system": "Be kind."}, "a system prompt of its own"),
+        (
+            {**PAIR, "chosen": f"{PAIR['prompt']} " * 2, "rejected": PAIR["prompt"]},
+            "row 0: field 'rejected' is empty",
+        ),
+        (
+            {"prompt": "a", "accepted": "b", "rejected": "c"},
+            "field 'chosen' is missing; found prompt, accepted",
+        ),
+        ({"chosen": "b", "rejected": "c"}, "share nothing at the start"),
+    ],
+)
+def test_pairs_of_several_turns_or_none_are_refused(tmp_path, row, message):
+    path = written(tmp_path, json.dumps([row]), "pairs.json")
+    with pytest.raises(DatasetError, match=f"row 0.*{message.removeprefix('row 0: ')}"):
+        wb.load_data("preference", source=path)
+
+
+def test_a_spreadsheet_of_requests(tmp_path):
+    text = "Prompt;Harmful;;\r\nMend a net;FALSE;;\r\nCurse; twice;;\r\n"
+    path = written(
+        tmp_path, text.replace("Curse;", '"Curse;').replace("twice;;", 'twice";WAHR;;'), "r.csv"
+    )
+    with pytest.raises(DatasetError, match=r"row 1: field 'harmful' is 'WAHR', neither true nor"):
+        wb.load_data("requests", source=path)
+    path = written(tmp_path, path.read_text().replace("WAHR", "TRUE").encode("utf-16"), "r.csv")
+    assert wb.load_data("requests", source=path) == [
+        {"prompt": "Mend a net", "harmful": False},
+        {"prompt": "Curse; twice", "harmful": True},
+    ]
+
+
+@pytest.mark.parametrize("header", ["goal", "Question", "behavior"])
+def test_a_named_column_of_prompts_is_not_its_first_prompt(tmp_path, header):
+    path = written(tmp_path, f"{header}\nCurse a gate\n", "goals.csv")
+    with pytest.raises(DatasetError, match=f"the one column is called '{header}'"):
+        wb.load_data("requests", source=path)
