@@ -80,6 +80,16 @@ def test_draws_within_seeds_add_nothing_where_seeds_vary():
     assert whole[1] == pytest.approx(2, rel=0.05)
 
 
+@pytest.mark.parametrize("effect", [0.0, 2.0])
+def test_draws_that_never_differ_within_seed_and_question_are_no_new_evidence(effect):
+    """What a seed and a question do together is its own source of variance."""
+    table = effect * RNG.normal(size=(S, 1)) + RNG.normal(size=(S, Q))
+    drawn = np.repeat(table[:, None], 3, axis=1)
+    once = mean_variance(table.ravel(), layout(units(S, Q), S * Q))
+    thrice = mean_variance(drawn.ravel(), layout(units(S, Q, draws=3), 3 * S * Q))
+    assert thrice == pytest.approx(once, rel=0.02)
+
+
 @pytest.mark.parametrize("ids", [RAGGED, units(2, 3), units(2, 3, own=True), units(2, 3, draws=2)])
 def test_what_each_variance_adds_is_counted_sum_by_sum(ids):
     n = len(ids["seeds"])
@@ -110,6 +120,18 @@ def test_a_ragged_layout_has_the_variance_that_its_means_have():
         variances.append(mean_variance(values, at)[0])
     # 800 draws know a variance within 5 %.
     assert np.mean(variances) == pytest.approx(np.var(means), rel=0.12)
+
+
+def test_odd_layouts_have_a_sound_variance():
+    """Three units of any sizes: not below that of independent values, some degree of freedom."""
+    rng = np.random.default_rng(8)
+    for _ in range(400):
+        n = int(rng.integers(4, 50))
+        ids = {unit: rng.integers(rng.integers(2, 12), size=n).tolist() for unit in "abc"}
+        values = rng.normal(size=n)
+        variance, df = mean_variance(values, layout(ids, n))
+        assert variance >= values.var(ddof=1) / n * (1 - 1e-9)
+        assert 1 - 1e-9 <= df < 2 * n
 
 
 def test_units_are_named_where_they_vary():
