@@ -10,7 +10,17 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workbench.arguments import binary, different, finite, indices, listed, numbered, whole
+from workbench.arguments import (
+    binary,
+    different,
+    finite,
+    indices,
+    listed,
+    numbered,
+    one_of,
+    truth,
+    whole,
+)
 from workbench.errors import FeatureError
 
 NO_NUMBER = (
@@ -132,3 +142,19 @@ def test_twice_is_named():
 def test_a_number_too_long_to_write_is_refused_all_the_same():
     with pytest.raises(ValueError, match="k=a very long int"):
         whole("k", 10**5000, 1, 9)
+
+
+@pytest.mark.parametrize("value", [0, 1, 1.0, "True", "", None, [True], np.array([True])])
+def test_what_is_no_truth(value):
+    with pytest.raises(FeatureError, match=r"^chat=.*: it must be True or False"):
+        truth("chat", value, FeatureError)
+
+
+def test_choices_and_truths():
+    assert (truth("chat", True), truth("chat", np.False_)) == (True, False)
+    assert one_of("pool", "sum", ("mean", "sum")) == "sum"
+    for value in ("Sum", " sum", "", None, 1, ["sum"]):
+        with pytest.raises(FeatureError, match=r"^pool=.*; use one of mean, sum"):
+            one_of("pool", value, ("mean", "sum"), FeatureError)
+    with pytest.raises(ValueError, match=r"use one of mean, sum; did you mean 'mean'\?"):
+        one_of("pool", "maen", ("mean", "sum"))

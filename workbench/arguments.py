@@ -75,6 +75,14 @@ def finite(
     return number
 
 
+def truth(name: str, value: Any, error: Refusal = ValueError) -> bool:
+    """`value` as True or False. Raises `error`, naming the argument, for "no", 1 and the rest."""
+    plain = _plain(value)
+    if not isinstance(plain, bool):
+        raise error(f"{name}={shown(value)}: it must be True or False")
+    return plain
+
+
 def seed_number(value: Any, most: int = MOST_SEED, error: Refusal = ValueError) -> int:
     """A seed: a whole number from 0 to `most`. Raises `error` for anything else."""
     return whole("seed", value, 0, most, error)

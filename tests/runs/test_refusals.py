@@ -39,7 +39,7 @@ BAD = {
     "fpo": {
         "model_id": MODELS, "sae": ("nowhere", "empty", "no.npz", "damaged.jsonl"),
         "hook": ("foo", "blocks.9.hook_resid_post", "blocks.-1.hook_resid_post", " "),
-        "force_sae": SWITCH, "pairs_path": PATHS[:2],
+        "force_sae": SWITCH, "pairs_path": PATHS,
         "methods": ("fpo,,dpo", "fpo,fpo", "dpo", "fpo,ppo", ",", "FPO", " ", "fpo;dpo"),
         "alphas": ALPHAS, "beta": (*RATE, "0"), "k": (*COUNT, "0", "257", "1000000"),
         "topk": NAMES, "pool": (*NAMES, "padded"), "reference": NAMES, "steps": COUNT,
@@ -149,6 +149,9 @@ def test_what_is_documented_passes(paper, given):
         ("safetylock", {}, "paper", "-p finetuned_id="),
         ("safetylock", {"finetuned_id": "tiny"}, "paper", "Meta-Llama-3-8B-Instruct cannot be rea"),
         ("safetylock", {}, "papper", "'papper'; use one of tiny, paper; did you mean 'paper'?"),
+        ("fpo", {"pairs_path": "good.jsonl", "pairs": "4"}, "tiny", "pairs=4: it must be a whole"),
+        ("fpo", {"pairs_path": "good.jsonl", "held_out": "2", "model_id": "styles", "sae": "a:b"},
+         "paper", "held_out=2: it must be"),
         ("pas", {}, "paper", "-p papi_path=FOLDER"),
         ("pas", {"papi_path": "good.jsonl"}, "paper", "is no folder"),
         ("pas", {"subjects": "5", "dpo_subjects": "6"}, "tiny", "dpo_subjects=6"),

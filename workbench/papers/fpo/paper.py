@@ -10,8 +10,10 @@ from typing import Any
 
 from workbench import hub
 from workbench.arguments import different, finite, listed, one_of, whole
+from workbench.data.fields import of_split
 from workbench.data.preferences import load_data
-from workbench.errors import FeatureError
+from workbench.errors import FeatureError, RunError
+from workbench.files import Row, read_rows
 from workbench.models.hook_names import parse_hook
 from workbench.papers import parameters
 from workbench.paths import data_folder
@@ -225,9 +227,27 @@ def preflight(preset: str, given: dict[str, Any]) -> None:
     chosen = settings(preset, **parameters.picked(given, knobs))
     parameters.seed_list(given.get("seed", 0), given.get("seeds", 3))
     check_inputs(preset, chosen, **parameters.picked(given, "model_id sae pairs_path"))
-    if preset == "tiny" and not given.get("pairs_path"):
+    if preset == "paper" and not given.get("pairs_path"):
+        return
+    with parameters.naming("pairs_path", given.get("pairs_path", "")):
         for name, split in (("pairs", "train"), ("held_out", "test")):
-            whole(name, getattr(chosen, name), 0, len(load_data(MODEL, split)))
+            path = given.get("pairs_path")
+            rows = of_file(path, split) if path else load_data(MODEL, split)
+            # Fewer than the preset would take are all there are.
+            if name in given:
+                whole(name, getattr(chosen, name), 0, len(rows), RunError)
+
+
+def of_file(path: str, split: str) -> list[Row]:
+    """Rows of a split of a file; of one without a `split` column the last tenth is the test.
+
+    Raises as `files.read_rows` and `fields.of_split`.
+    """
+    rows = read_rows(path)
+    if any("split" in row for row in rows):
+        return [row for _, row in of_split(rows, split, path)]
+    cut = len(rows) - max(len(rows) // 10, 1)
+    return rows[:cut] if split == "train" else rows[cut:]
 
 
 def features_of(sae: str | Path) -> int | None:

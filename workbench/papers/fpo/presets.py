@@ -7,13 +7,19 @@ from datasets import Dataset, load_dataset
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from workbench.arguments import whole
-from workbench.data.fields import of_split
 from workbench.data.preferences import load_data
-from workbench.files import Row, read_rows
 from workbench.models.loading import load
 from workbench.models.token_ids import require_pad
 from workbench.papers import parameters
-from workbench.papers.fpo.paper import BASE, EMBEDDED_SAE, MODEL, SAE, Settings, check_inputs
+from workbench.papers.fpo.paper import (
+    BASE,
+    EMBEDDED_SAE,
+    MODEL,
+    SAE,
+    Settings,
+    check_inputs,
+    of_file,
+)
 from workbench.papers.fpo.paper import settings as settings
 from workbench.sae.loading import check_sae, load_sae, sae_hook
 from workbench.training.pairs import CHAT_TEMPLATE, checked
@@ -78,21 +84,13 @@ def pairs(preset: str, split: str, path: str = "") -> Dataset:
     the test. Raises `DatasetError` as that and `of_split` do, and as `checked`.
     """
     if path:
-        return checked(_of_file(path, split), split)
+        return checked(of_file(path, split), split)
     if preset == "paper":
         rows = load_dataset(PAIRS, split=SPLITS[split])
         return checked(rows.select_columns(["prompt", "chosen", "rejected"]), split)
     columns = ("prompt", "chosen", "rejected")
     rows = Dataset.from_list([{c: r[c] for c in columns} for r in load_data(MODEL, split)])
     return checked(rows, split)
-
-
-def _of_file(path: str, split: str) -> list[Row]:
-    rows = read_rows(path)
-    if any("split" in row for row in rows):
-        return [row for _, row in of_split(rows, split, path)]
-    cut = len(rows) - max(len(rows) // 10, 1)
-    return rows[:cut] if split == "train" else rows[cut:]
 
 
 def _first(rows: Dataset, count: int) -> Dataset:

@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 from tqdm.auto import tqdm
 
+from workbench.arguments import truth
 from workbench.errors import FeatureError
 from workbench.hashing import digest
 from workbench.models.forward_state import forward_digest, libraries
@@ -103,6 +104,7 @@ def run(
     >>> done = run("tiny", inputs("tiny", settings), settings, [0, 1, 2], out, partial(cached, out))
     >>> tables.metrics(done)
     """
+    truth("force_sae", force_sae)
     rows = tokenised(inputs.test, inputs.tokenizer, settings.max_length)
     base = {
         "weights": forward_digest(inputs.reference.eval()),

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from workbench import hub
-from workbench.arguments import different, finite, listed, one_of, whole
+from workbench.arguments import different, finite, listed, one_of, truth, whole
 from workbench.data.inventories import read_inventory
 from workbench.data.respondents import Respondents, read_respondents
 from workbench.errors import DatasetError, RunError
@@ -133,7 +133,7 @@ def settings(preset: str, *, official: bool = False, alphas: str = "", **pinned:
     """
     parameters.check_preset(preset)
     chosen = Settings() if preset == "paper" else Settings().tiny()
-    chosen = chosen.official() if official else chosen
+    chosen = chosen.official() if truth("official", official) else chosen
     if searched := parameters.strengths("alphas", alphas):
         chosen = replace(chosen, alphas=searched)
     return replace(chosen, **parameters.given(pinned))

@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from workbench import hub
-from workbench.arguments import finite, one_of, whole
+from workbench.arguments import finite, one_of, truth, whole
 from workbench.data.problem_formats import DATASETS
 from workbench.data.problems import Problem, read_problems
 from workbench.errors import RunError
@@ -115,6 +115,8 @@ class Settings:
             whole(name, getattr(self, name), least)
         for name in ("t_forward", "t_backward", "votes"):
             finite(name, getattr(self, name), 0)
+        for name in ("early_stop", "chat"):
+            truth(name, getattr(self, name))
         if self.early_stop and self.votes:
             raise ValueError("early_stop is exact for verification scores alone: set votes=0")
         for name, known in CHOICES.items():
@@ -151,7 +153,7 @@ def settings(preset: str, *, official: bool = False, **given: Any) -> Settings:
     """
     parameters.check_preset(preset)
     chosen = Settings() if preset == "paper" else Settings().tiny()
-    chosen = chosen.official() if official else chosen
+    chosen = chosen.official() if truth("official", official) else chosen
     chosen = replace(chosen, **parameters.given(given))
     whole("p", chosen.p, 1)
     return chosen

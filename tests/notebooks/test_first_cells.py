@@ -1,0 +1,65 @@
+"""A notebook run by hand, or by plain papermill, refuses in its first cells what a run does."""
+
+import math
+
+import nbformat
+import pytest
+
+from workbench.errors import WorkbenchError
+from workbench.paths import notebook_folder
+
+COMMON = [("preset", "papper"), ("preset", None), ("seed", -1), ("seed", 1.0), ("seed", True),
+          ("seed", "0")]  # fmt: skip
+PAPER = [*COMMON, ("seed", 2**32), ("seeds", 0), ("seeds", True), ("seeds", 2.0), ("seeds", "3"),
+         ("model_id", "no such model")]  # fmt: skip
+BAD = {
+    "00_quickstart": [*COMMON, ("preset", "paper"), ("alpha", math.nan), ("alpha", -1.0)],
+    "demo_steering": [*COMMON, ("preset", "paper"), ("alpha", math.inf), ("alpha", "1")],
+    "demo_features": [*COMMON, ("steps", -2), ("steps", 1.5)],
+    "01_safetylock": [
+        *PAPER, ("alpha", math.nan), ("alpha", -1.0), ("alpha", "2"), ("heads", -1), ("heads", 33),
+        ("heads", 6.0), ("r", -5), ("selection", "best"), ("draws", 0), ("draws", None),
+        ("lock_path", "no.safetensors"), ("pairs_path", "no.jsonl"), ("requests_path", "no.jsonl"),
+        ("finetuned_id", "no such model"),
+    ],
+    "02_pas": [
+        *PAPER, ("papi_path", "nowhere"), ("answers_path", "nowhere"), ("targets", "both"),
+        ("keyed", "maybe"), ("subjects", -1), ("subjects", 129), ("direction", "lda"),
+        ("heads", 0), ("heads", 2.5), ("alphas", "1,nan"), ("alphas", [1, 2]), ("folds", 6),
+        ("folds", -3), ("dpo_subjects", -2), ("official", "yes"),
+    ],
+    "03_fpo": [
+        *PAPER, ("sae", "nowhere"), ("hook", "foo"), ("hook", "blocks.9.hook_resid_post"),
+        ("pairs_path", "no.jsonl"), ("methods", "fpo,,dpo"), ("methods", "dpo"),
+        ("alphas", "1,1"), ("beta", 0.0), ("beta", math.nan), ("k", 257), ("k", 0),
+        ("topk", "foo"), ("pool", "padded"), ("reference", "foo"), ("steps", -2),
+        ("pairs", 10**6), ("held_out", 0), ("held_out", 10**6),
+    ],
+    "09_self_verification": [
+        *PAPER, ("served_model", "x"), ("dataset", "gsm9k"), ("data_path", "no.jsonl"),
+        ("limit", -5), ("limit", 10**6), ("k", 0), ("k", 5.0), ("p", 0), ("p", -2), ("sc", True),
+        ("t_forward", math.nan), ("t_backward", -0.5), ("verification", "rtv"),
+        ("max_new_tokens", 0), ("shots", -2), ("chat", "yes"), ("official", 1),
+    ],
+}  # fmt: skip
+CASES = [(notebook, name, value) for notebook, bad in BAD.items() for name, value in bad]
+
+
+@pytest.mark.parametrize(("notebook", "name", "value"), CASES)
+def test_what_is_wrong_is_refused_before_a_model_is_loaded(
+    notebook, name, value, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("workbench.hub.reachable", lambda: False)
+    book = nbformat.read(notebook_folder() / f"{notebook}.ipynb", as_version=4)
+    parameters, *cells = [cell.source for cell in book.cells if cell.cell_type == "code"]
+    names = {"display": lambda *_: None}
+    exec(parameters, names)
+    assert name in names
+    names |= {name: value, "out_dir": str(tmp_path)}
+    first = "\n".join(cells[:3]).replace("%%capture", "")
+    with pytest.raises((ValueError, WorkbenchError)) as caught:
+        exec(first, names)
+    assert name in str(caught.value)
+    assert "model" not in names, "loaded before it was refused"
+    assert not any(tmp_path.iterdir())
