@@ -1,6 +1,7 @@
 """Answers read out of text: the table of the method literally, and what chat models write."""
 
 import json
+import re
 import time
 from fractions import Fraction
 
@@ -357,6 +358,17 @@ def test_robust_reads_the_golds_as_a_chat_model_would_write_them(rows):
             f"So the answer is **{gold}**",
         ):
             assert same_answer(extract_answer(rationale + written, "number"), gold)
+
+
+def test_bare_rationales_of_people_end_in_their_golds(rows):
+    read = [
+        same_answer(
+            extract_answer(re.sub("<<.*?>>", "", row["answer"].split("####")[0]), "number"),
+            row["answer"].split("####")[1].strip(),
+        )
+        for row in rows["gsm8k"]
+    ]
+    assert sum(read) == 400
 
 
 def test_robust_is_silent_rather_than_wrong_on_human_rationales(rows):

@@ -8,6 +8,17 @@ from workbench.evaluation.answers import extract_answer, same_answer
 
 # A text and its number; none where it is open which one it is.
 NUMBERS = [
+    ("The total is 24. Half of them are red, so 12.", "12"),
+    ("Total:x+2x+4x=700\nx=100 bees\nWorkers:4(100)=400 worker bees", "400"),
+    ("The total is 24, out of 30.", "24"),
+    ("Final total: 24 of 30", "24"),
+    ("Thus, there are 9 + 6 = 15 liters of water out of the 24 liters.", "15"),
+    ("After the returns 56-6=50 pairs of shoes were sold", "50"),
+    ("The net proceeds is $400 000 - $282 000 = $118 000.", "118000"),
+    ("That gives the smallest group as 70-10 = 60 students.", "60"),
+    ("She gets (15 * 1) + (15 * 2) = 45 kg of milk every day.", "45"),
+    ("x=105(2/7)=30 players", "30"),
+    ("You will save $4 + $2 = $6 for 2 tubs and 4 packets.", "6"),
     (r"<think>Maybe \boxed{3}.</think> The final result is 9.", "9"),
     (r"\frac12", "1/2"),
     (r"The answer is \frac12.", "1/2"),

@@ -32,14 +32,17 @@ _ALSO = re.compile(
     rf"[^\S\n]*(?:%|\)|[A-Za-z]+)?(?:[^\S\n]*(?:,|;|&)[^\S\n]*(?:or|and)?|[^\S\n]+(?:or|and))[^\S\n]*"
     rf"(?:[A-Za-z]\s*=\s*)?(?={CURRENCY}?-?[0-9])"
 )
+_EQUALS = re.compile(r"=|≈|\bequals\b")
 _SEVERAL = re.compile(r"(?:,|;|&|\b(?:or|and)\b)\s*(?:[A-Za-z]\s*=\s*)?\W?$")
-_ASIDE = re.compile(r",(?![0-9])|[(\[]|\b(?:since|because|as|where|when|if|which|that is|i\.e)\b")
+_ASIDE = re.compile(
+    r",(?![0-9])|(?<![\w)])[(\[]|\b(?:since|because|as|where|when|if|which|that is|i\.e)\b"
+)
 _RULED_OUT = re.compile(
     r"(?i)(?:\b(?:not|never|nor|neither|instead of|rather than)|n't)\s+"
     r"(?:(?:be|just|only|exactly|equal to|simply|a|the)\s+)?"
     rf"(?={CURRENCY}?-?\.?[0-9])"
 )
-_DOZEN = re.compile(r"\s*(?:dozens?|pairs?|score|gross)\b")
+_DOZEN = re.compile(r"\s*(?:dozens?|score|gross)\b")
 _STATED = re.compile(
     r"(?i)(?:^[\W_]*(?:no[\W_]+)?|(?:\b(?:is|be|are|makes?|gives?|get|equals?)|'s|=)\s+"
     rf"(?:also |only |actually |exactly )?)(?={CURRENCY}?-?[0-9])"
@@ -124,6 +127,7 @@ def _last(text: str) -> str:
     """The last number of a text that marks none, or the only one in words."""
     # "72 eggs (6 dozen)" says 72.
     text = re.sub(r"(?<=[0-9a-z] )\([^()\n]*\)(?!\s*[=*/+×÷^-])", "", text)
+    text = re.sub(rf"({CURRENCY}[0-9]{{1,3}}) (?=[0-9]{{3}}(?![0-9]))", "\\1\u00a0", text)
     numbers = list(NUMBER.finditer(text))
     if not numbers:
         return _spelled_out(re.sub(r"(?i)\bone\b(?![- ](?:hundred|thousand|million))", "", text))
@@ -132,9 +136,9 @@ def _last(text: str) -> str:
     sentence = text[start : end.start() if end else None]
     clauses = [c for c in re.split(r",(?=\s)|;", sentence) if NUMBER.search(c)]
     if clauses and "=" in clauses[-1]:
-        side = _side(clauses[-1])
-        numbers = list(NUMBER.finditer(side))
-        return _text(numbers[-1]) if numbers and not _touched(side, numbers[-1]) else ""
+        side = _worked_out(clauses[-1])
+        result = NUMBER.search(side)
+        return _text(result) if result and not _touched(side, result) else ""
     last = numbers[-1]
     tied = _SEVERAL.search(text, 0, last.start())
     before = numbers[-2] if len(numbers) > 1 and tied else None
@@ -160,9 +164,12 @@ def _side(statement: str) -> str:
     said = NUMBER.search(statement)
     aside = _ASIDE.search(statement, said.end()) if said else None
     clause = statement[: aside.start()] if aside else statement
-    if not re.search(r"=|≈|\bequals\b", clause):
-        return statement
-    sides = re.split(r"=|≈|\bequals\b", clause)
+    return _worked_out(clause) if _EQUALS.search(clause) else statement
+
+
+def _worked_out(clause: str) -> str:
+    """The side that is the result; `""` where that is no number."""
+    sides = _EQUALS.split(clause)
     named = [s for s in sides if NUMBER.search(s)]
     if not named:
         return clause
@@ -175,7 +182,8 @@ def _side(statement: str) -> str:
         and not re.sub(r"[\W_]", "", first[: ours.start()] + first[ours.end() :])
     ):
         return first
-    if ours and theirs and _DOZEN.match(last, theirs.end()) and not _DOZEN.match(first, ours.end()):
+    in_dozens = ours and theirs and _DOZEN.match(last, theirs.end())
+    if in_dozens and _settled(first, ours) and not _DOZEN.match(first, ours.end()):
         return first
     return last if theirs else ""
 

@@ -57,10 +57,12 @@ _ANSWER = re.compile(
     r"|\s*(?:[:=→]|->))"
     r"|####(?=[\s*]*-?\W?[0-9](?![0-9]*[.)]\s+[A-Za-z])|\s*\(?[A-Z]\)?\s*$)"
 )
+_FINAL = re.compile(
+    r"(?i)\b(?:final (?:result|total|value|count|number|price|amount|score)|(?:correct|right|best) "
+    r"(?:option|choice|alternative|one))(?:\s+(?:is|are|would be|will be|should be)\b|\s*[:=])"
+)
 _RESULT = re.compile(
-    r"(?i)\b(?:result|total|final (?:value|count|number|price|amount)|(?:correct|right|best) "
-    r"(?:option|choice|alternative|one)|option|choice)\s+(?:is|are|would be|will be|should be)\b"
-    r"|\b(?:final result|result|total)\s*[:=]"
+    r"(?i)\b(?:result|total|option|choice)\s+(?:is|are|would be|will be|should be)\b"
 )
 TAKEN_BACK = re.compile(
     r"(?i)\b(?:wait|oops|sorry|correction|scratch that|hmm|hold on|on second thought|"
@@ -88,11 +90,14 @@ def read(text: str) -> Reply:
     """Take a reply apart; what a model thought, or wrote behind its end, counts nothing."""
     text = write_out(level(html.unescape(_said(text))))
     box, clean = _boxed(text), plain(text)
-    marked = [
+    answers, finals, results = (
         [clean[m.end() :] for m in list(marker.finditer(clean))[: -_MOST - 1 : -1]]
-        for marker in (_ANSWER, _RESULT)
-    ]
-    return Reply(clean, None if box is None else plain(box).strip(), tuple(marked[0] + marked[1]))
+        for marker in (_ANSWER, _FINAL, _RESULT)
+    )
+    # "The total is 24. Half of them are 12." goes on.
+    last = [r for r in results if not re.search("[0-9]", r[len(first_sentence(r)) :])]
+    marked = tuple(answers + finals + last)
+    return Reply(clean, None if box is None else plain(box).strip(), marked)
 
 
 def first_sentence(piece: str) -> str:
