@@ -134,21 +134,17 @@ def warn_of_losses(tokenizer: Any, texts: Sequence[str], ids: Sequence[Sequence[
         if unknown in row and str(tokenizer.unk_token) not in text
     ]
     dropping, plain = ids_of(tokenizer, [f"a{_RARE}", "a"])
-    if not lost and dropping == plain and tokenizer.is_fast:
-        lost = [i for i, text in enumerate(texts) if _left_out(tokenizer, text)]
+    if not lost and dropping == plain:
+        signs = sorted({c for text in texts for c in text })
+        rows = ids_of(tokenizer, [f"a{c}" for c in signs])
+        left_out = {c for c, row in zip(signs, rows, strict=True) if row == plain}
+        lost = [i for i, text in enumerate(texts) if not left_out.isdisjoint(text)]
     if lost:
         log.warning(
             "%d of %d prompts hold characters that the tokenizer has no token for: it %s "
             "(the first is prompt %d)", len(lost), len(texts),
             f"reads {tokenizer.unk_token}" if unknown is not None else "leaves them out", lost[0],
         )  # fmt: skip
-
-
-def _left_out(tokenizer: Any, text: str) -> bool:
-    """Whether a character of the text, white space apart, is in no token."""
-    encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
-    read = {k for span in encoded["offset_mapping"] for k in range(*span)}
-    return any(k not in read and not c.isspace() for k, c in enumerate(text))
 
 
 def warn_of_tokens_typed(tokenizer: Any, contents: Mapping[int, Sequence[str]]) -> None:
