@@ -126,6 +126,8 @@ def test_a_stop_hidden_among_many_special_tokens_is_cut_and_said(tokenizer):
     decoder.tokens, decoder.reason = [[sign, *roles * 10, sign]], ["length"]
     (sample,) = decoder.samples()
     assert (sample.text, sample.finish_reason) == ("", "stop")
+    decoder.reason = [""]
+    assert decoder.samples()[0].finish_reason == ""  # it goes on
 
 
 @pytest.mark.parametrize("stop", [("",), ("a", ""), (3,), (None,), "a"])

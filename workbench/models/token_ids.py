@@ -135,7 +135,7 @@ def warn_of_losses(tokenizer: Any, texts: Sequence[str], ids: Sequence[Sequence[
     ]
     dropping, plain = ids_of(tokenizer, [f"a{_RARE}", "a"])
     if not lost and dropping == plain:
-        signs = sorted({c for text in texts for c in text })
+        signs = sorted({c for text in texts for c in text})
         rows = ids_of(tokenizer, [f"a{c}" for c in signs])
         left_out = {c for c, row in zip(signs, rows, strict=True) if row == plain}
         lost = [i for i, text in enumerate(texts) if not left_out.isdisjoint(text)]
