@@ -197,8 +197,7 @@ def preflight(preset: str, given: dict[str, Any]) -> None:
     Raises `ValueError` for one out of range, above what model or file have, or that would go
     unheeded; as `check_model` and, unless the problems lie on the hub, as `problems_of`.
     """
-    knobs = "official k p sc t_forward t_backward verification max_new_tokens shots chat"
-    knobs += " extraction"
+    knobs = "official k p sc t_forward t_backward verification max_new_tokens shots chat extraction"
     chosen = settings(preset, **parameters.picked(given, knobs))
     parameters.seed_list(given.get("seed", 0), given.get("seeds", 3))
     limit = whole("limit", given.get("limit", 0), 0)
