@@ -1,6 +1,8 @@
 """`workbench samples`: a store shown, repaired, carried over; what is printed of a run."""
 
+import io
 import sqlite3
+import sys
 
 import pytest
 
@@ -8,6 +10,7 @@ from workbench.cli import _table, main
 from workbench.evaluation.metrics import metric
 from workbench.generation.requests import Sample
 from workbench.generation.sample_store import SampleStore
+from workbench.papers.registry import PAPERS, Paper
 
 
 @pytest.fixture
@@ -76,3 +79,27 @@ def test_a_run_prints_a_dash_where_there_is_no_interval():
     *_, first, second = _table(results).split("\n")
     assert first.split() == ["a", "0.2500", "[0.125,", "0.500]", "40", "0.2", "(7B)"]
     assert second.split() == ["b", "3e+06", "–", "5", "–"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--seed", "-1"], "seed=-1: it must be a whole number at least 0"),
+        (["--seed", str(2**32)], "at most 4294967295"),
+        (["--out", ""], "--out '' is no folder of this machine"),
+        (["--out", "gs://bucket"], "is no folder of this machine"),
+    ],
+)
+def test_a_rebuild_is_refused_before_it_trains(monkeypatch, capsys, arguments, said):
+    monkeypatch.delattr(Paper, "rebuilder")
+    assert main(["data", "rebuild", "tiny", *arguments]) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_a_terminal_without_the_letters_is_no_failure(monkeypatch):
+    monkeypatch.setattr(PAPERS[0].module, "CLAIM", "α = ½")
+    written = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, "ascii"))
+    assert main(["list"]) == 0
+    sys.stdout.flush()
+    assert b"\\u03b1 = \\xbd" in written.getvalue()

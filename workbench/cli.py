@@ -173,8 +173,9 @@ def _data(args: argparse.Namespace) -> int:
 
     logging.getLogger("workbench").setLevel(logging.INFO)
     seed_number(args.seed, MOST_SEED, WorkbenchError)
+    out = None if args.out is None else as_written(args.out)
     rebuild = next(p for p in PAPERS if args.name in p.models).rebuilder()
-    print(rebuild(None if args.out is None else as_written(args.out), seed=args.seed))
+    print(rebuild(out, seed=args.seed))
     return 0
 
 

@@ -94,12 +94,13 @@ def test_parameters_are_cast_to_their_declared_types(toy):
 
 
 VALUES = {
-    "seeds": ("many", "1.5", 1.5, True, float("nan"), float("inf"), "9" * 10**5, [1], None),
+    "seeds": ("many", "1.5", 1.5, "1.0", 1.0, "1e3", "true", True, float("nan"), float("inf"),
+              "9" * 10**5, [1], None),
     "alpha": ("x", "nan", "-inf", "1e999", float("nan"), 10**400, True, [1], None),
-    "flag": ("perhaps", "", 2, [True]),
+    "flag": ("perhaps", "", 2, [True], 1, 0, 1.0, "yes", "TRUE", None),
     "grid": ("a,b", "1,nan", "1e999", "[NaN]", "[1e999]", "[" * 10**5, "[[1]]", "[1", "[true]",
              ["x"], [float("inf")], "[" + "9" * 10**5 + "]"),
-    "preset": ("\udcff",),
+    "preset": ("\udcff", None, True, 3, ["tiny"]),
 }  # fmt: skip
 
 
