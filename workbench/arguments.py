@@ -94,11 +94,13 @@ def listed(name: str, values: Any, error: Refusal = ValueError) -> list[Any]:
     Raises `error`, naming the argument, for one string, a mapping, or what cannot be gone through.
     """
     values = values.tolist() if hasattr(values, "tolist") else values
-    if isinstance(values, str | bytes | Mapping) or not isinstance(values, Iterable):
+    if isinstance(values, str | bytes):
+        raise error(f"{name} must be a list, not one string")
+    if isinstance(values, Mapping) or not isinstance(values, Iterable):
         raise error(f"{name}={shown(values)}: it must be a list, not a {type(values).__name__}")
     entries = list(values)
     if not entries:
-        raise error(f"{name} is an empty list; give at least one")
+        raise error(f"no {name}: the list is empty")
     return entries
 
 
@@ -145,7 +147,7 @@ def binary(name: str, values: Any, count: int, error: Refusal = ValueError) -> l
     if wrong:
         raise error(f"{name} holds {shown(wrong[0])}; they must be one 0 or 1 for each prompt")
     if len(set(labels)) < 2:
-        raise error(f"the {name} hold one class only; both are needed")
+        raise error(f"the {name} hold one class only; both classes are needed")
     return [int(v) for v in labels]
 
 

@@ -128,7 +128,7 @@ def test_tokens_of_the_shared_beginning_can_be_read_too(llama):
     lengths=st.lists(st.integers(1, 40), min_size=1, max_size=8),
     budget=st.integers(1, 200),
     k=st.integers(1, 6),
-    layers=st.lists(st.integers(0, 2), min_size=1, max_size=3),
+    layers=st.lists(st.integers(0, 2), min_size=1, max_size=3, unique=True),
 )
 def test_batching_never_changes_a_value(llama, lengths, budget, k, layers):
     words = "mend the gate with a good hammer ".split()
@@ -279,7 +279,7 @@ def test_activations_that_are_not_finite_are_named(tokenizer, site, message):
 def test_bad_input(llama):
     with pytest.raises(ValueError, match="unknown site 'head'; sites are heads, resid, mlp"):
         wb.capture(llama, CHATS, "head")
-    with pytest.raises(ValueError, match=r"layers \[7\] outside 0\.\.2"):
+    with pytest.raises(ValueError, match=r"layers\[0\]=7: .* at most 2"):
         wb.capture(llama, CHATS, layers=[7])
     with pytest.raises(ValueError, match="no prompts"):
         wb.capture(llama, [])

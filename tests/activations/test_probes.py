@@ -158,7 +158,7 @@ def test_a_dead_head_neither_warns_nor_spoils_its_block(caplog):
 
 def test_bad_labels():
     acts, labels, _ = fake(n=20, heads=(1, 1), d=2, seed=0)
-    with pytest.raises(ValueError, match="one 0 or 1 for each of 20 prompts"):
+    with pytest.raises(ValueError, match="19 labels for 20 prompts"):
         wb.fit_probes(acts, labels[:-1])
     with pytest.raises(ValueError, match="the labels hold one class only"):
         wb.fit_probes(acts, torch.zeros(20, dtype=torch.long))

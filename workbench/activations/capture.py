@@ -14,6 +14,7 @@ from tqdm.auto import tqdm
 
 from workbench.activations import shards
 from workbench.activations.forwards import read_site
+from workbench.arguments import indices, listed, whole
 from workbench.errors import DatasetError, ShardError
 from workbench.hashing import digest, pieces_digest
 from workbench.models.forward_state import libraries
@@ -72,8 +73,17 @@ class Activations:
         """(values `[row, …]`, prompt index `[row]`) of all positions that hold a token.
 
         With `layer` (and `head`, or a slice of heads) only these are read, from disk too. No copy
-        is made in memory where every prompt has all positions.
+        is made in memory where every prompt has all positions. Raises `ValueError` for a layer that
+        was not captured, or a head that there is not.
         """
+        if layer is not None and whole("layer", layer) not in self.layers:
+            raise ValueError(f"layer={layer} was not captured; captured are {list(self.layers)}")
+        if head is not None and layer is None:
+            raise ValueError(f"head={head} of which layer? Give layer=…, too")
+        if head is not None and self.site != "heads":
+            raise ValueError(f"head={head}: activations of site {self.site!r} have no heads")
+        if head is not None and not isinstance(head, slice):
+            head = whole("head", head, 0, self.shards[0].shape[3] - 1)
         mask = self.mask
         parts = []
         masks = mask.split([len(shard) for shard in self.shards])
@@ -181,16 +191,17 @@ def capture(
     not fit alone.
     """
     positions = positions or last()
-    layers = tuple(range(model.n_layers)) if layers is None else tuple(layers)
     if site not in SITES:
         raise ValueError(f"unknown site {site!r}; sites are {', '.join(SITES)}")
     model.require_site(site)
-    if not layers or not all(0 <= layer < model.n_layers for layer in layers):
-        raise ValueError(f"layers {list(layers)} outside 0..{model.n_layers - 1} of {model.name}")
-    if isinstance(prompts, str):
-        raise ValueError("prompts must be a list of strings or chats, not one string")
-    if len(prompts) == 0:
-        raise ValueError("no prompts to capture")
+    asked = range(model.n_layers) if layers is None else layers
+    layers = tuple(indices("layers", asked, model.n_layers))
+    prompts = listed("prompts", prompts)
+    shard_bytes = whole("shard_bytes", shard_bytes, 1)
+    if token_budget is not None:
+        token_budget = whole("token_budget", token_budget, 1)
+    if not isinstance(dtype, torch.dtype) or not dtype.is_floating_point:
+        raise ValueError(f"dtype={dtype}: activations are floating-point numbers")
     encoded = encode_all(model, prompts)
     for i, prompt in enumerate(encoded):
         if prompt.replies and prompt.start == len(prompt.ids) and positions.kind != "all":
@@ -214,7 +225,7 @@ def capture(
     empty = Activations((), lengths, layers, site, positions, model.name, model.sizes, libraries())
     width = (model.n_heads, model.d_head) if site == "heads" else (model.d_model,)
     shape = (max(1, int(lengths.max())), len(layers), *width)
-    budget = Budget(token_budget) if token_budget else Budget.of(model)
+    budget = Budget.of(model) if token_budget is None else Budget(token_budget)
 
     def fill(start: int, stop: int) -> torch.Tensor:
         values = torch.full((stop - start, *shape), torch.nan, dtype=dtype)

@@ -7,6 +7,7 @@ import torch
 
 from workbench.activations.capture import Activations
 from workbench.activations.logistic import logistic
+from workbench.arguments import binary, finite, numbered, seed_number, whole
 
 # Twice this fits the cache of a CPU core group; a GPU wants long batches.
 _CPU_BLOCK = 8 * 2**20
@@ -41,6 +42,7 @@ class Probes:
 
         Raises `ValueError` where there are fewer than `k` heads, or for another `by`.
         """
+        k = whole("k", k)
         if self.bias.dim() != 2:
             raise ValueError("these probes have no heads; rank layers by validation_accuracy")
         n_layers, n_heads = self.bias.shape
@@ -79,16 +81,14 @@ def fit_probes(
     loss, intercept free, no scaling (`logistic`). Solved on `device` in blocks of a few heads, of
     which only the rows are read, so that activations on disk need not fit in memory.
 
-    Raises `ValueError` where labels do not match the prompts, or a side of the split lacks a class.
+    Raises `ValueError` where labels or groups do not match the prompts, a side of the split lacks a
+    class, `train_share` is not between 0 and 1, or `C` not above 0.
     """
-    labels = torch.as_tensor(labels)
-    if len(labels) != len(acts) or not set(labels.tolist()) <= {0, 1}:
-        raise ValueError(f"labels must be one 0 or 1 for each of {len(acts)} prompts")
-    if len(set(labels.tolist())) < 2:
-        raise ValueError("the labels hold one class only; probes need both")
-    group = torch.arange(len(acts)) if groups is None else torch.as_tensor(groups)
-    if len(group) != len(acts):
-        raise ValueError(f"{len(group)} groups for {len(acts)} prompts")
+    C, seed = finite("C", C, above=0), seed_number(seed)
+    train_share = finite("train_share", train_share, above=0, below=1)
+    labels = torch.tensor(binary("labels", labels, len(acts)))
+    asked = range(len(acts)) if groups is None else groups
+    group = torch.tensor(numbered("groups", asked, len(acts)))
     ids = group.unique()
     order = torch.randperm(len(ids), generator=torch.Generator().manual_seed(seed))
     in_train = torch.isin(group, ids[order[: round(train_share * len(ids))]])

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from tqdm.auto import tqdm
 
+from workbench.arguments import finite, listed, whole
 from workbench.errors import ModelError
 from workbench.generation.local import LocalBackend
 from workbench.models.model import Model
@@ -60,6 +61,7 @@ class Questions:
 
     def repeated(self, times: int) -> "Questions":
         """All questions, `times` over, say one round for each alpha of a batch."""
+        times = whole("times", times, 1)
         return Questions(self.prompts * times, self.encoded * times, self.options.repeat(times, 1))
 
 
@@ -79,6 +81,7 @@ def token_logprobs(model: Model, prompts: Sequence[Prompt], ids: Sequence[int]) 
 
     As `option_logprobs`, for tokens that are known and the same after every prompt.
     """
+    ids = [whole("ids", i, 0, model.n_tokens - 1) for i in listed("ids", ids)]
     options = torch.tensor(ids).expand(len(prompts), -1)
     return scored(model, Questions(list(prompts), encode_all(model, prompts), options))
 
@@ -142,8 +145,9 @@ def normalised(logprobs: torch.Tensor) -> torch.Tensor:
 def expected(logprobs: torch.Tensor, values: Sequence[float]) -> torch.Tensor:
     """Mean of the options' values `[...]`, weighted by the probabilities among the options.
 
-    Raises `ValueError` where there is not one value for each option.
+    Raises `ValueError` where there is not one finite value for each option.
     """
+    values = [finite("values", value) for value in listed("values", values)]
     if len(values) != logprobs.shape[-1]:
         raise ValueError(f"{len(values)} values for {logprobs.shape[-1]} options")
     return normalised(logprobs) @ torch.tensor(values).to(logprobs)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from tqdm.auto import tqdm
 
+from workbench.arguments import whole
 from workbench.errors import ContextLengthError, GenerationError
 from workbench.generation.endpoint import Endpoint
 from workbench.generation.local import LocalBackend
@@ -65,6 +66,7 @@ def generate(
     """
     if isinstance(prompts, str) or isinstance(stop, str):
         raise ValueError("prompts and stop must be lists, not one string")
+    n = whole("n", n, 1)
     if n > 1 and temperature == 0:
         raise ValueError("n > 1 completions need temperature > 0; greedy decoding gives one")
     if isinstance(model, Model):
@@ -101,6 +103,8 @@ def complete(
     """
     if mode not in MODES:
         raise ValueError(f"mode={mode!r}; modes are {', '.join(MODES)}")
+    if isinstance(requests, GenRequest) or not all(isinstance(r, GenRequest) for r in requests):
+        raise ValueError("requests must be a list of GenRequest")
     source = backend(model)
     with _opened(store) as opened:
         # Without a store nothing outlives the call, and the weights need not be read.

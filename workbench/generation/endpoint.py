@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
+from workbench.arguments import finite, whole
 from workbench.errors import GenerationError
 from workbench.generation.requests import Drawn, GenRequest, prompt_text
 from workbench.generation.server_calls import Calls, Unit
@@ -59,8 +60,9 @@ class Endpoint:
             raise ValueError(f"a URL looks like http://host:8000/v1; a key belongs in ${KEY}")
         if not self.model.isprintable():
             raise ValueError(f"model={self.model!r}: a name has no control characters")
-        if self.concurrency < 1 or self.retries < 0 or not self.timeout > 0:
-            raise ValueError("concurrency and timeout must be positive, retries at least 0")
+        whole("concurrency", self.concurrency, 1)
+        whole("retries", self.retries, 0)
+        finite("timeout", self.timeout, above=0)
 
     @property
     def device(self) -> str:

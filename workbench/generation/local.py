@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import psutil
 import torch
 
+from workbench.arguments import whole
 from workbench.errors import ContextLengthError
 from workbench.generation.batch_forward import CACHED, COPIED, SHARED
 from workbench.generation.batching import Batch, Row, plan
@@ -49,8 +50,8 @@ class LocalBackend:
         self, model: Model, *, batch_size: int | None = None, budget_bytes: int | None = None
     ) -> None:
         for name, value in (("batch_size", batch_size), ("budget_bytes", budget_bytes)):
-            if value is not None and value < 1:
-                raise ValueError(f"{name}={value}: it must be at least 1")
+            if value is not None:
+                whole(name, value, 1)
         warn_of_ends(model)
         self.model = model
         on_gpu = model.input_device.type == "cuda"

@@ -1,10 +1,10 @@
 """What is asked of a model and what comes back: requests, samples, their identity."""
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from workbench.arguments import finite, seed_number, whole
 from workbench.hashing import canonical, digest
 from workbench.models.prompts import Prompt
 
@@ -44,16 +44,16 @@ class GenRequest:
     meta: dict[str, Any] = field(default_factory=dict, compare=False)
 
     def __post_init__(self) -> None:
-        if self.n < 1 or self.max_new_tokens < 1:
-            raise ValueError(
-                f"n={self.n}, max_new_tokens={self.max_new_tokens}: both must be at least 1"
-            )
-        if not (math.isfinite(self.temperature) and self.temperature >= 0):
-            raise ValueError(f"temperature={self.temperature}: it must be finite and at least 0")
-        if not 0 < self.top_p <= 1:
-            raise ValueError(f"top_p={self.top_p}: it must lie in (0, 1]")
-        if self.top_k < 0:
-            raise ValueError(f"top_k={self.top_k}: it must be 0 (off) or positive")
+        checked = {
+            "n": whole("n", self.n, 1),
+            "max_new_tokens": whole("max_new_tokens", self.max_new_tokens, 1),
+            "temperature": finite("temperature", self.temperature, 0),
+            "top_p": finite("top_p", self.top_p, above=0, most=1),
+            "top_k": whole("top_k", self.top_k, 0),
+            "seed": seed_number(self.seed),
+        }
+        for name, value in checked.items():
+            object.__setattr__(self, name, value)
         if isinstance(self.stop, str) or not all(s and isinstance(s, str) for s in self.stop):
             raise ValueError(f"stop={self.stop!r}: it must be a tuple of non-empty strings")
 

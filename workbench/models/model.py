@@ -10,6 +10,7 @@ import torch
 from nnsight import TransformersModel
 from transformers import PreTrainedModel
 
+from workbench.arguments import whole
 from workbench.errors import ModelError
 from workbench.hashing import DIGITS, checksums, pieces_digest
 from workbench.models.anatomy import Anatomy, kv_heads, projection_sizes
@@ -124,8 +125,9 @@ class Model(TransformersModel):
         return self._module
 
     def layer(self, index: int) -> torch.nn.Module:
-        """The plain module of one transformer block."""
-        return self.hf.get_submodule(self.anatomy.layers)[index]
+        """The plain module of one transformer block; `ValueError` for one there is not."""
+        blocks = self.hf.get_submodule(self.anatomy.layers)
+        return blocks[whole("layer", index, 0, len(blocks) - 1)]
 
     def o_proj(self, index: int) -> torch.nn.Module:
         """The plain attention output projection of one layer."""

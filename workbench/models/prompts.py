@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
+from workbench.arguments import whole
 from workbench.errors import ContextLengthError, DatasetError, ModelError
 from workbench.models.model import Model
 from workbench.models.templates import render, written
@@ -72,9 +73,7 @@ def last(k: int = 1) -> Positions:
 
     Raises `ValueError` for a `k` below 1.
     """
-    if k < 1:
-        raise ValueError(f"last({k}): k must be at least 1")
-    return Positions("last", k)
+    return Positions("last", whole("k", k, 1))
 
 
 def response() -> Positions:

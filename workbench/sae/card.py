@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from workbench.arguments import whole
 from workbench.errors import FeatureError
 from workbench.sae.counts import EDGES
 from workbench.sae.diff import FeatureDiff
@@ -28,6 +29,7 @@ def contexts(
     are not the diff's.
     """
     _check(diff, feature, rows)
+    window = whole("window", window, 0, error=FeatureError)
     counts = diff.counts
     strongest = zip(counts.top_value[feature], counts.top_place[feature], strict=True)
     chosen = [("top", value, place) for value, place in strongest if value > 0]
@@ -49,6 +51,7 @@ def contexts(
 
 def histogram(diff: FeatureDiff, feature: int) -> Plain:
     """`edges` of 64 bins (the outer two open) and token counts of `policy` and `ref`."""
+    _check(diff, feature)
     policy, reference = diff.counts.histogram[:, :, feature].sum(1).tolist()
     return {"edges": [0.0, *EDGES.tolist(), float("inf")], "policy": policy, "ref": reference}
 
@@ -58,6 +61,8 @@ def largest_pairs(diff: FeatureDiff, feature: int, count: int = 10) -> pd.DataFr
 
     Pooled activations; falling by |drift|.
     """
+    _check(diff, feature)
+    count = whole("count", count, 1, error=FeatureError)
     policy, reference = (
         diff.pooled[who, "rejected"].tocsc()[:, feature].toarray().ravel()
         for who in ("policy", "ref")
@@ -170,8 +175,6 @@ def _window(
 
 
 def _check(diff: FeatureDiff, feature: int, rows: Rows | None = None) -> None:
-    m = diff.meta["features"]
-    if not 0 <= feature < m:
-        raise FeatureError(f"feature {feature}: the diff has 0 to {m - 1}")
+    whole("feature", feature, 0, diff.meta["features"] - 1, FeatureError)
     if rows is not None and len(rows) != diff.meta["rows"]:
         raise FeatureError(f"{len(rows)} rows, but {diff.folder} was built of {diff.meta['rows']}")

@@ -12,6 +12,7 @@ import scipy.sparse
 import torch
 from tqdm.auto import tqdm
 
+from workbench.arguments import listed, seed_number, whole
 from workbench.errors import FeatureError
 from workbench.hashing import digest
 from workbench.models.forward_state import forward_digest, libraries
@@ -85,6 +86,10 @@ class FeatureDiff:
 
     def tokens(self, row: int, side: int) -> tuple[scipy.sparse.csr_matrix, ...]:
         """Activations of one response's tokens, policy and reference: sparse `[tokens, m]` each."""
+        row, side = (
+            whole("row", row, 0, error=FeatureError),
+            whole("side", side, 0, 1, FeatureError),
+        )
         paths = [p for p in shards(self.folder) if row_of(p) <= row]
         if not paths:
             raise FeatureError(f"row {row} is not in {self.folder}")
@@ -117,12 +122,20 @@ def diff_features(
 
     `constraint`: of the loss whose pull on each feature is asked for, the paper's by default.
     `first_row`: number of the first row where they are a part of more; `merge_diffs` joins parts.
-    Raises `FeatureError` for a folder that holds another diff.
+    Raises `FeatureError` for a folder that holds another diff, an SAE that does not fit, or a
+    number that is none or out of range.
 
     >>> diff = diff_features(policy, reference, rows, sae, "blocks.25.hook_resid_post", "features/")
     >>> diff.counts.active  # tokens where a feature is active: [policy or reference, side, feature]
     """
     out, constraint = Path(out), constraint or Constraint()
+    whole("k", constraint.k, 1, sae.cfg.d_sae, FeatureError)
+    batch, shard = (
+        whole(n, v, 1, error=FeatureError) for n, v in (("batch", batch), ("shard", shard))
+    )
+    first_row = whole("first_row", first_row, 0, error=FeatureError)
+    whole("pad_token_id", pad_token_id, 0, error=FeatureError)
+    seed = seed_number(seed, error=FeatureError)
     hooks = [require_fit(sae, model, hook_name) for model in (policy, reference)]
     require_finite(sae)
     warn_of_bos(sae, policy, (row["prompt_ids"] for row in rows))
@@ -161,7 +174,7 @@ def merge_diffs(diffs: Sequence[FeatureDiff], out: str | Path) -> FeatureDiff:
 
     Raises `FeatureError` for diffs of different models or settings, or with pairs missing between.
     """
-    diffs = sorted(diffs, key=lambda d: d.meta["first_row"])
+    diffs = sorted(listed("diffs", diffs, FeatureError), key=lambda d: d.meta["first_row"])
     per_part = ("first_row", "rows", "done", "data")
     first, out = diffs[0], Path(out)
     counts = Counts.empty(first.meta["features"])

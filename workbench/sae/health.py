@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from workbench.arguments import finite, whole
 from workbench.errors import FeatureError
 from workbench.models.hooks import Hook, reading, replacing
 from workbench.models.logprobs import sequence_logprobs
@@ -84,7 +85,7 @@ def health(
 
 def check_health(measured: Health, name: str, *, force: bool = False, most: float = 0.5) -> None:
     """Raise `FeatureError` where `fvu` is above `most`; with `force` only warn."""
-    if measured.fvu <= most:
+    if measured.fvu <= finite("most", most, 0, error=FeatureError):
         return
     problem = (
         f"{name}: the SAE leaves {measured.fvu:.0%} of the variance unexplained (at most "
@@ -157,6 +158,10 @@ def _batches(
     model: Any, rows: Rows, batch: int, pad: int
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
     device = next(model.parameters()).device
+    batch, pad = (
+        whole("batch", batch, 1, error=FeatureError),
+        whole("pad_token_id", pad, 0, error=FeatureError),
+    )
     for start in range(0, len(rows), batch):
         ids, attention, mask = stack_pairs(rows[start : start + batch], pad, device)
         # No SAE is asked to explain BOS, whose norm is far from every other token's.

@@ -6,6 +6,7 @@ from typing import Any
 import pandas as pd
 import torch
 
+from workbench.arguments import whole
 from workbench.errors import FeatureError
 from workbench.models.anatomy import final_norm
 from workbench.sae.loading import require_fit
@@ -48,10 +49,10 @@ def lens(
     held at a time. Raises `FeatureError` for a feature that the SAE does not have.
     """
     hook = require_fit(sae, model, hook_name)
-    picked = list(range(sae.cfg.d_sae)) if features is None else [int(f) for f in features]
-    wrong = [f for f in picked if not 0 <= f < sae.cfg.d_sae]
-    if wrong:
-        raise FeatureError(f"feature {wrong[0]}: the SAE has 0 to {sae.cfg.d_sae - 1}")
+    most = sae.cfg.d_sae - 1
+    asked = range(sae.cfg.d_sae) if features is None else features
+    picked = [whole("feature", f, 0, most, FeatureError) for f in asked]
+    top = whole("top", top, 1, error=FeatureError)
     head = model.get_output_embeddings().weight.detach().float()
     directions = sae.W_dec[picked].detach().float().to(head.device)
     if hook.heads > 1:

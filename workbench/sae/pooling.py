@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch.nn.utils.rnn import pad_sequence
 
+from workbench.arguments import finite, whole
 from workbench.sae.loading import decoder_norms, encode
 
 
@@ -16,7 +17,7 @@ class Constraint:
 
     `k`: features compared, the k largest pooled ones; `topk`: whose, `"union"`, `"policy"` or
     `"ref"`. `alpha`: its weight, `beta` the temperature of the loss. `decoder_scale`: features
-    times their decoder's norm.
+    times their decoder's norm. Raises `ValueError` for another `topk`, or a number out of range.
     """
 
     k: int = 50
@@ -24,6 +25,18 @@ class Constraint:
     alpha: float = 0.5
     beta: float = 0.1
     decoder_scale: bool = True
+
+    def __post_init__(self) -> None:
+        whole("k", self.k, 1)
+        finite("alpha", self.alpha, 0)
+        finite("beta", self.beta, above=0)
+        require_topk(self.topk)
+
+
+def require_topk(topk: str) -> None:
+    """`ValueError` for another `topk` than those of `Constraint`."""
+    if topk not in ("union", "policy", "ref"):
+        raise ValueError(f"topk={topk!r}; use union, policy or ref")
 
 
 def index_set(policy: torch.Tensor, reference: torch.Tensor, k: int, topk: str) -> torch.Tensor:
@@ -34,10 +47,8 @@ def index_set(policy: torch.Tensor, reference: torch.Tensor, k: int, topk: str) 
     a smaller set, rather than arbitrary members. Raises `ValueError` for k outside 1..m or another
     `topk`.
     """
-    if not 1 <= k <= policy.shape[1]:
-        raise ValueError(f"k={k} of {policy.shape[1]} features")
-    if topk not in ("union", "policy", "ref"):
-        raise ValueError(f"topk={topk!r}; use union, policy or ref")
+    whole("k", k, 1, policy.shape[1])
+    require_topk(topk)
     members = torch.zeros_like(policy, dtype=torch.bool)
     for pooled, wanted in ((policy, topk != "ref"), (reference, topk != "policy")):
         if wanted:

@@ -8,6 +8,7 @@ import scipy.sparse
 import torch
 from scipy.stats import false_discovery_control, rankdata
 
+from workbench.arguments import finite, seed_number, whole
 from workbench.errors import FeatureError
 from workbench.sae.diff import FeatureDiff
 from workbench.sae.loading import decoder_norms, sae_digest
@@ -35,6 +36,7 @@ def feature_table(
     >>> table = feature_table(diff_features(policy, reference, rows, sae, hook, "features/"), sae)
     >>> table.sort_values("share_rejected", ascending=False).head()
     """
+    nearest = whole("nearest", nearest, 1, error=FeatureError)
     if sae_digest(sae) != diff.meta["sae"]:
         raise FeatureError(f"{diff.folder} was built with another SAE")
     c, n = diff.counts, max(int(diff.counts.pairs), 1)
@@ -80,6 +82,8 @@ def preference_effect(
     The null of `p`: within a pair the two responses are exchangeable. All features see the same
     flips. `dz` is 0 where no pair differs and infinite where all differ by the same.
     """
+    permutations = whole("permutations", permutations, 1, error=FeatureError)
+    seed = seed_number(seed, error=FeatureError)
     gap = (chosen - rejected).tocsr()
     n, m = gap.shape
     mean = np.asarray(gap.mean(0)).ravel()
@@ -138,6 +142,9 @@ def nearest_features(
 
 def waterfall(table: pd.DataFrame, side: str = "rejected", cover: float = 0.8) -> pd.Series:
     """The fewest features whose `share_*` covers that part of D, largest first, and `rest`."""
+    if side not in SIDES:
+        raise FeatureError(f"side={side!r}; use {' or '.join(SIDES)}")
+    cover = finite("cover", cover, above=0, most=1, error=FeatureError)
     shares = table[f"share_{side}"].sort_values(ascending=False, kind="stable")
     total = shares.sum()
     if total == 0:

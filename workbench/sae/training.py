@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from workbench.arguments import finite, seed_number, whole
 from workbench.errors import FeatureError
 from workbench.models.hook_names import parse_hook
 from workbench.sae.loading import load_sae
@@ -36,14 +37,18 @@ def train_topk(
     from sae_lens.config import SAETrainerConfig
 
     parse_hook(hook_name)
+    n_features, steps, batch = (
+        whole(name, value, 1, error=FeatureError)
+        for name, value in (("n_features", n_features), ("steps", steps), ("batch", batch))
+    )
+    k = whole("k", k, 1, n_features, FeatureError)
+    lr, seed = finite("lr", lr, above=0, error=FeatureError), seed_number(seed, error=FeatureError)
     if activations.ndim != 2 or len(activations) < batch:
         raise FeatureError(
             f"activations {tuple(activations.shape)}: needs [n, d] with n at least batch={batch}"
         )
     if not activations.isfinite().all():
         raise FeatureError("activations are not finite; capture in bfloat16 or float32")
-    if not 1 <= k <= n_features:
-        raise FeatureError(f"k={k} of {n_features} features")
     values = activations.float()
     generator = torch.Generator().manual_seed(seed)
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 import torch
 
 from workbench.activations.capture import Activations
+from workbench.arguments import binary, different, listed, numbered, whole
 from workbench.errors import DirectionError
 
 log = logging.getLogger(__name__)
@@ -80,18 +81,16 @@ def contrast_directions(
     `places`: heads or layers; one whose class means coincide is left out with a warning. The scale
     is the population standard deviation along the unit vector. All in float64.
 
-    Raises `DirectionError` for an unknown method, labels or groups of another length, one class,
-    or where no place is left.
+    Raises `DirectionError` for an unknown method, labels that are not 0 and 1, labels or groups of
+    another length, one class, a place that was not captured or is there twice, or where none is
+    left.
     """
     if method not in METHODS:
         raise DirectionError(f"unknown method {method!r}; methods are {', '.join(METHODS)}")
-    labels = torch.as_tensor(labels)
-    group = torch.zeros(len(acts)) if groups is None else torch.as_tensor(groups)
-    for name, ids in (("labels", labels), ("groups", group)):
-        if len(ids) != len(acts):
-            raise DirectionError(f"{len(ids)} {name} for {len(acts)} prompts")
-    if len(set(labels.tolist())) < 2:
-        raise DirectionError("both classes are needed; the labels hold one only")
+    labels = torch.tensor(binary("labels", labels, len(acts), DirectionError))
+    asked = [0] * len(acts) if groups is None else groups
+    group = torch.tensor(numbered("groups", asked, len(acts), DirectionError))
+    places = _places(acts, places)
     separated, units, scales = [], [], []
     for place in places:
         x, prompt = acts.rows(*place)
@@ -114,3 +113,23 @@ def contrast_directions(
             "asked for"
         )
     return separated, torch.stack(units).float(), torch.stack(scales).float()
+
+
+def layer_places(acts: Activations, layers: Sequence[int] | None) -> list[Place]:
+    """Places of these layers, or of all captured ones. Raises `DirectionError` for no list."""
+    asked = acts.layers if layers is None else layers
+    return [(layer,) for layer in listed("layers", asked, DirectionError)]
+
+
+def _places(acts: Activations, places: Sequence[Place]) -> list[Place]:
+    """Places as tuples of ints; `DirectionError` for one not captured, or there twice."""
+    checked = []
+    sizes = acts.shards[0].shape[3:-1]
+    for place in listed("heads" if sizes else "layers", places, DirectionError):
+        layer, *head = listed("a place", place, DirectionError)
+        layer = whole("layer", layer, error=DirectionError)
+        if layer not in acts.layers or len(head) != len(sizes):
+            raise DirectionError(f"{place}: captured are the layers {list(acts.layers)}")
+        within = zip(head, sizes, strict=True)
+        checked.append((layer, *(whole("head", h, 0, n - 1, DirectionError) for h, n in within)))
+    return different("places", checked, DirectionError)

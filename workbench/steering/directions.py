@@ -9,11 +9,12 @@ from typing import Any, ClassVar, Self
 import torch
 
 from workbench.activations.capture import Activations
+from workbench.arguments import indices
 from workbench.errors import DirectionError
 from workbench.hashing import digest
 from workbench.models.model import Model
 from workbench.steering import direction_files, safelock
-from workbench.steering.contrasts import Place, contrast_directions, place_name
+from workbench.steering.contrasts import Place, contrast_directions, layer_places, place_name
 from workbench.steering.units import normalised
 
 log = logging.getLogger(__name__)
@@ -137,13 +138,12 @@ class _Directions:
                 problems.append(f"{name} {highest} of a model with {size} {name}s")
         if problems:
             raise DirectionError(f"direction does not fit {model.name}: " + "; ".join(problems))
-        base = self.provenance.get("model")
-        if base and base != model.name:
+        if (base := self.provenance.get("model")) not in (None, "", model.name):
             log.info("direction of %s used on %s", base, model.name)
 
     def pick(self, rows: Sequence[int]) -> Self:
         """The directions in these rows (indices into `unit`), in that order."""
-        index = torch.tensor(rows, dtype=torch.int64)
+        index = torch.tensor(indices("rows", rows, len(self), DirectionError))
         return replace(self, **{name: tensor[index] for name, tensor in self._tensors().items()})
 
     def digest(self) -> str:
@@ -285,7 +285,7 @@ class ResidualDirection(_Directions):
 
         Everything else as `HeadDirections.contrast`, on activations of site `"resid"`.
         """
-        places = [(layer,) for layer in (acts.layers if layers is None else layers)]
+        places = layer_places(acts, layers)
         return cls._contrast(acts, labels, places, method, groups, provenance)
 
 

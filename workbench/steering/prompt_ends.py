@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from workbench.arguments import listed, whole
 from workbench.errors import SteeringError
 from workbench.models.model import InFlight, Model
 
@@ -47,10 +48,9 @@ def starts(said: int | Sequence[int] | torch.Tensor | None) -> torch.Tensor | No
     """`start` as int64 `[]` or `[row]`; `ValueError` for another shape or a negative column."""
     if said is None:
         return None
-    start = torch.as_tensor(said).cpu()
-    if start.dim() > 1 or start.is_floating_point() or (start < 0).any():
-        raise ValueError(f"start={said}: give a column, or one for each row, from 0 on")
-    return start
+    if not hasattr(said, "__len__") or getattr(said, "shape", None) == ():
+        return torch.tensor(whole("start", said, 0))
+    return torch.tensor([whole("start", column, 0) for column in listed("start", said)])
 
 
 @contextmanager

@@ -1,12 +1,12 @@
 """What a direction and its alpha add to which module's output."""
 
-import math
 from collections.abc import Sequence
 
 import torch
 from transformers.models.falcon.modeling_falcon import FalconLinear
 from transformers.pytorch_utils import Conv1D
 
+from workbench.arguments import finite, listed
 from workbench.errors import DirectionError, FoldError
 from workbench.models.anatomy_check import STEERED_RESID
 from workbench.models.model import Model
@@ -21,9 +21,7 @@ _PLAIN = (torch.nn.Linear, Conv1D, FalconLinear)
 
 def check_alpha(alpha: float, allow_negative: bool = False) -> None:
     """Raise `ValueError` for NaN, infinite, or (without the research switch) negative alpha."""
-    if not math.isfinite(alpha):
-        raise ValueError(f"alpha is {alpha}; it must be a finite number")
-    if alpha < 0 and not allow_negative:
+    if finite("alpha", alpha) < 0 and not allow_negative:
         raise ValueError(
             f"alpha {alpha:g} is negative: that removes the behaviour instead of restoring it. "
             "Pass allow_negative=True if this is the experiment; it can never be exported."
@@ -55,12 +53,16 @@ def paired(
 
 
 def _checked(alpha: Alpha, allow_negative: bool) -> float | torch.Tensor:
-    values = torch.as_tensor(alpha, dtype=torch.float32)
-    if values.dim() > 1 or values.numel() == 0:
-        raise ValueError(f"alpha has shape {tuple(values.shape)}; give a number or one per prompt")
-    for value in values.flatten().tolist():
+    if not hasattr(alpha, "__len__") or getattr(alpha, "shape", None) == ():
+        check_alpha(alpha, allow_negative)
+        return float(alpha)
+    alphas = listed("alpha", alpha)
+    for value in alphas:
         check_alpha(value, allow_negative)
-    return values if values.dim() else float(alpha)
+    values = torch.tensor(alphas, dtype=torch.float32)
+    if not values.isfinite().all():
+        raise ValueError("alpha is beyond float32")
+    return values
 
 
 def steered_modules(model: Model, direction: Direction) -> list[torch.nn.Module]:

@@ -18,6 +18,7 @@ import torch
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
+from workbench.arguments import finite, seed_number, whole
 from workbench.errors import DatasetError, ModelError
 from workbench.models.model import Model
 from workbench.models.prompts import Encoded, encode_all
@@ -72,12 +73,24 @@ def dpo_adapter(
     Raises, before any training, `DatasetError` for no pairs, or one that cannot be encoded;
     `ModelError` for a model that is steered or has an adapter, or whose chat template puts a reply
     elsewhere than the workbench scores it, or without a linear layer in its attention or a pad
-    token that it embeds; `ValueError` for a batch that `accumulate` cannot split.
+    token that it embeds; `ValueError` for a batch that `accumulate` cannot split, or a number that
+    is none or out of range.
     """
     if not pairs:
         raise DatasetError("there are no preference pairs to train on")
-    if steps < 1 or batch < 1 or accumulate < 1 or batch % accumulate:
-        raise ValueError(f"{steps=}, {batch=}, {accumulate=}: at least 1, batch in equal parts")
+    for name, value in {
+        "steps": steps, "batch": batch, "accumulate": accumulate, "rank": rank,
+        "lora_alpha": lora_alpha,
+    }.items():  # fmt: skip
+        whole(name, value, 1)
+    if batch % accumulate:
+        raise ValueError(f"{batch=}, {accumulate=}: not in equal parts")
+    seed_number(seed, 2**32 - 1)
+    finite("lr", lr, above=0)
+    finite("beta", beta, above=0)
+    finite("dropout", dropout, 0, below=1)
+    finite("warmup", warmup, 0, 1)
+    finite("weight_decay", weight_decay, 0)
     hf = model.hf
     if model.hooked or model.folds or any(hasattr(m, "get_base_layer") for m in hf.modules()):
         raise ModelError(f"{model.name} is steered or has an adapter; train the model without it")

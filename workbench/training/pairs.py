@@ -11,6 +11,7 @@ from datasets import Dataset
 from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase
 
+from workbench.arguments import whole
 from workbench.errors import ModelError, PairError
 from workbench.hashing import digest, pieces_digest
 from workbench.models.pair_shapes import shown
@@ -73,7 +74,9 @@ def tokenised(
 
     dataset = checked(dataset, name)
     require_template(tokenizer, dataset[0])
-    limit = max_length or sys.maxsize
+    limit = (
+        sys.maxsize if max_length is None else whole("max_length", max_length, 1, error=PairError)
+    )
     rows: dict[str, list[list[int]]] = {column: [] for column in IDS}
     for number, pair in enumerate(dataset):
         prompt, chosen, rejected = _token_ids(pair, tokenizer, f"{name}, row {number}")

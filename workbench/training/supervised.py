@@ -8,6 +8,7 @@ import torch
 from tqdm.auto import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from workbench.arguments import finite, seed_number, whole
 from workbench.models.prompts import padded
 from workbench.models.token_ids import end_token
 
@@ -73,8 +74,15 @@ def train_stage(
     """Train in place on `batch` fresh texts a step: AdamW with a one-cycle schedule.
 
     `warmup` is the share of steps in which the rate rises to `lr`. `done(step, loss)` is called
-    after each step, counted from 1, with the mean nats per label.
+    after each step, counted from 1, with the mean nats per label. Raises `ValueError` for a number
+    that is none or out of range.
     """
+    whole("steps", steps, 1)
+    whole("batch", batch, 1)
+    seed_number(seed)
+    finite("lr", lr, above=0)
+    finite("beta2", beta2, 0, below=1)
+    finite("warmup", warmup, 0, 1)
     rng = random.Random(seed)
     optimizer = torch.optim.AdamW(model.parameters(), lr=lr, weight_decay=0.01, betas=(0.9, beta2))
     schedule = torch.optim.lr_scheduler.OneCycleLR(
