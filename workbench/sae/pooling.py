@@ -7,8 +7,10 @@ from typing import Any
 import torch
 from torch.nn.utils.rnn import pad_sequence
 
-from workbench.arguments import finite, whole
+from workbench.arguments import finite, one_of, whole
 from workbench.sae.loading import decoder_norms, encode
+
+TOPK = ("union", "policy", "ref")
 
 
 @dataclass(frozen=True)
@@ -30,13 +32,7 @@ class Constraint:
         whole("k", self.k, 1)
         finite("alpha", self.alpha, 0)
         finite("beta", self.beta, above=0)
-        require_topk(self.topk)
-
-
-def require_topk(topk: str) -> None:
-    """`ValueError` for another `topk` than those of `Constraint`."""
-    if topk not in ("union", "policy", "ref"):
-        raise ValueError(f"topk={topk!r}; use union, policy or ref")
+        one_of("topk", self.topk, TOPK)
 
 
 def index_set(policy: torch.Tensor, reference: torch.Tensor, k: int, topk: str) -> torch.Tensor:
@@ -48,7 +44,7 @@ def index_set(policy: torch.Tensor, reference: torch.Tensor, k: int, topk: str) 
     `topk`.
     """
     whole("k", k, 1, policy.shape[1])
-    require_topk(topk)
+    one_of("topk", topk, TOPK)
     members = torch.zeros_like(policy, dtype=torch.bool)
     for pooled, wanted in ((policy, topk != "ref"), (reference, topk != "policy")):
         if wanted:

@@ -8,7 +8,7 @@ import scipy.sparse
 import torch
 from scipy.stats import false_discovery_control, rankdata
 
-from workbench.arguments import finite, seed_number, whole
+from workbench.arguments import finite, one_of, seed_number, whole
 from workbench.errors import FeatureError
 from workbench.sae.diff import FeatureDiff
 from workbench.sae.loading import decoder_norms, sae_digest
@@ -142,8 +142,7 @@ def nearest_features(
 
 def waterfall(table: pd.DataFrame, side: str = "rejected", cover: float = 0.8) -> pd.Series:
     """The fewest features whose `share_*` covers that part of D, largest first, and `rest`."""
-    if side not in SIDES:
-        raise FeatureError(f"side={side!r}; use {' or '.join(SIDES)}")
+    one_of("side", side, SIDES, FeatureError)
     cover = finite("cover", cover, above=0, most=1, error=FeatureError)
     shares = table[f"share_{side}"].sort_values(ascending=False, kind="stable")
     total = shares.sum()
