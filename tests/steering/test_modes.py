@@ -161,7 +161,7 @@ def test_what_does_not_say_where_prompts_end_is_refused(model, both, mode):
     with wb.steer(model, both, 2.0, mode=mode, start=[N]):
         got = model.hf(IDS, attention_mask=square).logits
     torch.testing.assert_close(got, truth(model, both, mode, IDS), **CLOSE)
-    for start, problem in ((-1, "from 0 on"), (1.5, "from 0 on"), ([[1]], "one for each row")):
+    for start, problem in ((-1, "at least 0"), (1.5, "from 0 on"), ([[1]], "one for each row")):
         with (
             pytest.raises(ValueError, match=problem),
             wb.steer(model, both, 2.0, mode=mode, start=start),
