@@ -52,10 +52,15 @@ def test_extraction_equals_one_plain_forward_each(model, orders):
 
 
 @pytest.mark.parametrize(
-    ("wording", "said"), [("paper", "Am fond of Mara."), ("second", "are fond of Mara")]
+    ("asked", "said"),
+    [
+        ({"wording": "paper"}, "Am fond of Mara."),
+        ({"wording": "second"}, "are fond of Mara"),
+        ({}, "are fond of Mara"),
+    ],
 )
 def test_statements_are_extracted_in_the_wording_asked_for_and_as_they_are_written(
-    model, monkeypatch, wording, said
+    model, monkeypatch, asked, said
 ):
     items = [replace(INVENTORY.items[0], text="Am fond of Mara.", split="train")]
     shown = []
@@ -65,7 +70,7 @@ def test_statements_are_extracted_in_the_wording_asked_for_and_as_they_are_writt
         "capture",
         lambda m, chats, **rest: shown.extend(chats) or real(m, chats, **rest),
     )
-    contrast_answers(model, Inventory("one", tuple(items)), wording=wording)
+    contrast_answers(model, Inventory("one", tuple(items)), **asked)
     replies = [(chat[1]["content"], chat[2]["content"]) for chat in shown]
     assert replies == [(prompts.question(said), letter) for letter in "AE"]
 
