@@ -8,6 +8,17 @@ from workbench.evaluation.answers import extract_answer, same_answer
 
 # A text and its number; none where it is open which one it is.
 NUMBERS = [
+    ("1\u00a0234,5", "1234.5"),
+    ("1'234.5", "1234.5"),
+    ("<think>1</think> or 4 <think>2</think>The answer is 9.", "9"),
+    ("<answer>3</answer> no, <answer>9</answer>", "9"),
+    ("Final result: 3 of 9. The answer is 5.", "5"),
+    ("so 10 -3", ""),
+    ("The answer is half of 12", ""),
+    ("The answer is twice the 6", ""),
+    ("The answer is 3 and a half", ""),
+    ("The answer is 2 thirds", ""),
+    ("The answer is two thirds", ""),
     ("The total is 24. Half of them are red, so 12.", "12"),
     ("Total:x+2x+4x=700\nx=100 bees\nWorkers:4(100)=400 worker bees", "400"),
     ("The total is 24, out of 30.", "24"),
