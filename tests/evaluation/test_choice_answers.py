@@ -7,6 +7,9 @@ import pytest
 from workbench.evaluation.answers import extract_answer
 
 CHOICES = [  # (reply, the letters there are or "" where they are not known, its choice)
+    ("So 588 - 150 = 438\nanswer.A", "", "A"),
+    ("She lives in the U.S.A", "", ""),
+    ("ANSWER: 3", "", ""),
     ("The answer is (G).", "ABCDEFG", "G"),
     ("The answer is (G).", "", "G"),
     ("The answer is (G).", "ABCDE", ""),

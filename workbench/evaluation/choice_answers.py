@@ -9,7 +9,7 @@ from workbench.evaluation.replies import TAKEN_BACK, Reply, first_sentence
 _NAMED = r"(?:\b(?i:option|choice|answer|letter)\s+)"
 _LETTER = (
     rf"(?:[(\[](?P<inside>[A-Za-z])[)\]]|{_NAMED}(?P<named>[A-Za-z])(?![\w'-])"
-    r"|(?<![A-Za-z'.\d-])(?P<bare>[A-Z])(?![\w'-]|\.[A-Z])"
+    r"|(?<![A-Za-z'\d-])(?<![A-Z]\.)(?P<bare>[A-Z])(?![\w'-]|\.[A-Z])"
     r"|(?<![A-Za-z'.\d])(?P<small>[a-z])(?=\s*[).:](?![a-z])|\s*$))"
 )
 _CHOICE = re.compile(_LETTER)
