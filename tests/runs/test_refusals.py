@@ -21,7 +21,22 @@ SWITCH = ("yes", "TRUE", "2", "1.0", "", "on")
 PATHS = ("nowhere.jsonl", "empty", "damaged.jsonl", "a\0b", "x" * 5000, "hub", "auto")
 MODELS = ("no/such-model", "empty", "weightless", "damaged.jsonl", "a b", "x" * 5000, "a\0b", " ")
 NAMES = ("foo", " ", "Paper", "paper,paper", "\udcff")
-ALPHAS = ("nan", "1,nan", "1,,2", ",", "1,", "1,1", "0,0", "-1", "x", "inf", "1e999", " ", "1;2")
+ALPHAS = (
+    "nan",
+    "1,nan",
+    "1,,2",
+    ",",
+    "1,",
+    "1,1",
+    "1,1.0",
+    "0,0",
+    "-1",
+    "x",
+    "inf",
+    "1e999",
+    " ",
+    "1;2",
+)
 BAD = {
     "safetylock": {
         "model_id": MODELS, "finetuned_id": MODELS, "seed": SEED, "seeds": SEEDS,
