@@ -171,9 +171,12 @@ def _ids(
     ids_after: dict[tuple[str, str], list[int]] = {}
     last_tokens: dict[str, list[int]] = {}
     ids_of_prompts = []
+    added = list(model.tokenizer.get_added_vocab())
     for prompt, tokens in zip(prompts, encoded, strict=True):
         text = _written(prompt) or tokens.text
         tail = text[-_TAIL:]
+        # Nothing before an added token changes what is behind it.
+        tail = tail[max([0, *(tail.rfind(token) for token in added if token)]) :]
         if tail not in last_tokens:
             last_tokens[tail] = ids_of(model.tokenizer, [tail])[0][-1:]
         # An end that reads differently by itself says nothing about options behind it.

@@ -32,7 +32,7 @@ def stop_tokens(tokenizer: Any, stops: tuple[str, ...]) -> frozenset[int]:
     """
     require_text(f"stop={stops!a}", *stops)
     rows = ids_of(tokenizer, stops)
-    special = special_ids(tokenizer) if rows else {}
+    special = special_ids(tokenizer, {token for row in rows for token in row})
     for stop, row in zip(stops, rows, strict=True):
         held = [special[token] for token in row if token in special]
         if held and len(row) > 1:

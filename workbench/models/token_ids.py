@@ -4,7 +4,7 @@ Every text is tokenised without special tokens; those that belong before a plain
 """
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from workbench.errors import DatasetError, ModelError
@@ -54,9 +54,13 @@ def around(tokenizer: Any) -> tuple[list[int], list[int]]:
     )
 
 
-def special_ids(tokenizer: Any) -> dict[int, str]:
-    """Tokens that never show in a completion's text, by id: those that decoding leaves out."""
-    return _hidden(tokenizer, {i: text for text, i in tokenizer.get_added_vocab().items()})
+def special_ids(tokenizer: Any, among: Collection[int] | None = None) -> dict[int, str]:
+    """Tokens that never show in a completion's text, by id: those that decoding leaves out.
+
+    `among`: only of these.
+    """
+    added = {i: text for text, i in tokenizer.get_added_vocab().items()}
+    return _hidden(tokenizer, {i: t for i, t in added.items() if among is None or i in among})
 
 
 def _hidden(tokenizer: Any, added: dict[int, str]) -> dict[int, str]:
