@@ -59,6 +59,23 @@ def test_seeds_with_questions_of_their_own_are_what_varies():
     assert (variance, df) == pytest.approx((alike.var(ddof=1) / n, n - 1))
 
 
+@pytest.mark.parametrize(("ratio", "df"), [(0.5, 89), (0.85, 89), (0.96, 2), (1.5, 2)])
+def test_three_seeds_count_as_soon_as_they_differ_about_as_chance_would_have_it(ratio, df):
+    """`ratio`: mean square between seeds over that within."""
+    within = CROSSED[:3] - CROSSED[:3].mean(1, keepdims=True)
+    square = (within**2).sum() / (3 * (Q - 1))
+    values = within + (ratio * square / Q) ** 0.5 * np.array([[-1.0], [0], [1]])
+    found = mean_variance(values.ravel(), layout(units(3, Q, own=True), 3 * Q))
+    assert found[1] == pytest.approx(df)
+    assert found[0] == pytest.approx(max(1, ratio) * square / (3 * Q), rel=0.02)
+
+
+def test_questions_that_differ_less_than_chance_take_nothing_away():
+    table = CROSSED - CROSSED.mean(0) + np.array([[0.0], [0], [1], [2]])
+    variance, df = mean_variance(table.ravel(), layout(units(S, Q), S * Q))
+    assert (variance, df) == pytest.approx((between(table, 0) / S, S - 1), rel=0.02)
+
+
 def test_copies_under_other_seeds_are_no_new_evidence():
     once = CROSSED[0]
     at = layout(units(3, Q), 3 * Q)
