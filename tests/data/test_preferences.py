@@ -139,6 +139,13 @@ def test_pairs_of_other_shapes_become_texts(tmp_path, shape):
     assert {field: row[field] for field in PAIR} == PAIR
 
 
+def test_harmless_pairs_count_for_styles(tmp_path):
+    path = written(tmp_path, json.dumps([{**PAIR, "harmful": "no"}]), "pairs.json")
+    assert wb.load_data("styles", source=path) == [{**PAIR, "harmful": False}]
+    with pytest.raises(DatasetError, match="no rows for 'preference'"):
+        wb.load_data("preference", source=path)
+
+
 def test_pairs_with_both_or_no_safe_answer_do_not_count(tmp_path):
     both, none = (
         {**SHAPES["PKU"], "is_response_0_safe": s, "is_response_1_safe": s} for s in (1, 0)

@@ -41,6 +41,7 @@ CONVERSATIONS = {
     "several, prompt the last": (row([U, A2, U2, A], [U, A2, U2, B], prompt=[U2]), [U, A2, U2]),
     "several, text the last": (row([U, A2, U2, A], [U, A2, U2, B], prompt="and?"), [U, A2, U2]),
     "prompt, then shared turns": (row([A2, U2, A], [A2, U2, B], prompt=[U]), [U, A2, U2]),
+    "the same question again": (row([A2, U, A], [A2, U, B], prompt=[U]), [U, A2, U]),
     "system in the prompt alone": (row([U, A], [U, B], prompt=[S, U]), [S, U]),
     "system implicit": (row([S, U, A], [S, U, B]), [S, U]),
     "system beside": (row([U, A], [U, B], system="be kind"), [S, U]),
