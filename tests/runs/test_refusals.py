@@ -19,7 +19,17 @@ COUNT = ("-2", "1.0", "2.5", "true", "nan", "", "x", "1e1")
 RATE = ("nan", "inf", "-inf", "1e999", "-0.5", "-2", "x", "", "true")
 SWITCH = ("yes", "TRUE", "2", "1.0", "", "on")
 PATHS = ("nowhere.jsonl", "empty", "damaged.jsonl", "a\0b", "x" * 5000, "hub", "auto")
-MODELS = ("no/such-model", "empty", "weightless", "damaged.jsonl", "a b", "x" * 5000, "a\0b", " ")
+MODELS = (
+    "no/such-model",
+    "empty",
+    "weightless",
+    "tokenless",
+    "damaged.jsonl",
+    "a b",
+    "x" * 5000,
+    "a\0b",
+    " ",
+)
 NAMES = ("foo", " ", "Paper", "paper,paper", "\udcff")
 ALPHAS = (
     "nan",
@@ -110,7 +120,10 @@ def nowhere(tmp_path, monkeypatch):
     """A folder with files that are wrong; runs end where they would begin; no hub."""
     (tmp_path / "empty").mkdir()
     (tmp_path / "weightless").mkdir()
-    (tmp_path / "weightless/config.json").write_text("{}")
+    (tmp_path / "tokenless").mkdir()
+    for name in ("weightless/config.json", "weightless/tokenizer.json", "tokenless/config.json",
+                 "tokenless/model.safetensors"):  # fmt: skip
+        (tmp_path / name).write_text("{}")
     (tmp_path / "damaged.jsonl").write_text('{"prompt": "a", ')
     (tmp_path / "damaged.csv").write_text("id,text\n1,x\n")
     requests = [{"prompt": f"How {i}?", "harmful": i % 2 == 0} for i in range(4)]

@@ -9,6 +9,8 @@ from workbench.papers.fpo.paper import ABLATION_ALPHA, FORMULAS, LABELS, PUBLISH
 def test_settings_refuse_what_cannot_be_compared():
     with pytest.raises(ValueError, match="hold 0"):
         Settings(alphas=(0.5,))
+    with pytest.raises(ValueError, match="methods: 'fpo' is there twice"):
+        Settings(methods=("fpo", "fpo"))
     with pytest.raises(ValueError, match="kto"):
         Settings(methods=("kto",))
     assert Settings().tiny().alphas == (0.0, 0.5, 5.0, 50.0)
