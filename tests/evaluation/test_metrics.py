@@ -3,15 +3,12 @@
 import itertools
 import math
 
+import numpy as np
 import pytest
 from scipy.stats import binomtest
 
-from workbench.evaluation.metrics import (
-    FIELDS,
-    mcnemar_p,
-    measured,
-    metric,
-)
+from workbench.evaluation.intervals import AMOUNT
+from workbench.evaluation.metrics import FIELDS, mcnemar_p, measured, metric, over_seeds
 
 
 def test_metric_refuses_values_outside_their_interval():
@@ -37,6 +34,31 @@ def test_no_values_have_no_interval():
         measured("x", [], "draws")
     with pytest.raises(ValueError, match=r"x: .*not finite"):
         measured("x", [1.0, math.nan], "draws")
+
+
+def test_values_of_seeds_keep_their_seed_and_share_only_the_ids_that_are_given():
+    values = [[1, 0, 1], [0, 1]]
+    seeds = [0, 0, 0, 1, 1]
+    assert over_seeds(values) == ([1, 0, 1, 0, 1], {"seeds": seeds})
+    shared = over_seeds(values, questions=[["a", "b", "c"], ["a", "c"]])[1]
+    assert shared == {"seeds": seeds, "questions": ["a", "b", "c", "a", "c"]}
+    own = over_seeds(values, draws=None)[1]
+    assert own["seeds"] == seeds
+    assert len(set(own["draws"])) == 5
+
+
+def test_what_is_measured_and_within_which_limits_reaches_the_interval():
+    values = [0.0, 0.0, 1.0, 0.0, 1.0, 0.0, 0.0, 1.0, 1.0, 9.0]
+    median = measured("median", values, "repeats", statistic=np.median)
+    assert (median["value"], measured("mean", values, "repeats")["value"]) == (0.5, 1.3)
+    assert median["ci95"] != measured("mean", values, "repeats")["ci95"]
+    bounds = [measured("x", values, "repeats", limits=limits)["ci95"] for limits in (AMOUNT, None)]
+    assert bounds[0][0] == 0 > bounds[1][0]
+
+
+def test_what_does_not_vary_names_no_unit():
+    row = measured("constant", [2.5, 2.5, 2.5], "repeats")
+    assert (row["value"], row["n"], row["ci95"], row["unit"]) == (2.5, 3, None, None)
 
 
 @pytest.mark.parametrize(("gained", "lost"), [(0, 0), (1, 0), (5, 1), (4, 4), (7, 2)])
