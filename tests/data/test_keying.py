@@ -140,3 +140,11 @@ def test_released_items_do_not_contradict_their_facets(papi, caplog):
     inventory = read_inventory(papi)
     read_respondents(papi / "subjects_50.json", inventory)
     assert not caplog.records
+
+
+def test_an_item_is_compared_with_the_others_of_its_facet_alone():
+    items = [Item(f"q{n}", f"say {n}", "A", "f", 1, s) for n, s in enumerate(("train", "test"))]
+    answers = np.random.default_rng(0).integers(1, 6, (30, 1))
+    opposed = np.hstack([answers, 6 - answers])
+    assert contradicting(opposed, Inventory("two", tuple(items))) == ["q0", "q1"]
+    assert contradicting(opposed, Inventory("two", (items[0], Item(*"bcAg", 1, "test")))) == []

@@ -88,7 +88,7 @@ def contradicting(keyed: np.ndarray, inventory: Inventory) -> list[str]:
     """
     answers = np.ma.masked_equal(keyed, 0).astype(float)
     ids = []
-    for members in _facets(inventory):
+    for members in filter(lambda facet: len(facet) > 1, _facets(inventory)):
         for item in members:
             rest = answers[:, [m for m in members if m != item]].mean(1)
             known = ~(np.ma.getmaskarray(answers[:, item]) | np.ma.getmaskarray(rest))
