@@ -6,7 +6,7 @@ from workbench.papers.safetylock import tables
 from workbench.papers.safetylock.attack import Attack
 from workbench.papers.safetylock.evaluate import Outcome
 from workbench.papers.safetylock.study import Study
-from workbench.papers.safetylock.verdicts import NOTHING_LOST
+from workbench.papers.safetylock.verdicts import NOTHING_LOST, UNALIGNED
 
 
 def outcome(attack, granted, broken, helpful, over_refusal=(0, 0), declined=(0, 0)):
@@ -70,6 +70,12 @@ def test_rows_put_attacks_locks_and_controls_side_by_side(study):
     none, lock, *kinds = tables.controls(study)
     assert (none["runs"], none["asr"], lock["asr"], lock["broken"]) == (2, 0.5, 0, 0.5)
     assert [(k["runs"], k["asr"]) for k in kinds] == [(6, 0.5)] * 3
+
+
+def test_what_the_base_model_grants_is_not_said_to_be_lost(study):
+    study.before = HALF
+    words = [row["verdict"] for row in tables.locked(study)]
+    assert words == [UNALIGNED] * 2 + [NOTHING_LOST] * 2
 
 
 def test_both_judges_and_their_agreement_are_recorded(study):
