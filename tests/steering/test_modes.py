@@ -161,9 +161,9 @@ def test_what_does_not_say_where_prompts_end_is_refused(model, both, mode):
     with wb.steer(model, both, 2.0, mode=mode, start=[N]):
         got = model.hf(IDS, attention_mask=square).logits
     torch.testing.assert_close(got, truth(model, both, mode, IDS), **CLOSE)
-    for start, problem in ((-1, "at least 0"), (1.5, "from 0 on"), ([[1]], "one for each row")):
+    for start in (-1, 1.5, [[1]]):
         with (
-            pytest.raises(ValueError, match=problem),
+            pytest.raises(ValueError, match=r"start=.* it must be a whole number at least 0"),
             wb.steer(model, both, 2.0, mode=mode, start=start),
         ):
             pass
