@@ -13,8 +13,9 @@ from scipy.stats import permutation_test
 from sklearn.metrics import roc_auc_score
 
 from tests.helpers.feature_toys import ROWS, SAE, dense
-from tests.helpers.fpo_toys import M
-from workbench.sae.table import auroc, nearest_features, preference_effect, waterfall
+from tests.helpers.fpo_toys import M, toy_sae
+from workbench.errors import FeatureError
+from workbench.sae.table import auroc, feature_table, nearest_features, preference_effect, waterfall
 
 
 def sparse(dense):
@@ -158,3 +159,8 @@ def test_a_table_comes_back_from_parquet(table, tmp_path):
     assert list(found.columns) == list(table.columns)
     assert np.array_equal(found["share_rejected"], table["share_rejected"])
     assert [list(x) for x in found["nearest"]] == table["nearest"].tolist()
+
+
+def test_a_table_with_another_sae_than_the_diffs_is_refused(run):
+    with pytest.raises(FeatureError, match="built with another SAE"):
+        feature_table(run, toy_sae("topk", seed=2))
