@@ -323,6 +323,24 @@ def test_a_single_line_a_byte_order_mark_and_odd_line_ends(tmp_path):
     ] * 2
 
 
+@pytest.mark.parametrize(
+    ("ids", "expected"),
+    [([None, None, None], ["0", "1", "2"]), (["", " ", "b"], ["0", "1", "b"]),
+     (["a", "a", "a"], ["a", "a at 1", "a at 2"]), ([1, None, 2.0], ["1", "1 at 1", "2"])],
+)  # fmt: skip
+def test_every_problem_has_an_id_of_its_own(tmp_path, ids, expected):
+    """Intervals and McNemar's test take what has one id for one question."""
+    rows = [
+        {"ID": i, "Body": "Tom has 3 hats.", "Question": f"How many in {n} days?", "Answer": 3.0}
+        for n, i in enumerate(ids)
+    ]
+    path = tmp_path / "svamp.json"
+    path.write_text(json.dumps(rows))
+    assert [p.id for p in read_problems("svamp", path)] == expected
+    path.write_text(json.dumps([*rows, rows[-1] | {"ID": "q"}, rows[-1] | {"ID": "q"}]))
+    assert [p.id for p in read_problems("svamp", path)] == [*expected, "q", "q"]
+
+
 def test_text_shows_the_options():
     assert MINIATURES["object_tracking"][1].text == (
         "Al has a red ball. \n\nThey swap. At the end of the game, Al has the "

@@ -46,12 +46,13 @@ COSTS = [
     {"method": "tdpo2", "peak_bytes": [200, 200, 900], "seconds": [4.0, 4.0, 4.0]},
 ]
 SHIFTS = {name: [(0.2, 0.5), (0.4, 0.5)] for name in ("LN-DPO", "FPO α=0.5", "FPO α=50")}
+ROWS = [{"prompt_ids": [prompt]} for prompt in range(20)]
 STUDY = Study(
     inputs=SimpleNamespace(
         name="toy", hook="blocks.1.hook_resid_post", train=[{}] * 9,
         sae=SimpleNamespace(cfg=SimpleNamespace(d_sae=64)),
     ),
-    settings=Settings(methods=("fpo", "tdpo2"), alphas=(0.0, 0.5, 50.0)), rows=[{}] * 20,
+    settings=Settings(methods=("fpo", "tdpo2"), alphas=(0.0, 0.5, 50.0)), rows=ROWS,
     health=HEALTH, trained=TRAINED, shifts=SHIFTS, ends=[], lens=None,
     bench={"bench": "toy", "tokens": 64, "batch": 1}, costs=COSTS, step_ratios=[1.0, 1.02, 1.3],
 )  # fmt: skip

@@ -7,10 +7,11 @@ BIG-bench ones carry a canary, others have no stated licence); the embedded sums
 import difflib
 import logging
 import string
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from workbench.data.fields import as_name
 from workbench.data.problem_formats import DATASETS, Dataset, Parser
 from workbench.errors import DatasetError
 from workbench.files import Row, hub_rows, rows_or_errors
@@ -57,8 +58,8 @@ def read_problems(
     source: `"auto"` (the embedded sums; every other set from the hub), `"hub"`, or a local file as
     published, in any form that `files.read_rows` takes. split concerns the hub only: `"test"` is
     the set that the paper scores, anything else a split of that repository. skip_bad leaves
-    unreadable records out and logs how many. A record without an id of its own is called by its
-    place, from 0.
+    unreadable records out and logs how many. A record without an id is called by its place, from 0;
+    one with the id of another problem by both.
 
     Raises `ValueError` for an unknown name, `FileNotFoundError` for a missing file, `DatasetError`
     for a bad line (`file:line: reason`), for a bad record (its id and the field), for a set that
@@ -84,7 +85,17 @@ def read_problems(
         log.warning("%s: %d bad records skipped; the first: %s", source, len(errors), errors[0])
     if not problems:
         raise DatasetError(f"{source}: no problems for {name!r}")
-    return problems
+    return _told_apart(problems)
+
+
+def _told_apart(problems: Sequence[Problem]) -> list[Problem]:
+    """The problems, no two different ones of the same id."""
+    first: dict[str, Problem] = {}
+    return [
+        problem if first.setdefault(problem.id, problem) == problem
+        else replace(problem, id=f"{problem.id} at {place}")
+        for place, problem in enumerate(problems)
+    ]  # fmt: skip
 
 
 def _problem(
@@ -92,9 +103,9 @@ def _problem(
 ) -> Problem:
     if isinstance(row, DatasetError):
         raise row
-    row_id = row.get(DATASETS[name].id_field, number)
+    row_id = as_name(row.get(DATASETS[name].id_field)) or str(number)
     try:
-        return Problem(str(row_id), name, *parse(row), DATASETS[name].kind)
+        return Problem(row_id, name, *parse(row), DATASETS[name].kind)
     except ValueError as error:
         raise DatasetError(f"{source}: {name} {row_id}: {error}") from error
 

@@ -13,6 +13,17 @@ from workbench.sae.pooling import Constraint
 HOOK = "blocks.1.hook_resid_post"
 
 
+@pytest.mark.parametrize("size", [0.0, 1e-8, 1e-7, 1e-6])
+def test_the_kl_of_nearly_equal_models_is_never_below_0(size):
+    policy, reference, sae = llama().eval(), llama().eval(), toy_sae("jumprelu")
+    with torch.no_grad():
+        policy.lm_head.weight += size * torch.randn(policy.lm_head.weight.shape)
+    found = evaluate(policy, reference, tokenised_pairs(40, seed=0), sae, HOOK, Constraint(k=6))
+    both = np.concatenate([found.kl_chosen, found.kl_rejected])
+    assert both.min() >= 0
+    assert both.max() < 1e-4
+
+
 def test_evaluation_is_the_loop_over_single_responses():
     policy, reference, sae = llama(seed=3).eval(), llama().eval(), toy_sae("jumprelu")
     sae.requires_grad_(False)

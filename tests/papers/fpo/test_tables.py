@@ -94,6 +94,20 @@ def test_seeds_that_agree_pair_by_pair_are_no_new_evidence():
     assert np.ptp(once["ci95"]) < np.ptp(thrice["ci95"]) < 1.1 * np.ptp(once["ci95"])
 
 
+@pytest.mark.parametrize("seeds", [1, 3])
+def test_pairs_of_one_prompt_that_agree_are_no_new_evidence(seeds):
+    """Five prompts of four pairs each; all of a prompt, and all seeds, have its value."""
+    by_prompt = np.array([1.0, 4.0, 2.0, 7.0, 3.0])
+    found = replace(evaluation(1.0, 3.0, 5.0), kl_rejected=np.repeat(by_prompt, 4))
+    same = [replace(TRAINED[0], seed=s, evaluation=found) for s in range(seeds)]
+    rows = [{"prompt_ids": [7, n // 4]} for n in range(20)]
+    study = replace(STUDY, trained=same, rows=rows, shifts={"LN-DPO": [(0.2, 0.5)]}, costs=[])
+    row = {m["name"]: m for m in tables.metrics(study)}["kl_rejected_alpha0"]
+    half = t.ppf(0.975, 4) * by_prompt.std(ddof=1) / 5**0.5
+    assert row["ci95"] == pytest.approx([max(0, 3.4 - half), 3.4 + half])
+    assert row["unit"] == ("seeds, pairs and prompts" if seeds > 1 else "pairs and prompts")
+
+
 def test_every_interval_names_what_it_is_over():
     for row in tables.metrics(STUDY):
         assert bool(row["ci95"]) == bool(row["unit"]), row["name"]

@@ -6,6 +6,7 @@ import torch
 
 import workbench as wb
 from workbench.errors import DatasetError
+from workbench.evaluation.metrics import measured
 from workbench.models.prompts import messages
 from workbench.papers.safetylock.lock import (
     contrast_activations,
@@ -17,6 +18,7 @@ from workbench.papers.safetylock.lock import (
     random_heads,
     shuffled_labels,
 )
+from workbench.steering.directions import HeadDirections
 
 
 def test_contrast_pairs_safe_and_unsafe_answers(tiny, pairs, contrast):
@@ -105,3 +107,17 @@ def test_controls_keep_what_they_must(contrast):
     same = cosines(lock, lock)
     assert set(same) == set(lock.heads)
     assert all(v == pytest.approx(1) for v in same.values())
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_cosines_of_equal_directions_are_never_past_one(sign):
+    """A descendant whose first layers were left alone has them; a metric beyond 1 is refused."""
+    unit = torch.randn(64, 128, generator=torch.Generator().manual_seed(0))
+    unit, places = unit / unit.norm(dim=1, keepdim=True), torch.arange(64)
+    one, other = (
+        HeadDirections(layer=places, head=places % 4, unit=unit * side, scale=torch.ones(64))
+        for side in (1, sign)
+    )
+    values = list(cosines(one, other).values())
+    assert values == pytest.approx([sign] * 64)
+    measured("direction_cosine", values, "heads", limits=(-1.0, 1.0))

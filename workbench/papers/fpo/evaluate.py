@@ -74,7 +74,7 @@ def evaluate(
         for name, per_response in (
             ("score", (logps - ref_logps) / length),
             ("logp", logps / length),
-            ("kl", kl),
+            ("kl", kl.clamp(min=0)),  # Rounding takes that of nearly equal models below 0.
             ("d", distance.total),
         ):
             values[f"{name}_chosen"], values[f"{name}_rejected"] = per_response.chunk(2)

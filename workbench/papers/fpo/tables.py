@@ -193,16 +193,19 @@ def ablation() -> list[Plain]:
 
 
 def metrics(study: Study) -> list[Plain]:
-    """The metrics of `results.json`; intervals are over seeds and the pairs they share."""
+    """The metrics of `results.json`; intervals are over seeds, the pairs they share, and prompts,
+    where pairs share these."""
     published = {p["metric"]: (p["value"], f"{p['model']}, {p['dataset']}") for p in PUBLISHED}
-    named = alphas(study.trained)
+    named, prompts = alphas(study.trained), [tuple(row["prompt_ids"]) for row in study.rows]
     out: list[Plain] = []
 
     def add(name: str, values: Sequence, units: Units, limits: Limits = AMOUNT, **how: Any) -> None:
         out.append(measured(name, values, units, published.get(name), limits=limits, **how))
 
     def add_pairs(name: str, values: Sequence[np.ndarray], limits: Limits = AMOUNT) -> None:
-        add(name, *over_seeds(values, pairs=[range(len(v)) for v in values]), limits)
+        count = len(values)
+        ids = {"pairs": [range(len(prompts))] * count, "prompts": [prompts] * count}
+        add(name, *over_seeds(values, **ids), limits)
 
     for letter, side in product("d kl".split(), ("rejected", "chosen")):
         values = by_seed(study.trained, f"{letter.upper()} {side}")

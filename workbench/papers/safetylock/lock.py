@@ -145,7 +145,8 @@ def halves(
 
 
 def cosines(a: HeadDirections, b: HeadDirections) -> dict[tuple[int, int], float]:
-    """Cosine of the directions of every head that both hold."""
+    """Cosine of the directions of every head that both hold, -1 to 1."""
     units = dict(zip(b.heads, b.unit, strict=True))
     shared = [(head, unit) for head, unit in zip(a.heads, a.unit, strict=True) if head in units]
-    return {head: float(unit @ units[head]) for head, unit in shared}
+    # Rounding takes that of equal directions past 1.
+    return {head: float((unit @ units[head]).clamp(-1, 1)) for head, unit in shared}
