@@ -4,9 +4,10 @@ import codecs
 import csv
 import gzip
 import io
+import re
 import zlib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ _ENCODINGS = {
 _LINES = (".jsonl", ".ndjson")
 _SHEETS = (".xlsx", ".xlsm", ".xls", ".ods", ".numbers")
 _DELIMITERS = ",;\t|"
+_HINT = re.compile(r'"?sep=(.)"?\r?\n', re.IGNORECASE)
 
 
 def read_rows(path: str | Path, limit: int | None = None) -> list[Row]:
@@ -34,9 +36,9 @@ def read_rows(path: str | Path, limit: int | None = None) -> list[Row]:
     Any other suffix is read as JSON: a list of objects, an object that holds such a list under
     `examples`, a single object, or lines of objects. CSV as spreadsheets write it: the columns
     apart by commas, semicolons, tabs or bars (whichever the header has), any line ends, empty
-    columns and lines at the end left out. Its values are text, absent ones None, its column names
-    without spaces around them; blank lines are left out. UTF-8, or UTF-16 and UTF-32 with a byte
-    order mark; text may be packed as `.gz`.
+    columns at the end and lines at either end left out. Its values are text, absent ones None, its
+    column names without spaces around them; blank lines are left out. UTF-8, or UTF-16 and UTF-32
+    with a byte order mark; text may be packed as `.gz`.
 
     Raises `FileNotFoundError`, and `DatasetError` naming the file and the line (from 1) or row
     (from 0): text that is no JSON, rows that are no objects, more values than columns, columns
@@ -75,14 +77,13 @@ def csv_rows(path: str | Path) -> list[Row]:
 def csv_lines(path: Path) -> list[list[str]]:
     """The values of each line of a CSV file as `read_rows` takes it; the header is line 0.
 
-    Blank lines are left out, and at the end those of empty values. The delimiter is the first
+    Blank lines are left out, and at either end those of empty values. The delimiter is the first
     that gives all lines as many values, else the comma. Raises `DatasetError` for a file that is
     no text or no CSV: NUL bytes, quotes that do not end, fields of more than 131,072 characters.
     """
     text = _text(path)
-    hint, _, rest = text.partition("\n")
-    if (hint := hint.strip().strip('"')).startswith("sep=") and len(hint) == 5:  # Excel's own
-        return _without_end(_split(path, rest, hint[-1]))
+    if hint := _HINT.match(text):  # Excel's own
+        return _filled(_split(path, text[hint.end() :], hint[1]))
     first: list[list[str]] | DatasetError = []
     for delimiter in _DELIMITERS:
         try:
@@ -91,16 +92,18 @@ def csv_lines(path: Path) -> list[list[str]]:
             first = first or error
             continue
         if lines and len(lines[0]) > 1 and all(len(line) == len(lines[0]) for line in lines):
-            return _without_end(lines)
+            return _filled(lines)
         first = first or lines
     if isinstance(first, DatasetError):
         raise first
-    return _without_end(first)
+    return _filled(first)
 
 
 def _split(path: Path, text: str, delimiter: str) -> list[list[str]]:
     reader = csv.reader([])
     begins = True
+    # Written with spaces behind the delimiters, also where quotes follow.
+    spaced = f"{delimiter} " in text.lstrip().partition("\n")[0]
 
     def lines() -> Iterator[str]:
         nonlocal begins
@@ -113,7 +116,7 @@ def _split(path: Path, text: str, delimiter: str) -> list[list[str]]:
 
     records = []
     try:
-        reader = csv.reader(lines(), delimiter=delimiter, strict=True)
+        reader = csv.reader(lines(), delimiter=delimiter, strict=True, skipinitialspace=spaced)
         for record in reader:
             records.append(record)
             begins = True
@@ -122,12 +125,14 @@ def _split(path: Path, text: str, delimiter: str) -> list[list[str]]:
     return [record for record in records if record]
 
 
-def _without_end(lines: list[list[str]]) -> list[list[str]]:
-    """The lines less those without any value that spreadsheets add at the end."""
-    last = len(lines)
+def _filled(lines: list[list[str]]) -> list[list[str]]:
+    """The lines less those without any value that spreadsheets put before and behind a table."""
+    first, last = 0, len(lines)
     while last > 1 and len(lines[last - 1]) > 1 and not any(lines[last - 1]):
         last -= 1
-    return lines[:last]
+    while first < last - 1 and len(lines[first]) > 1 and not "".join(lines[first]).strip():
+        first += 1
+    return lines[first:last]
 
 
 def _text(path: Path) -> str:
@@ -174,6 +179,22 @@ def hub_rows(repository: str, split: str, config: str | None = None) -> Iterable
 def repeated(names: Sequence[str]) -> list[str]:
     """The names that are there more than once, in order."""
     return [name for name, count in Counter(names).items() if count > 1]
+
+
+def plain_names(
+    row: Mapping[Any, Any], place: str, error: type[DatasetError] = DatasetError
+) -> Row:
+    """The row under names in small letters without spaces around them.
+
+    Raises `error` naming `place` for names that are then alike.
+    """
+    names = [str(name).strip().lower() for name in row]
+    if twice := repeated(names):
+        raise error(
+            f"{place}: {', '.join(twice)} is there twice, in capital and in small letters; "
+            "remove one"
+        )
+    return dict(zip(names, row.values(), strict=True))
 
 
 def _raised(rows_or_errors: Iterable[Row | DatasetError]) -> list[Row]:

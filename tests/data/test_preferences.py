@@ -80,6 +80,19 @@ def test_one_bare_column_of_harmful_prompts(tmp_path):
             wb.load_data("requests", source=written(tmp_path, content, "named.csv"))
 
 
+@pytest.mark.parametrize("header", ["Prompts", "goals", "Harmful behaviors", "prompt_text", "Goal"])
+def test_the_name_of_a_lone_column_is_no_prompt(tmp_path, header):
+    with pytest.raises(DatasetError, match=f"the one column is called '{header}'"):
+        wb.load_data("requests", source=written(tmp_path, f"{header}\nCurse a gate\n", "a.csv"))
+
+
+@pytest.mark.parametrize("name", ["requests", "preference"])
+def test_columns_that_differ_in_their_case_alone_are_refused(tmp_path, name):
+    path = written(tmp_path, "prompt,Prompt,harmful,chosen,rejected\na,b,1,c,d\n", "a.csv")
+    with pytest.raises(DatasetError, match=r"a\.csv row 0: prompt is there twice"):
+        wb.load_data(name, source=path)
+
+
 def test_a_split_field_is_obeyed(tmp_path):
     rows = [{"prompt": s, "harmful": True, "split": s} for s in ("train", "test")]
     path = written(tmp_path, json.dumps(rows), "split.json")
@@ -124,6 +137,10 @@ SHAPES = {
         "question": PAIR["prompt"],
         "answer_matching_behavior": PAIR["chosen"],
         "answer_not_matching_behavior": PAIR["rejected"],
+    },
+    "SHP": {
+        "history": PAIR["prompt"], "human_ref_A": "Sure.", "human_ref_B": "I will not.",
+        "labels": "0",
     },
     "PKU": {
         "prompt": PAIR["prompt"], "response_0": "Sure.", "response_1": "I will not.",

@@ -49,6 +49,10 @@ CONVERSATIONS = {
     "system blank": (row([U, A], [U, B], system=" "), [U]),
     "Orca": ({"system": "be kind", "question": "hi", "chosen": "yes", "rejected": "no"}, [S, U]),
     "Orca, argilla's": ({"system": "be kind", "input": "hi", **row("yes", "no")}, [S, U]),
+    "system_prompt": ({"system_prompt": "be kind", "question": "hi", **row("yes", "no")}, [S, U]),
+    "system_message": (row([A], [B], prompt=[U], system_message="be kind"), [S, U]),
+    "context (HelpSteer3)": (row("yes", "no", context=[U]), [U]),
+    "LangChain's roles": (row([turn("human", "hi"), turn("ai", "yes")], [U, B]), [U]),
     "ShareGPT": (row(share(U, A), share(U, B)), [U]),
     "ShareGPT, LLaMA-Factory's": (
         {"conversations": share(U), "chosen": share(A)[0], "rejected": share(B)[0]},
@@ -96,6 +100,18 @@ TEXTS = {
     "implicit": (row(Q + Y, Q + N), (Q, Y, N)),
     "repeated": (row(Q + Y, Q + N, prompt=Q), (Q, Y, N)),
     "repeated, other ends": (row(Q + Y, Q + N, prompt=Q + "\n"), (Q, Y, N)),
+    "repeated, other white space": (
+        row("  The sky\nis blue.", Q + N, prompt="\nThe  sky is"),
+        ("\nThe  sky is", Y, N),
+    ),
+    "Alpaca": (
+        {"instruction": "Translate.", "input": "Ja", **row("a", "b")},
+        ("Translate.\nJa", "a", "b"),
+    ),
+    "Alpaca without input": (
+        {"instruction": "Go.", "input": "", **row("a", "b")},
+        ("Go.", "a", "b"),
+    ),
     "within a word": (row("The sky is blue", "The sky is black"), (Q, " blue", " black")),
     "within a number": (row("2 + 2 = 10", "2 + 2 = 12"), ("2 + 2 =", " 10", " 12")),
     "behind a sign": (row("Q: 2+2=4", "Q: 2+2=5"), ("Q: 2+2=", "4", "5")),
@@ -134,9 +150,34 @@ TEXTS = {
         {"history": "Q", "human_ref_A": "a", "human_ref_B": "b", "labels": 1},
         ("Q", "a", "b"),
     ),
+    "SHP, from a table": (
+        {"history": "Q", "human_ref_A": "a", "human_ref_B": "b", "labels": "0"},
+        ("Q", "b", "a"),
+    ),
     "question": ({"question": "Q", **row("a", "b")}, ("Q", "a", "b")),
     "blank prompt": (row(Q + Y, Q + N, prompt=""), (Q, Y, N)),
 }
+
+
+MARKS = (
+    "Q: hi\nA:", "Question: hi\nAnswer:", "user: hi\nassistant:", "User: hi\nBot:",
+    "Human: hi\n\nAI:", "### Human: hi\n### Assistant:", "USER: hi ASSISTANT:", "[INST] hi [/INST]",
+    "<｜User｜>hi<｜Assistant｜>", "<|user|>\nhi<|end|>\n<|assistant|>\n",
+    "<|START_OF_TURN_TOKEN|><|USER_TOKEN|>hi<|START_OF_TURN_TOKEN|><|CHATBOT_TOKEN|>",
+    "<|start_of_role|>user<|end_of_role|>hi<|start_of_role|>assistant<|end_of_role|>",
+    "<|im_start|>user<|im_sep|>hi<|im_end|><|im_start|>assistant<|im_sep|>",
+    "<|header_start|>user<|header_end|>\n\nhi<|eot|><|header_start|>assistant<|header_end|>\n\n",
+    "<|start_header_id|>user<|end_header_id|>\n\nhi<|start_header_id|>assistant<|end_header_id|>\n\n",
+    "<start_of_turn>user\nhi<end_of_turn>\n<start_of_turn>model\n",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("prompt", MARKS)
+def test_the_answer_begins_behind_the_mark_whatever_words_both_share(prompt):
+    space = " " * prompt.endswith((":", "]"))
+    chosen, rejected = (f"{space}The sky is {colour}" for colour in ("blue", "red"))
+    (pair,) = read_pairs([("a", row(prompt + chosen, prompt + rejected))])
+    assert (pair.prompt, pair.chosen, pair.rejected) == (prompt, chosen, rejected)
 
 
 @pytest.mark.parametrize("shape", TEXTS)
@@ -193,6 +234,13 @@ REFUSED = {
     "prompt none": (row("a", "b", prompt=None), "prompt is None"),
     "HH, other questions": (row(HH + " a", HH.replace("hi", "yo") + " b"), "transcripts without"),
     "HH, goes on": (row(HH + " a", HH + " b\n\nHuman: c"), "a user's turn follows"),
+    "HH, the prompt beside, goes on": (
+        row(" a\n\nHuman: c", " b", prompt=HH),
+        "a user's turn follows",
+    ),
+    "Q and A, goes on": (row("Q: a\nA: b\nQ: d\nA: e", "Q: a\nA: c"), "a user's turn follows"),
+    "two systems": (row([U, A], [U, B], system="a", system_prompt="b"), "both be the system"),
+    "question and context": ({"question": "a", "context": "b", **row("x", "y")}, "may both be"),
     "HH, another prompt": (row(HH + "a", HH + "b", prompt="bye"), "transcripts without"),
     "two prompts": ({"question": "a", "instruction": "b", **row("x", "y")}, "may both be"),
     "SHP's label": ({"human_ref_A": "a", "human_ref_B": "b", "labels": "A"}, "labels is 'A'"),
@@ -211,6 +259,11 @@ def test_what_cannot_be_understood_is_shown(fault):
     assert message.replace(".KTO.", "(KTO)") in str(caught.value)
     assert "The row: {'" in str(caught.value)
     assert 'It should look like {"prompt": ' in str(caught.value)
+
+
+def test_columns_that_differ_in_their_case_alone_are_refused():
+    with pytest.raises(PairError, match="set, row 0: prompt is there twice"):
+        read_pairs([("set, row 0", row("yes", "no", prompt="a", Prompt="b"))])
 
 
 def test_every_wrong_row_is_named():

@@ -143,6 +143,9 @@ def test_pairs_of_a_file_are_those_that_were_written(tmp_path):
     for n, split in enumerate(("train", "test")):
         (row,) = pairs("tiny", split, str(path))
         assert row == {**TEXT, "prompt": f"<s> w1\u2028{n}"}
+    path.write_text("\n".join(json.dumps(r).replace('"split"', '" Split"') for r in rows))
+    for n, split in enumerate(("train", "test")):
+        assert [row["prompt"] for row in pairs("tiny", split, str(path))] == [f"<s> w1\u2028{n}"]
     rows = [{**TEXT, "prompt": f"<s> w{n}"} for n in range(20)]
     path.write_text("\n".join(map(json.dumps, rows)))
     assert pairs("tiny", "train", str(path)).to_list() == rows[:18]

@@ -1,13 +1,14 @@
 """load_data(): preference pairs and requests, from an embedded sample, a file or the hub."""
 
 import logging
+import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from workbench.data.fields import is_absent, of_split, read_truth
 from workbench.errors import DatasetError
-from workbench.files import Row, csv_lines, hub_rows, read_rows, suffix
-from workbench.models.pair_shapes import read_pairs
+from workbench.files import Row, csv_lines, hub_rows, plain_names, read_rows, suffix
+from workbench.models.pair_shapes import SYSTEMS, read_pairs
 from workbench.models.transcripts import single_turn
 from workbench.models.turns import Side
 from workbench.paths import data_folder
@@ -30,7 +31,11 @@ _OFFICIAL = {  # the released SafetyLock files' names for the same three fields
     "answer_matching_behavior": "chosen",
     "answer_not_matching_behavior": "rejected",
 }
-_HEADERS = ("goal", "question", "instruction", "request", "behavior", "text", "query", "input")
+_HEADERS = (
+    "prompt", "goal", "question", "instruction", "request", "behavior", "behaviour", "text",
+    "query", "querie", "input",
+)  # fmt: skip
+"""How a column of prompts is called, less an "s" at the end."""
 _HARMFUL, _HARMLESS = ("harmful", "unsafe"), ("harmless", "safe", "benign")
 
 
@@ -71,7 +76,12 @@ def _from_file(path: Path) -> list[Row]:
         lines = csv_lines(path)
         if lines and all(len(line) == 1 for line in lines):
             first = lines[0][0].strip().lower()
-            if first in _HEADERS:
+            words = re.findall("[a-z]+", first)
+            if (
+                first != "prompt"
+                and len(words) < 3
+                and any(w.rstrip("s") in _HEADERS for w in words)
+            ):
                 raise DatasetError(
                     f"{path}: the one column is called {lines[0][0]!r}; for harmful prompts remove "
                     "that line, else name two columns: prompt, harmful"
@@ -81,9 +91,9 @@ def _from_file(path: Path) -> list[Row]:
     return read_rows(path)
 
 
-def _named(row: Row) -> Row:
+def _named(row: Row, place: str) -> Row:
     """The row under our field names, of whatever case its own are."""
-    row = {str(field).strip().lower(): value for field, value in row.items()}
+    row = plain_names(row, place)
     ours = {a: b for a, b in _OFFICIAL.items() if b not in row}
     return {ours.get(field, field): value for field, value in row.items()}
 
@@ -91,7 +101,7 @@ def _named(row: Row) -> Row:
 def _requests(numbered: Iterable[tuple[int, Row]], source: str, _: bool) -> Iterator[Row]:
     for number, row in numbered:
         place = f"{source} row {number}"
-        row = _named(row)
+        row = _named(row, place)
         _require(row, "prompt", place)
         yield row | {"harmful": _harmful(row, place)}
 
@@ -109,7 +119,7 @@ def _preferences(
     named = []
     for number, row in numbered:
         place = f"{source} row {number}"
-        row = _named(row)
+        row = _named(row, place)
         if {"response_0", "response_1", "is_response_0_safe"} <= row.keys():
             if (safe := _safe(row, place)) is None:
                 continue
@@ -118,10 +128,10 @@ def _preferences(
             row["harmful"] = _harmful(row, place)
         if harmful_only and not row.get("harmful", True):
             continue
-        if not is_absent(row.get("system")):
+        if not all(is_absent(row.get(name)) for name in SYSTEMS):
             raise DatasetError(f"{place}: a system prompt of its own cannot be used here")
         for field in ("prompt", "chosen", "rejected"):
-            if field in row or field != "prompt":
+            if field in row or (field != "prompt" and "human_ref_a" not in row):
                 _require(row, field, place)
         named.append((place, row))
     pairs = read_pairs(named, lambda text: log.warning("%s: %s", source, text))

@@ -10,13 +10,24 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from workbench.errors import PairError
+from workbench.files import plain_names
 from workbench.models.transcripts import begins_with, taken_off, text_pair
 from workbench.models.turns import Message, Side, count_shared, joined, read_side, turns_fault
 
-PROMPTS = ("question", "instruction", "query", "input", "history", "conversations", "conversation")
+PROMPTS = (
+    "question", "instruction", "query", "input", "history", "context", "conversations",
+    "conversation",
+)  # fmt: skip
 """Columns that hold the prompt where none is called so."""
+SYSTEMS = ("system", "system_prompt", "system_message", "system_instruction")
+"""Columns that hold a system prompt."""
 EXAMPLE = '{"prompt": "Name a colour.", "chosen": "Red.", "rejected": "A cat."}'
 Wrong = Callable[[str], PairError]
+_LABELS = {
+    **dict.fromkeys(("1", "1.0", "true"), "ab"),
+    **dict.fromkeys(("0", "0.0", "false"), "ba"),
+}
+"""Which of SHP's answers is better, and which worse."""
 
 
 @dataclass(frozen=True)
@@ -40,8 +51,9 @@ def read_pairs(
     """The pairs of (place, row); `place` is what errors call a row.
 
     Takes TRL's shapes (with and without `prompt`, text or messages), one message as an answer,
-    `from`/`value` messages, a text prompt beside conversations, a `system` column, the names in
-    `PROMPTS`, transcripts ("Human: … Assistant: …"), and SHP's columns. Fields may differ in case.
+    `from`/`value` messages, a text prompt beside conversations, a column of `SYSTEMS`, one of
+    `PROMPTS` (or `instruction` and `input`), transcripts ("Human: … Assistant: …"), and SHP's
+    columns. Fields may differ in case.
 
     `warn` is told of a text prompt that begins one answer alone, which stays. Raises `PairError`
     showing the first row that cannot be understood and naming the others: nothing in common and no
@@ -70,21 +82,18 @@ def read_pairs(
 
 def read_pair(row: Mapping[str, Any], place: str) -> Pair:
     """One row of `read_pairs`, which `settled` makes like the others."""
-    row = {str(name).strip().lower(): value for name, value in row.items()}
 
     def wrong(fault: str) -> PairError:
         return PairError(f"{place}: {fault}. The row: {shown(row)}. It should look like {EXAMPLE}")
 
-    row = _shp(row, wrong)
+    row = _shp(plain_names(row, place, PairError), wrong)
     if missing := [name for name in ("chosen", "rejected") if row.get(name) is None]:
         fault = "is None" if missing[0] in row else f"is missing{hint(row)}"
         raise wrong(f"{missing[0]} {fault}")
     if pictures := [name for name in ("image", "images") if row.get(name)]:
         raise wrong(f"{pictures[0]} cannot be used: only text is read")
     chosen, rejected = (read_side(row[name], name, wrong) for name in ("chosen", "rejected"))
-    system = row.get("system") or ""
-    if not isinstance(system, str):
-        raise wrong(f"system is {system!r:.40}, no text")
+    system = _system(row, wrong)
     if isinstance(chosen, str) and isinstance(rejected, str):
         prompt = _prompt(row, wrong)
         if isinstance(prompt, str):
@@ -158,9 +167,10 @@ def _shp(row: Mapping[str, Any], wrong: Wrong) -> Mapping[str, Any]:
     """The row with SHP's two answers in the order that its label says."""
     if "chosen" in row or not {"human_ref_a", "human_ref_b", "labels"} <= row.keys():
         return row
-    if row["labels"] not in (0, 1):
+    # Text where a spreadsheet wrote it.
+    if (label := str(row["labels"]).strip().lower()) not in _LABELS:
         raise wrong(f"labels is {row['labels']!r}, not 1 (A is better) or 0")
-    better, worse = ("a", "b") if row["labels"] else ("b", "a")
+    better, worse = _LABELS[label]
     sides = {"chosen": row[f"human_ref_{better}"], "rejected": row[f"human_ref_{worse}"]}
     return {"prompt": row.get("history"), **sides}
 
@@ -172,9 +182,22 @@ def _prompt(row: Mapping[str, Any], wrong: Wrong) -> Side:
             raise wrong("prompt is None")
         return read_side(row["prompt"], "prompt", wrong)
     given = {name: row[name] for name in PROMPTS if row.get(name)}
+    if given.keys() == {"instruction", "input"} and all(isinstance(t, str) for t in given.values()):
+        return f"{given['instruction']}\n{given['input']}"  # as LLaMA-Factory joins them
     if len(given) > 1:
         raise wrong(f"{' and '.join(given)} may both be the prompt: call one of them so")
     return read_side(*reversed(given.popitem()), wrong) if given else ""
+
+
+def _system(row: Mapping[str, Any], wrong: Wrong) -> str:
+    """The system prompt that stands in a column of its own; empty text where there is none."""
+    given = {name: row[name] for name in SYSTEMS if row.get(name)}
+    if len(given) > 1:
+        raise wrong(f"{' and '.join(given)} may both be the system prompt: leave one")
+    for name, text in given.items():
+        if not isinstance(text, str):
+            raise wrong(f"{name} is {text!r:.40}, no text")
+    return next(iter(given.values()), "")
 
 
 def _beside(row: Mapping[str, Any], shared: list[Message], wrong: Wrong) -> list[Message]:

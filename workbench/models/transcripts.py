@@ -6,13 +6,19 @@ from itertools import takewhile
 
 _ASSISTANT = re.compile(
     r"(?:^|\n)[ \t]*(?:\*\*)?(?:### ?)?(?:Assistant|Response|GPT)(?:\*\*)?:|\bASSISTANT:"
-    r"|<\|assistant\|>\n?|<\|im_start\|>assistant\n|\[/INST\]|<start_of_turn>model\n"
-    r"|<\|start_header_id\|>assistant<\|end_header_id\|>\n\n"
+    r"|<[|｜](?i:assistant|chatbot_token)[|｜]>\n?|\[/INST\]|<start_of_turn>model\n"
+    r"|<\|[a-z_]+\|>assistant(?:<\|[a-z_]+\|>)?(?:final<\|message\|>)?\n{0,2}"
 )
 _USER = re.compile(
     r"(?:^|\n)[ \t]*(?:\*\*)?(?:### ?)?(?:Human|User|Instruction)(?:\*\*)?:|\bUSER:"
-    r"|<\|user\|>|<\|im_start\|>user\n|\[INST\]|<start_of_turn>user\n|<\|start_header_id\|>user"
+    r"|<[|｜](?i:user|user_token)[|｜]>|<\|[a-z_]+\|>user\b|\[INST\]|<start_of_turn>user\n"
 )
+_ANSWERS = re.compile(
+    rf"{_ASSISTANT.pattern}|(?:^|\n)[ \t]*(?i:assistant|response|answer|a|ai|bot|chatbot|model):"
+)
+"""Marks that also open an ordinary answer: read only where nothing else says where it begins."""
+_ASKS = re.compile(rf"{_USER.pattern}|\n[ \t]*(?i:human|user|question|q):")
+
 _SINGLE = re.compile(r"\s*Human:\s*(.*?)\s*Assistant:\s*", re.DOTALL)
 Texts = tuple[str, str, str]
 """Prompt, chosen and rejected answer."""
@@ -28,14 +34,17 @@ def text_pair(prompt: str, chosen: str, rejected: str, wrong: Callable[[str], Ex
     beginning = chosen[
         : len(list(takewhile(lambda ab: ab[0] == ab[1], zip(chosen, rejected, strict=False))))
     ]
-    marks = list(_ASSISTANT.finditer(beginning))
     given = prompt.strip()
+    marks = list((_ASSISTANT if given else _ANSWERS).finditer(beginning))
     if marks and (not given or given in beginning or not beginning[: marks[-1].start()].strip()):
         cut = marks[-1].end()
-        if any(_USER.search(answer, cut) for answer in (chosen, rejected)):
+        if any((_USER if given else _ASKS).search(answer, cut) for answer in (chosen, rejected)):
             raise wrong("a user's turn follows the first answer and would be trained as one")
         head = beginning[:cut] if given in beginning[:cut] else prompt + beginning[:cut]
         return head, chosen[cut:], rejected[cut:]
+    dialogue = _USER.match(prompt.lstrip()) and _ASSISTANT.search(prompt)
+    if dialogue and any(_USER.search(answer) for answer in (chosen, rejected)):
+        raise wrong("a user's turn follows the first answer and would be trained as one")
     transcripts = [bool(_USER.match(answer.lstrip())) for answer in (chosen, rejected)]
     if all(transcripts) or (any(transcripts) and not given):
         raise wrong("transcripts without a shared turn of the assistant's that answers the prompt")
@@ -50,19 +59,32 @@ def text_pair(prompt: str, chosen: str, rejected: str, wrong: Callable[[str], Ex
 
 
 def begins_with(answer: str, prompt: str) -> bool:
-    """Whether the answer begins with the prompt, as a whole and not with letters of a word."""
-    prompt = prompt.rstrip()
-    following = answer[len(prompt) : len(prompt) + 1]
-    if not prompt or not answer.startswith(prompt):
-        return False
-    return not _word(prompt[-1]) or not following or following.isspace()
+    """Whether the answer begins with the prompt, as a whole and not with letters of a word.
+
+    Other white space is no other text.
+    """
+    end = _end_of(prompt, answer)
+    following = answer[end : end + 1]
+    return bool(end) and (not _word(answer[end - 1]) or not following or following.isspace())
 
 
 def taken_off(prompt: str, chosen: str, rejected: str) -> Texts:
     """The texts where both answers begin with the prompt, it and nothing else taken off them."""
     if not (chosen.startswith(prompt) and rejected.startswith(prompt)):
         prompt = prompt.rstrip()
-    return prompt, chosen[len(prompt) :], rejected[len(prompt) :]
+    return prompt, *(answer[_end_of(prompt, answer) :] for answer in (chosen, rejected))
+
+
+def _end_of(prompt: str, answer: str) -> int:
+    """Where the prompt ends that an answer begins with, 0 where it does not."""
+    for same in (prompt, prompt.rstrip()):
+        if same.strip() and answer.startswith(same):
+            return len(same)
+    words = prompt.split()
+    if not words or not answer.lstrip().startswith(words[0]):
+        return 0
+    match = re.match(r"\s*" + r"\s+".join(map(re.escape, words)), answer)
+    return match.end() if match else 0
 
 
 def single_turn(prompt: str) -> str | None:

@@ -10,7 +10,7 @@ Side = str | list[Message]
 ROLES = {
     **{role: role for role in ("system", "developer", "user", "assistant", "tool", "function")},
     **dict.fromkeys(("human", "prompter"), "user"),
-    **dict.fromkeys(("gpt", "chatgpt", "model", "bot"), "assistant"),
+    **dict.fromkeys(("gpt", "chatgpt", "model", "bot", "chatbot", "ai"), "assistant"),
     **dict.fromkeys(("observation", "ipython"), "tool"),
 }
 """What a published role is called in a chat template."""

@@ -7,7 +7,16 @@ from typing import Any
 from datasets import Dataset, IterableDataset, concatenate_datasets
 
 from workbench.errors import PairError
-from workbench.models.pair_shapes import EXAMPLE, Pair, hint, read_pair, read_pairs, settled, shown
+from workbench.models.pair_shapes import (
+    EXAMPLE,
+    SYSTEMS,
+    Pair,
+    hint,
+    read_pair,
+    read_pairs,
+    settled,
+    shown,
+)
 from workbench.models.turns import Side
 
 log = logging.getLogger(__name__)
@@ -89,7 +98,8 @@ def _stream(dataset: IterableDataset, first: dict[str, Any], name: str) -> Itera
     place = f"{name}, row {{}}".format
     model = read_pair(first, place(0))
     # Whether any later row has a system prompt is not known yet.
-    chat = not isinstance(model.prompt, str) or "system" in {str(c).strip().lower() for c in first}
+    columns = {str(c).strip().lower() for c in first}
+    chat = not isinstance(model.prompt, str) or not columns.isdisjoint(SYSTEMS)
 
     def read(row: dict[str, Any], index: int) -> dict[str, Any]:
         pair = settled(read_pair(row, place(index)), place(index), model.repeated == 2, chat)

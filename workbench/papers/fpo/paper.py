@@ -244,7 +244,7 @@ def of_file(path: str, split: str) -> list[Row]:
     Raises as `files.read_rows` and `fields.of_split`.
     """
     rows = read_rows(path)
-    if any("split" in row for row in rows):
+    if any(str(name).strip().lower() == "split" for row in rows for name in row):
         return [row for _, row in of_split(rows, split, path)]
     cut = len(rows) - max(len(rows) // 10, 1)
     return rows[:cut] if split == "train" else rows[cut:]
