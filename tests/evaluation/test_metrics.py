@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest
 
-from workbench.evaluation.intervals import AMOUNT
+from workbench.evaluation.intervals import AMOUNT, SHARE
 from workbench.evaluation.metrics import FIELDS, mcnemar_p, measured, metric, over_seeds
 
 
@@ -34,6 +34,32 @@ def test_no_values_have_no_interval():
         measured("x", [], "draws")
     with pytest.raises(ValueError, match=r"x: .*not finite"):
         measured("x", [1.0, math.nan], "draws")
+
+
+@pytest.mark.parametrize(
+    ("values", "units", "message"),
+    [
+        (["a", "b"], "draws", "x: values .*give a list of numbers"),
+        ([[1, 2], [3]], "draws", "x: values .*give a list of numbers"),
+        (iter([1, 2]), "draws", "x: values .*give a list of numbers"),
+        (5, "draws", "x: no values"),
+        ([1, 2], {"draws": 5}, "1 ids of draws for 2 values"),
+        ([1, 2], {"prompts": [["hi"], ["ho"]]}, r"prompts: \['hi'\] is no id"),
+        ([1, 2], {"draws": ["a", None]}, "draws: None is no id"),
+        ([1, 2], {"draws": [0.0, math.nan]}, "draws: nan is no id"),
+    ],
+)
+def test_what_cannot_be_measured_is_named(values, units, message):
+    with pytest.raises(ValueError, match=message):
+        measured("x", values, units)
+
+
+def test_rounding_past_a_limit_is_the_limit():
+    exact = measured("x", [1, 0.5, 0, 1], "draws", limits=SHARE)
+    assert measured("x", [1 + 1e-12, 0.5, -1e-12, 1], "draws", limits=SHARE) == exact
+    assert measured("x", [1 + 1e-12] * 3, "draws", limits=SHARE)["ci95"][1] == 1
+    with pytest.raises(ValueError, match="a value lies beyond"):
+        measured("x", [1.001, 0.5], "draws", limits=SHARE)
 
 
 def test_values_of_seeds_keep_their_seed_and_share_only_the_ids_that_are_given():

@@ -1,6 +1,6 @@
 """95 % intervals of a statistic whose values share seeds, questions, draws, …"""
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from functools import reduce
 from itertools import combinations
 from typing import NamedTuple
@@ -107,7 +107,8 @@ class Layout(NamedTuple):
 def layout(units: Units, n: int) -> Layout:
     """Crossed, nested and ragged layouts, read off the ids of `n` values.
 
-    Raises `ValueError` where a unit does not have an id for every value.
+    Raises `ValueError` where a unit does not have an id for every value, or one that is missing
+    (None, NaN) or cannot be compared (a list).
     """
     if not isinstance(units, str | Mapping):
         raise ValueError(f"units {units!r}: give a name, or the ids of every value by name")
@@ -116,8 +117,12 @@ def layout(units: Units, n: int) -> Layout:
     codes: list[np.ndarray] = []
     names = []
     for name, ids in units.items():
+        ids = [*ids] if isinstance(ids, Iterable) else [ids]
         if len(ids) != n:
             raise ValueError(f"{len(ids)} ids of {name} for {n} values: give one for every value")
+        for i in ids:
+            if not isinstance(i, Hashable) or i is None or i != i:
+                raise ValueError(f"{name}: {i!r:.60} is no id; give a text, a number or a tuple")
         seen: dict[Hashable, int] = {}
         code = np.array([seen.setdefault(i, len(seen)) for i in ids])
         if len(seen) > 1 and not any(_same(code, other) for other in codes):

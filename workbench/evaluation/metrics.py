@@ -57,13 +57,19 @@ def measured(
 
     >>> measured("accuracy", [1, 0, 1, 1], {"seeds": [0, 0, 1, 1], "questions": [0, 1, 0, 1]})
     """
-    array = np.asarray(values, float)
-    if not len(array):
+    try:
+        array = np.asarray(values, float)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{name}: values {values!r:.60}: give a list of numbers") from error
+    if not array.ndim or not array.size:
         raise ValueError(f"{name}: no values")
     if not np.isfinite(array).all():
         raise ValueError(f"{name}: a value is not finite")
-    if limits and not (limits[0] <= array.min() and array.max() <= limits[1]):
-        raise ValueError(f"{name}: a value lies beyond {limits}")
+    if limits:
+        low, high = limits
+        if array.min() < low - 1e-9 or array.max() > high + 1e-9:
+            raise ValueError(f"{name}: a value lies beyond {limits}")
+        array = array.clip(low, high)
     if array.ndim > 1 and statistic in (np.mean, np.median):
         raise ValueError(f"{name}: values of shape {array.shape}; give one number each")
     at = layout(units, len(array))

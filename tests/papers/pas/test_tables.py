@@ -153,6 +153,14 @@ def test_a_correlation_that_cannot_be_told_is_left_out():
     assert (two["value"], two["n"]) == (pytest.approx(0.5), 2)
 
 
+def test_correlations_where_nobody_is_told_apart_have_no_interval():
+    """All 0 because nothing varies: no count of events of which there was none."""
+    alike = [replace(s, validation=[0, 1, 1]) for s in (X, Y)]
+    group = replace(GROUP, searched={"pas": alike}, tuned=[])
+    row = table(tables.metrics(study(group, replace(group, seed=1))), "name")["trait_correlation"]
+    assert (row["value"], row["n"], row["ci95"], row["unit"]) == (0, 4, None, None)
+
+
 def test_letters_and_profiles():
     rows = tables.letters(STUDY)
     assert [r["alpha"] for r in rows] == [0.0, 1.0, 2.0]

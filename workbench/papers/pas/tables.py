@@ -251,8 +251,10 @@ def metrics(study: Study) -> list[Row]:
         known = [np.flatnonzero(~np.isnan(r)) for r in by_trait]
         told_apart = [r[traits] for r, traits in zip(by_trait, known, strict=True)]
         if any(map(len, told_apart)):
+            # Where nobody is told apart all are 0, which is no count without an event.
+            limits = GAIN if np.concatenate(told_apart).any() else ANY
             units = over_seeds(told_apart, traits=known)
-            out.append(measured("trait_correlation", *units, limits=GAIN))
+            out.append(measured("trait_correlation", *units, limits=limits))
         add("share_common", [[s.share for s in g.searched["pas"]] for g in study.groups])
         shared = _seconds_shared(study)
         seconds = [
