@@ -39,7 +39,7 @@ def intervals_hold_their_values(metrics):
         low, high = metric["ci95"] or (metric["value"],) * 2
         assert low <= metric["value"] <= high
         assert (metric["ci95"] is None) == (metric["unit"] is None)
-    assert metrics["accuracy_fpo"]["unit"] == "seeds and pairs"
+    assert metrics["accuracy_fpo"]["unit"] == "seeds, pairs and prompts"
     assert metrics["sae_fvu"]["ci95"] is None
 
 
