@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from workbench import arguments
+from workbench.evaluation.replies import spoken
 
 REFUSAL_PHRASES = (
     "I'm sorry",
@@ -73,7 +74,9 @@ def distinct(text: str, n: int = 1) -> float:
 def is_degenerate(text: str, max_repeated: float = 0.2) -> bool:
     """Whether the text holds no letter or digit, or has a share of repeats beyond `max_repeated`.
 
-    Repeats: of its word 4-grams, 0 to 1; of a text without spaces, none.
+    Repeats: of its word 4-grams, 0 to 1; of a text without spaces, none. What a reasoning model
+    thought is no part of it: where the thought was cut off, nothing is left.
     """
     arguments.finite("max_repeated", max_repeated, 0, 1)
+    text = spoken(text)
     return not any(map(str.isalnum, text)) or repeated_ngrams(text) > max_repeated

@@ -88,7 +88,11 @@ class Reply:
 @lru_cache(maxsize=4096)
 def read(text: str) -> Reply:
     """Take a reply apart; what a model thought, or wrote behind its end, counts nothing."""
-    text = write_out(level(html.unescape(_said(text))))
+    text = spoken(text)
+    following = _NEXT.search(text)
+    if following and (_ANSWER.search(text, 0, following.start()) or r"\boxed" in text):
+        text = text[: following.start()]
+    text = write_out(level(html.unescape(text)))
     box, clean = _boxed(text), plain(text)
     answers, finals, results = (
         [clean[m.end() :] for m in list(marker.finditer(clean))[: -_MOST - 1 : -1]]
@@ -116,16 +120,12 @@ def plain(text: str) -> str:
     return text
 
 
-def _said(text: str) -> str:
-    """What follows the last thought, up to the end of the turn."""
+def spoken(text: str) -> str:
+    """What follows the last thought, to the end of the turn; of an unfinished thought nothing."""
     closed = list(re.finditer(_CLOSE, text, re.IGNORECASE))
     text = text[closed[-1].end() :] if closed else text
     text = re.split(_OPEN, text, maxsplit=1, flags=re.IGNORECASE)[0]
-    text = _END.split(text, maxsplit=1)[0]
-    following = _NEXT.search(text)
-    if following and (_ANSWER.search(text, 0, following.start()) or r"\boxed" in text):
-        text = text[: following.start()]
-    return text
+    return _END.split(text, maxsplit=1)[0]
 
 
 def _boxed(text: str) -> str | None:
