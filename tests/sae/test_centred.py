@@ -87,6 +87,7 @@ SAYING_SO = {
     "of SAELens 6": lambda c: c["metadata"].update(CENTRED),
     "beside": lambda c: c["metadata"].update(center_writing_weights=True),
     "at the top": lambda c: c.update(center_writing_weights=True),
+    "of SAELens 6, at the top": lambda c: c.update(CENTRED),
     "of SAELens 5": lambda c: c.update(
         CENTRED, hook_name=c.pop("metadata")["hook_name"], sae_lens_version="5.0.0"
     ),

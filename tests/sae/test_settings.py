@@ -96,6 +96,24 @@ REFUSED = {
     ),
     "a list for a model": (in_metadata(**{KWARGS: [1]}), f"{KWARGS} is .*expected dict"),
     "unknown": (in_metadata(**{KWARGS: {"rotate": True}}), f"{KWARGS} has rotate"),
+    "another k as argument": (at_the_top(activation_fn_kwargs={"k": 2}), "k is 2 in activation_fn"),
+    "another k before 6": (
+        as_before_6(activation_fn="topk", activation_fn_kwargs={"k": 2}), "k is 2 in activation_fn",
+    ),
+    "another k in metadata": (in_metadata(k=2), "k is 2 in metadata, and 6 beside it"),
+    "normalised in metadata": (in_metadata(normalize_activations="layer_norm"), "normalize_activ"),
+    "heads apart in metadata": (in_metadata(reshape_activations="hook_z"), "reshape_activations"),
+    "b_dec in metadata": (in_metadata(apply_b_dec_to_input=False), "apply_b_dec_to_input is False"),
+    "architecture in metadata": (in_metadata(architecture="gated"), "architecture is 'gated'"),
+    "tanh in metadata": (in_metadata(activation_fn="tanh-relu"), "activation_fn 'tanh-relu'"),
+    "two hooks": (at_the_top(hook_name="blocks.0.hook_resid_pre"), "hook_name is 'blocks.1.hook"),
+    "one head beside metadata": (at_the_top(hook_head_index=3), "hook_head_index 3"),
+    "some positions beside metadata": (at_the_top(seqpos_slice=[1, 5]), r"seqpos_slice \[1, 5\]"),
+    "Mamba beside metadata": (at_the_top(model_class_name="HookedMamba"), "model_class_name"),
+    "elsewhere beside metadata": (at_the_top(hook_name_out="blocks.1.hook_mlp_out"), "hook_name_o"),
+    "out of place beside metadata": (at_the_top(fold_value_biases=True), "fold_value_biases belon"),
+    "unknown beside metadata": (at_the_top(**{KWARGS: {"rotate": True}}), f"{KWARGS} has rotate"),
+    "metadata before 6": (in_metadata(sae_lens_version="5.10.0"), "'5.10.0', which SAELens ign"),
     "out of place": (in_metadata(fold_value_biases=True), "fold_value_biases belongs into"),
 }  # fmt: skip
 
@@ -122,6 +140,8 @@ HONOURED = {
         in_metadata(**{KWARGS: {"fold_ln": True, "center_unembed": True, "dtype": "bfloat16"}}),
     ),
     "folded": ("standard", at_the_top(finetuning_scaling_factor=False, device="cuda:3")),
+    "twice the same": ("topk", at_the_top(hook_name="blocks.1.hook_resid_post", hook_layer=1)),
+    "metadata that repeats": ("topk", in_metadata(k=6, d_in=32, architecture="topk")),
     "precision": ("standard", at_the_top(dtype="torch.float64")),
 }  # fmt: skip
 
@@ -251,6 +271,26 @@ def test_weights_that_are_not_finite_are_named_before_any_forward(tmp_path, monk
     sae.W_dec[3, 2] = torch.nan
     with pytest.raises(FeatureError, match="W_dec holds"):
         DOORS[door](sae, HOOK, tmp_path / "out")
+
+
+HOSTILE = {
+    "complex": ("b_dec", lambda w: w * 1j),
+    "whole numbers": ("b_dec", lambda w: w.long()),
+    "one axis": ("W_enc", lambda w: w.flatten()),
+    "turned": ("W_enc", lambda w: w.T.contiguous()),
+    "one for all": ("b_enc", lambda w: w[:1].clone()),
+    "one coordinate": ("b_dec", lambda w: w[:1].clone()),
+    "one row for all": ("W_dec", lambda w: w[:1].clone()),
+}
+
+
+@pytest.mark.parametrize(("name", "change"), HOSTILE.values(), ids=HOSTILE)
+def test_objects_with_other_weights_are_refused(name, change):
+    sae = toy_sae()
+    weights = change(getattr(sae, name).data)
+    setattr(sae, name, torch.nn.Parameter(weights, requires_grad=False))
+    with pytest.raises(FeatureError, match=f"the SAE: {name} is torch"):
+        load_sae(sae)
 
 
 @pytest.mark.parametrize("ids", [[], [-1], [10**6], [1.5], "text", [True], None])

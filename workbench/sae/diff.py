@@ -22,8 +22,8 @@ from workbench.sae.counts import Counts
 from workbench.sae.loading import (
     decoder_norms,
     encode,
-    require_finite,
     require_fit,
+    require_weights,
     sae_digest,
     warn_of_bos,
 )
@@ -137,7 +137,7 @@ def diff_features(
     whole("pad_token_id", pad_token_id, 0, error=FeatureError)
     seed = seed_number(seed, error=FeatureError)
     hooks = [require_fit(sae, model, hook_name) for model in (policy, reference)]
-    require_finite(sae)
+    require_weights(sae)
     warn_of_bos(sae, policy, (row["prompt_ids"] for row in rows))
     meta = {
         "version": VERSION, "hook": hook_name, **asdict(constraint), "seed": seed,

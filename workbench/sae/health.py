@@ -11,7 +11,7 @@ from workbench.arguments import finite, whole
 from workbench.errors import FeatureError
 from workbench.models.hooks import Hook, reading, replacing
 from workbench.models.logprobs import sequence_logprobs
-from workbench.sae.loading import encode, fed, require_finite, require_fit, warn_of_bos
+from workbench.sae.loading import encode, fed, require_fit, require_weights, warn_of_bos
 from workbench.sae.pooling import stack_pairs
 
 log = logging.getLogger(__name__)
@@ -131,7 +131,7 @@ def stream_shift(
 
 def _checked(sae: Any, model: Any, hook_name: str, rows: Rows) -> Hook:
     """The hook of an SAE that fits; warns of texts that begin otherwise than it was trained on."""
-    require_finite(sae)
+    require_weights(sae)
     warn_of_bos(sae, model, (row["prompt_ids"] for row in rows))
     return require_fit(sae, model, hook_name)
 

@@ -20,6 +20,7 @@ from workbench.reading import read_arrays
 from workbench.sae.settings import (
     CENTRED,
     CHECKPOINT,
+    FED,
     check_folder,
     check_settings,
     heads_differ,
@@ -52,8 +53,8 @@ def load_sae(source: Any, device: str | torch.device = "cpu") -> Any:
     elif Path(str(source)).is_dir():
         config = check_folder(Path(source))
         sae = _by_saelens(str(source), SAE.load_from_disk, str(source))
-        if CENTRED in config:  # SAELens reads it in one place alone
-            sae.cfg.metadata[CENTRED] = config[CENTRED]
+        for name in FED & config.keys():  # SAELens reads each in one place alone
+            sae.cfg.metadata[name] = config[name]
     elif ":" in str(source):
         release, _, name = str(source).partition(":")
         sae = _by_saelens(str(source), SAE.from_pretrained, release, name)
@@ -61,9 +62,11 @@ def load_sae(source: Any, device: str | torch.device = "cpu") -> Any:
         raise FeatureError(
             f"{source!r} is no SAE: give 'release:id' of SAELens, a folder, or a params.npz"
         )
-    check_settings(sae, str(source))
+    name = "the SAE" if sae is source else str(source)
+    check_settings(sae, name)
+    require_weights(sae, name)
     sae = sae.to(device, torch.float32).eval().requires_grad_(False)
-    require_finite(sae, str(source))
+    require_weights(sae, name)
     return sae
 
 
@@ -77,9 +80,17 @@ def _by_saelens(source: str, load: Callable[..., Any], *names: str) -> Any:
         raise FeatureError(f"{source}: no SAE that SAELens can read ({error})") from error
 
 
-def require_finite(sae: Any, source: str = "the SAE") -> None:
-    """`FeatureError` naming a weight that holds NaN or infinity."""
+def require_weights(sae: Any, source: str = "the SAE") -> None:
+    """`FeatureError` naming a weight of another shape or kind, or one with NaN or infinity."""
+    d, m = sae.cfg.d_in, sae.cfg.d_sae
+    shapes = {"W_enc": (d, m), "W_dec": (m, d), "b_dec": (d,)}
     for name, weights in sae.state_dict().items():
+        shape = shapes.get(name, (m,))
+        if weights.shape != shape or not weights.is_floating_point():
+            raise FeatureError(
+                f"{source}: {name} is {weights.dtype} {tuple(weights.shape)}, expected float32 "
+                f"{shape}"
+            )
         if not weights.isfinite().all():
             raise FeatureError(f"{source}: {name} holds values that are not finite in float32")
 
@@ -89,7 +100,7 @@ def _gemma_scope(path: Path) -> Any:
     from sae_lens import JumpReLUSAE, JumpReLUSAEConfig
 
     stored = read_arrays(path, FeatureError)
-    if not set(_SCOPE) <= stored.keys():
+    if set(_SCOPE) != stored.keys():  # another array would be a skip connection, say
         raise FeatureError(f"{path}: needs arrays {', '.join(_SCOPE)}, has {', '.join(stored)}")
     if stored["W_enc"].ndim != 2 or not stored["W_enc"].size:
         raise FeatureError(f"{path}: W_enc is {stored['W_enc'].shape}, expected two axes")

@@ -1,6 +1,7 @@
 """Which settings of an SAE are honoured and which are refused, by name, before anything runs."""
 
 import logging
+from collections.abc import Set
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
@@ -25,15 +26,21 @@ _SAME_STREAM = frozenset(
 )
 """What a model may be loaded with without changing what these hooks read."""
 CHECKPOINT = ("revision", "checkpoint_index", "checkpoint_value", "checkpoint_label")
-_OF_TRAINING = frozenset(
+FED = frozenset(
     "model_name model_class_name hook_name hook_head_index model_from_pretrained_kwargs "
-    "prepend_bos exclude_special_tokens seqpos_slice context_size neuronpedia_id dataset_path "
+    "prepend_bos exclude_special_tokens seqpos_slice hook_name_out hook_head_index_out n_heads "
+    f"{CENTRED} {' '.join(_OTHER_STREAM)}".split()
+)
+"""Settings of what an SAE reads: heeded in metadata and, where SAELens does not look, beside it."""
+_BEFORE_METADATA = frozenset("012345")
+_OF_TRAINING = FED | frozenset(
+    "context_size neuronpedia_id dataset_path "
     "sae_lens_version sae_lens_training_version hf_hook_name training_architecture "
-    "training_architecture_details l0 num_dead_features n_heads disable_concat_sequences "
+    "training_architecture_details l0 num_dead_features disable_concat_sequences "
     "sequence_separator_token architecture metadata activation_fn activation_fn_str "
-    "activation_fn_kwargs finetuning_scaling_factor dataset_trust_remote_code hook_name_out "
-    "hook_head_index_out hf_hook_name_out hook_point hook_point_head_index hook_layer "
-    f"hook_point_layer {CENTRED}".split()
+    "activation_fn_kwargs finetuning_scaling_factor dataset_trust_remote_code "
+    "hf_hook_name_out hook_point hook_point_head_index hook_layer "
+    "hook_point_layer".split()
 )
 """Settings that are read here, or that say how the SAE was trained."""
 
@@ -71,8 +78,11 @@ def _check_config(config: dict[str, Any], path: Path) -> None:
     for name, value in (("metadata", metadata), ("activation_fn_kwargs", arguments)):
         if not isinstance(value, dict):
             raise FeatureError(f"{path}: {name} is {value!r:.80}, expected an object")
-    if metadata and not (config.get("sae_lens_version") or metadata.get("sae_lens_version")):
-        raise FeatureError(f"{path}: metadata without sae_lens_version, which SAELens ignores")
+    version = config.get("sae_lens_version") or metadata.get("sae_lens_version")
+    if metadata and (not version or str(version).partition(".")[0] in _BEFORE_METADATA):
+        raise FeatureError(
+            f"{path}: metadata with sae_lens_version {version!r:.80}, which SAELens ignores"
+        )
     architecture = config.get("architecture", "standard")
     activation = config.get("activation_fn", config.get("activation_fn_str"))
     if activation == "topk" and not metadata:
@@ -81,8 +91,9 @@ def _check_config(config: dict[str, Any], path: Path) -> None:
         raise FeatureError(
             f"{path}: architecture {architecture!r:.80}; supported are {', '.join(ARCHITECTURES)}"
         )
-    if activation not in (None, "relu", "topk" if architecture == "topk" else "relu"):
-        raise FeatureError(f"{path}: activation_fn {activation!r:.80} of an SAE {architecture!r}")
+    for function in (activation, metadata.get("activation_fn"), metadata.get("activation_fn_str")):
+        if function not in (None, "relu", "topk" if architecture == "topk" else "relu"):
+            raise FeatureError(f"{path}: activation_fn {function!r:.80} of an SAE {architecture!r}")
     own = {field.name for field in fields(SAE_CLASS_REGISTRY[architecture][1])}
     others = {
         field.name: name
@@ -93,6 +104,7 @@ def _check_config(config: dict[str, Any], path: Path) -> None:
     foreign = [name for name in others if config.get(name)]
     if foreign:
         raise FeatureError(f"{path}: {', '.join(foreign)}: no setting of an SAE {architecture!r}")
+    _check_places(config, own - {"metadata", "device", "dtype"} | {"architecture"}, path)
     # Before version 6 only these were always written; after it a default would be a guess.
     needed = {"d_in", "d_sae", "k"} | (
         {"apply_b_dec_to_input", "normalize_activations"} if metadata else set()
@@ -104,6 +116,20 @@ def _check_config(config: dict[str, Any], path: Path) -> None:
     unknown = sorted({*config, *metadata} - own - _OF_TRAINING)
     if unknown:
         log.warning("%s: settings that change nothing here: %s", path, ", ".join(unknown))
+
+
+def _check_places(config: dict[str, Any], at_the_top: Set[str], path: Path) -> None:
+    """`FeatureError` for a setting that stands in two places and differs, or in the wrong one."""
+    metadata, arguments = config.get("metadata", {}), config.get("activation_fn_kwargs") or {}
+    # Before version 6, k stood among the arguments alone.
+    elsewhere = FED - config.keys() | ({"k"} - config.keys() if not metadata else set())
+    for place, given in (("metadata", metadata), ("activation_fn_kwargs", arguments)):
+        for name in sorted(given.keys() & (FED | at_the_top) - elsewhere):
+            if given[name] != config.get(name):
+                raise FeatureError(
+                    f"{path}: {name} is {given[name]!r:.80} in {place}, and "
+                    f"{config.get(name)!r:.80} beside it"
+                )
 
 
 def check_settings(sae: Any, source: str) -> None:
