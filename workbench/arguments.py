@@ -88,8 +88,10 @@ def seed_number(value: Any, most: int = MOST_SEED, error: Refusal = ValueError) 
     return whole("seed", value, 0, most, error)
 
 
-def listed(name: str, values: Any, error: Refusal = ValueError) -> list[Any]:
-    """`values` as a list with at least one entry; of an array or a tensor, its plain numbers.
+def listed(
+    name: str, values: Any, error: Refusal = ValueError, *, empty: bool = False
+) -> list[Any]:
+    """`values` as a list; of an array or a tensor, its plain numbers. Only with `empty` it may be.
 
     Raises `error`, naming the argument, for one string, a mapping, or what cannot be gone through.
     """
@@ -99,7 +101,7 @@ def listed(name: str, values: Any, error: Refusal = ValueError) -> list[Any]:
     if isinstance(values, Mapping) or not isinstance(values, Iterable):
         raise error(f"{name}={shown(values)}: it must be a list, not a {type(values).__name__}")
     entries = list(values)
-    if not entries:
+    if not entries and not empty:
         raise error(f"no {name}: the list is empty")
     return entries
 

@@ -275,6 +275,11 @@ def test_options_of_several_tokens_of_none_or_twice(llama, options):
         assert f"{option!r} {ids}" in str(caught.value)
 
 
+def test_an_empty_option_is_no_space(tiny):
+    with pytest.raises(ModelError, match="not one token each"):
+        wb.option_logprobs(tiny, ["Hi"], ["a", ""])
+
+
 def test_options_that_the_tokenizer_does_not_know():
     """An unknown token stands for anything."""
     known = {"[UNK]": 0, "[PAD]": 1, "Answer": 2, "A": 3, "B": 4}

@@ -346,12 +346,12 @@ def test_bad_requests_cannot_be_made(bad, message):
     [
         ({"n": 2}, "greedy decoding gives one"),
         ({"top_p": 2.0}, "top_p"),
-        ({"stop": "###"}, "must be lists, not one string"),
+        ({"stop": "###"}, "stop must be a list, not one string"),
         ({"stop": [""]}, "non-empty"),
-        ({"mode": "record"}, "modes are auto, replay"),
+        ({"mode": "record"}, "use one of auto, replay"),
         ({"batch_size": 0}, "batch_size=0"),
         ({"batch_size": -2}, "batch_size=-2"),
-        ({"prompts": "Hello."}, "must be lists, not one string"),
+        ({"prompts": "Hello."}, "prompts must be a list, not one string"),
         ({"model": "tiny"}, "neither a loaded model nor a URL"),
     ],
 )

@@ -130,9 +130,22 @@ def test_a_stop_hidden_among_many_special_tokens_is_cut_and_said(tokenizer):
     assert decoder.samples()[0].finish_reason == ""  # it goes on
 
 
-@pytest.mark.parametrize("stop", [("",), ("a", ""), (3,), (None,), "a"])
+@pytest.mark.parametrize("kind", [list, iter, set, lambda stops: dict.fromkeys(stops).keys()])
+def test_stops_come_in_many_kinds(writing, kind):
+    request = wb.GenRequest("Mend", max_new_tokens=8, stop=kind(["<user>"]))
+    assert request == wb.GenRequest("Mend", max_new_tokens=8, stop=("<user>",))
+    assert wb.complete(writing, [request])[0].texts == ["Sure the"]
+
+
+def test_a_special_token_is_a_stop_where_the_tokenizer_splits_those_typed(writing):
+    writing.tokenizer.split_special_tokens = True
+    assert len(writing.tokenizer("<user>", add_special_tokens=False)["input_ids"]) > 1
+    assert wb.generate(writing, ["Mend"], stop=["<user>"], max_new_tokens=8) == [["Sure the"]]
+
+
+@pytest.mark.parametrize("stop", [("",), ("a", ""), (3,), (None,), "a", None, 5, {"a": 1}])
 def test_stops_are_texts(stop):
-    with pytest.raises(ValueError, match="stop="):
+    with pytest.raises(ValueError, match="stop"):
         wb.GenRequest("Mend", stop=stop)
 
 

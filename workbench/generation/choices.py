@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from tqdm.auto import tqdm
 
-from workbench.arguments import finite, listed, whole
+from workbench.arguments import finite, listed, shown, whole
 from workbench.errors import ModelError
 from workbench.generation.local import LocalBackend
 from workbench.models.model import Model
@@ -67,13 +67,12 @@ class Questions:
 
 def ask(model: Model, prompts: Sequence[Prompt], options: Sequence[str]) -> Questions:
     """Encode prompts and options. Raises as `option_logprobs` before its forwards."""
-    if isinstance(prompts, str) or isinstance(options, str):
-        raise ValueError("prompts and options must be lists, not one string")
-    if not options:
-        raise ValueError("there are no options to score")
+    prompts, options = listed("prompts", prompts, empty=True), listed("options", options)
+    if not all(isinstance(option, str) for option in options):
+        raise ValueError(f"options={shown(options)}: they must be strings")
     encoded = encode_all(model, prompts)
-    ids = torch.tensor(_ids(model, prompts, encoded, list(options)), dtype=torch.long)
-    return Questions(list(prompts), encoded, ids.view(len(prompts), len(options)))
+    ids = torch.tensor(_ids(model, prompts, encoded, options), dtype=torch.long)
+    return Questions(prompts, encoded, ids.view(len(prompts), len(options)))
 
 
 def token_logprobs(model: Model, prompts: Sequence[Prompt], ids: Sequence[int]) -> torch.Tensor:
@@ -82,8 +81,9 @@ def token_logprobs(model: Model, prompts: Sequence[Prompt], ids: Sequence[int]) 
     As `option_logprobs`, for tokens that are known and the same after every prompt.
     """
     ids = [whole("ids", i, 0, model.n_tokens - 1) for i in listed("ids", ids)]
+    prompts = listed("prompts", prompts, empty=True)
     options = torch.tensor(ids).expand(len(prompts), -1)
-    return scored(model, Questions(list(prompts), encode_all(model, prompts), options))
+    return scored(model, Questions(prompts, encode_all(model, prompts), options))
 
 
 def scored(model: Model, questions: Questions, *, batch_size: int | None = None) -> torch.Tensor:
@@ -112,8 +112,8 @@ def option_ids(model: Model, options: Sequence[str], text: str = "") -> list[int
     """
     require_text(f"options={list(options)!a}", *options)
     forms = [list(options)]
-    # A second space is written by nobody.
-    if not text[-1:].isspace():
+    # A second space is written by nobody, and one alone is no option.
+    if not text[-1:].isspace() and all(options):
         forms.append([f" {option}" for option in options])
     texts = [text, *(text + option for form in forms for option in form)]
     before, *after = ids_of(model.tokenizer, texts)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tqdm.auto import tqdm
 
-from workbench.arguments import whole
+from workbench.arguments import listed, one_of, whole
 from workbench.errors import ContextLengthError, GenerationError
 from workbench.generation.endpoint import Endpoint
 from workbench.generation.local import LocalBackend
@@ -64,8 +64,9 @@ def generate(
     >>> wb.generate(wb.load("tiny"), ["How do I mend the gate"], max_new_tokens=8)
     [[' with the hammer. Never turn the gate']]
     """
-    if isinstance(prompts, str) or isinstance(stop, str):
-        raise ValueError("prompts and stop must be lists, not one string")
+    prompts, stop = (
+        listed(name, values, empty=True) for name, values in (("prompts", prompts), ("stop", stop))
+    )
     n = whole("n", n, 1)
     if n > 1 and temperature == 0:
         raise ValueError("n > 1 completions need temperature > 0; greedy decoding gives one")
@@ -101,9 +102,9 @@ def complete(
     >>> requests = [wb.GenRequest("Once upon a time", n=10, temperature=1.0)]
     >>> wb.complete(model, requests, store="samples.sqlite")[0].texts
     """
-    if mode not in MODES:
-        raise ValueError(f"mode={mode!r}; modes are {', '.join(MODES)}")
-    if isinstance(requests, GenRequest) or not all(isinstance(r, GenRequest) for r in requests):
+    one_of("mode", mode, MODES)
+    requests = listed("requests", requests, empty=True)
+    if not all(isinstance(request, GenRequest) for request in requests):
         raise ValueError("requests must be a list of GenRequest")
     source = backend(model)
     with _opened(store) as opened:

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from workbench.arguments import finite, seed_number, whole
+from workbench.arguments import finite, listed, seed_number, whole
 from workbench.hashing import canonical, digest
 from workbench.models.prompts import Prompt
 
@@ -51,10 +51,11 @@ class GenRequest:
             "top_p": finite("top_p", self.top_p, above=0, most=1),
             "top_k": whole("top_k", self.top_k, 0),
             "seed": seed_number(self.seed),
+            "stop": tuple(listed("stop", self.stop, empty=True)),
         }
         for name, value in checked.items():
             object.__setattr__(self, name, value)
-        if isinstance(self.stop, str) or not all(s and isinstance(s, str) for s in self.stop):
+        if not all(stop and isinstance(stop, str) for stop in self.stop):
             raise ValueError(f"stop={self.stop!r}: it must be a tuple of non-empty strings")
 
     @property

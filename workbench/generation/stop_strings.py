@@ -31,7 +31,12 @@ def stop_tokens(tokenizer: Any, stops: tuple[str, ...]) -> frozenset[int]:
     that holds half of a surrogate pair.
     """
     require_text(f"stop={stops!a}", *stops)
-    rows = ids_of(tokenizer, stops)
+    added = tokenizer.get_added_vocab()
+    # A tokenizer may be set to split the special tokens that a text spells.
+    rows = [
+        [added[stop]] if stop in added else row
+        for stop, row in zip(stops, ids_of(tokenizer, stops), strict=True)
+    ]
     special = special_ids(tokenizer, {token for row in rows for token in row})
     for stop, row in zip(stops, rows, strict=True):
         held = [special[token] for token in row if token in special]
