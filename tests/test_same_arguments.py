@@ -36,7 +36,7 @@ GROUPS = ([0, 1], [0, None, 1] * 4, [0.0, math.nan, 1] * 4, ["a", 1, 2] * 4, "ab
 LAYERS = ([-1], [9], [0, 0], [0.0], [True], ["0"], [], "0", 0)
 HEADS = ([(0, -1)], [(0, 9)], [(9, 0)], [(0, 0), (0, 0)], [(0,)], [0], [], 0, [(0, 0.0)],
          [(True, 0)], "00")  # fmt: skip
-ALPHA = (math.nan, math.inf, -1.0, True, "4", None, [math.nan, 1.0], [], 1j, [1e300, 1.0])
+ALPHA = (1e39, math.nan, math.inf, -1.0, True, "4", None, [math.nan, 1.0], [], 1j, [1e300, 1.0])
 TEXTS = ("one text", b"text", [], None, 5, {"role": "user"})
 
 
@@ -159,6 +159,8 @@ BAD = {
     "options": {"options": (*TEXTS, [1], [None], [["a"]])},
     "token_budget": {"capture": [v for v in AT_LEAST_1 if v is not None]},
     "shard_bytes": {"capture": AT_LEAST_1},
+    "positions": {"capture": ("last", -1, 0, last)},
+    "direction": {"steer hook fold": (None, 5, "lock")},
     "dtype": {"capture": (torch.int8, torch.bool, torch.complex64, "float32", None)},
     "k": {"last top constraint": AT_LEAST_1, "index_set": (*AT_LEAST_1, 9),
           "train_topk": (*AT_LEAST_1, 9)},

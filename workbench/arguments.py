@@ -11,6 +11,9 @@ Refusal = Callable[[str], Exception]
 MOST_SEED = 2**63 - 1
 """The largest seed that every generator and file takes."""
 
+FLOAT32 = (2 - 2**-23) * 2.0**127
+"""The largest number that float32 holds."""
+
 
 def shown(value: Any) -> str:
     """The beginning of a value's `repr`, for a message."""

@@ -374,9 +374,9 @@ def test_bad_input_comes_before_any_forward(llama, tiny):
                 wb.option_logprobs(llama, ["Hello.", prompt], LETTERS)
         with pytest.raises(ModelError, match="rejects roles"):
             wb.option_logprobs(llama, [[{"role": "judge", "content": "x"}]], LETTERS)
-        with pytest.raises(ValueError, match="must be lists"):
+        with pytest.raises(ValueError, match="must be a list"):
             wb.option_logprobs(llama, "Hello.", LETTERS)
-        with pytest.raises(ValueError, match="must be lists"):
+        with pytest.raises(ValueError, match="must be a list"):
             wb.option_logprobs(llama, ["Hello."], "ABCDE")
         with pytest.raises(ValueError, match="no options"):
             wb.option_logprobs(llama, ["Hello."], ())

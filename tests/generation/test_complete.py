@@ -333,7 +333,7 @@ def test_interrupted_and_gone_on_with(tiny, error):
         ({"top_p": float("nan")}, "top_p=nan"),
         ({"top_k": -1}, "top_k=-1"),
         ({"stop": ("",)}, "non-empty strings"),
-        ({"stop": "###"}, "stop='###'"),
+        ({"stop": "###"}, "stop must be a list"),
     ],
 )
 def test_bad_requests_cannot_be_made(bad, message):

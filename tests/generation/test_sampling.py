@@ -140,7 +140,7 @@ def test_of_equal_logits_exactly_k_are_left(logits, top_k):
     assert support(scaled, 8.0, top_k) == set(order[:top_k])
 
 
-@pytest.mark.parametrize(("top_p", "kept"), [(0.25, 1), (0.5, 2), (0.75, 3), (1.0, 4)])
+@pytest.mark.parametrize(("top_p", "kept"), [(1e-320, 1), (0.25, 1), (0.5, 2), (0.75, 3), (1.0, 4)])
 def test_top_p_keeps_the_fewest_that_add_up_to_it(top_p, kept):
     """Exact in binary: of four that are equally likely, those of smaller id."""
     assert support(torch.zeros(1, 4), 1.0, top_p=top_p) == set(range(kept))

@@ -44,6 +44,7 @@ ALPHAS = (
     "x",
     "inf",
     "1e999",
+    "1e+39",
     " ",
     "1;2",
 )
@@ -51,7 +52,8 @@ BAD = {
     "safetylock": {
         "model_id": MODELS, "finetuned_id": MODELS, "seed": SEED, "seeds": SEEDS,
         "lock_path": PATHS[:2], "pairs_path": PATHS, "requests_path": (*PATHS, "harmful.jsonl"),
-        "alpha": (*RATE, "-1"), "heads": (*COUNT, "-1", "33", "1000000"), "r": (*COUNT, "-1"),
+        "alpha": (*RATE, "-1", "1e+39"),
+        "heads": (*COUNT, "-1", "33", "1000000"), "r": (*COUNT, "-1"),
         "selection": NAMES, "draws": (*COUNT, "0", "-1"),
     },
     "pas": {

@@ -66,6 +66,15 @@ def test_a_refused_fold_leaves_nothing_behind(tokenizer):
     assert model.fingerprint() == before
 
 
+def test_a_bias_beyond_the_dtype_is_refused(tokenizer):
+    model = build("llama", tokenizer)
+    model.hf.half()
+    before = model.fingerprint()
+    with pytest.raises(FoldError, match="so large that the bias is beyond"):
+        wb.fold(model, some_lock(model), 1e6)
+    assert model.fingerprint() == before
+
+
 class _Deaf(torch.nn.Linear):
     """Linear in its input, and without a use for its bias, as some quantised layers are."""
 

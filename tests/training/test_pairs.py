@@ -141,7 +141,9 @@ def test_a_token_across_the_boundary_is_part_of_the_answer():
         eos_token = "."
         chat_template = None
 
-        def __call__(self, text):
+        def __call__(self, text, **_):
+            if isinstance(text, list):
+                return {"input_ids": [self(each)["input_ids"] for each in text]}
             return {"input_ids": [ord(c) for c in text.replace("ab", "Z")]}
 
     rows = Dataset.from_list([{"prompt": "xa", "chosen": "bc.", "rejected": "d."}])

@@ -14,7 +14,7 @@ from tqdm.auto import tqdm
 
 from workbench.activations import shards
 from workbench.activations.forwards import read_site
-from workbench.arguments import indices, listed, whole
+from workbench.arguments import indices, listed, shown, whole
 from workbench.errors import DatasetError, ShardError
 from workbench.hashing import digest, pieces_digest
 from workbench.models.forward_state import libraries
@@ -190,13 +190,17 @@ def capture(
     `FloatingPointError` for an activation that is not finite; `MemoryError` for a prompt that does
     not fit alone.
     """
-    positions = positions or last()
+    positions = last() if positions is None else positions
     if site not in SITES:
         raise ValueError(f"unknown site {site!r}; sites are {', '.join(SITES)}")
     model.require_site(site)
     asked = range(model.n_layers) if layers is None else layers
     layers = tuple(indices("layers", asked, model.n_layers))
     prompts = listed("prompts", prompts)
+    if not isinstance(positions, Positions):
+        raise ValueError(
+            f"positions={shown(positions)}: give wb.last(k), wb.response() or wb.all_tokens()"
+        )
     shard_bytes = whole("shard_bytes", shard_bytes, 1)
     if token_budget is not None:
         token_budget = whole("token_budget", token_budget, 1)

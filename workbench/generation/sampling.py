@@ -55,8 +55,10 @@ def pick(
     probabilities = scaled.softmax(1)
     if top_p < 1:
         ordered, order = probabilities.sort(dim=1, descending=True, stable=True)
-        # A token stays while those before it have not reached top_p; the first always does.
+        # A token stays while those before it have not reached top_p; the first always does, also
+        # where float32 takes top_p for 0.
         drop = ordered.cumsum(1) - ordered >= top_p
+        drop[:, 0] = False
         probabilities = probabilities.masked_fill(drop.gather(1, order.argsort(1)), 0.0)
     sums = probabilities.cumsum(1)
     # Times the last sum, which rounding and truncation keep from 1: the chosen token has mass.

@@ -5,7 +5,7 @@ import os
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from workbench.arguments import different, finite, one_of, seed_number, shown, whole
+from workbench.arguments import FLOAT32, different, finite, one_of, seed_number, shown, whole
 from workbench.errors import RunError, WorkbenchError
 from workbench.paths import EMBEDDED
 
@@ -56,7 +56,8 @@ def names(name: str, text: str) -> tuple[str, ...]:
 def strengths(name: str, text: str) -> tuple[float, ...]:
     """Alphas separated by commas, rising, 0 among them; nothing for an empty text.
 
-    Raises `ValueError`, naming the parameter, as `names`, and for what is no finite number from 0.
+    Raises `ValueError`, naming the parameter, as `names`, and for what is no finite
+    number from 0 on in float32.
 
     >>> strengths("alphas", "4, 0.5")
     (0.0, 0.5, 4.0)
@@ -64,7 +65,7 @@ def strengths(name: str, text: str) -> tuple[float, ...]:
     numbers = []
     for part in names(name, text):
         try:
-            numbers.append(finite(name, float(part), 0))
+            numbers.append(finite(name, float(part), 0, FLOAT32))
         except ValueError as error:
             raise ValueError(
                 f"{name}={shown(text)}: {part!r:.40} is no finite number from 0 on; give numbers "

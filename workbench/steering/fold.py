@@ -151,7 +151,9 @@ def _add_to_bias(owner: torch.nn.Module, vector: torch.Tensor, dtype: torch.dtyp
     if owner.bias is not None:
         dtype = owner.bias.dtype
         vector = vector + owner.bias.detach().to(vector.dtype)
-    owner.bias = torch.nn.Parameter(vector.to(dtype), requires_grad=False)
+    if not (rounded := vector.to(dtype)).isfinite().all():
+        raise FoldError(f"alpha is so large that the bias is beyond {dtype}")
+    owner.bias = torch.nn.Parameter(rounded, requires_grad=False)
 
 
 def _require_bias_counts(module: torch.nn.Module, dtype: torch.dtype) -> None:

@@ -6,7 +6,7 @@ import torch
 from transformers.models.falcon.modeling_falcon import FalconLinear
 from transformers.pytorch_utils import Conv1D
 
-from workbench.arguments import finite, listed
+from workbench.arguments import FLOAT32, finite, listed
 from workbench.errors import DirectionError, FoldError
 from workbench.models.anatomy_check import STEERED_RESID
 from workbench.models.model import Model
@@ -20,8 +20,11 @@ _PLAIN = (torch.nn.Linear, Conv1D, FalconLinear)
 
 
 def check_alpha(alpha: float, allow_negative: bool = False) -> None:
-    """Raise `ValueError` for NaN, infinite, or (without the research switch) negative alpha."""
-    if finite("alpha", alpha) < 0 and not allow_negative:
+    """Raise `ValueError` for an alpha that float32 does not hold, or a negative one.
+
+    `allow_negative` is the research switch.
+    """
+    if finite("alpha", alpha, -FLOAT32, FLOAT32) < 0 and not allow_negative:
         raise ValueError(
             f"alpha {alpha:g} is negative: that removes the behaviour instead of restoring it. "
             "Pass allow_negative=True if this is the experiment; it can never be exported."
@@ -43,7 +46,7 @@ def paired(
     if isinstance(direction, HeadDirections | ResidualDirection):
         directions, alphas = [direction], [alpha]
     else:
-        directions = list(direction)
+        directions = listed("direction", direction, empty=True)
         # An array or a tensor of one number has a length in name only.
         several = hasattr(alpha, "__len__") and getattr(alpha, "ndim", 1) > 0
         alphas = list(alpha) if several else [alpha] * len(directions)
@@ -59,10 +62,7 @@ def _checked(alpha: Alpha, allow_negative: bool) -> float | torch.Tensor:
     alphas = listed("alpha", alpha)
     for value in alphas:
         check_alpha(value, allow_negative)
-    values = torch.tensor(alphas, dtype=torch.float32)
-    if not values.isfinite().all():
-        raise ValueError("alpha is beyond float32")
-    return values
+    return torch.tensor(alphas, dtype=torch.float32)
 
 
 def steered_modules(model: Model, direction: Direction) -> list[torch.nn.Module]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from workbench import hub
-from workbench.arguments import different, finite, listed, one_of, truth, whole
+from workbench.arguments import FLOAT32, different, finite, listed, one_of, truth, whole
 from workbench.data.inventories import read_inventory
 from workbench.data.respondents import Respondents, read_respondents
 from workbench.errors import DatasetError, RunError
@@ -103,7 +103,7 @@ class Settings:
         if self.decode == "written" and len(self.orders) != 1:
             raise ValueError("decode 'written' reads one reply: give one option order")
         for alpha in different("alphas", listed("alphas", self.alphas)):
-            finite("alphas", alpha, 0)
+            finite("alphas", alpha, 0, FLOAT32)
         if 0.0 not in self.alphas:
             raise ValueError(f"alphas {self.alphas} must hold 0: it is the model without steering")
         whole("folds", self.folds, 1, 5)

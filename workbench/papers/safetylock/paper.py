@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from workbench import hub
-from workbench.arguments import finite, listed, one_of, whole
+from workbench.arguments import FLOAT32, finite, listed, one_of, whole
 from workbench.data.preferences import load_data
 from workbench.errors import DatasetError, RunError
 from workbench.files import Row
@@ -74,7 +74,7 @@ class Settings:
             for value in listed(name, values):
                 whole(name, value, 1)
         for alpha in listed("alpha", self.alphas):
-            finite("alpha", alpha, above=0)
+            finite("alpha", alpha, most=FLOAT32, above=0)
         for selection in listed("selection", self.selections):
             one_of("selection", selection, SELECTIONS)
 
