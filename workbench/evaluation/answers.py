@@ -16,7 +16,7 @@ from workbench.evaluation import math_answers
 from workbench.evaluation.choice_answers import answered_choice
 from workbench.evaluation.number_answers import answered_number
 from workbench.evaluation.numbers import whole_number
-from workbench.evaluation.replies import Reply, read
+from workbench.evaluation.replies import RETRACTED, Reply, first_sentence, read
 
 PHRASE = "The answer is"
 KINDS = ("number", "choice", "date", "yesno", "truefalse", "text")
@@ -107,20 +107,27 @@ def _first(reply: Reply, matches: Callable[[str, bool], list[str]]) -> str:
     boxed = [] if reply.boxed is None else [reply.boxed]
     for piece in (*boxed, *reply.marked):
         if found := matches(piece, True):
-            return found[0]
+            taken_back = list(RETRACTED.finditer(piece))
+            new = taken_back and matches(first_sentence(piece[taken_back[-1].end() :]), True)
+            return (new or found)[0] if len(set(new)) < 2 else ""
     found = matches(reply.text, False)
     return found[-1] if found else ""
 
 
 def _affirmed(text: str, yes: str, no: str) -> list[str]:
     """Every yes or no (true or false) that is said; a "no" in front of a noun says neither."""
-    text = re.sub(rf"{yes}\W+(?:or\W+)?{no}\b\??|{no}\W+or\W+{yes}\b", " ", text.lower())
+    text = re.sub(rf"{yes}\W+(?:(?:or|and)\W+)?{no}\b\??|{no}\W+or\W+{yes}\b", " ", text.lower())
     text = re.sub(
-        rf"neither {yes} nor {no}|(?:not|n't) (?:\w+ly|clear|sure) (?:{yes}|{no})", " ", text
+        rf"neither {yes} nor {no}|(?:not|n't) (?:\w+ly|clear|sure) (?:if )?(?:{yes}|{no})"
+        rf"|(?:half|hardly|barely|partly|partially|rarely|sometimes)[ -](?:{yes}|{no})",
+        " ",
+        text,
     )
     turned = {yes: no, no: yes}
     text = re.sub(
-        rf"(?:\bnot|n't) (?:at all |entirely )?({yes}|{no})\b", lambda m: f" {turned[m[1]]}", text
+        rf"(?:\b(?:not|never)|n't) (?:be |at all |entirely )?({yes}|{no})\b",
+        lambda m: f" {turned[m[1]]}",
+        text,
     )
     if no == "no":
         text = re.sub(
@@ -140,7 +147,9 @@ def _dates(text: str, marked: bool) -> list[str]:
     text = re.sub(rf"(?i){day}\s+(?:of\s+)?{name},?\s+(?P<year>\d{{4}})", numeric, text)
     text = re.sub(r"\b(\d{4})[-/](\d{1,2})[-/](\d{1,2})\b", r"\2/\3/\1", text)
     text = re.sub(r"(?<![\d/-])(\d{1,2})-(\d{1,2})-(\d{4})(?![\d/-])", r"\1/\2/\3", text)
-    text = re.sub(r"\b(?:not|instead of|rather than) \d{1,2}/\d{1,2}/\d{4}", "", text)
+    date = r"\d{1,2}/\d{1,2}/\d{4}"
+    text = re.sub(rf"\b(?:not|instead of|rather than|after|before) {date}", "", text)
+    text = re.sub(rf"{date}\s*,?\s*or\s+{date}", "", text)
     dates = re.findall(r"(?<![\d/])(\d{1,2}/\d{1,2}/\d{4})(?![\d/])", text)
     return [written for date in dates if (written := _written(date))]
 

@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from workbench.evaluation.replies import TAKEN_BACK, Reply, first_sentence
+from workbench.evaluation.replies import RETRACTED, TAKEN_BACK, Reply, first_sentence
 
 _NAMED = r"(?:\b(?i:option|choice|answer|letter)\s+)"
 _LETTER = (
@@ -14,7 +14,8 @@ _LETTER = (
 )
 _CHOICE = re.compile(_LETTER)
 _DENIED = re.compile(
-    r"(?:\b(?i:not|never|neither|nor|instead of|rather than|eliminate|rule out|exclude)|n't)\s+"
+    r"(?:\b(?i:not|never|neither|nor|instead of|rather than|eliminate|rule out|exclude|excluding|"
+    r"except(?: for)?|other than|apart from|(?:all|any|anything|everything)(?: \w+)? but)|n't)\s+"
     r"(?:be |both |the )?(?:(?i:option|choice|answer)s?\s+)?"
     r"(?P<list>[(\[]?[A-Z][)\]]?(?![A-Za-z'])(?:\s*(?:,|/|and|or)\s*(?:(?i:option)\s+)?[(\[]?[A-Z][)\]]?(?![A-Za-z']))*)"
     rf"|(?:{_NAMED})?[(\[]?(?<![A-Za-z])[A-Z][)\]]?\s+"
@@ -52,7 +53,9 @@ def _chosen(reply: Reply, known: Sequence[str]) -> str:
     for piece in reply.marked:
         rest = _allowed(piece)
         statement = first_sentence(rest)
-        if _picks(statement, known, marked=True):
+        if picks := _picks(statement, known, marked=True):
+            if RETRACTED.search(statement, picks[0].end):
+                statement = statement[: picks[0].end]
             return _corrected(rest[len(statement) :], known) or _single(statement, known, True)
     if reply.marked:
         sure = {p.letter for p in _picks(_allowed(reply.marked[0]), known, True) if p.sure}

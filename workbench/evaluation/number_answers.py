@@ -10,18 +10,29 @@ from workbench.evaluation.numbers import (
     plain,
     plain_digits,
 )
-from workbench.evaluation.replies import SENTENCE, TAKEN_BACK, Reply, first_sentence
+from workbench.evaluation.replies import (
+    RETRACTED,
+    SENTENCE,
+    SIGN_BEFORE,
+    TAKEN_BACK,
+    Reply,
+    first_sentence,
+)
 
 # A number that these touch is part of something else: a time, a date, a range, a sum, a formula.
 _BEHIND = re.compile(
     r"[.,:/'_][0-9]| [:] ?[0-9]| ?[-–] ?[0-9]| ?(?:[-+*×÷·^/=]|±|\\pm\b) ?[(√\\]"
     r"| ?(?:[+*×÷·^/±]|\\pm\b|x(?= ?[0-9])) ?(?:[0-9.]|[A-Za-z](?![A-Za-z]))"
-    r"| ?[-–] ?[a-z](?![A-Za-z])| ?[xyznπ√](?![A-Za-z0-9])|[+-]?[0-9]*i(?![A-Za-z])"
+    r"| ?[-–] ?[a-z](?![A-Za-z])| ?[xyznπ√](?![A-Za-z0-9])|[+-]?[0-9]*i(?![A-Za-z])|h[0-9]|\)\^"
+    r"|\.?\\(?:overline|dot|bar)(?![a-z])| (?:repeating|recurring)\b"
+    r"|(?: [a-z]+)? (?:plus|minus|times|divided by|(?:more|less|fewer) than) [0-9(]"
+    r"| to [0-9]+(?!\w| (?:decimal|significant|d\.?p|s\.?f|places))"
     r"| ?\\(?:pi|sqrt|theta|alpha|beta|log|ln|sin|cos|tan|frac|infty)"
 )
 _BEFORE = re.compile(
     r"(?:[0-9)%] ?[-–+*×÷·/:^] ?|[0-9] x ?|[0-9][.,'_]|[<>≤≥±√] ?|[a-z] ?[+*/] ?|\("
-    r"|\\(?:pm|sqrt|geq?|leq?|gt|lt|pi|log|ln)\b ?)$"
+    r"|\\(?:pm|sqrt|geq?|leq?|gt|lt|pi|log|ln)\b ?"
+    r"|\b(?:plus|minus|times|divided by|(?:more|less|fewer|greater) than) )$"
 )
 _UNITS = (
     r"(?:h|hrs?|hours?|min|mins|minutes?|s|secs?|seconds?|days?|weeks?|months?|years?|ft|feet|foot|"
@@ -38,10 +49,11 @@ _ASIDE = re.compile(
     r",(?![0-9])|(?<![\w)])[(\[]|\b(?:since|because|as|where|when|if|which|that is|i\.e)\b"
 )
 _RULED_OUT = re.compile(
-    r"(?i)(?:\b(?:not|never|nor|neither|instead of|rather than)|n't)\s+"
+    r"(?i)(?:\b(?:not|never|nor|neither|no longer|instead of|rather than)|n't)\s+"
     r"(?:(?:be|just|only|exactly|equal to|simply|a|the)\s+)?"
     rf"(?={CURRENCY}?-?\.?[0-9])"
 )
+_OR = re.compile(rf"(?i)\s*,?\s*(?:or|nor)\s+(?={CURRENCY}?-?\.?[0-9])")
 _DOZEN = re.compile(r"\s*(?:dozens?|score|gross)\b")
 _STATED = re.compile(
     r"(?i)(?:^[\W_]*(?:no[\W_]+)?|(?:\b(?:is|be|are|makes?|gives?|get|equals?)|'s|=)\s+"
@@ -50,7 +62,14 @@ _STATED = re.compile(
 _PART = r"(?:hal(?:f|ves)|thirds?|quarters?|fourths?|fifths?|tenths?)\b"
 _PART_BEHIND = re.compile(rf"[ -](?:and (?:a |one[ -]))?{_PART}")
 _PART_BEFORE = re.compile(rf"\b(?:{_PART}|twice|double|triple)(?: of)?(?: the)? $")
-_ANOTHER = re.compile(r"[,;]\s*(?:and\s+)?[A-Za-z]\s*=\s*-?[0-9]")
+_ANOTHER = re.compile(r"(?:[,;]|\b(?:and|or)\b)\s*(?:(?:and|or)\s+)?[A-Za-z]\s*=\s*-?[0-9]")
+_SIGN = re.compile(rf"(?i)(?:\bnegative|{SIGN_BEFORE}minus)\s+$")
+_MINUS = re.compile(r"(?i)\bminus\s+$")
+_LONE_ONE = re.compile(
+    r"(?i)(\b(?:(?:twen|thir|for|fif|six|seven|eigh|nine)ty|hundred|thousand)(?:[ -]|\sand\s))?"
+    r"\bone\b(?![- ](?:hundred|thousand|million))"
+)
+_GROUPS = re.compile(r"(?<![0-9.,/])([0-9]{1,3}) (?=[0-9]{3}(?![0-9/.,]))")
 _WORTHLESS = re.compile(r"(?i)\bone\b(?=\s+(?:of|can|could|should|would|must|may|that|who)\b)")
 
 
@@ -62,7 +81,10 @@ def answered_number(reply: Reply) -> str:
         rest = _without_ruled_out(piece)
         statement = first_sentence(rest)
         if _mentions(statement):
-            return _corrected(rest[len(statement) :]) or _read(statement)
+            said = NUMBER.search(statement)
+            within = said and RETRACTED.search(statement, said.end())
+            behind = rest[said.end() if within else len(statement) :]
+            return _corrected(behind) or _read(statement)
     if reply.marked:
         return ""
     text = _without_ruled_out(reply.text)
@@ -85,6 +107,8 @@ def _without_ruled_out(text: str) -> str:
             continue
         out.append(text[at : m.start()])
         at = denied.end()
+        while (other := _OR.match(text, at)) and (denied := NUMBER.match(text, other.end())):
+            at = denied.end()
     return "".join(out) + text[at:]
 
 
@@ -106,9 +130,9 @@ def _read(statement: str, *, boxed: bool = False) -> str:
         statement = whole[1] if whole else statement
     elif re.match(r"[\s:]*[-–]\s+[0-9]", statement) and "\n" not in statement.split("-")[0]:
         return ""  # "The answer is - 7": a dash or a sign?
-    statement = re.sub(
-        r"(?<![0-9.,/])([0-9]{1,3}) (?=[0-9]{3}(?![0-9/.,]))", "\\1\u00a0", statement
-    )
+    if boxed and re.search(r"[0-9)]\s?!", statement):
+        return ""  # a factorial
+    statement = _GROUPS.sub("\\1\u00a0", statement)
     side = _side(statement)
     first = NUMBER.search(side)
     if not first:
@@ -127,10 +151,11 @@ def _last(text: str) -> str:
     """The last number of a text that marks none, or the only one in words."""
     # "72 eggs (6 dozen)" says 72.
     text = re.sub(r"(?<=[0-9a-z] )\([^()\n]*\)(?!\s*[=*/+×÷^-])", "", text)
-    text = re.sub(rf"({CURRENCY}[0-9]{{1,3}}) (?=[0-9]{{3}}(?![0-9]))", "\\1\u00a0", text)
+    groups = rf"({CURRENCY}[0-9]{{1,3}}|^\W*[0-9]{{1,3}}(?=.{{4}}\W*$)) (?=[0-9]{{3}}(?![0-9]))"
+    text = re.sub(groups, "\\1\u00a0", text)
     numbers = list(NUMBER.finditer(text))
     if not numbers:
-        return _spelled_out(re.sub(r"(?i)\bone\b(?![- ](?:hundred|thousand|million))", "", text))
+        return _spelled_out(_LONE_ONE.sub(lambda m: m[0] if m[1] else "", text))
     start = max((m.end() for m in SENTENCE.finditer(text, 0, numbers[-1].start())), default=0)
     end = SENTENCE.search(text, numbers[-1].end())
     sentence = text[start : end.start() if end else None]
@@ -155,7 +180,10 @@ def _spelled_out(text: str) -> str:
     if len({value for _, _, value in words}) != 1:
         return ""
     start, end, value = words[0]
-    parted = _PART_BEHIND.match(text, end) or _PART_BEFORE.search(text[:start])
+    before = text[:start]
+    if _SIGN.search(before):
+        return f"-{value}"
+    parted = _PART_BEHIND.match(text, end) or _PART_BEFORE.search(before) or _MINUS.search(before)
     return "" if parted else str(value)
 
 

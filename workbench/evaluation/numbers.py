@@ -19,6 +19,7 @@ _SMALL = {word: i for i, word in enumerate(_ONES)} | {
 }
 _SCALE = {"hundred": 100, "thousand": 1000, "million": 10**6, "billion": 10**9, "trillion": 10**12}
 _VALUES = _SMALL | _SCALE
+_KILO = {"K": 10**3, "M": 10**6, "B": 10**9}
 _WORD = re.compile(rf"\b(?:{'|'.join(_VALUES)})\b", re.IGNORECASE)
 
 WHOLE = (
@@ -32,12 +33,12 @@ WHOLE = (
     r"|[0-9]+(?:\.[0-9]+)?|\.[0-9]+"
 )
 """A number's digits: with separators of thousands and decimals in the ways they are set."""
-SCALE = rf"(?P<scale>(?:[ \u00a0-](?:{'|'.join(_SCALE)})\b)+)"
+SCALE = rf"(?P<scale>(?:[ \u00a0-]?(?i:{'|'.join(_SCALE)})s?\b)+)"
 EXPONENT = (
-    r"(?:[eE](?P<exp>[+-]?[0-9]+)(?![\w.])"
+    r"(?:[eE](?P<exp>[+-]?[0-9]+)(?!\w|\.[0-9])"
     r"|[ \u00a0]?(?:[x×*·]|\\times\b|\\cdot\b)[ \u00a0]?10 ?"
     r"(?:\^|\*\*) ?\(?(?P<ten>[+-]?[0-9]+)\)?"
-    r"|(?:\^|\*\*)\(?(?P<power>[0-9]+)\)?)"
+    r"|(?:\^|\*\*)\(?(?P<power>-?[0-9]+)\)?)"
 )
 UNDER = r"[ \u00a0]?/[ \u00a0]?(?P<under>[0-9]+(?:\.[0-9]+)?)"
 _PARTS = r"[0-9]{1,9}/[0-9]{1,9}(?![0-9/]|[.][0-9])"
@@ -48,7 +49,7 @@ NUMBER = re.compile(
     # A minus after a word or a bracket is a dash or a subtraction, not a sign.
     rf"(?P<sign>(?<![\w).%\]])[-–]{CURRENCY}?|{CURRENCY} ?[-–])?"
     rf"(?<!\w)(?<![A-Za-z]\^)(?:{_MIXED})?(?P<body>{WHOLE})(?:{EXPONENT})?(?:{UNDER})?"
-    rf"(?:{SCALE}|(?P<kilo>[kK])\b)?"
+    rf"(?:{SCALE}|(?P<kilo>[kKMB]|bn|mn)\b)?"
 )
 """One number in a text that `level` has been through."""
 
@@ -87,15 +88,15 @@ def number(match: re.Match[str]) -> Fraction | None:
                 return None
             value *= Fraction(10) ** exponent
         if match["power"]:
-            if int(match["power"]) * max(1, len(match["body"])) > _LARGEST:
+            if abs(int(match["power"])) * max(1, len(match["body"])) > _LARGEST:
                 return None
             value **= int(match["power"])
         value = value / Fraction(match["under"] or 1) + Fraction(match["mixed"] or 0)
     except (ValueError, ZeroDivisionError):
         return None
-    scale = 1000 if match["kilo"] else 1
-    for word in re.findall("[a-z]+", match["scale"] or ""):
-        scale *= _SCALE[word]
+    scale = _KILO[match["kilo"][:1].upper()] if match["kilo"] else 1
+    for word in re.findall("[a-z]+", (match["scale"] or "").lower()):
+        scale *= _SCALE[word.removesuffix("s")]
     return value * scale * (-1 if match["sign"] else 1)
 
 

@@ -19,6 +19,11 @@ _NEXT = re.compile(r"\n\s*(?:Q|Question|Human|User)\s*:")
 _MOST = 8
 """Markers that are looked behind, from the last."""
 _SUPER = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺", "0123456789-+")
+SIGN_BEFORE = (
+    r"(?:^|[:=(,*]|\b(?:is|are|be|was|equals?|to|of|about|at|gives?|gets?|got|leaves?|makes?|yields?|"
+    r"becomes?|reads?|reach(?:es)?|so|by|or|have|has))\W{0,3}"
+)
+"""What stands before a "minus" that is a sign; behind anything else it may take away."""
 _PART = r"\s*(?:\{([^{}]+)\}|([0-9]))"
 _CLEANING = (
     (r"(?i)</?(?:b|i|em|strong|u|span|div|p|br|sub|code|mark|font)\b[^<>\n]*>", ""),
@@ -46,8 +51,7 @@ _CLEANING = (
     ("[{}`]", ""),
     (rf"\b(?:Rs|INR|USD|EUR|GBP)\.?\s?(?=-?[0-9]|{CURRENCY})", ""),
     (r"(?i)\bnegative\s+(?=\W?[0-9])", "-"),
-    (r"(?i)((?:^|[:=(,*]|\b(?:is|are|be|was|equals|to|of|about|at))\W{0,3})minus\s+(?=\W?[0-9])",
-     r"\1-"),
+    (rf"(?i)({SIGN_BEFORE})minus\s+(?=\W?[0-9])", r"\1-"),
 )  # fmt: skip
 _RULES = [(re.compile(pattern), plain) for pattern, plain in _CLEANING]
 _ANSWER = re.compile(
@@ -69,6 +73,10 @@ TAKEN_BACK = re.compile(
     r"actually|i made (?:a|an) (?:mistake|error)|no(?=,))\b"
 )
 """Words with which a reply takes back what it said."""
+RETRACTED = re.compile(
+    r"(?i)\b(?:wait|oops|sorry|correction|scratch that|hold on|on second thought)\b"
+)
+"""Those of them that say nothing else inside a sentence."""
 SENTENCE = re.compile(r"[.!?](?=\s+[^\d\s$€£]|\s*$)|\n(?=\s*\S)|;")
 
 

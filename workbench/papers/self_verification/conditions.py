@@ -22,7 +22,7 @@ _FRACTION = f"[{''.join(VULGAR)}]"
 # A sign only where no operand stands before it ("10-20" is a range), no full stop at the end, and
 # units behind ("12km/hr", "12th"), but no letters before or digits behind them ("A4", "1a2b").
 _DIGITS = re.compile(
-    r"(?:(?<![\w).%–-])[-–](?=\.?[0-9])|(?<![\w-])(?<![0-9][.,/:])|(?<=[0-9%]-)|(?<=[0-9]x)"
+    r"(?:(?<![\w).%–-])[-–](?=\.?[0-9])|(?<![\w-])(?<![0-9][.,/:])(?<![A-Za-z]\^)|(?<=[0-9%]-)|(?<=[0-9]x)"
     r"|(?<=[0-9][A-Za-z]-)|(?<=[0-9][A-Za-z]{2}-))"
     rf"(?:(?:{MIXED})?(?:{WHOLE})(?:[eE][+-]?[0-9]+|/[1-9][0-9]*|[ ]?{_FRACTION})?(?:{SCALE})?"
     rf"|{_FRACTION})(?![0-9_]|[.,/:][0-9]|(?!x[0-9]|[cdkm]?m[23]\b)[^\W\d_]+[0-9])"
@@ -68,8 +68,9 @@ def find(text: str, *, dates: bool = False) -> list[Condition]:
     """Every number of a text in order: digits (thousands, decimals, fractions) and number words.
 
     A number's unit is no part of it ("'X'km/hr", "'X'th"), but a "million" is. A lone "one" is left
-    out, since it rarely counts anything; so are clock times, ratios like 7:11 and numbers behind
-    letters (A4). With `dates`, each part of a date like 01/22/2019 is a number of its own.
+    out, since it rarely counts anything; so are clock times, ratios like 7:11, numbers behind
+    letters (A4) and their exponents (m^2). With `dates`, each part of a date like 01/22/2019 is a
+    number of its own.
     """
     conditions = []
     for m in (_PIECES if dates else _DIGITS).finditer(level(text)):
