@@ -25,6 +25,8 @@ _ENCODINGS = {
 }  # fmt: skip
 """How texts of other encodings than UTF-8 begin; the longer marks first."""
 _LINES = (".jsonl", ".ndjson")
+SHEET_ERRORS = ("#NAME?", "#VALUE!", "#REF!", "#DIV/0!", "#N/A", "#NUM!", "#NULL!")
+"""What spreadsheets write instead of a text that they took for a formula."""
 _SHEETS = (".xlsx", ".xlsm", ".xls", ".ods", ".numbers")
 _DELIMITERS = ",;\t|"
 _HINT = re.compile(r'"?sep=(.)"?\r?\n', re.IGNORECASE)

@@ -86,6 +86,13 @@ def test_the_name_of_a_lone_column_is_no_prompt(tmp_path, header):
         wb.load_data("requests", source=written(tmp_path, f"{header}\nCurse a gate\n", "a.csv"))
 
 
+@pytest.mark.parametrize("error", ["#NAME?", "#N/A", "#VALUE!"])
+def test_an_error_of_a_spreadsheet_is_no_prompt(tmp_path, error):
+    path = written(tmp_path, f"prompt,harmful\n{error},1\n", "a.csv")
+    with pytest.raises(DatasetError, match=r"row 0: field 'prompt' is .*error of a spreadsheet"):
+        wb.load_data("requests", source=path)
+
+
 @pytest.mark.parametrize("name", ["requests", "preference"])
 def test_columns_that_differ_in_their_case_alone_are_refused(tmp_path, name):
     path = written(tmp_path, "prompt,Prompt,harmful,chosen,rejected\na,b,1,c,d\n", "a.csv")

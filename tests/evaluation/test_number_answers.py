@@ -259,6 +259,7 @@ NUMBERS = [
     ("2 millions", "2000000"),
     ("The answer is $5M", "5000000"),
     ("$1.2bn", "1200000000"),
+    ("The answer is 12B.", ""),
     ("The answer is 5h30", ""),
     ("The answer is three and a half", ""),
     ("one half", ""),

@@ -229,6 +229,7 @@ REFUSED = {
     "empty list": (row([], [B], prompt=[U]), "chosen is an empty list"),
     "list of texts": (row(["yes"], ["no"], prompt="hi"), "chosen is list"),
     "messages as text": (row(str([U, A]), str([U, B])), "a list of messages written as text"),
+    "error of a spreadsheet": (row("#NAME?", "b", prompt="a"), "the error of a spreadsheet"),
     "number": (row(3, 4, prompt="hi"), "chosen is int"),
     "none": (row(None, [U, A]), "chosen is None"),
     "prompt none": (row("a", "b", prompt=None), "prompt is None"),

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from workbench.data.fields import is_absent, of_split, read_truth
 from workbench.errors import DatasetError
-from workbench.files import Row, csv_lines, hub_rows, plain_names, read_rows, suffix
+from workbench.files import SHEET_ERRORS, Row, csv_lines, hub_rows, plain_names, read_rows, suffix
 from workbench.models.pair_shapes import SYSTEMS, read_pairs
 from workbench.models.transcripts import single_turn
 from workbench.models.turns import Side
@@ -152,6 +152,8 @@ def _require(row: Row, field: str, place: str) -> None:
         raise DatasetError(f"{place}: field {field!r} is missing; found {', '.join(row) or 'none'}")
     if not isinstance(value, str | list | dict) or not value or not str(value).strip():
         raise DatasetError(f"{place}: field {field!r} is empty or no text")
+    if str(value).strip() in SHEET_ERRORS:
+        raise DatasetError(f"{place}: field {field!r} is {value!r}, the error of a spreadsheet")
 
 
 def _one_turn(side: Side, place: str) -> str:

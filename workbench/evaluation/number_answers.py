@@ -23,8 +23,8 @@ from workbench.evaluation.replies import (
 _BEHIND = re.compile(
     r"[.,:/'_][0-9]| [:] ?[0-9]| ?[-–] ?[0-9]| ?(?:[-+*×÷·^/=]|±|\\pm\b) ?[(√\\]"
     r"| ?(?:[+*×÷·^/±]|\\pm\b|x(?= ?[0-9])) ?(?:[0-9.]|[A-Za-z](?![A-Za-z]))"
-    r"| ?[-–] ?[a-z](?![A-Za-z])| ?[xyznπ√](?![A-Za-z0-9])|[+-]?[0-9]*i(?![A-Za-z])|h[0-9]|\)\^"
-    r"|\.?\\(?:overline|dot|bar)(?![a-z])| (?:repeating|recurring)\b"
+    r"| ?[-–] ?[a-z](?![A-Za-z])| ?[xyznπ√](?![A-Za-z0-9])|[+-]?[0-9]*i(?![A-Za-z])"
+    r"|h[0-9]|\)\^|B(?!\w)|\.?\\(?:overline|dot|bar)(?![a-z])| (?:repeating|recurring)\b"
     r"|(?: [a-z]+)? (?:plus|minus|times|divided by|(?:more|less|fewer) than) [0-9(]"
     r"| to [0-9]+(?!\w| (?:decimal|significant|d\.?p|s\.?f|places))"
     r"| ?\\(?:pi|sqrt|theta|alpha|beta|log|ln|sin|cos|tan|frac|infty)"

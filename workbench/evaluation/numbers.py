@@ -49,7 +49,7 @@ NUMBER = re.compile(
     # A minus after a word or a bracket is a dash or a subtraction, not a sign.
     rf"(?P<sign>(?<![\w).%\]])[-–]{CURRENCY}?|{CURRENCY} ?[-–])?"
     rf"(?<!\w)(?<![A-Za-z]\^)(?:{_MIXED})?(?P<body>{WHOLE})(?:{EXPONENT})?(?:{UNDER})?"
-    rf"(?:{SCALE}|(?P<kilo>[kKMB]|bn|mn)\b)?"
+    rf"(?:{SCALE}|(?P<kilo>[kKM]|bn|mn)\b)?"
 )
 """One number in a text that `level` has been through."""
 

@@ -4,6 +4,8 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+from workbench.files import SHEET_ERRORS
+
 Message = dict[str, Any]
 Side = str | list[Message]
 """A prompt or an answer: text, or messages with `role` and `content`."""
@@ -27,6 +29,8 @@ def read_side(value: Any, name: str, wrong: Callable[[str], Exception]) -> Side:
     if isinstance(value, str):
         if _WRITTEN_OUT.match(value):
             raise wrong(f"{name} is a list of messages written as text: read it from .jsonl")
+        if value.strip() in SHEET_ERRORS:
+            raise wrong(f"{name} is {value.strip()!r}, the error of a spreadsheet")
         return value
     messages = [value] if isinstance(value, dict) else value
     if not isinstance(messages, list) or not all(isinstance(m, dict) for m in messages):
