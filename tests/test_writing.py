@@ -357,3 +357,10 @@ def test_json_is_written_whole(tmp_path):
     write_json(path, content, indent=None)
     assert len(path.read_text().splitlines()) == 1
     assert names(tmp_path) == ["a.json"]
+
+
+@pytest.mark.parametrize("name", ["a\0b", "a\ud800b"])
+def test_what_is_no_path_is_named(tmp_path, name):
+    with pytest.raises(WriteError, match=r"a\\.* is no path; choose another"):
+        write_json(tmp_path / name, {})
+    assert not list(tmp_path.iterdir())

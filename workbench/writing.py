@@ -42,8 +42,15 @@ def disk_errors(path: str | Path, kind: type[WorkbenchError] = WriteError) -> It
     """Raise `kind`, naming `path` and what to do, where the disk refuses what the block writes.
 
     Full, read-only or broken disks, quotas, rights, folders in the way, names that are too long;
-    as `OSError` or as the libraries say it. Other exceptions, also of files elsewhere, pass.
+    as `OSError` or as the libraries say it; paths that are none. Other exceptions, also of files
+    elsewhere, pass.
     """
+    try:
+        no_path = b"\0" in os.fsencode(path)
+    except UnicodeEncodeError:
+        no_path = True
+    if no_path:
+        raise kind(f"{str(path)!a:.200} is no path; {_ELSEWHERE}")
     try:
         yield
     except WorkbenchError:
