@@ -9,7 +9,7 @@ from workbench.errors import nearest
 Refusal = Callable[[str], Exception]
 """The class of the error that is raised: that of the function's other errors."""
 MOST_SEED = 2**63 - 1
-"""The largest seed that every generator and file takes."""
+"""Torch's generators and the files that hold seeds take no larger one."""
 
 FLOAT32 = (2 - 2**-23) * 2.0**127
 """The largest number that float32 holds."""

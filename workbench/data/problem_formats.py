@@ -88,7 +88,7 @@ def _number(value: Any) -> str:
     return plain(number)
 
 
-def _one(solutions: list[Any]) -> str:
+def _only_number(solutions: list[Any]) -> str:
     """The gold number of a list that holds one."""
     numbers = list(dict.fromkeys(map(_number, solutions)))
     if len(numbers) > 1:
@@ -176,7 +176,7 @@ def _tracking(row: Row) -> Parts:
 
 
 _hashes = _free("question", "answer", str, _behind_hashes)
-_equation = _free("sQuestion", "lSolutions", list, _one)
+_equation = _free("sQuestion", "lSolutions", list, _only_number)
 _final = _free("question", "final_ans", object, _number)
 _dated = _free("input", "target_scores", dict, _date)
 _targets = _free("input", "target_scores", dict, lambda scores: _yes_no(_only_true(scores)))

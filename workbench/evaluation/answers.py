@@ -38,7 +38,7 @@ def extract_answer(
     `3/4`). `labels`: the letters that may be chosen, where they are known; another is no answer.
 
     Raises `ValueError` for an unknown `kind` or `style`, and for a kind that `math-verify` does not
-    read (`date`, `text`); `MissingExtraError` where it is not installed.
+    read (`date`, `text`); `RunError` where it is not installed, or asked outside the main thread.
 
     >>> extract_answer(r"<think>Maybe \boxed{3}.</think> The final result is 9.", "number")
     '9'
@@ -106,12 +106,12 @@ def _first(reply: Reply, matches: Callable[[str, bool], list[str]]) -> str:
     """First match in the box, else behind the last marker, else the last match anywhere."""
     boxed = [] if reply.boxed is None else [reply.boxed]
     for piece in (*boxed, *reply.marked):
-        if found := matches(piece, True):
+        if answers := matches(piece, True):
             taken_back = list(RETRACTED.finditer(piece))
             new = taken_back and matches(first_sentence(piece[taken_back[-1].end() :]), True)
-            return (new or found)[0] if len(set(new)) < 2 else ""
-    found = matches(reply.text, False)
-    return found[-1] if found else ""
+            return (new or answers)[0] if len(set(new)) < 2 else ""
+    answers = matches(reply.text, False)
+    return answers[-1] if answers else ""
 
 
 def _affirmed(text: str, yes: str, no: str) -> list[str]:

@@ -189,8 +189,8 @@ def _spelled_out(text: str) -> str:
 
 def _side(statement: str) -> str:
     """The side of an equation that is the answer: `3 * 4 = 12` and `12 = 3 * 4` say 12."""
-    said = NUMBER.search(statement)
-    aside = _ASIDE.search(statement, said.end()) if said else None
+    first = NUMBER.search(statement)
+    aside = _ASIDE.search(statement, first.end()) if first else None
     clause = statement[: aside.start()] if aside else statement
     return _worked_out(clause) if _EQUALS.search(clause) else statement
 

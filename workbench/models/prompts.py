@@ -142,8 +142,8 @@ def encode_all(model: Model, prompts: Sequence[Prompt]) -> list[Encoded]:
     first = around(tokenizer)[0] if len(chats) < len(prompts) else []
     head_ids = ids_of(tokenizer, heads)
     # A reply that begins with white space has its own.
-    said = {i: ("" if r[:1].isspace() else gap) + r for i, r in replies.items() if r}
-    of_replies = reply_ids(tokenizer, heads, head_ids, said)
+    spaced = {i: ("" if r[:1].isspace() else gap) + r for i, r in replies.items() if r}
+    of_replies = reply_ids(tokenizer, heads, head_ids, spaced)
     encoded = []
     for i, ids in enumerate(head_ids):
         if not ids:
@@ -163,7 +163,7 @@ def encode_all(model: Model, prompts: Sequence[Prompt]) -> list[Encoded]:
                 f"{model.name}'s context; shorten or drop it",
                 len(ids), model.context_length, i,
             )  # fmt: skip
-        text, rest = heads[i] + said.get(i, ""), "" if plain or i in said else gap
+        text, rest = heads[i] + spaced.get(i, ""), "" if plain or i in spaced else gap
         encoded.append(Encoded(ids, len(head), i in replies, text, rest))
     own_ids = [ids + of_replies.get(i, []) for i, ids in enumerate(head_ids)]
     warn_of_losses(tokenizer, [e.text for e in encoded], own_ids)
@@ -204,8 +204,8 @@ def _before_reply(model: Model, chat: list[dict[str, str]], text: str) -> str:
     """
     reply = {"role": "assistant", "content": "Sure"}
     try:
-        whole = written(model.tokenizer, [*chat, reply], model.name, False)
-        gap = whole[len(text) :].partition("Sure")[0] if whole.startswith(text) else ""
+        replied = written(model.tokenizer, [*chat, reply], model.name, False)
+        gap = replied[len(text) :].partition("Sure")[0] if replied.startswith(text) else ""
         if gap.strip() and written(model.tokenizer, chat, model.name, False) == text:
             log.warning(
                 "%s: the chat template has no generation prompt, and writes %r before a reply: "

@@ -16,7 +16,7 @@ ROLES = {
     **dict.fromkeys(("observation", "ipython"), "tool"),
 }
 """What a published role is called in a chat template."""
-_KEPT = ("name", "tool_calls", "tool_call_id", "reasoning_content", "thinking")
+_EXTRAS = ("name", "tool_calls", "tool_call_id", "reasoning_content", "thinking")
 _WRITTEN_OUT = re.compile(r"\s*\[?\s*\{\s*['\"](?:role|content|from|value)['\"]\s*:")
 
 
@@ -64,10 +64,10 @@ def _message(message: Message, name: str, wrong: Callable[[str], Exception]) -> 
         isinstance(part, dict) and isinstance(part.get("text"), str) for part in content
     ):
         content = "".join(part["text"] for part in content)
-    kept = {key: message[key] for key in _KEPT if message.get(key)}
-    if not isinstance(content, str) and not (content is None and "tool_calls" in kept):
+    extras = {key: message[key] for key in _EXTRAS if message.get(key)}
+    if not isinstance(content, str) and not (content is None and "tool_calls" in extras):
         raise wrong(f"{name} holds a message without text")
-    return {"role": ROLES[role.lower()], "content": content, **kept}
+    return {"role": ROLES[role.lower()], "content": content, **extras}
 
 
 def same(first: Message, second: Message) -> bool:

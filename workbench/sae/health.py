@@ -112,7 +112,7 @@ def stream_shift(
     Σ‖Δh‖² / Σ‖h − mean h‖² of the reference, and Σ‖Δh − W_decᵀΔc‖² / Σ‖Δh‖² (0 where nothing
     moved); Δ policy − reference, over the positions of `health` (§2.8).
     """
-    missed = whole = 0.0
+    missed = squared = 0.0
     spread = _Spread()
     hooks = [_checked(sae, model, hook_name, rows) for model in (policy, reference)]
     for ids, attention, mask in _batches(policy, rows, batch, pad_token_id):
@@ -124,9 +124,9 @@ def stream_shift(
         moved = hidden[0] - hidden[1]
         change = encode(sae, hidden[0]) - encode(sae, hidden[1])
         missed += (moved - change @ sae.W_dec.float()).double().square().sum().item()
-        whole += moved.double().square().sum().item()
+        squared += moved.double().square().sum().item()
         spread.add(hidden[1])
-    return whole / spread.total(), missed / whole if whole else 0.0
+    return squared / spread.total(), missed / squared if squared else 0.0
 
 
 def _checked(sae: Any, model: Any, hook_name: str, rows: Rows) -> Hook:

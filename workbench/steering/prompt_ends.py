@@ -44,13 +44,13 @@ def prompt_ends(given: dict[str, Any], rows: int, width: int) -> torch.Tensor:
     return (mask * (columns + 1)).amax(1).cpu()
 
 
-def starts(said: int | Sequence[int] | torch.Tensor | None) -> torch.Tensor | None:
+def starts(start: int | Sequence[int] | torch.Tensor | None) -> torch.Tensor | None:
     """`start` as int64 `[]` or `[row]`; `ValueError` for another shape or a negative column."""
-    if said is None:
+    if start is None:
         return None
-    if not hasattr(said, "__len__") or getattr(said, "shape", None) == ():
-        return torch.tensor(whole("start", said, 0))
-    return torch.tensor([whole("start", column, 0) for column in listed("start", said)])
+    if not hasattr(start, "__len__") or getattr(start, "shape", None) == ():
+        return torch.tensor(whole("start", start, 0))
+    return torch.tensor([whole("start", column, 0) for column in listed("start", start)])
 
 
 @contextmanager

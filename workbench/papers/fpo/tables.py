@@ -265,12 +265,12 @@ def _rank_correlation(a: Sequence[float], b: Sequence[float]) -> float:
 
 def _claim(text: str, values: Sequence[float], holds: Callable[[float], bool], form: str) -> Plain:
     """A claim by seed; a seed where nothing was measured (NaN) neither holds it nor fails it."""
-    measured = [v for v in values if not np.isnan(v)]
-    count = sum(map(holds, measured))
+    numbers = [v for v in values if not np.isnan(v)]
+    count = sum(map(holds, numbers))
     by_seed = ["–" if np.isnan(v) else "to 0" if np.isinf(v) else form.format(v) for v in values]
-    verdict = "yes" if count == len(values) else f"in {count} of {len(measured)}"
+    verdict = "yes" if count == len(values) else f"in {count} of {len(numbers)}"
     return {
         "claim": text,
         "by seed": ", ".join(by_seed),
-        "holds": verdict if measured else "not measured: nothing moved",
+        "holds": verdict if numbers else "not measured: nothing moved",
     }

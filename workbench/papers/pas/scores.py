@@ -110,11 +110,11 @@ def correlations(respondents: Respondents, answered: Answers) -> np.ndarray:
     for t in range(len(inventory.traits)):
         answers_of_trait = [k[:, test][:, trait == t].astype(float) for k in keyed]
         known = np.all([(a > 0).any(1) for a in answers_of_trait], 0)
-        said, own = (a[known].sum(1) / (a[known] > 0).sum(1) for a in answers_of_trait)
+        told, own = (a[known].sum(1) / (a[known] > 0).sum(1) for a in answers_of_trait)
         # Compared, not their spread with 0: that of equal means is not 0 to the last digit.
         if len(set(own.tolist())) > 1:
-            differ = len(set(said.tolist())) > 1
-            out[t] = np.corrcoef(said, own)[0, 1] if differ else 0.0
+            differ = len(set(told.tolist())) > 1
+            out[t] = np.corrcoef(told, own)[0, 1] if differ else 0.0
     return out
 
 
