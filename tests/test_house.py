@@ -7,7 +7,7 @@ from pathlib import Path
 import workbench
 
 PACKAGE = Path(workbench.__file__).parent
-GROUND = ("arguments", "errors", "paths", "hashing", "hub", "reading", "files", "writing")
+GROUND = ("errors", "hashing", "arguments", "paths", "reading", "writing", "files", "hub")
 FLOORS = (
     ("ground",),
     ("models", "plots", "evaluation"),

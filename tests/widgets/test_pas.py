@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import workbench as wb
-from workbench.papers.pas import presets
+from workbench.papers.pas import paper
 from workbench.papers.pas.contrast import contrast_answers
 from workbench.papers.pas.search import directions_by_fold, search
 
@@ -14,7 +14,7 @@ def test_pas_aligns_to_a_respondent_as_the_study_does(tmp_path):
     ui.by.selected_index, ui.who.value = 2, "p003"
     ui.align()
     ui.wait(120)
-    people = presets.people("tiny", "", "", "", "")
+    people = paper.people("tiny")
     person = people.take([people.ids.index("p003")])
     contrast = contrast_answers(ui.model, ui.inventory, orders=ui.settings.orders)
     by_fold = directions_by_fold(contrast, person, ui.settings, 0)

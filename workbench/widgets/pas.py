@@ -14,7 +14,7 @@ from workbench.models.prompts import messages
 from workbench.papers.pas import presets
 from workbench.papers.pas.answer import answers
 from workbench.papers.pas.contrast import AnswerContrast, contrast_answers
-from workbench.papers.pas.paper import Settings
+from workbench.papers.pas.paper import Settings, people
 from workbench.papers.pas.profile import answers_of, person, questionnaire, trait_means
 from workbench.papers.pas.prompts import LABELS, SYSTEM, question, texts
 from workbench.papers.pas.search import align, prompts_per_subject
@@ -50,7 +50,7 @@ class PAS(View):
     ) -> None:
         super().__init__(folder)
         self.model = presets.model("tiny", model) if isinstance(model, str) else model
-        everybody = respondents or presets.people("tiny", "", "", "", "")
+        everybody = respondents or people("tiny")
         self.people, self.inventory = everybody, everybody.inventory
         self.settings = settings or Settings().tiny()
         self.direction: HeadDirections | None = None

@@ -9,7 +9,7 @@ import torch
 
 from tests.helpers.pas import INVENTORY, TEST, respondents
 from workbench.errors import DatasetError, RunError
-from workbench.papers.pas import presets
+from workbench.papers.pas import paper, presets
 from workbench.papers.pas.paper import BASE, Settings, preflight
 
 
@@ -91,29 +91,29 @@ def test_a_stratified_draw_takes_one_of_every_part(preset, count):
 
 def test_people_who_cannot_be_read(tmp_path):
     with pytest.raises(RunError, match="papi_path=FOLDER"):
-        presets.people("paper", "", "", "", "")
+        paper.people("paper", "", "", "", "")
     with pytest.raises(ValueError, match="is no file or folder"):
-        presets.people("paper", str(tmp_path / "absent"), "", "", "")
+        paper.people("paper", str(tmp_path / "absent"), "", "", "")
     with pytest.raises(RunError, match=r"papi_path=.* is no file"):
-        presets.people("tiny", str(tmp_path), "", "", "")
+        paper.people("tiny", str(tmp_path), "", "", "")
     mine = tmp_path / "mine.csv"
     rows = [f"{i.id},{i.text},{i.trait},{i.facet},{i.sign},{i.split}" for i in INVENTORY.items]
     mine.write_text("id,text,trait,facet,sign,split\n" + "\n".join(rows), encoding="utf-8")
     with pytest.raises(DatasetError, match=r"mine.csv has no answers: give them with answers_path"):
-        presets.people("tiny", str(mine), "", "", "")
+        paper.people("tiny", str(mine), "", "", "")
     given = tmp_path / "answers.json"
     named = [
         {"id": n, **{i.id: int(v) for i, v in zip(INVENTORY.items, row, strict=True)}}
         for n, row in enumerate(respondents(30).values)
     ]
     given.write_text(json.dumps(named), encoding="utf-8")
-    read = presets.people("tiny", str(mine), str(given), "", "")
+    read = paper.people("tiny", str(mine), str(given), "", "")
     assert (read.keying.verdict, read.targets) == ("raw", "raw")
     assert read.values.tolist() == respondents(30).values.tolist()
     with pytest.raises(DatasetError, match="contradicts the data"):
-        presets.people("tiny", str(mine), str(given), "", "reverse-scored")
+        paper.people("tiny", str(mine), str(given), "", "reverse-scored")
     with pytest.raises(DatasetError, match="targets='both'"):
-        presets.people("tiny", str(mine), str(given), "both", "")
+        paper.people("tiny", str(mine), str(given), "both", "")
 
 
 def test_models_of_a_preset(monkeypatch):

@@ -13,7 +13,7 @@ from tests.helpers.directions import some_lock
 from tests.helpers.pas import INVENTORY, TEST, TRAIN, build, respondents
 from workbench.data.inventories import Inventory
 from workbench.errors import DatasetError
-from workbench.papers.pas import answer, presets, study
+from workbench.papers.pas import answer, paper, presets, study
 from workbench.papers.pas.contrast import contrast_answers
 from workbench.papers.pas.dpo import tune
 from workbench.papers.pas.paper import Settings
@@ -187,7 +187,7 @@ def test_everybody_is_tuned_on_their_own_answers():
 
 def test_two_workers_find_what_one_finds(tmp_path):
     survey = presets.model("tiny", "")
-    people = presets.draw(presets.people("tiny", "", "", "", ""), "tiny", 2, [1])
+    people = presets.draw(paper.people("tiny"), "tiny", 2, [1])
     (one,), (two,) = (
         study.run(survey, people, FEW, keep, ["p2+pas"], controls=False, workers=count).groups
         for count, keep in ((1, compute), (2, partial(cached, tmp_path)))

@@ -1,4 +1,4 @@
-"""Model, questionnaire, people and settings of each preset; the method is the same."""
+"""Settings, model and the people drawn, of each preset; the method is the same."""
 
 from collections.abc import Sequence
 
@@ -10,7 +10,6 @@ from workbench.models.loading import load
 from workbench.models.model import Model
 from workbench.papers import parameters
 from workbench.papers.pas.paper import BASE, MODEL, SUBJECTS
-from workbench.papers.pas.paper import people as people
 from workbench.papers.pas.paper import settings as settings
 from workbench.papers.pas.reference import errors, middle
 

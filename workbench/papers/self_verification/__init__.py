@@ -2,5 +2,6 @@
 
 Read `paper` (claim, tables, settings), then the method in its order: `conditions` finds what can be
 masked, `prompts` words every stage, `verify` runs them, `decision` scores and chooses. `study` sets
-the method beside voting at equal cost; `tables` and `figures` show what came out.
+the method beside voting at equal cost, `parsers` three readings of its replies beside each other;
+`tables` and `figures` show what came out.
 """
