@@ -15,6 +15,7 @@ from workbench.papers.safetylock import presets
 from workbench.papers.safetylock.attack import Attack, fine_tune, granting
 from workbench.papers.safetylock.evaluate import Benchmark, Judge, Outcome, take
 from workbench.papers.safetylock.lock import CONTROLS, Contrast
+from workbench.papers.safetylock.paper import require_both_kinds
 from workbench.papers.safetylock.response import controls, dose_response, evaluate_locked
 from workbench.plots import figures as plots
 from workbench.steering.directions import HeadDirections
@@ -107,7 +108,7 @@ class ApplyPanel(widgets.VBox):
                 raise DatasetError("pairs from a file come without requests: name a requests file")
             source = requests or discovered.source
             test = take(load_data("requests", "test", source), count)
-            presets.both_kinds(test, "test")
+            require_both_kinds(test, "test")
             judge = presets.judge(self._base, test)
             benchmark = Benchmark(test, judge, TOKENS)
             alphas = {0.0, alpha / 2, alpha, 1.5 * alpha}

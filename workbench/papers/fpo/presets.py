@@ -22,7 +22,8 @@ from workbench.papers.fpo.paper import (
 )
 from workbench.papers.fpo.paper import settings as settings
 from workbench.sae.loading import check_sae, load_sae, sae_hook
-from workbench.training.pairs import CHAT_TEMPLATE, checked
+from workbench.training.pair_sets import checked
+from workbench.training.pairs import CHAT_TEMPLATE
 
 PAIRS = "HuggingFaceH4/ultrafeedback_binarized"
 SPLITS = {"train": "train_prefs", "test": "test_prefs"}
@@ -49,7 +50,7 @@ def inputs(
 ) -> Inputs:
     """Load what the preset or the caller names; cheap and likely refusals first.
 
-    Raises as `check_inputs`, `models.loading.load`, `load_sae` and `training.pairs.checked`;
+    Raises as `check_inputs`, `models.loading.load`, `load_sae` and `training.pair_sets.checked`;
     `ValueError` for a `k` above the number of features, or more pairs asked for than there are.
     """
     check_inputs(preset, chosen, model_id=model_id, sae=sae, pairs_path=pairs_path)

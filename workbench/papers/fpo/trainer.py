@@ -26,7 +26,7 @@ from workbench.papers.fpo.distance import FeatureDistance, feature_distance
 from workbench.papers.fpo.reference import OfflineReference, PairCollator
 from workbench.sae.loading import check_sae, load_sae, sae_hook
 from workbench.sae.pooling import pool, response_mask
-from workbench.training import pairs
+from workbench.training import pair_sets, pairs
 
 log = logging.getLogger(__name__)
 
@@ -70,9 +70,9 @@ class FPOTrainer(DPOTrainer):
                 f"(a loss other than {losses.REFERENCE_FREE[0]}), or use a map-style Dataset"
             )
         drop = args.drop_identical
-        train_dataset = pairs.checked(train_dataset, "train", drop_identical=drop)
+        train_dataset = pair_sets.checked(train_dataset, "train", drop_identical=drop)
         if eval_dataset is not None:
-            eval_dataset = pairs.checked(eval_dataset, "eval", drop_identical=drop)
+            eval_dataset = pair_sets.checked(eval_dataset, "eval", drop_identical=drop)
         self.sae = None
         if args.uses_features:
             if sae is None and args.sae is None:
@@ -127,7 +127,7 @@ class FPOTrainer(DPOTrainer):
     ) -> Any:
         """Tokenised by TRL, less what has no response left, with each row's number."""
         if self.offline.started:  # given to evaluate(); the others are checked before a model loads
-            dataset = pairs.checked(dataset, dataset_name, drop_identical=args.drop_identical)
+            dataset = pair_sets.checked(dataset, dataset_name, drop_identical=args.drop_identical)
         with pairs.rows_named(dataset, processing_class, dataset_name):
             rows = super()._prepare_dataset(dataset, processing_class, args, dataset_name)
         if isinstance(dataset, IterableDataset):

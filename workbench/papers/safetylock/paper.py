@@ -150,10 +150,10 @@ def check_inputs(
             for split in ("train", "validation", "test"):
                 rows = load_data("requests", split, requests_path)
                 if split != "train":
-                    both_kinds(rows, split)
+                    require_both_kinds(rows, split)
 
 
-def both_kinds(rows: Sequence[Row], name: str) -> None:
+def require_both_kinds(rows: Sequence[Row], name: str) -> None:
     """Refuse requests of one kind only: a rate over no requests is none.
 
     Raises `DatasetError` naming the kind that is missing.

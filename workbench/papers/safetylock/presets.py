@@ -13,7 +13,7 @@ from workbench.models.model import Model
 from workbench.papers.parameters import one_thread_if_embedded
 from workbench.papers.safetylock.attack import Attack, fine_tune, granting
 from workbench.papers.safetylock.evaluate import Judge, brindle_judge, keyword_judge, take
-from workbench.papers.safetylock.paper import BASE, Settings, both_kinds, check_inputs
+from workbench.papers.safetylock.paper import BASE, Settings, check_inputs, require_both_kinds
 from workbench.papers.safetylock.paper import settings as settings
 from workbench.paths import data_folder
 from workbench.steering.directions import HeadDirections, read_direction
@@ -80,7 +80,7 @@ def inputs(
         load_data("requests", split, requests) for split in ("train", "validation", "test")
     )
     for name, rows in (("validation", validation), ("test", test)):
-        both_kinds(rows, name)
+        require_both_kinds(rows, name)
     base = load(source)
     for heads in settings.heads_grid:
         whole("heads", heads, 1, base.n_layers * base.n_heads)
