@@ -75,7 +75,7 @@ def test_a_second_run_takes_what_is_there(made):
 @pytest.mark.parametrize(
     ("given", "preset", "message"),
     [
-        ({"alphas": "-1"}, "tiny", "negative"),
+        ({"alphas": "-1"}, "tiny", "no finite number from 0 on"),
         ({"papi_path": "nowhere"}, "tiny", "no file"),
         ({}, "paper", "papi_path"),
     ],

@@ -69,7 +69,8 @@ def published(metric: str, dataset: str = "gsm8k") -> tuple[float | None, str | 
     metric = {"acc_greedy": "acc_cot"}.get(metric, metric)
     for row in PUBLISHED:
         if (row["metric"], row["dataset"], row["model"]) == (metric, dataset, "code-davinci-002"):
-            return row["value"] / 100, f"{row['model']}, {dataset}, {row['table']}"
+            setting = f"{row['model']}, {dataset}, {row['table']}, official extraction"
+            return row["value"] / 100, setting
     return None, None
 
 
