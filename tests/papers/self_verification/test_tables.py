@@ -140,7 +140,7 @@ def test_published_tables_hold_the_papers_own_arithmetic():
         assert value["code-davinci-002", "random_pick", d] == pytest.approx(100 / mean, abs=0.2)
     assert published("acc_sc", "svamp") == (
         pytest.approx(0.8677),
-        "code-davinci-002, svamp, Table 1",
+        "code-davinci-002, svamp, Table 1, official extraction",
     )
     assert published("acc_sv", "coin_flip") == (None, None)
 
