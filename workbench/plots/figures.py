@@ -7,7 +7,18 @@ from typing import Any
 import plotly.graph_objects as go
 import torch
 
-from workbench.plots.style import BLUE, COLOURS, GREEN, GREY, INK, ORANGE, PURPLE, RED, layout
+from workbench.plots.style import (
+    BLUE,
+    COLOURS,
+    GREEN,
+    GREY,
+    INK,
+    LEGEND_BELOW,
+    ORANGE,
+    PURPLE,
+    RED,
+    layout,
+)
 
 
 def head_map(
@@ -85,7 +96,7 @@ def dose_response(
         figure.update_yaxes(title=y_name)
     else:
         figure.update_yaxes(title="share of requests", range=[-0.03, 1.03], tickformat=".0%")
-    return layout(figure, title, legend={"orientation": "h", "y": -0.22})
+    return layout(figure, title, legend=LEGEND_BELOW)
 
 
 def cosine_bars(cosines: Mapping[str, Mapping[tuple[int, int], float]], title: str) -> go.Figure:
@@ -229,7 +240,7 @@ def cost_curves(
         )
     figure.update_xaxes(title="generated tokens a question (log)", type="log")
     figure.update_yaxes(title="accuracy", tickformat=".0%")
-    return layout(figure, title, height=420, legend={"orientation": "h", "y": -0.22})
+    return layout(figure, title, height=420, legend=LEGEND_BELOW)
 
 
 def mean_and_range(

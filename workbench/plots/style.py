@@ -9,6 +9,8 @@ INK, GRID = "#22303c", "#e6eaee"
 RED, BLUE, GREY, GREEN = "#b3260f", "#2a62e0", "#a6adb5", "#35bd70"
 ORANGE, PURPLE = "#e4a820", "#74248e"
 COLOURS = (BLUE, RED, INK, GREEN, ORANGE, PURPLE, GREY)
+# From the top: lines that do not fit beside each other grow away from the axis title.
+LEGEND_BELOW = {"orientation": "h", "y": -0.22, "yanchor": "top"}
 
 
 def layout(figure: go.Figure, title: str, height: int = 380, **more: Any) -> go.Figure:

@@ -7,7 +7,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from workbench.plots.figures import mean_and_range
-from workbench.plots.style import COLOURS, layout
+from workbench.plots.style import COLOURS, LEGEND_BELOW, layout
 
 Curve = Sequence[tuple[int, float]]
 
@@ -34,7 +34,7 @@ def training_curves(
             )  # fmt: skip
     figure.update_xaxes(title="step")
     figure.update_yaxes(title=y_name, row=1, col=1)
-    return layout(figure, title, legend={"orientation": "h", "y": -0.22})
+    return layout(figure, title, legend=LEGEND_BELOW)
 
 
 def by_condition(
@@ -59,4 +59,4 @@ def by_condition(
         )  # fmt: skip
     figure.update_xaxes(type="category")
     figure.update_yaxes(title=y_name, type="log" if log else "linear")
-    return layout(figure, title, legend={"orientation": "h", "y": -0.22})
+    return layout(figure, title, legend=LEGEND_BELOW)
