@@ -5,6 +5,7 @@ import os
 import sqlite3
 import threading
 import time
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 
 from tests.generation.test_sample_store import by_hand, exported, filled, key, row
 from workbench.errors import StoreError
+from workbench.generation import store_file
 from workbench.generation.requests import Sample
 from workbench.generation.sample_store import SampleStore
 
@@ -296,3 +298,27 @@ def test_threads_write_through_one_store():
             thread.join()
         assert len(store) == store.written == 600
         assert store.repair() == 0
+
+
+def test_a_log_that_goes_away_while_a_store_is_opened_is_none(tmp_path, monkeypatch):
+    path = tmp_path / "samples.sqlite"
+    filled(path)
+    monkeypatch.setattr(Path, "exists", lambda _: True)  # as it was a moment ago
+    with SampleStore(path) as store:
+        assert len(store)
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_a_store_that_was_torn_for_a_moment_is_opened(tmp_path, monkeypatch, times):
+    path, require = tmp_path / "samples.sqlite", store_file._require
+    filled(path)
+    torn = [sqlite3.DatabaseError("database disk image is malformed")] * times
+
+    def while_another_closes(db, path):
+        if torn:
+            raise torn.pop()
+        require(db, path)
+
+    monkeypatch.setattr(store_file, "_require", while_another_closes)
+    with SampleStore(path) as store:
+        assert len(store)

@@ -3,6 +3,7 @@
 import os
 import sqlite3
 import stat
+import time
 from functools import lru_cache
 from pathlib import Path
 
@@ -132,14 +133,28 @@ def _look(path: Path) -> None:
         return
     if not is_database(path):
         raise StoreError(f"{path} cannot be used as a store of samples: it is no database")
-    log = Path(f"{path}-wal")
-    # Without a log nothing is made beside the file, whatever its mode; a log must be read.
-    still = "" if log.exists() and log.stat().st_size else "&immutable=1"
-    db = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro{still}", uri=True)
+    # A process that closes the store folds its log in meanwhile: read as it lies, the file can be
+    # torn for a moment. What is no store stays none.
+    for pause in (0.02, 0.1, 0):
+        # Without a log nothing is made beside the file, whatever its mode; a log must be read.
+        still = "" if _size(f"{path}-wal") else "&immutable=1"
+        db = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro{still}", uri=True)
+        try:
+            return _require(db, path)
+        except (StoreError, sqlite3.DatabaseError):
+            if not pause:
+                raise
+        finally:
+            db.close()
+        time.sleep(pause)
+
+
+def _size(path: str) -> int:
+    """Bytes of a file, asked for once: another process may remove it at any time."""
     try:
-        _require(db, path)
-    finally:
-        db.close()
+        return os.stat(path).st_size
+    except FileNotFoundError:
+        return 0
 
 
 def _require(db: sqlite3.Connection, path: Path) -> None:
