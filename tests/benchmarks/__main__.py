@@ -2,8 +2,8 @@
 
 Everything runs in one process tree on the same models and prompts; results are checked for
 agreement; ratios are medians over interleaved rounds. Peak memory is that of a fresh process per
-method. Peers that cannot be used are named with the reason. Absolute times on a GPU only; on a CPU
-everything is timed in CPU seconds of one thread.
+method. Peers that cannot be used are named with the reason. On a CPU everything is timed in CPU
+seconds of one thread; what wants a GPU is in `tests.gpu`.
 """
 
 import argparse
@@ -24,66 +24,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 import torch
 
 from tests.benchmarks import fit, generation, pas, peers, steering, timing
-
-COUNTS = {"tiny": 96, "100m": 24, "8b": 192}
-PAIRED = {"tiny": 96, "100m": 12, "8b": 192}
-"""Prompts, and sequences of pairs, which are longer."""
-ROUNDS = {"tiny": 7, "100m": 3, "8b": 5}
-
-
-def capture(name: str) -> tuple[dict[str, float], dict[str, str]]:
-    """Ratios (ours over theirs in tokens per second) for one model, and the peers left out."""
-    prompts, tokenizer = timing.prompts(COUNTS[name]), timing.tokenizer()
-    tokens = sum(map(len, tokenizer(prompts)["input_ids"]))
-    ours = {"workbench": peers.workbench_resid, "workbench, heads": peers.workbench_heads}
-    theirs = {"bare forward": peers.bare, "official, 1": peers.official_heads, **peers.PEERS}
-    calls, left_out, reference = {}, {}, {}
-    for peer, maker in {**ours, **theirs}.items():
-        try:
-            # Each on a model of its own: several change the one they are given.
-            calls[peer] = maker(timing.make(name), timing.tokenizer(), prompts)
-            got = calls[peer]()
-        except (ImportError, AttributeError, RuntimeError, TypeError, ValueError) as error:
-            if peer not in peers.PEERS:
-                raise
-            calls.pop(peer, None)
-            left_out[peer] = f"{type(error).__name__}: {error}".splitlines()[0]
-            continue
-        if peer in ours:
-            reference[peer] = got
-        elif got.numel():
-            compare(peer, got, reference["workbench, heads" if "official" in peer else "workbench"])
-    times = timing.interleaved(calls, ROUNDS[name], warm=False)
-    ratios = {p: timing.ratio(times, p, "workbench") for p in theirs if p in times}
-    ratios["official, 1"] = timing.ratio(times, "official, 1", "workbench, heads")
-    print(f"\ncapture, {name}: {len(prompts)} prompts, {tokens} tokens, all layers, last token")
-    print(f"  {'':<34}{'time over ours':>15}")
-    for peer, value in sorted(ratios.items(), key=lambda item: item[1]):
-        print(f"  {peer:<34}{value:>15.2f}")
-    if timing.device().type == "cuda":
-        rate = tokens / statistics.median(times["workbench"])
-        print(f"  workbench: {rate:,.0f} tokens/s on {torch.cuda.get_device_name()}")
-    return ratios, left_out
-
-
-def official_pairs(name: str) -> float:
-    """Ratio to the official extraction on its own kind of data: pairs under one system prompt."""
-    prompts, tokenizer = timing.pairs(PAIRED[name]), timing.tokenizer()
-    makers = {"workbench": peers.workbench_heads, "official, 1": peers.official_heads}
-    calls = {k: make(timing.make(name), tokenizer, prompts) for k, make in makers.items()}
-    compare("official, 1", calls["official, 1"](), calls["workbench"]())
-    times = timing.interleaved(calls, ROUNDS[name], warm=False)
-    return timing.ratio(times, "official, 1", "workbench")
-
-
-def compare(peer: str, got: torch.Tensor, ours: torch.Tensor) -> None:
-    """Stop where a peer's activations are not ours; hidden states' last layer is after the norm."""
-    end = None if peer in peers.EXACT_LAST_LAYER or "official" in peer else -1
-    a, b = got[:, :end], ours[:, :end]
-    worst = ((a - b).abs().max() / b.abs().max()).item()
-    limit = 0.05 if timing.device().type == "cuda" else 1e-4
-    if not worst <= limit:
-        raise SystemExit(f"{peer} disagrees with workbench: {worst:.2g} of the largest value")
+from tests.benchmarks.capture import capture, official_pairs
 
 
 def peak(call: str, before: str = "pass") -> tuple[float, float]:
@@ -181,14 +122,13 @@ def main() -> None:
     peers.quiet()
     if timing.device().type == "cpu":
         torch.set_num_threads(1)
-    names = ["tiny", "100m"] if timing.device().type == "cpu" else ["tiny", "100m", "8b"]
     out: dict[str, float] = {}
     tables, left_out = {}, {}
-    for name in names:
+    for name in ("tiny", "100m"):
         tables[name], missing = capture(name)
         left_out |= missing
         best = min(v for k, v in tables[name].items() if k in peers.PEERS)
-        suffix = "" if name == names[-1] else f"_{name}"
+        suffix = "" if name == "100m" else f"_{name}"
         out[f"capture_vs_bare{suffix}"] = tables[name]["bare forward"]
         out[f"capture_vs_best_peer{suffix}"] = best
         out[f"capture_vs_official{suffix}"] = official_pairs(name)

@@ -17,11 +17,12 @@ from workbench.generation.local import LocalBackend
 from workbench.generation.requests import Drawn, GenRequest, Sample
 from workbench.generation.sample_store import SampleStore
 from workbench.generation.sampling import pick, uniforms
+from workbench.models.prompts import encode_all
 from workbench.papers.self_verification.paper import Settings
 from workbench.papers.self_verification.verify import self_verify
 
 PREFIX, SUFFIX = 800, 60
-SIZES = {"tiny": (24, 10, 40), "100m": (6, 4, 24), "8b": (24, 10, 64)}
+SIZES = {"toy": (2, 2, 4), "tiny": (24, 10, 40), "100m": (6, 4, 24), "8b": (24, 10, 64)}
 """Prompts, samples each, new tokens. The spec's case is 24 prompts x 10 samples."""
 
 
@@ -68,33 +69,44 @@ class Plain(LocalBackend):
             ]
 
 
-def prefix_reuse(name: str) -> dict[str, float]:
-    """Time of plain generate over ours, and the share of samples that are the same."""
+def behind_one_text(name: str) -> tuple[wb.Model, list[GenRequest]]:
+    """A model, and requests that begin with the same `PREFIX` words."""
     prompts, n, new = SIZES[name]
     hf = timing.make(name)
-    hf.config.max_position_embeddings = 2048
+    hf.config.max_position_embeddings = max(2048, hf.config.max_position_embeddings)
     model = wb.load(hf, timing.tokenizer())
     hf.generation_config.eos_token_id = model.tokenizer.eos_token_id
     words = timing.prompts(1, 1)[0].split()
     text = " ".join(words[i % len(words)] for i in range(PREFIX))
     tails = timing.prompts(prompts, seed=2)
-    asked = [
+    return model, [
         GenRequest(f"{text} {i} {' '.join((tail + ' ' + text).split()[:SUFFIX])}", n, new, 0.7)
         for i, tail in enumerate(tails)
     ]
+
+
+def prefix_times(model: wb.Model, asked: list[GenRequest]) -> tuple[dict[str, list[float]], float]:
+    """Seconds of plain generate and of ours by round, and the share of equal samples."""
     made: dict[str, list[list[str]]] = {}
 
     def run(engine: type[LocalBackend]) -> None:
         made[engine.__name__] = [r.texts for r in complete(engine(model), asked)]
 
     calls = {"workbench": lambda: run(LocalBackend), "plain": lambda: run(Plain)}
-    times = timing.interleaved(calls, 2, warm=False)
+    times = timing.interleaved(calls, 2, warm=timing.device().type == "cuda")
     pairs = [
         a == b
         for ours, theirs in zip(made["LocalBackend"], made["Plain"], strict=True)
         for a, b in zip(ours, theirs, strict=True)
     ]
-    ratio, same = timing.ratio(times, "plain", "workbench"), sum(pairs) / len(pairs)
+    return times, sum(pairs) / len(pairs)
+
+
+def prefix_reuse(name: str) -> dict[str, float]:
+    """Time of plain generate over ours, and the share of samples that are the same."""
+    prompts, n, new = SIZES[name]
+    times, same = prefix_times(*behind_one_text(name))
+    ratio = timing.ratio(times, "plain", "workbench")
     print(
         f"\ngenerate, {name}: {prompts} prompts x {n} samples of {new} tokens behind {PREFIX} words"
     )
@@ -154,10 +166,23 @@ def replay(questions: int = 200) -> dict[str, float]:
     return {"replay_seconds": seconds, "replay_over_first": seconds / (ran - start)}
 
 
+@torch.inference_mode()
+def shared_agreement(model: wb.Model, asked: list[GenRequest]) -> float:
+    """How far logits behind a beginning computed once are from those of plain forwards.
+
+    `SystemExit` where they differ.
+    """
+    prompts = [request.prompt for request in asked]
+    encoded = encode_all(model, prompts)
+    ids = torch.arange(model.hf.config.vocab_size).expand(len(prompts), -1)
+    plain = [model.hf(torch.tensor([e.ids]).to(model.input_device)).logits[0, -1] for e in encoded]
+    reference = torch.stack(plain).float().log_softmax(1)
+    ours = torch.empty_like(reference)
+    for places, scores in LocalBackend(model).score(prompts, encoded, ids):
+        ours[places] = scores.to(ours)
+    return timing.require_close("behind a shared beginning", ours, reference)
+
+
 def engine() -> dict[str, float]:
-    """All of the above, at the sizes this machine can take."""
-    names = ["tiny", "100m"] if timing.device().type == "cpu" else ["tiny", "100m", "8b"]
-    out: dict[str, float] = {}
-    for name in names:
-        out |= prefix_reuse(name)
-    return out | store() | replay()
+    """All of the above."""
+    return prefix_reuse("tiny") | prefix_reuse("100m") | store() | replay()

@@ -18,6 +18,7 @@ from workbench.models.limits import Budget
 from workbench.models.prompts import encode_all
 
 Call = Callable[[], torch.Tensor]
+Maker = Callable[[Any, Any, list[str]], Call]
 BATCH = 16
 
 

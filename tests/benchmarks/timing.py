@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 
 import torch
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 
 import workbench as wb
 from workbench.paths import data_folder
@@ -18,10 +18,20 @@ from workbench.paths import data_folder
 THREADS = torch.get_num_threads()
 """How many there are, before any benchmark asked for one."""
 SHAPES = {
+    # Large enough to run, for a rehearsal.
+    "toy": {
+        "vocab_size": 1000, "hidden_size": 64, "intermediate_size": 128,
+        "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2,
+    },
     # 0.1 B parameters, an 8B layer in width, heads and grouping; d_head 64 and 128.
     "100m": {
         "vocab_size": 32000, "hidden_size": 768, "intermediate_size": 2048,
         "num_hidden_layers": 12, "num_attention_heads": 12, "num_key_value_heads": 4,
+    },
+    "1b": {
+        "vocab_size": 128256, "hidden_size": 2048, "intermediate_size": 8192,
+        "num_hidden_layers": 16, "num_attention_heads": 32, "num_key_value_heads": 8,
+        "tie_word_embeddings": True,
     },
     "8b": {
         "vocab_size": 128256, "hidden_size": 4096, "intermediate_size": 14336,
@@ -35,15 +45,18 @@ def device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def make(name: str) -> LlamaForCausalLM:
-    """A plain transformers model: the embedded one, or a random Llama of a shape; seeded."""
+def make(name: str, **changed: int) -> LlamaForCausalLM:
+    """A plain transformers model: the embedded one, or a random Llama of a shape; seeded.
+
+    Random ones are made where they run, bfloat16 on a GPU. `changed`: other sizes than the shape's.
+    """
     if name == "tiny":
         return LlamaForCausalLM.from_pretrained(data_folder() / "tiny").eval().to(device())
     torch.manual_seed(0)
-    config = LlamaConfig(**SHAPES[name], max_position_embeddings=1024, pad_token_id=0)
+    config = LlamaConfig(**SHAPES[name] | changed, max_position_embeddings=16384, pad_token_id=0)
+    dtype = torch.bfloat16 if device().type == "cuda" else torch.float32
     with device():
-        hf = LlamaForCausalLM(config).eval()
-    return hf.to(torch.bfloat16) if device().type == "cuda" else hf
+        return AutoModelForCausalLM.from_config(config, dtype=dtype).eval()
 
 
 def tokenizer():
@@ -111,6 +124,26 @@ def interleaved(
     return times
 
 
+def ratios(times: dict[str, list[float]], slow: str, fast: str) -> list[float]:
+    """(Seconds of `slow`) / (seconds of `fast`) in every round."""
+    return [a / b for a, b in zip(times[slow], times[fast], strict=True)]
+
+
 def ratio(times: dict[str, list[float]], slow: str, fast: str) -> float:
     """Median over rounds of (seconds of `slow`) / (seconds of `fast`)."""
-    return statistics.median(a / b for a, b in zip(times[slow], times[fast], strict=True))
+    return statistics.median(ratios(times, slow, fast))
+
+
+def difference(got: torch.Tensor, reference: torch.Tensor) -> float:
+    """The largest difference, as a share of the reference's largest value."""
+    got, reference = got.float(), reference.to(got.device).float()
+    return ((got - reference).abs().max() / reference.abs().max()).item()
+
+
+def require_close(what: str, got: torch.Tensor, reference: torch.Tensor) -> float:
+    """The `difference`; `SystemExit` where it is more than the model's dtype explains."""
+    limit = 0.05 if device().type == "cuda" else 1e-4
+    worst = difference(got, reference)
+    if not worst <= limit:
+        raise SystemExit(f"{what}: off by {worst:.2g} of the largest value, limit {limit:g}")
+    return worst
