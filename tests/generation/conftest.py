@@ -4,7 +4,7 @@ import pytest
 
 from tests.helpers.families import build
 from tests.helpers.scripted_server import scripted
-from workbench.generation import batching, local
+from workbench.generation import batching, fitting
 
 
 @pytest.fixture(scope="package")
@@ -26,7 +26,7 @@ def plans(monkeypatch):
         planned.extend(batches)
         return batches
 
-    monkeypatch.setattr(local, "plan", spy)
+    monkeypatch.setattr(fitting, "plan", spy)
     return planned
 
 

@@ -14,7 +14,7 @@ from tests.helpers.families import CHATS, build
 from tests.helpers.faults import not_finite_at, short_of_memory
 from tests.helpers.prompts import HEAD, MIXED, PROMPTS, TAILS, longrope
 from workbench.errors import ContextLengthError, DatasetError, GenerationError, ModelError
-from workbench.generation import batching, local
+from workbench.generation import batching, fitting
 from workbench.generation.choices import (
     Questions,
     entropy,
@@ -116,7 +116,7 @@ def test_a_shared_beginning_is_computed_once(llama, monkeypatch):
     prompts = [*PROMPTS, *ITEMS]
     with Counted(llama) as shared:
         got = wb.option_logprobs(llama, prompts, LETTERS)
-    monkeypatch.setattr(local, "plan", lambda *a, **k: batching.plan(*a, **{**k, "reuse": False}))
+    monkeypatch.setattr(fitting, "plan", lambda *a, **k: batching.plan(*a, **{**k, "reuse": False}))
     with Counted(llama) as apart:
         torch.testing.assert_close(
             wb.option_logprobs(llama, prompts, LETTERS), got, atol=1e-5, rtol=1e-5

@@ -11,7 +11,7 @@ import workbench as wb
 from tests.helpers.families import FAMILIES, build, multimodal_gemma3
 from tests.helpers.greedy import by_full_forwards, by_generate, text
 from tests.helpers.prompts import HEAD, PROMPTS, TAILS
-from workbench.generation import batching, kvcache, local
+from workbench.generation import batching, fitting, kvcache
 from workbench.generation.complete import complete
 from workbench.generation.kvcache import roomy_cache, shared_prefix, shares_prefix
 from workbench.generation.requests import GenRequest
@@ -19,7 +19,7 @@ from workbench.models.prompts import encode
 
 
 def without_reuse(monkeypatch):
-    monkeypatch.setattr(local, "plan", lambda *a, **k: batching.plan(*a, **{**k, "reuse": False}))
+    monkeypatch.setattr(fitting, "plan", lambda *a, **k: batching.plan(*a, **{**k, "reuse": False}))
 
 
 def test_greedy_with_a_shared_beginning_is_plain_generate(family_model, plans):

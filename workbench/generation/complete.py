@@ -3,7 +3,7 @@
 import logging
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -90,7 +90,7 @@ def complete(
 
     Every sample has an identity: model, weights and steering, prompt, decoding parameters, seed and
     its index. What the `store` holds is not drawn again, so that raising `n` from 2 to 10 draws 8
-    more and a killed run goes on where it stopped (samples are stored batch by batch). Equal
+    more and a killed run goes on where it stopped (a sample is stored when it ends). Equal
     requests are drawn once, also by several threads or processes on one store at the same time:
     what one is drawing the others await. `mode="replay"` draws nothing, and awaits nothing.
 
@@ -173,15 +173,17 @@ def _fill(
             ours = set(claimed) - samples.keys()
             missing = [[i for i, key in enumerate(job.keys) if key in ours] for job in jobs]
             if ours:
-                for drawn in _drawn(source, jobs, missing, job_of_request):
-                    rows = [(jobs[j], index, sample) for j, index, sample in drawn]
-                    if store is not None:
-                        store.put(
-                            (job.parameters, job.prompt, index, sample, job.request.stage)
-                            for job, index, sample in rows
-                        )
-                    samples |= {job.keys[index]: sample for job, index, sample in rows}
-                    progress.update(len(rows))
+                # Closed: a model that decodes is freed also where a sample cannot be stored.
+                with closing(_drawn(source, jobs, missing, job_of_request)) as draws:
+                    for drawn in draws:
+                        rows = [(jobs[j], index, sample) for j, index, sample in drawn]
+                        if store is not None:
+                            store.put(
+                                (job.parameters, job.prompt, index, sample, job.request.stage)
+                                for job, index, sample in rows
+                            )
+                        samples |= {job.keys[index]: sample for job, index, sample in rows}
+                        progress.update(len(rows))
         if left_out := ours - samples.keys():
             raise GenerationError(f"{source.name} has not drawn {len(left_out)} samples; run again")
         if not claimed:

@@ -8,7 +8,7 @@ import torch
 
 from workbench.errors import GenerationError
 from workbench.generation.batch_forward import CACHED, BatchForward
-from workbench.generation.batching import Batch
+from workbench.generation.batching import Batch, Row
 from workbench.generation.requests import GenRequest, Sample, prompt_text
 from workbench.generation.sampling import pick, uniforms
 from workbench.generation.stop_strings import StopWatch, cut
@@ -39,11 +39,14 @@ class Decoder:
         self.tokens: list[list[int]] = [[] for _ in batch.rows]
         self.reason: list[str] = [""] * len(batch.rows)
 
-    def run(self) -> list[Sample]:
-        """Decode until every row has ended."""
+    def run(self) -> Iterator[list[tuple[Row, Sample]]]:
+        """Decode until every row has ended, yielding the rows that have after each token."""
+        going = range(len(self.requests))
         for _ in self.steps():
-            pass
-        return self.samples()
+            if ended := [i for i in going if self.reason[i]]:
+                going = [i for i in going if not self.reason[i]]
+                rows = [self.batch.rows[i] for i in ended]
+                yield list(zip(rows, self.samples(ended), strict=True))
 
     @torch.inference_mode()
     def steps(self) -> Iterator[None]:
@@ -103,15 +106,16 @@ class Decoder:
             self._check_finite(logits, live)
         return logits
 
-    def samples(self) -> list[Sample]:
-        """What each row holds now; `finish_reason` is empty while it goes on."""
+    def samples(self, rows: Sequence[int] | None = None) -> list[Sample]:
+        """What `rows`, or all, hold now; `finish_reason` is empty while one goes on."""
+        rows = range(len(self.requests)) if rows is None else rows
         texts = self.model.tokenizer.batch_decode(
-            [[t for t in ids if t not in self.ends] for ids in self.tokens],
+            [[t for t in self.tokens[i] if t not in self.ends] for i in rows],
             skip_special_tokens=True,
         )
         samples = []
-        for i, (text, request) in enumerate(zip(texts, self.requests, strict=True)):
-            before, reason = cut(text, request.stop), self.reason[i]
+        for i, text in zip(rows, texts, strict=True):
+            before, reason = cut(text, self.requests[i].stop), self.reason[i]
             prompt_tokens = len(self.encoded[self.batch.rows[i].request].ids)
             if before is not None:
                 text, reason = before, reason and "stop"

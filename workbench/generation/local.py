@@ -1,34 +1,24 @@
 """LocalBackend: what a local model completes or scores, in batches that fit its memory."""
 
-import logging
-from collections.abc import Callable, Iterator, Sequence
-from functools import partial
-from typing import Any, TypeVar
+from collections.abc import Iterator, Sequence
+from typing import Any
 
-import psutil
 import torch
 
 from workbench.arguments import whole
 from workbench.errors import ContextLengthError
-from workbench.generation.batch_forward import CACHED, COPIED, SHARED
-from workbench.generation.batching import Batch, Row, plan
+from workbench.generation.batch_forward import CACHED
+from workbench.generation.batching import Batch, Row
 from workbench.generation.decoding import Decoder, end_tokens, warn_of_ends
+from workbench.generation.fitting import Fitting
 from workbench.generation.readings import readings
 from workbench.generation.requests import Drawn, GenRequest, prompt_key
-from workbench.generation.trials import ways
 from workbench.hashing import canonical, digest
 from workbench.models.forward_state import libraries
-from workbench.models.limits import GPU_TOKENS, out_of_memory, rope_limit
+from workbench.models.limits import rope_limit
 from workbench.models.model import Model
 from workbench.models.prompts import Encoded, Prompt, encode_all
 from workbench.models.tokenizer_state import depends_on_the_moment, tokenizer_digest
-
-log = logging.getLogger(__name__)
-
-CPU_ROWS, GPU_ROWS = 512, 1024
-_CPU_PREFILL = 8192
-_FREE_SHARE = 0.6
-T = TypeVar("T")
 
 
 class LocalBackend:
@@ -54,10 +44,7 @@ class LocalBackend:
                 whole(name, value, 1)
         warn_of_ends(model)
         self.model = model
-        on_gpu = model.input_device.type == "cuda"
-        self.rows = batch_size or (GPU_ROWS if on_gpu else CPU_ROWS)
-        self.prefill = GPU_TOKENS if on_gpu else _CPU_PREFILL
-        self.budget_bytes = budget_bytes
+        self._fitting = Fitting(model, batch_size, budget_bytes)
         self._encoded: dict[str, Encoded] = {}
         self._rendered: dict[str, Encoded] = {}
 
@@ -125,10 +112,11 @@ class LocalBackend:
     def draw(
         self, requests: Sequence[GenRequest], missing: Sequence[Sequence[int]]
     ) -> Iterator[list[Drawn]]:
-        """Yield the missing samples batch by batch.
+        """Yield the missing samples as they end, those of one step together.
 
         Batches are planned over *all* samples of all requests and those not missing are left out:
-        a run that goes on after a kill then has the batches it would have had.
+        a run that goes on after a kill has the batches it would have had, less what had ended. The
+        model is this thread's until the iterator ends or is closed.
 
         Raises `GenerationError` for logits that are not finite, naming the request, and
         `MemoryError` for a row that does not fit by itself.
@@ -139,12 +127,13 @@ class LocalBackend:
         for i, r in enumerate(requests):
             by_cut.setdefault((r.stop, r.top_k, r.top_p), []).append(i)
         for members in by_cut.values():
-            for batch, shown in self._batches(requests, encoded, members):
+            for batch, shown in self._fitting.batches(requests, encoded, members):
                 rows = [row for row in batch.rows if row in wanted]
-                if rows:
-                    chosen = batch.only(rows)
-                    for drawn in self._fitted(chosen, requests, encoded, shown, Decoder.run):
-                        yield [(row.request, row.index, sample) for row, sample in drawn]
+                if not rows:
+                    continue
+                chosen = batch.only(rows)
+                for drawn in self._fitting.computed(chosen, requests, encoded, shown, Decoder.run):
+                    yield [(row.request, row.index, sample) for row, sample in drawn]
 
     def stream(self, requests: Sequence[GenRequest]) -> Iterator[Decoder]:
         """Decode a few requests side by side as one batch, a token at a time.
@@ -163,7 +152,7 @@ class LocalBackend:
             len(e.ids) + r.max_new_tokens > limit for e, r in zip(encoded, requests, strict=True)
         )
         batch = Batch(rows, (0,) * len(rows))
-        shown = self._ways([batch], requests, encoded)
+        shown = self._fitting.ways([batch], requests, encoded)
         if long:
             shown -= {CACHED}
         with self.model.lock:
@@ -183,13 +172,15 @@ class LocalBackend:
         """
         requests = [GenRequest(p, max_new_tokens=1) for p in prompts]
 
-        def gathered(decoder: Decoder) -> torch.Tensor:
-            logits = decoder.next_logits()
-            scored_ids = ids[[row.request for row in decoder.batch.rows]].to(logits.device)
-            return (logits.gather(1, scored_ids) - logits.logsumexp(1, keepdim=True)).cpu()
+        def gathered(decoder: Decoder) -> Iterator[list[tuple[Row, torch.Tensor]]]:
+            logits, rows = decoder.next_logits(), decoder.batch.rows
+            scored_ids = ids[[row.request for row in rows]].to(logits.device)
+            logprobs = logits.gather(1, scored_ids) - logits.logsumexp(1, keepdim=True)
+            yield list(zip(rows, logprobs.cpu(), strict=True))
 
-        for batch, shown in self._batches(requests, encoded, list(range(len(requests)))):
-            for scored in self._fitted(batch, requests, encoded, shown, gathered):
+        every = list(range(len(requests)))
+        for batch, shown in self._fitting.batches(requests, encoded, every):
+            for scored in self._fitting.computed(batch, requests, encoded, shown, gathered):
                 yield [row.request for row, _ in scored], torch.stack([x for _, x in scored])
 
     def _encode(self, requests: Sequence[GenRequest]) -> list[Encoded]:
@@ -203,95 +194,3 @@ class LocalBackend:
 
     def _ids(self, prompts: Sequence[Prompt]) -> dict[str, Encoded]:
         return dict(zip(map(prompt_key, prompts), encode_all(self.model, prompts), strict=True))
-
-    def _batches(
-        self, requests: Sequence[GenRequest], encoded: Sequence[Encoded], members: list[int]
-    ) -> Iterator[tuple[Batch, frozenset[str]]]:
-        """(batch, the ways of computing it that hold)."""
-        limit = rope_limit(self.model)
-        new = [r.max_new_tokens for r in requests]
-        # Beyond the limit rotary frequencies depend on the length, and cached keys go stale.
-        long = [i for i in members if limit and len(encoded[i].ids) + new[i] > limit]
-        normal = sorted(set(members) - set(long))
-        draws = [0] * len(requests)
-        for i in normal:
-            draws[i] = requests[i].draws
-        planned = partial(
-            plan, [tuple(e.ids) for e in encoded], draws, new,
-            max_rows=self.rows, max_tokens=self._token_budget(), max_prefill=self.prefill,
-        )  # fmt: skip
-        batches = planned(reuse=not self.model.hooked)
-        shown = self._ways(batches, requests, encoded)
-        if any(any(b.shared) for b in batches) and not shown & {COPIED, SHARED}:
-            batches = planned(reuse=False)
-        for batch in batches:
-            yield batch, shown
-        for i in long:
-            for index in range(requests[i].draws):
-                yield Batch((Row(i, index),), (0,)), frozenset()
-
-    def _ways(
-        self, batches: Sequence[Batch], requests: Sequence[GenRequest], encoded: Sequence[Encoded]
-    ) -> frozenset[str]:
-        """The ways of computing all these batches that hold for the model."""
-        widths = [_width(batch, requests, encoded) for batch in batches]
-        return ways(self.model, batches, widths, [e.ids for e in encoded])
-
-    def _per_token(self) -> int:
-        """Bytes of one cached token: 2 * layers * kv_heads * d_head * bytes each."""
-        m = self.model
-        return 2 * m.n_layers * m.n_kv_heads * m.d_head * m.hf.dtype.itemsize
-
-    def _token_budget(self) -> int:
-        """Cached tokens that fit."""
-        if self.budget_bytes is None:
-            device = self.model.input_device
-            free = (
-                torch.cuda.mem_get_info(device)[0]
-                if device.type == "cuda"
-                else psutil.virtual_memory().available
-            )
-            self.budget_bytes = int(_FREE_SHARE * free)
-        return max(1, self.budget_bytes // self._per_token())
-
-    def _fitted(
-        self,
-        batch: Batch,
-        requests: Sequence[GenRequest],
-        encoded: Sequence[Encoded],
-        shown: frozenset[str],
-        work: Callable[[Decoder], Sequence[T] | torch.Tensor],
-    ) -> Iterator[list[tuple[Row, T]]]:
-        """Each row with what `work` makes of it.
-
-        In halves where memory runs out, or did for as many tokens.
-        """
-        count = len(batch.rows)
-        tokens = count * _width(batch, requests, encoded)
-        if count == 1 or tokens <= self._token_budget():
-            try:
-                with self.model.lock:
-                    results = work(Decoder(self.model, batch, requests, encoded, shown))
-            except RuntimeError as error:
-                if not out_of_memory(error):
-                    raise
-                if count == 1:
-                    raise MemoryError(
-                        f"request {batch.rows[0].request} does not fit in memory by itself; ask "
-                        "for fewer tokens, shorten the prompt or use a smaller dtype"
-                    ) from error
-            else:
-                yield list(zip(batch.rows, results, strict=True))
-                return
-            log.warning("out of memory with %d rows; going on with half", count)
-            self.budget_bytes = tokens // 2 * self._per_token()
-            if torch.cuda.is_available():
-                torch.cuda.empty_cache()
-        for rows in (batch.rows[: count // 2], batch.rows[count // 2 :]):
-            yield from self._fitted(batch.only(rows), requests, encoded, shown, work)
-
-
-def _width(batch: Batch, requests: Sequence[GenRequest], encoded: Sequence[Encoded]) -> int:
-    """Tokens of a row when all are decoded, pads included."""
-    rests = [len(encoded[i].ids) - s for i, s in zip(batch.requests, batch.shared, strict=True)]
-    return max(batch.shared) + max(rests) + max(requests[i].max_new_tokens for i in batch.requests)
