@@ -22,7 +22,7 @@ from workbench.papers.self_verification.paper import Settings
 from workbench.papers.self_verification.verify import self_verify
 
 PREFIX, SUFFIX = 800, 60
-SIZES = {"toy": (2, 2, 4), "tiny": (24, 10, 40), "100m": (6, 4, 24), "8b": (24, 10, 64)}
+SIZES = {"toy": (2, 2, 4), "tiny": (24, 10, 40), "100m": (6, 4, 24), "8b": (24, 4, 64)}
 """Prompts, samples each, new tokens. The spec's case is 24 prompts x 10 samples."""
 
 
@@ -170,16 +170,17 @@ def replay(questions: int = 200) -> dict[str, float]:
 def shared_agreement(model: wb.Model, asked: list[GenRequest]) -> float:
     """How far logits behind a beginning computed once are from those of plain forwards.
 
-    `SystemExit` where they differ.
+    Both less their mean, which no probability depends on. `SystemExit` where they differ.
     """
     prompts = [request.prompt for request in asked]
     encoded = encode_all(model, prompts)
     ids = torch.arange(model.hf.config.vocab_size).expand(len(prompts), -1)
     plain = [model.hf(torch.tensor([e.ids]).to(model.input_device)).logits[0, -1] for e in encoded]
-    reference = torch.stack(plain).float().log_softmax(1)
+    reference = torch.stack(plain).float()
     ours = torch.empty_like(reference)
     for places, scores in LocalBackend(model).score(prompts, encoded, ids):
         ours[places] = scores.to(ours)
+    ours, reference = (x - x.mean(1, keepdim=True) for x in (ours, reference))
     return timing.require_close("behind a shared beginning", ours, reference)
 
 

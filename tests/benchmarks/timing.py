@@ -40,23 +40,31 @@ SHAPES = {
 }  # fmt: skip
 
 
+LIMITS = {torch.float32: 1e-4, torch.bfloat16: 0.05}
+"""How far results may be from those of a plain forward, as a share of the largest value."""
+
+
 def device() -> torch.device:
     """The GPU where there is one."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
+def dtype() -> torch.dtype:
+    """What random models are made in: bfloat16 on a GPU."""
+    return torch.bfloat16 if device().type == "cuda" else torch.float32
+
+
 def make(name: str, **changed: int) -> LlamaForCausalLM:
     """A plain transformers model: the embedded one, or a random Llama of a shape; seeded.
 
-    Random ones are made where they run, bfloat16 on a GPU. `changed`: other sizes than the shape's.
+    Random ones are made where they run. `changed`: other sizes than the shape's.
     """
     if name == "tiny":
         return LlamaForCausalLM.from_pretrained(data_folder() / "tiny").eval().to(device())
     torch.manual_seed(0)
     config = LlamaConfig(**SHAPES[name] | changed, max_position_embeddings=16384, pad_token_id=0)
-    dtype = torch.bfloat16 if device().type == "cuda" else torch.float32
     with device():
-        return AutoModelForCausalLM.from_config(config, dtype=dtype).eval()
+        return AutoModelForCausalLM.from_config(config, dtype=dtype()).eval()
 
 
 def tokenizer():
@@ -141,9 +149,8 @@ def difference(got: torch.Tensor, reference: torch.Tensor) -> float:
 
 
 def require_close(what: str, got: torch.Tensor, reference: torch.Tensor) -> float:
-    """The `difference`; `SystemExit` where it is more than the model's dtype explains."""
-    limit = 0.05 if device().type == "cuda" else 1e-4
-    worst = difference(got, reference)
+    """The `difference`; `SystemExit` where it is more than the dtype explains (`LIMITS`)."""
+    limit, worst = LIMITS[dtype()], difference(got, reference)
     if not worst <= limit:
         raise SystemExit(f"{what}: off by {worst:.2g} of the largest value, limit {limit:g}")
     return worst
