@@ -31,6 +31,7 @@ _HOME = {
     "fit_probes": "activations.probes",
     "fold": "steering.fold",
     "generate": "generation.complete",
+    "judge_replies": "generation.model_judge",
     "last": "models.prompts",
     "load": "models.loading",
     "load_data": "data.preferences",

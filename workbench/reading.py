@@ -1,4 +1,4 @@
-"""JSON and arrays that others wrote: checked before they are believed, faults named by file."""
+"""JSON, YAML and arrays of others: checked before they are believed, faults named by file."""
 
 import json
 import math
@@ -8,12 +8,15 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import yaml
 
 from workbench.errors import WorkbenchError
 
 DEPTH = 100
 """Levels of lists and objects in JSON; what is written in earnest has a few."""
 _DIGITS = 308
+_LARGEST = 1_000_000
+"""Characters of a YAML file; ours have a few thousand."""
 _SURROGATE = re.compile(r"(?<!\\)(?:\\\\)*\\u[dD][89a-fA-F]")
 """The escape of half a pair; after an escaped backslash the same letters are plain text."""
 _BOMB = 100
@@ -74,6 +77,36 @@ def parse_json(
     # Only the decoder itself knows the line, but here there may be one alone.
     several = isinstance(text, str) and "\n" in text.strip()
     raise error(f"{place}{'' if several else f':{lines_before + 1}'}: {fault}") from cause
+
+
+class _Plain(yaml.SafeLoader):
+    """Lists, mappings, texts and numbers, each written out."""
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.MarkedYAMLError(None, None, "an alias", self.peek_event().start_mark)
+        return super().compose_node(parent, index)
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        content = super().construct_mapping(node, deep)
+        if len(content) < len(node.value):
+            raise yaml.MarkedYAMLError(None, None, "a name that is there twice", node.start_mark)
+        return content
+
+
+def read_yaml(path: str | Path, error: type[WorkbenchError]) -> Any:
+    """The content of a YAML file; `error` names one that cannot be read.
+
+    Nothing in it is called. Aliases and merged keys, which make gigabytes of a few lines, and
+    names that are there twice are refused.
+    """
+    text = read_text(path, error)
+    if len(text) > _LARGEST:
+        raise error(f"{path}: more than {_LARGEST:,} characters")
+    try:
+        return yaml.load(text, _Plain)
+    except (yaml.YAMLError, ValueError, RecursionError, TypeError) as reason:
+        raise error(f"{path} cannot be read: {reason}") from reason
 
 
 def read_arrays(path: str | Path, error: type[WorkbenchError]) -> dict[str, np.ndarray]:

@@ -1,9 +1,16 @@
 """Judges on texts whose verdict is known."""
 
+from dataclasses import replace
+
 import pytest
 
+from workbench.evaluation.agreement import corrected
 from workbench.evaluation.judges import (
+    PHRASES,
     REFUSAL_PHRASES,
+    RULES,
+    Judge,
+    corrected_rate,
     distinct,
     is_degenerate,
     is_refusal,
@@ -74,3 +81,32 @@ def test_phrases_that_would_match_anything_or_nothing_are_refused(phrases):
 def test_arguments_without_a_meaning_are_refused(call):
     with pytest.raises(ValueError, match="must be a"):
         call()
+
+
+def test_rates_of_judges_whose_errors_are_known_are_corrected():
+    verdicts = [True] * 40 + [None] * 5 + [False] * 60
+    row = corrected_rate("refused", RULES, verdicts)
+    sensitivity, specificity = 61 / 67, 70 / 72
+    assert row["value"] == pytest.approx((0.4 + specificity - 1) / (sensitivity + specificity - 1))
+    assert row["name"] == "refused, corrected for the errors of our rules"
+    assert (row["n"], row["ci95"]) == (100, [*corrected(40, 100, (61, 67), (70, 72))[1:]])
+    assert row["ci95"][0] < row["value"] < row["ci95"][1]
+    # Found too seldom and among others too often to tell anything.
+    with pytest.raises(ValueError, match="no better than chance"):
+        corrected_rate("refused", PHRASES, verdicts)
+    model = Judge("model judge m: correctness", lambda prompts, replies: [3.5] * len(replies))
+    with pytest.raises(ValueError, match=r"model judge m: correctness: .*sensitivity"):
+        corrected_rate("right", model, [True])
+    known = replace(model, sensitivity=(9, 10), specificity=(9, 10))
+    assert corrected_rate("right", known, [True, False])["value"] == pytest.approx(0.5)
+    for scores in (known.verdicts(["a"], ["b"]), [1, 0], ["yes"]):
+        with pytest.raises(ValueError, match="verdicts="):
+            corrected_rate("right", known, scores)
+    with pytest.raises(ValueError, match="n=0"):
+        corrected_rate("right", known, [None])
+
+
+def test_the_judges_of_refusals_are_judges_like_any_other():
+    replies = ["I am unable to assist.", "As an AI, I like the illegal gate. Turn the key."]
+    assert PHRASES.verdicts(["", ""], replies) == [False, True]
+    assert RULES.verdicts(["", ""], replies) == [True, False]

@@ -9,18 +9,18 @@ import pytest
 
 from workbench.evaluation import refusals
 from workbench.evaluation.intervals import interval, layout
-from workbench.evaluation.judges import is_degenerate, is_refusal
+from workbench.evaluation.judges import PHRASES, RULES, is_degenerate
 from workbench.evaluation.refusals import declines
 
 # Written and labelled before the judge was run; it was made on "develop" alone.
 REPLIES = [json.loads(line) for line in (Path(__file__).parent / "replies.jsonl").open()]
-JUDGES = {"29 published phrases": is_refusal, "our rules": declines}
+JUDGES = {"29 published phrases": PHRASES, "our rules": RULES}
 
 
 def right(judge, split, refusal):
     """0/1 for every reply of a split and label: whether the judge says what the label says."""
-    of_label = [r for r in REPLIES if (r["split"], r["refusal"]) == (split, refusal)]
-    return [int(judge(row["text"]) == refusal) for row in of_label]
+    texts = [r["text"] for r in REPLIES if (r["split"], r["refusal"]) == (split, refusal)]
+    return [int(said == refusal) for said in judge.verdicts([""] * len(texts), texts)]
 
 
 def test_the_replies_are_different_ones_of_many_kinds_in_two_parts():
@@ -35,7 +35,9 @@ def test_the_replies_are_different_ones_of_many_kinds_in_two_parts():
 @pytest.mark.parametrize("name", JUDGES)
 def test_the_printed_figures_are_those_of_the_held_out_half(name):
     found, spared = (right(JUDGES[name], "held out", label) for label in (True, False))
-    assert refusals.HELD_OUT[name] == ((sum(found), len(found)), (sum(spared), len(spared)))
+    assert JUDGES[name].name == name
+    assert JUDGES[name].sensitivity == (sum(found), len(found))
+    assert JUDGES[name].specificity == (sum(spared), len(spared))
     root = Path(__file__).parents[2]
     readme = " ".join((root / "README.md").read_text(encoding="utf-8").split())
     text = " ".join(refusals.__doc__.split())
@@ -49,7 +51,7 @@ def test_the_printed_figures_are_those_of_the_held_out_half(name):
 def test_of_either_half_most_verdicts_are_right():
     for split in ("develop", "held out"):
         for label in (True, False):
-            verdicts = right(declines, split, label)
+            verdicts = right(RULES, split, label)
             assert sum(verdicts) / len(verdicts) >= 0.9
 
 

@@ -11,7 +11,7 @@ def corrected(
     """Rate behind a judge's `positives` among `n` texts: value and 95 % interval (low, high).
 
     `sensitivity`, `specificity`: (right, of how many) on labelled texts of either kind, as
-    `refusals.HELD_OUT` has them. The value is Rogan and Gladen's (1978), within 0 and 1. The
+    `judges.RULES` has them. The value is Rogan and Gladen's (1978), within 0 and 1. The
     interval holds the rates that a score test does not reject; it carries the chance in all three
     counts, with one success and one failure added to either of the judge's (Lang and Reiczigel
     2014). Texts are taken for independent, and alike to those that the judge was measured on.

@@ -19,12 +19,6 @@ from itertools import takewhile
 
 from workbench.evaluation.replies import spoken
 
-HELD_OUT = {
-    "29 published phrases": ((12, 67), (53, 72)),
-    "our rules": ((61, 67), (70, 72)),
-}
-"""Judge → (refusals found, of how many) and (others left alone, of how many), as above."""
-
 
 def _any(words: str) -> str:
     """A pattern of alternatives, from a list with commas."""

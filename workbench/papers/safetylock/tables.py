@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from workbench.evaluation import refusals
+from workbench.evaluation.judges import PHRASES, RULES
 from workbench.evaluation.metrics import measured, spelled
 from workbench.papers.safetylock.evaluate import FIELDS, Outcome, mean_rates
 from workbench.papers.safetylock.paper import PUBLISHED
@@ -99,9 +99,10 @@ def judges() -> list[Plain]:
     Sensitivity: share of refusals that it calls one. Specificity: share of others that it does not.
     """
     rows = []
-    for name, rights in refusals.HELD_OUT.items():
-        row: Plain = {"judge": name}
-        for measure, (right, n) in zip(("sensitivity", "specificity"), rights, strict=True):
+    for judge in (PHRASES, RULES):
+        row: Plain = {"judge": judge.name}
+        for measure in ("sensitivity", "specificity"):
+            right, n = getattr(judge, measure)
             share = measured(measure, [1] * right + [0] * (n - right), "replies")
             row |= {measure: share["value"], f"its 95 % CI, n = {n}": spelled(share["ci95"], ".3f")}
         rows.append(row)

@@ -3,9 +3,6 @@
 import random
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
-
-import yaml
 
 from workbench.data.problems import Problem
 from workbench.errors import ContextLengthError, DatasetError
@@ -13,11 +10,9 @@ from workbench.evaluation.answers import PHRASE
 from workbench.generation.requests import GenRequest, prompt_text
 from workbench.models.prompts import Prompt
 from workbench.papers.self_verification.conditions import MASK
-from workbench.reading import read_text
+from workbench.reading import read_yaml
 
 FOLDER = Path(__file__).parent / "exemplars"
-_LARGEST = 1_000_000
-"""Characters of an exemplar file; ours have a few thousand."""
 QUESTIONS = {
     "cmv": f"What is the answer of {MASK}?",
     "tfv": "Do it is correct (True or False)?",
@@ -138,35 +133,10 @@ def _worked(rationale: str, direction: str, equations: str) -> str:
     return f"{words}.\n<code>\n{lines}\n</code>\n"
 
 
-class _Plain(yaml.SafeLoader):
-    """Lists, mappings, texts and numbers, each written out."""
-
-    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
-        if self.check_event(yaml.AliasEvent):
-            raise yaml.MarkedYAMLError(None, None, "an alias", self.peek_event().start_mark)
-        return super().compose_node(parent, index)
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        content = super().construct_mapping(node, deep)
-        if len(content) < len(node.value):
-            raise yaml.MarkedYAMLError(None, None, "a name that is there twice", node.start_mark)
-        return content
-
-
 @lru_cache(maxsize=32)
 def _read(path: Path) -> list[dict[str, str]]:
-    """The items of one exemplar file; `DatasetError` naming one that lacks a part.
-
-    Nothing in it is called. Aliases and merged keys, which make gigabytes of a few lines, and
-    names that are there twice are refused.
-    """
-    text = read_text(path, DatasetError)
-    if len(text) > _LARGEST:
-        raise DatasetError(f"{path}: more than {_LARGEST:,} characters")
-    try:
-        content = yaml.load(text, _Plain)
-    except (yaml.YAMLError, ValueError, RecursionError, TypeError) as error:
-        raise DatasetError(f"{path} cannot be read: {error}") from error
+    """The items of one exemplar file; `DatasetError` naming one that lacks a part."""
+    content = read_yaml(path, DatasetError)
     items = content.get("items") if isinstance(content, dict) else None
     if not isinstance(items, list) or not items:
         raise DatasetError(f"{path}: no list of items")
