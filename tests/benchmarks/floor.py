@@ -1,0 +1,41 @@
+"""`python -m tests.benchmarks.floor [--json FILE]`: what the floor of the papers must reach.
+
+On the CPU, in CPU seconds of one thread, interleaved. On a GPU: `python -m tests.gpu`.
+"""
+
+import argparse
+import logging
+import os
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("TQDM_DISABLE", "1")
+
+import torch
+
+from tests.benchmarks.floor_kills import redrawn
+from workbench.writing import write_json
+
+AT_MOST = {"redrawn_after_kill": 0, "texts_changed_after_kill": 0}
+
+
+def measure() -> dict[str, float]:
+    """Everything, by name."""
+    return redrawn()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.floor", description=__doc__)
+    parser.add_argument("--json", help="write {name: number} here")
+    given = parser.parse_args()
+    logging.disable(logging.WARNING)
+    torch.set_num_threads(1)
+    out = measure()
+    for name, value in out.items():
+        goal = f"   must be at most {AT_MOST[name]:g}" if name in AT_MOST else ""
+        print(f"{name:<32} {value:>10.4f}{goal}")
+    if given.json:
+        write_json(given.json, out)
+
+
+if __name__ == "__main__":
+    main()
