@@ -14,10 +14,13 @@ STARTED = time.time()
 _HOME = {
     "ANATOMIES": "models.anatomy",
     "Endpoint": "generation.endpoint",
+    "ForcedText": "generation.ready_rules",
     "GenRequest": "generation.requests",
     "GenResult": "generation.requests",
     "LocalBackend": "generation.local",
+    "NoEndBefore": "generation.ready_rules",
     "Replay": "generation.replay",
+    "Rule": "generation.rules",
     "SampleStore": "generation.sample_store",
     "Activations": "activations.capture",
     "Anatomy": "models.anatomy",

@@ -4,12 +4,13 @@ import logging
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, nullcontext
+from copy import copy
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tqdm.auto import tqdm
 
-from workbench.arguments import listed, one_of, whole
+from workbench.arguments import listed, one_of, shown, whole
 from workbench.errors import ContextLengthError, GenerationError
 from workbench.generation.endpoint import Endpoint
 from workbench.generation.local import LocalBackend
@@ -24,6 +25,7 @@ from workbench.generation.requests import (
     prompt_text,
     sample_key,
 )
+from workbench.generation.rules import Rule, as_rule
 from workbench.generation.sample_store import SampleStore
 from workbench.hashing import canonical, digest
 from workbench.models.model import Model
@@ -52,11 +54,13 @@ def generate(
     store: SampleStore | str | Path | None = None,
     mode: str = "auto",
     batch_size: int | None = None,
+    rule: Rule | None = None,
 ) -> list[list[str]]:
     """Completions `[prompt][n]`, special tokens stripped, in the order of `prompts`.
 
     `temperature=0` is greedy (then `n` must be 1). With a `store` (a path or an open one) nothing
-    is drawn twice: see `complete`. `batch_size` caps rows per batch of a local model.
+    is drawn twice: see `complete`, also for `rule`. `batch_size` caps rows per batch of a local
+    model.
 
     Raises as `complete`, and `ValueError` for n > 1 with greedy decoding, or one string in place of
     a list of prompts or stops.
@@ -76,7 +80,8 @@ def generate(
         GenRequest(p, n, max_new_tokens, temperature, top_p, top_k, tuple(stop), seed)
         for p in prompts
     ]
-    return [result.texts for result in complete(model, requests, store=store, mode=mode)]
+    results = complete(model, requests, store=store, mode=mode, rule=rule)
+    return [result.texts for result in results]
 
 
 def complete(
@@ -85,6 +90,7 @@ def complete(
     *,
     store: SampleStore | str | Path | None = None,
     mode: str = "auto",
+    rule: Rule | None = None,
 ) -> list[GenResult]:
     """The result of every request, in order.
 
@@ -93,11 +99,13 @@ def complete(
     more and a killed run goes on where it stopped (a sample is stored when it ends). Equal
     requests are drawn once, also by several threads or processes on one store at the same time:
     what one is drawing the others await. `mode="replay"` draws nothing, and awaits nothing.
+    A `rule` works on every row while it is decoded (`rules.Rule`), in place of the backend's own.
 
     Raises, before any drawing, `ContextLengthError` for a prompt that leaves no room,
     `DatasetError` or `ModelError` for one that cannot be encoded, `StoreError` for an unusable
-    store; `GenerationError` for a sample that replay lacks, logits that are not finite, or a
-    server that fails (what was drawn is kept).
+    store, `ValueError` for a rule on a server, or without a fingerprint beside a store;
+    `GenerationError` for a sample that replay lacks, logits that are not finite, a rule's answer
+    that cannot be used, or a server that fails (what was drawn is kept).
 
     >>> requests = [wb.GenRequest("Once upon a time", n=10, temperature=1.0)]
     >>> wb.complete(model, requests, store="samples.sqlite")[0].texts
@@ -106,7 +114,7 @@ def complete(
     requests = listed("requests", requests, empty=True)
     if not all(isinstance(request, GenRequest) for request in requests):
         raise ValueError("requests must be a list of GenRequest")
-    source = backend(model)
+    source = backend(model) if rule is None else _ruled(backend(model), rule)
     with _opened(store) as opened:
         # Without a store nothing outlives the call, and the weights need not be read.
         identity = source.identity() if opened is not None else {}
@@ -134,6 +142,19 @@ def complete(
         drawn_once = tuple(samples[key] for key in jobs[j].keys[: request.draws])
         results.append(GenResult(drawn_once * (request.n // request.draws)))
     return results
+
+
+def _ruled(source: Backend, rule: Rule) -> Backend:
+    """The backend with this rule; raises `ValueError` where the tokens are not chosen here."""
+    as_rule(rule)
+    if not isinstance(source, LocalBackend | Replay):
+        raise ValueError(
+            f"rule={shown(rule)}: no rule reaches into a {type(source).__name__}; load the model "
+            "here (wb.load), or leave the rule out and ask the server for a form in its own terms"
+        )
+    source = copy(source)
+    source.rule = rule
+    return source
 
 
 @dataclass

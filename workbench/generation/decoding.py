@@ -10,6 +10,7 @@ from workbench.errors import GenerationError
 from workbench.generation.batch_forward import CACHED, BatchForward
 from workbench.generation.batching import Batch, Row
 from workbench.generation.requests import GenRequest, Sample, prompt_text
+from workbench.generation.rules import Rule, RuleWatch
 from workbench.generation.sampling import pick, uniforms
 from workbench.generation.stop_strings import StopWatch, cut
 from workbench.models.model import Model
@@ -39,17 +40,17 @@ class Decoder:
         self.tokens: list[list[int]] = [[] for _ in batch.rows]
         self.reason: list[str] = [""] * len(batch.rows)
 
-    def run(self) -> Iterator[list[tuple[Row, Sample]]]:
+    def run(self, rule: Rule | None = None) -> Iterator[list[tuple[Row, Sample]]]:
         """Decode until every row has ended, yielding the rows that have after each token."""
         going = range(len(self.requests))
-        for _ in self.steps():
+        for _ in self.steps(rule):
             if ended := [i for i in going if self.reason[i]]:
                 going = [i for i in going if not self.reason[i]]
                 rows = [self.batch.rows[i] for i in ended]
                 yield list(zip(rows, self.samples(ended), strict=True))
 
     @torch.inference_mode()
-    def steps(self) -> Iterator[None]:
+    def steps(self, rule: Rule | None = None) -> Iterator[None]:
         """Decode one more token of every unfinished row each time it is asked.
 
         Without `CACHED` the whole text is computed anew for every token.
@@ -62,6 +63,10 @@ class Decoder:
         temperature = torch.tensor([r.temperature for r in requests], device=device)
         watch = StopWatch(self.model.tokenizer, requests[0].stop)
         live = torch.arange(len(requests))
+        ids = [self.encoded[row.request].ids for row in self.batch.rows]
+        state = (ids, self.tokens, self.reason, self._where)
+        ruled = RuleWatch(rule, self.model, *state) if rule is not None else None
+        last = torch.tensor([prompt[-1] for prompt in ids])
         with ExitStack() as context:
             context.callback(setattr, self.model, "in_flight", None)
             if CACHED not in self.forward.ways:
@@ -70,6 +75,9 @@ class Decoder:
                 logits, cached = self.forward.samples(context, new)
             for step in range(max(new)):
                 self._check_finite(logits, live)
+                forced: dict[int, int] = {}
+                if ruled is not None:
+                    logits, forced = ruled.act(step, logits, live, last)
                 here = live.to(device)
                 chosen = pick(
                     logits,
@@ -78,13 +86,16 @@ class Decoder:
                     requests[0].top_k,
                     requests[0].top_p,
                 )
-                going = self._note(chosen.cpu(), live, watch)
+                if forced:
+                    chosen[list(forced)] = torch.tensor(list(forced.values()), device=device)
+                last = chosen.cpu()
+                going = self._note(last, live, watch)
                 yield
                 if not going.any():
                     break
                 # Rows that are done cost as much as the others until they are dropped.
                 if cached is None or (~going).float().mean() >= _DROP:
-                    live, chosen = live[going], chosen[going.to(device)]
+                    live, last, chosen = live[going], last[going], chosen[going.to(device)]
                     if cached is not None:
                         cached.keep(going)
                 if cached is None:
@@ -144,12 +155,14 @@ class Decoder:
         finite = torch.isfinite(logits.amax(1))
         if not finite.all():
             row = int(live[int((~finite).nonzero()[0])])
-            text = prompt_text(self.requests[row].prompt)
             raise GenerationError(
-                f"next-token logits are not finite in {self.model.hf.dtype}: request "
-                f"{self.batch.rows[row].request} ({text[:60]!r}…), after {len(self.tokens[row])} "
-                "new tokens. A steering alpha too large for the dtype is the usual cause."
+                f"next-token logits are not finite in {self.model.hf.dtype}: {self._where(row)}. "
+                "A steering alpha too large for the dtype is the usual cause."
             )
+
+    def _where(self, row: int) -> str:
+        text, count = prompt_text(self.requests[row].prompt), len(self.tokens[row])
+        return f"request {self.batch.rows[row].request} ({text[:60]!r}…), after {count} new tokens"
 
 
 def warn_of_ends(model: Model) -> None:

@@ -1,6 +1,7 @@
 """LocalBackend: what a local model completes or scores, in batches that fit its memory."""
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -13,6 +14,7 @@ from workbench.generation.decoding import Decoder, end_tokens, warn_of_ends
 from workbench.generation.fitting import Fitting
 from workbench.generation.readings import readings
 from workbench.generation.requests import Drawn, GenRequest, prompt_key
+from workbench.generation.rules import Rule, as_rule, rule_identity, trigger_table
 from workbench.hashing import canonical, digest
 from workbench.models.forward_state import libraries
 from workbench.models.limits import rope_limit
@@ -37,13 +39,18 @@ class LocalBackend:
     """
 
     def __init__(
-        self, model: Model, *, batch_size: int | None = None, budget_bytes: int | None = None
+        self,
+        model: Model,
+        *,
+        batch_size: int | None = None,
+        budget_bytes: int | None = None,
+        rule: Rule | None = None,
     ) -> None:
         for name, value in (("batch_size", batch_size), ("budget_bytes", budget_bytes)):
             if value is not None:
                 whole(name, value, 1)
         warn_of_ends(model)
-        self.model = model
+        self.model, self.rule = model, as_rule(rule)
         self._fitting = Fitting(model, batch_size, budget_bytes)
         self._encoded: dict[str, Encoded] = {}
         self._rendered: dict[str, Encoded] = {}
@@ -71,6 +78,7 @@ class LocalBackend:
         tokenizer = self.model.tokenizer
         return {
             "backend": "transformers",
+            **rule_identity(self.rule),
             "weights": self.model.fingerprint(),
             "dtype": str(self.model.hf.dtype),
             "tokenizer": tokenizer_digest(tokenizer),
@@ -96,6 +104,8 @@ class LocalBackend:
         And `DatasetError` or `ModelError` as `prompts.encode_all` does.
         """
         limit = self.model.context_length
+        if self.rule is not None:
+            trigger_table(self.rule, self.model)
         # Tokenizer and template may have changed since these were last encoded.
         self._encoded, self._rendered = self._rendered, {}
         encoded = self._encode(requests)
@@ -123,6 +133,7 @@ class LocalBackend:
         """
         encoded = self._encode(requests)
         wanted = {Row(i, index) for i, indices in enumerate(missing) for index in indices}
+        decoded = partial(Decoder.run, rule=self.rule)
         by_cut: dict[tuple[Any, ...], list[int]] = {}
         for i, r in enumerate(requests):
             by_cut.setdefault((r.stop, r.top_k, r.top_p), []).append(i)
@@ -132,7 +143,7 @@ class LocalBackend:
                 if not rows:
                     continue
                 chosen = batch.only(rows)
-                for drawn in self._fitting.computed(chosen, requests, encoded, shown, Decoder.run):
+                for drawn in self._fitting.computed(chosen, requests, encoded, shown, decoded):
                     yield [(row.request, row.index, sample) for row, sample in drawn]
 
     def stream(self, requests: Sequence[GenRequest]) -> Iterator[Decoder]:
@@ -157,7 +168,7 @@ class LocalBackend:
             shown -= {CACHED}
         with self.model.lock:
             decoder = Decoder(self.model, batch, requests, encoded, shown)
-            for _ in decoder.steps():
+            for _ in decoder.steps(self.rule):
                 yield decoder
 
     def score(

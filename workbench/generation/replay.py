@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from workbench.errors import GenerationError, StoreError
 from workbench.generation.requests import Drawn, GenRequest, prompt_text
+from workbench.generation.rules import Rule, rule_identity
 from workbench.generation.sample_store import SampleStore
 from workbench.hashing import digest
 
@@ -21,6 +22,7 @@ class Replay:
 
     store: SampleStore
     by_place: bool = False
+    rule: Rule | None = None
 
     @property
     def name(self) -> str:
@@ -33,14 +35,14 @@ class Replay:
         return "none"
 
     def identity(self) -> dict[str, str]:
-        """The one identity all samples of the store share."""
+        """The one identity all samples of the store share, and the rule's."""
         identities = self.store.identities()
         if len(identities) != 1:
             raise StoreError(
                 f"{self.store.path} holds samples of {len(identities)} models or steerings; replay "
                 "needs the model itself to tell which are meant"
             )
-        return identities[0]
+        return identities[0] | rule_identity(self.rule)
 
     def rendered(self, requests: Sequence[GenRequest]) -> list[str | None]:
         """Digest of how each request was read, as `LocalBackend.rendered`, where that is kept.

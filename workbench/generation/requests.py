@@ -12,9 +12,9 @@ SCHEMA = 1
 """Version of a sample's identity; part of every key."""
 
 REQUEST_FIELDS = frozenset(
-    "schema chat rendered max_new_tokens temperature top_p top_k stop seed".split()
+    "schema chat rendered rule max_new_tokens temperature top_p top_k stop seed".split()
 )
-"""Names in `parameters` that come from the request; the others identify the model."""
+"""Names in `parameters` that come from request or rule; the others identify the model."""
 
 
 @dataclass(frozen=True)

@@ -59,7 +59,7 @@ class StopWatch:
         self.stops = stops
         self.tokens = stop_tokens(tokenizer, stops)
         # Decoders and vocabularies are edited in place.
-        self.may_end = _may_end(tokenizer, stops, tokenizer_digest(tokenizer)) if stops else None
+        self.may_end = may_end(tokenizer, stops, tokenizer_digest(tokenizer)) if stops else None
         # A character may take as many tokens as it has bytes.
         self.tail = _TAIL_TOKENS + max((len(s.encode()) for s in stops), default=0)
 
@@ -84,7 +84,7 @@ class StopWatch:
 
 
 @lru_cache(maxsize=16)
-def _may_end(tokenizer: Any, stops: tuple[str, ...], state: str) -> torch.Tensor:
+def may_end(tokenizer: Any, stops: tuple[str, ...], state: str) -> torch.Tensor:
     """bool `[vocabulary]`: could this token complete one of the stops?"""
     ends = {stop[-1] for stop in stops}
     count = max(len(tokenizer), *tokenizer.get_vocab().values()) + 1

@@ -1,0 +1,198 @@
+"""Rules while decoding: what comes next in a row, or may come next, whatever the model says."""
+
+from collections import deque
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import torch
+
+from workbench.arguments import indices, listed, shown, whole
+from workbench.errors import GenerationError
+from workbench.models.model import Model
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class RowTokens:
+    """Token ids of one row: its prompt's, and those decoded so far."""
+
+    prompt: tuple[int, ...]
+    new: tuple[int, ...]
+
+
+class Rule:
+    """What happens to rows while a local model decodes them: a base to subclass.
+
+    Before a token is picked, the rule is asked in one call about all rows of the batch whose last
+    token is among its `triggers` (the prompt's counts) and whose number of new tokens is among its
+    `steps`: first what is `forced`, then, where nothing is, for other `logits`. What it answers for
+    a row must depend on that row alone: which come together is the batch's affair, and a batch that
+    runs out of memory is decoded anew. `model` is the one that decodes.
+
+    An answer that cannot be used is a `GenerationError` naming request and rule; an error inside a
+    rule goes through with a note that does. `name` (the class's where empty) is for messages.
+
+    >>> class NoDigitFirst(wb.Rule):
+    ...     def steps(self): return range(1)
+    ...     def logits(self, model, rows, logits): return logits.index_fill(1, DIGITS, -torch.inf)
+    >>> wb.complete(model, requests, rule=NoDigitFirst())
+    """
+
+    name: str = ""
+
+    def fingerprint(self) -> str | None:
+        """Text that changes whenever the answers do: part of a sample's identity in a store.
+
+        None: no identity; such a rule is refused together with a store.
+        """
+        return None
+
+    def triggers(self, model: Model) -> Collection[int] | None:
+        """Token ids behind which it is asked; None: behind any token."""
+        return None
+
+    def steps(self) -> range | None:
+        """The numbers of new tokens at which it is asked; None: at any."""
+        return None
+
+    def forced(self, model: Model, rows: Sequence[RowTokens]) -> Sequence[Sequence[int]]:
+        """Per row the ids of its next tokens, none or more; before they are out it is not asked
+        again. They count, and may end the row, as if the model had chosen them.
+        """
+        return [()] * len(rows)
+
+    def logits(self, model: Model, rows: Sequence[RowTokens], logits: torch.Tensor) -> torch.Tensor:
+        """`logits`, float32 `[row, vocabulary]` on the model's device, as they shall be before
+        temperature, top_k and top_p. A token with -inf is never chosen.
+        """
+        return logits
+
+
+def as_rule(rule: Any) -> Rule | None:
+    """`rule` as it is; raises `ValueError` for what is none."""
+    if rule is not None and not isinstance(rule, Rule):
+        raise ValueError(
+            f"rule={shown(rule)}: it must be one wb.Rule; generation.ready_rules.ProcessorRule "
+            "makes one of transformers' LogitsProcessors"
+        )
+    return rule
+
+
+def rule_identity(rule: Rule | None) -> dict[str, str]:
+    """A rule's part of a sample's identity. Raises `ValueError` for one without a fingerprint."""
+    if rule is None:
+        return {}
+    mark = rule.fingerprint()
+    if not isinstance(mark, str) or not mark:
+        raise ValueError(
+            f"{_named(rule)} has the fingerprint {shown(mark)}, so that its samples have no "
+            "identity in a store: let fingerprint() return a text that changes whenever the "
+            "rule's answers do, or leave out the store"
+        )
+    return {"rule": mark}
+
+
+def trigger_table(rule: Rule, model: Model) -> torch.Tensor:
+    """bool `[token]`, behind which of the model's tokens the rule is asked.
+
+    Raises `ValueError` for triggers that are no tokens of the model, or none at all.
+    """
+    triggers, table = rule.triggers(model), torch.ones(model.n_tokens, dtype=torch.bool)
+    if triggers is not None:
+        among = indices(f"triggers of {_named(rule)}", triggers, model.n_tokens)
+        table[:] = False
+        table[among] = True
+    return table
+
+
+class RuleWatch:
+    """A rule on one batch of rows, and what it still forces on each of them.
+
+    Of every row: its `prompts`' ids, its `tokens` so far, and why it has `ended`, both kept by the
+    decoder; `where` says in words which row it is.
+    """
+
+    def __init__(
+        self,
+        rule: Rule,
+        model: Model,
+        prompts: Sequence[Sequence[int]],
+        tokens: Sequence[Sequence[int]],
+        ended: Sequence[str],
+        where: Callable[[int], str],
+    ) -> None:
+        self.rule, self.model, self.where = rule, model, where
+        self.prompts, self.tokens, self.ended = prompts, tokens, ended
+        self.table, self.steps = trigger_table(rule, model), rule.steps()
+        self.queues: dict[int, deque[int]] = {}
+
+    def act(
+        self, step: int, logits: torch.Tensor, live: torch.Tensor, last: torch.Tensor
+    ) -> tuple[torch.Tensor, dict[int, int]]:
+        """(logits as the rule leaves them, {place in `live`: the token forced there}).
+
+        `live`, on the CPU: the rows that `logits` are of; `last`, on the CPU: their last tokens.
+        """
+        on = self.steps is None or step in self.steps
+        hit = self.table[last].nonzero()[:, 0].tolist() if on else []
+        if not hit and not self.queues:
+            return logits, {}
+        rows, busy = live.tolist(), {row for row, ids in self.queues.items() if ids}
+        hit = [i for i in hit if not self.ended[rows[i]] and rows[i] not in busy]
+        if hit:
+            self._force([rows[i] for i in hit])
+            hit = [i for i in hit if not self.queues[rows[i]]]
+        if hit and getattr(self.rule.logits, "__func__", None) is not Rule.logits:
+            replaced = self._replaced([rows[i] for i in hit], logits[hit])
+            logits = logits.index_copy(0, torch.tensor(hit, device=logits.device), replaced)
+        queued = [(i, self.queues[row]) for i, row in enumerate(rows) if self.queues.get(row)]
+        return logits, {i: ids.popleft() for i, ids in queued}
+
+    def _force(self, rows: list[int]) -> None:
+        """Queue what the rule forces on these rows."""
+        every, most = self._words(rows, "forced"), self.model.n_tokens - 1
+        answers = listed(every, self._ask(self.rule.forced, rows), GenerationError)
+        if len(answers) != len(rows):
+            raise GenerationError(f"{every}: {len(answers)} lists of ids for {len(rows)} rows")
+        for row, answer in zip(rows, answers, strict=True):
+            name = self._words([row], "forced")
+            ids = listed(name, answer, GenerationError, empty=True)
+            self.queues[row] = deque(whole(name, i, 0, most, GenerationError) for i in ids)
+
+    def _replaced(self, rows: list[int], given: torch.Tensor) -> torch.Tensor:
+        """What the rule makes of the logits `given` of these rows."""
+        wanted = f"{given.dtype} {list(given.shape)} on {given.device}"
+        out = self._ask(self.rule.logits, rows, given)
+        got = type(out).__name__
+        if isinstance(out, torch.Tensor):
+            got = f"{out.dtype} {list(out.shape)} on {out.device}"
+        if got != wanted:
+            raise GenerationError(f"{self._words(rows, 'logits')}: {got} in place of {wanted}")
+        # NaN is the largest of its row; -inf is where there is nothing else.
+        largest = out.amax(1).tolist()
+        for row, value in zip(rows, largest, strict=True):
+            if not -torch.inf < value < torch.inf:
+                raise GenerationError(
+                    f"{self._words([row], 'logits')}: the largest is {value}; of each row one at "
+                    "least must be finite, and none NaN or inf"
+                )
+        return out
+
+    def _ask(self, hook: Callable[..., T], rows: list[int], *more: Any) -> T:
+        texts = [RowTokens(tuple(self.prompts[row]), tuple(self.tokens[row])) for row in rows]
+        try:
+            return hook(self.model, texts, *more)
+        except Exception as error:
+            error.add_note(f"{self._words(rows, hook.__name__)} failed")
+            raise
+
+    def _words(self, rows: list[int], hook: str) -> str:
+        """Of which rows and rule an answer is."""
+        others = f" and {len(rows) - 1} more rows" if len(rows) > 1 else ""
+        return f"{self.where(rows[0])}{others}: {hook} of {_named(self.rule)}"
+
+
+def _named(rule: Rule) -> str:
+    return f"rule {rule.name or type(rule).__name__}"
