@@ -22,8 +22,8 @@ def stopped_at(monkeypatch, token, error):
     """Decoding raises `error` once, before its `token`-th new token."""
     steps = Decoder.steps
 
-    def some(self):
-        for step, _ in enumerate(steps(self), 1):
+    def some(self, *rule):
+        for step, _ in enumerate(steps(self, *rule), 1):
             if step == token and error:
                 monkeypatch.setattr(Decoder, "steps", steps)
                 raise error

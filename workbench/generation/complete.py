@@ -4,7 +4,6 @@ import logging
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, nullcontext
-from copy import copy
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -25,7 +24,7 @@ from workbench.generation.requests import (
     prompt_text,
     sample_key,
 )
-from workbench.generation.rules import Rule, as_rule
+from workbench.generation.rules import Rule
 from workbench.generation.sample_store import SampleStore
 from workbench.hashing import canonical, digest
 from workbench.models.model import Model
@@ -99,7 +98,7 @@ def complete(
     more and a killed run goes on where it stopped (a sample is stored when it ends). Equal
     requests are drawn once, also by several threads or processes on one store at the same time:
     what one is drawing the others await. `mode="replay"` draws nothing, and awaits nothing.
-    A `rule` works on every row while it is decoded (`rules.Rule`), in place of the backend's own.
+    A `rule` works on every row while a local model decodes it: see `wb.Rule`.
 
     Raises, before any drawing, `ContextLengthError` for a prompt that leaves no room,
     `DatasetError` or `ModelError` for one that cannot be encoded, `StoreError` for an unusable
@@ -114,7 +113,7 @@ def complete(
     requests = listed("requests", requests, empty=True)
     if not all(isinstance(request, GenRequest) for request in requests):
         raise ValueError("requests must be a list of GenRequest")
-    source = backend(model) if rule is None else _ruled(backend(model), rule)
+    source = backend(model, rule)
     with _opened(store) as opened:
         # Without a store nothing outlives the call, and the weights need not be read.
         identity = source.identity() if opened is not None else {}
@@ -142,19 +141,6 @@ def complete(
         drawn_once = tuple(samples[key] for key in jobs[j].keys[: request.draws])
         results.append(GenResult(drawn_once * (request.n // request.draws)))
     return results
-
-
-def _ruled(source: Backend, rule: Rule) -> Backend:
-    """The backend with this rule; raises `ValueError` where the tokens are not chosen here."""
-    as_rule(rule)
-    if not isinstance(source, LocalBackend | Replay):
-        raise ValueError(
-            f"rule={shown(rule)}: no rule reaches into a {type(source).__name__}; load the model "
-            "here (wb.load), or leave the rule out and ask the server for a form in its own terms"
-        )
-    source = copy(source)
-    source.rule = rule
-    return source
 
 
 @dataclass
@@ -228,21 +214,28 @@ def _drawn(
         raise
 
 
-def backend(model: Completer) -> Backend:
+def backend(model: Completer, rule: Rule | None = None) -> Backend:
     """What completes: a loaded model or a server's URL as a backend, a backend as it is.
 
-    Raises `ValueError` for a string that is no URL.
+    Raises `ValueError` for a string that is no URL, and a rule for what is not decoded here.
     """
     if isinstance(model, Model):
-        return LocalBackend(model)
-    if isinstance(model, str):
+        model = LocalBackend(model)
+    elif isinstance(model, str):
         if not model.startswith(("http://", "https://")):
             raise ValueError(
                 f"{model!r} is neither a loaded model nor a URL: wb.load({model!r}) first, or give "
                 "a server's address, http://host:port/v1"
             )
-        return Endpoint(model)
-    return model
+        model = Endpoint(model)
+    if rule is None:
+        return model
+    if not isinstance(model, LocalBackend | Replay):
+        raise ValueError(
+            f"rule={shown(rule)}: no rule reaches into a {type(model).__name__}; load the model "
+            "here (wb.load), or leave the rule out and ask the server for a form in its own terms"
+        )
+    return model.under(rule)
 
 
 def _jobs(

@@ -63,10 +63,10 @@ class Decoder:
         temperature = torch.tensor([r.temperature for r in requests], device=device)
         watch = StopWatch(self.model.tokenizer, requests[0].stop)
         live = torch.arange(len(requests))
-        ids = [self.encoded[row.request].ids for row in self.batch.rows]
-        state = (ids, self.tokens, self.reason, self._where)
-        ruled = RuleWatch(rule, self.model, *state) if rule is not None else None
-        last = torch.tensor([prompt[-1] for prompt in ids])
+        prompts = [self.encoded[row.request].ids for row in self.batch.rows]
+        last, going = torch.tensor([ids[-1] for ids in prompts]), torch.ones(len(live)).bool()
+        so_far = list(zip(prompts, self.tokens, strict=True))
+        ruled = RuleWatch(rule, self.model, so_far, self._where) if rule is not None else None
         with ExitStack() as context:
             context.callback(setattr, self.model, "in_flight", None)
             if CACHED not in self.forward.ways:
@@ -77,7 +77,7 @@ class Decoder:
                 self._check_finite(logits, live)
                 forced: dict[int, int] = {}
                 if ruled is not None:
-                    logits, forced = ruled.act(step, logits, live, last)
+                    logits, forced = ruled.act(step, logits, live, last, going)
                 here = live.to(device)
                 chosen = pick(
                     logits,
@@ -98,6 +98,7 @@ class Decoder:
                     live, last, chosen = live[going], last[going], chosen[going.to(device)]
                     if cached is not None:
                         cached.keep(going)
+                    going = going[going]
                 if cached is None:
                     logits = self.forward.whole_texts(live.tolist(), self.tokens)
                 else:

@@ -1,6 +1,7 @@
 """LocalBackend: what a local model completes or scores, in batches that fit its memory."""
 
 from collections.abc import Iterator, Sequence
+from copy import copy
 from functools import partial
 from typing import Any
 
@@ -39,21 +40,23 @@ class LocalBackend:
     """
 
     def __init__(
-        self,
-        model: Model,
-        *,
-        batch_size: int | None = None,
-        budget_bytes: int | None = None,
-        rule: Rule | None = None,
+        self, model: Model, *, batch_size: int | None = None, budget_bytes: int | None = None
     ) -> None:
         for name, value in (("batch_size", batch_size), ("budget_bytes", budget_bytes)):
             if value is not None:
                 whole(name, value, 1)
         warn_of_ends(model)
-        self.model, self.rule = model, as_rule(rule)
+        self.model = model
+        self.rule: Rule | None = None
         self._fitting = Fitting(model, batch_size, budget_bytes)
         self._encoded: dict[str, Encoded] = {}
         self._rendered: dict[str, Encoded] = {}
+
+    def under(self, rule: Rule) -> "LocalBackend":
+        """This backend with a rule for what it decodes. Raises `ValueError` for what is none."""
+        ruled = copy(self)
+        ruled.rule = as_rule(rule)
+        return ruled
 
     @property
     def name(self) -> str:
@@ -101,7 +104,8 @@ class LocalBackend:
     def check(self, requests: Sequence[GenRequest]) -> None:
         """Raise `ContextLengthError` for a prompt that leaves no room for what is asked.
 
-        And `DatasetError` or `ModelError` as `prompts.encode_all` does.
+        And `DatasetError` or `ModelError` as `prompts.encode_all` does, `ValueError` for a rule's
+        triggers that are no tokens.
         """
         limit = self.model.context_length
         if self.rule is not None:
@@ -146,14 +150,19 @@ class LocalBackend:
                 for drawn in self._fitting.computed(chosen, requests, encoded, shown, decoded):
                     yield [(row.request, row.index, sample) for row, sample in drawn]
 
-    def stream(self, requests: Sequence[GenRequest]) -> Iterator[Decoder]:
-        """Decode a few requests side by side as one batch, a token at a time.
+    def stream(
+        self, requests: Sequence[GenRequest], *, rule: Rule | None = None
+    ) -> Iterator[Decoder]:
+        """Decode a few requests side by side as one batch, a token at a time, by a rule if given.
 
         Yields the decoder after every token: `tokens` and `samples()` are what there is of each.
         The model is this thread's until the iterator ends or is closed.
 
         Raises as `check` and `draw`, and `ValueError` for other `stop`, `top_k` or `top_p` in one.
         """
+        if rule is not None:
+            yield from self.under(rule).stream(requests)
+            return
         if len({(r.stop, r.top_k, r.top_p) for r in requests}) > 1:
             raise ValueError("requests of one stream have one stop, top_k and top_p")
         self.check(requests)

@@ -70,9 +70,9 @@ class Rule:
         return logits
 
 
-def as_rule(rule: Any) -> Rule | None:
+def as_rule(rule: Any) -> Rule:
     """`rule` as it is; raises `ValueError` for what is none."""
-    if rule is not None and not isinstance(rule, Rule):
+    if not isinstance(rule, Rule):
         raise ValueError(
             f"rule={shown(rule)}: it must be one wb.Rule; generation.ready_rules.ProcessorRule "
             "makes one of transformers' LogitsProcessors"
@@ -99,100 +99,100 @@ def trigger_table(rule: Rule, model: Model) -> torch.Tensor:
 
     Raises `ValueError` for triggers that are no tokens of the model, or none at all.
     """
-    triggers, table = rule.triggers(model), torch.ones(model.n_tokens, dtype=torch.bool)
-    if triggers is not None:
-        among = indices(f"triggers of {_named(rule)}", triggers, model.n_tokens)
-        table[:] = False
-        table[among] = True
+    count, triggers = model.n_tokens, rule.triggers(model)
+    if triggers is None:
+        return torch.ones(count, dtype=torch.bool)
+    table = torch.zeros(count, dtype=torch.bool)
+    table[indices(f"triggers of {_named(rule)}", triggers, count)] = True
     return table
 
 
 class RuleWatch:
     """A rule on one batch of rows, and what it still forces on each of them.
 
-    Of every row: its `prompts`' ids, its `tokens` so far, and why it has `ended`, both kept by the
-    decoder; `where` says in words which row it is.
+    `rows`: of each the prompt's ids and those decoded so far, a list that the decoder goes on with;
+    `where` says in words which row it is.
     """
 
     def __init__(
         self,
         rule: Rule,
         model: Model,
-        prompts: Sequence[Sequence[int]],
-        tokens: Sequence[Sequence[int]],
-        ended: Sequence[str],
+        rows: Sequence[tuple[Sequence[int], Sequence[int]]],
         where: Callable[[int], str],
     ) -> None:
-        self.rule, self.model, self.where = rule, model, where
-        self.prompts, self.tokens, self.ended = prompts, tokens, ended
+        self.rule, self.model, self.rows, self.where = rule, model, rows, where
         self.table, self.steps = trigger_table(rule, model), rule.steps()
         self.queues: dict[int, deque[int]] = {}
 
     def act(
-        self, step: int, logits: torch.Tensor, live: torch.Tensor, last: torch.Tensor
-    ) -> tuple[torch.Tensor, dict[int, int]]:
+        self, step: int, logits: torch.Tensor, live: torch.Tensor,
+        last: torch.Tensor, going: torch.Tensor,
+    ) -> tuple[torch.Tensor, dict[int, int]]:  # fmt: skip
         """(logits as the rule leaves them, {place in `live`: the token forced there}).
 
-        `live`, on the CPU: the rows that `logits` are of; `last`, on the CPU: their last tokens.
+        On the CPU, a place for each row of `logits`: `live`, which row it is; `last`, its last
+        token; bool `going`, whether it has not ended.
         """
         on = self.steps is None or step in self.steps
-        hit = self.table[last].nonzero()[:, 0].tolist() if on else []
-        if not hit and not self.queues:
+        hit = (self.table[last] & going).nonzero()[:, 0].tolist() if on else []
+        if not hit and not any(self.queues.values()):
             return logits, {}
-        rows, busy = live.tolist(), {row for row, ids in self.queues.items() if ids}
-        hit = [i for i in hit if not self.ended[rows[i]] and rows[i] not in busy]
+        rows = live.tolist()
+        hit = [i for i in hit if not self.queues.get(rows[i])]
         if hit:
             self._force([rows[i] for i in hit])
             hit = [i for i in hit if not self.queues[rows[i]]]
         if hit and getattr(self.rule.logits, "__func__", None) is not Rule.logits:
             replaced = self._replaced([rows[i] for i in hit], logits[hit])
             logits = logits.index_copy(0, torch.tensor(hit, device=logits.device), replaced)
-        queued = [(i, self.queues[row]) for i, row in enumerate(rows) if self.queues.get(row)]
-        return logits, {i: ids.popleft() for i, ids in queued}
+        queues = {i: self.queues[row] for i, row in enumerate(rows) if self.queues.get(row)}
+        return logits, {i: queue.popleft() for i, queue in queues.items()}
 
     def _force(self, rows: list[int]) -> None:
         """Queue what the rule forces on these rows."""
-        every, most = self._words(rows, "forced"), self.model.n_tokens - 1
-        answers = listed(every, self._ask(self.rule.forced, rows), GenerationError)
+        words, most = self._words(rows[0], "forced"), self.model.n_tokens - 1
+        answers = listed(words, self._ask(self.rule.forced, rows), GenerationError)
         if len(answers) != len(rows):
-            raise GenerationError(f"{every}: {len(answers)} lists of ids for {len(rows)} rows")
+            raise GenerationError(f"{words}: {len(answers)} lists of ids for {len(rows)} rows")
         for row, answer in zip(rows, answers, strict=True):
-            name = self._words([row], "forced")
-            ids = listed(name, answer, GenerationError, empty=True)
-            self.queues[row] = deque(whole(name, i, 0, most, GenerationError) for i in ids)
+            words = self._words(row, "forced")
+            ids = listed(words, answer, GenerationError, empty=True)
+            self.queues[row] = deque(whole(words, i, 0, most, GenerationError) for i in ids)
 
     def _replaced(self, rows: list[int], given: torch.Tensor) -> torch.Tensor:
         """What the rule makes of the logits `given` of these rows."""
-        wanted = f"{given.dtype} {list(given.shape)} on {given.device}"
+        wanted = _form(given)
         out = self._ask(self.rule.logits, rows, given)
-        got = type(out).__name__
-        if isinstance(out, torch.Tensor):
-            got = f"{out.dtype} {list(out.shape)} on {out.device}"
-        if got != wanted:
-            raise GenerationError(f"{self._words(rows, 'logits')}: {got} in place of {wanted}")
+        if _form(out) != wanted:
+            words = self._words(rows[0], "logits")
+            raise GenerationError(f"{words}: {_form(out)} in place of {wanted}")
         # NaN is the largest of its row; -inf is where there is nothing else.
-        largest = out.amax(1).tolist()
-        for row, value in zip(rows, largest, strict=True):
-            if not -torch.inf < value < torch.inf:
+        for row, largest in zip(rows, out.amax(1).tolist(), strict=True):
+            if not -torch.inf < largest < torch.inf:
                 raise GenerationError(
-                    f"{self._words([row], 'logits')}: the largest is {value}; of each row one at "
-                    "least must be finite, and none NaN or inf"
+                    f"{self._words(row, 'logits')}: the largest is {largest}; one at least of a "
+                    "row must be finite, and none NaN or inf"
                 )
         return out
 
     def _ask(self, hook: Callable[..., T], rows: list[int], *more: Any) -> T:
-        texts = [RowTokens(tuple(self.prompts[row]), tuple(self.tokens[row])) for row in rows]
+        texts = [RowTokens(*map(tuple, self.rows[row])) for row in rows]
         try:
             return hook(self.model, texts, *more)
         except Exception as error:
-            error.add_note(f"{self._words(rows, hook.__name__)} failed")
+            error.add_note(f"asked of {len(rows)} rows; {self._words(rows[0], hook.__name__)}")
             raise
 
-    def _words(self, rows: list[int], hook: str) -> str:
-        """Of which rows and rule an answer is."""
-        others = f" and {len(rows) - 1} more rows" if len(rows) > 1 else ""
-        return f"{self.where(rows[0])}{others}: {hook} of {_named(self.rule)}"
+    def _words(self, row: int, hook: str) -> str:
+        return f"{self.where(row)}: {hook} of {_named(self.rule)}"
 
 
 def _named(rule: Rule) -> str:
     return f"rule {rule.name or type(rule).__name__}"
+
+
+def _form(logits: Any) -> str:
+    if not isinstance(logits, torch.Tensor):
+        return f"a {type(logits).__name__}"
+    return f"{logits.dtype} {list(logits.shape)} on {logits.device}"
