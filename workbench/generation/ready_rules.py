@@ -14,7 +14,7 @@ from workbench.generation.rules import RowTokens, Rule
 from workbench.generation.stop_strings import may_end
 from workbench.hashing import canonical
 from workbench.models.model import Model
-from workbench.models.token_ids import ids_of, reply_ids, require_text
+from workbench.models.token_ids import PROBES, ids_of, require_text
 from workbench.models.tokenizer_state import tokenizer_digest
 
 # Bytes of a character, so many tokens at most.
@@ -27,10 +27,10 @@ class ForcedText(Rule):
     """`text` comes next wherever a reply has just come to end with the text `after`; or once, where
     it has `after` new tokens (0: at once) and does not hold `text` yet.
 
-    Special tokens are text here, `"</think>"` say. A token that goes on behind `after` ("=5" for
-    "=") leaves no place; where a character is unfinished after that many tokens, it is finished
-    first. The ids are those of `text` behind all that precedes it; where these would change a token
-    that is there already, those of `text` alone.
+    Special tokens are text here, `"</think>"` say. A token that goes on behind `after` ("=5" where
+    it is "=") leaves no place; a character that `after` tokens leave unfinished is finished first.
+    The ids are those the tokenizer gives `text` in one text with all that precedes it; where it
+    would then write that otherwise, those behind its last character, or another, alone.
 
     Raises `ValueError` for no text, and one behind which it would be forced again, without end.
 
@@ -74,12 +74,24 @@ class ForcedText(Rule):
 
     def forced(self, model: Model, rows: Sequence[RowTokens]) -> list[list[int]]:
         tokenizer = model.tokenizer
-        here = [i for i, row in enumerate(rows) if self._comes_next(tokenizer.decode, row.new)]
-        ids = [[*rows[i].prompt, *rows[i].new] for i in here]
-        heads = [tokenizer.decode(row, clean_up_tokenization_spaces=False) for row in ids]
-        texts = reply_ids(tokenizer, heads, ids, dict.fromkeys(range(len(here)), self.text))
-        of_row = {i: texts[place] for place, i in enumerate(here)}
-        return [of_row.get(i, []) for i in range(len(rows))]
+        return [
+            self._ids(tokenizer, [*row.prompt, *row.new])
+            if self._comes_next(tokenizer.decode, row.new)
+            else []
+            for row in rows
+        ]
+
+    def _ids(self, tokenizer: Any, before: list[int]) -> list[int]:
+        """Those of `text` in one text with all before it, or else with a single character."""
+        head = tokenizer.decode(before, clean_up_tokenization_spaces=False)
+        (ids,) = ids_of(tokenizer, [self.text])
+        for start in (head, head[-1:], *PROBES):
+            start_ids, whole = ids_of(tokenizer, [start, start + self.text])
+            behind, known = whole[len(start_ids) :], before if start == head else start_ids
+            written = tokenizer.decode(before + behind, clean_up_tokenization_spaces=False)
+            if start_ids == whole[: len(start_ids)] == known and written == head + self.text:
+                return behind
+        return ids
 
     def _comes_next(self, decode: Callable[..., str], new: Sequence[int]) -> bool:
         if isinstance(self.after, str):

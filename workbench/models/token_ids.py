@@ -13,8 +13,8 @@ log = logging.getLogger(__name__)
 
 # A letter that hardly any vocabulary has.
 _RARE = "\U00013080"
-# Of these one at least is a token of its own in any vocabulary.
-_PROBES = ("a", "0", ".", "A", "的")
+PROBES = ("a", "0", ".", "A", "的")
+"""Of these one at least is a token of its own in any vocabulary."""
 
 
 def require_text(what: str, *texts: str) -> None:
@@ -43,7 +43,7 @@ def around(tokenizer: Any) -> tuple[list[int], list[int]]:
 
     Raises `ModelError` where they are not put before and behind.
     """
-    for text, inner in zip(_PROBES, ids_of(tokenizer, _PROBES), strict=True):
+    for text, inner in zip(PROBES, ids_of(tokenizer, PROBES), strict=True):
         outer, n = tokenizer(text)["input_ids"], len(inner)
         starts = [k for k in range(len(outer) - n + 1) if outer[k : k + n] == inner]
         if n and len(starts) == 1:
