@@ -4,19 +4,14 @@ import csv
 import gzip
 import io
 import json
-import struct
 
-import pyarrow
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pyarrow import parquet
 
-from tests.helpers import hub
 from tests.helpers.rows import in_format, written
-from workbench import files
 from workbench.errors import DatasetError
-from workbench.files import csv_rows, hub_rows, read_rows, rows_or_errors
+from workbench.files import csv_rows, read_rows, rows_or_errors
 
 ROWS = [{"name": "a,b", "note": 'says "x"\n1\u20282'}, {"name": " c ", "note": ""}]
 
@@ -152,20 +147,21 @@ def test_a_single_object_is_one_row_and_an_empty_file_none(tmp_path):
         ("a.json", "", "a.json:1: Expecting value"),
         ("a.json", "3", "a.json: expected a list of rows, or an object with 'examples'"),
         ("a.json", '{"examples": {"a": 1}}', "a.json: expected a list of rows"),
-        ("a.json", b"[\xff]", "a.json cannot be read: not UTF-8 text"),
-        ("a.csv", b"a\n\xff", "a.csv cannot be read"),
+        ("a.json", b"[\n\xff]", "a.json:2: the byte 0xff is no text in UTF-8, nor"),
+        ("a.csv", b"a\n\xff", "a.csv row 0: the byte 0xff is no text in UTF-8, nor"),
+        ("a.csv", b"a,\xff\n1,2", "a.csv:1: the byte 0xff is no text in UTF-8, nor"),
         ("a.csv", "a,b\n1,2\n3,4,5\n", "a.csv row 1: more values than columns"),
         ("a.csv", "a,b,a,b\n1,2,3,4\n", "a.csv: columns a, b are there twice; remove one"),
-        ("a.csv", "a\n" + "x" * 200_000, "a.csv cannot be read: field larger than field limit"),
-        ("a.csv", 'a,b\n1,2\n"3,4\n5,6\n', "a.csv cannot be read: unexpected end of data (line 4)"),
-        ("a.csv", 'a,b\n"1"2,3\n', "a.csv cannot be read: ',' expected after '\"' (line 2)"),
-        ("a.csv", "a,b\n1,\0\n", "a.csv cannot be read: a NUL byte"),
-        ("a.csv", "a,b\n1,2".encode("utf-16-le"), "a.csv cannot be read: a NUL byte"),
-        ("a.csv", "a,b\n1,2".encode("utf-16")[:-1], "a.csv cannot be read: not UTF-16 text"),
+        ("a.csv", "a\n" + "x" * 200_000, "a.csv:2: field larger than field limit"),
+        ("a.csv", 'a,b\n1,2\n"3,4\n5,6\n', "a.csv:4: unexpected end of data"),
+        ("a.csv", 'a,b\n"1"2,3\n', "a.csv:2: ',' expected after '\"'"),
+        ("a.csv", "a,b\n1,\0\n", "a.csv:2: '\\x00' is in no text"),
+        ("a.csv", "a,b\n1,2".encode("utf-16-le"), "a.csv:1: '\\x00' is in no text in UTF-8"),
+        ("a.csv", "a,b\n1,2".encode("utf-16")[:-1], "a.csv:2: no text in utf-16"),
         ("a.csv", "a,b\n1,2\na,b\n3,4", "a.csv row 1: the header again; remove it"),
         ("a.csv", "a,,\n1,2,3\n", "a.csv row 0: more values than columns"),
         ("a.csv", ",,a\n1,2,3\n", "a.csv: columns without a name are there twice"),
-        ("a.xlsx", b"PK", "a.xlsx is a spreadsheet; save it as .csv"),
+        ("a.xlsx", b"PK\3\4", "a.xlsx cannot be read: a spreadsheet"),
         ("a.jsonl.gz", b"\x1f\x8b\x08", "a.jsonl.gz cannot be read"),
         ("a.jsonl.gz", b"{}", "a.jsonl.gz cannot be read: Not a gzipped file"),
         ("a.ndjson", '{"a": 1}\n[1]\n[2]', "a.ndjson row 1: a list, not an object"),
@@ -185,47 +181,9 @@ def test_what_is_wrong_is_named_by_file_and_place(tmp_path, name, content, messa
     assert str(caught.value).startswith(f"{tmp_path}/{message}")
 
 
-def test_a_parquet_file_with_text_that_is_none(tmp_path):
-    buffers = [pyarrow.py_buffer(b) for b in (struct.pack("2i", 0, 2), b"\xff\xfe")]
-    table = pyarrow.table({"a": pyarrow.StringArray.from_buffers(1, *buffers)})
-    parquet.write_table(table, tmp_path / "a.parquet")
-    with pytest.raises(DatasetError, match=r"a\.parquet cannot be read"):
-        read_rows(tmp_path / "a.parquet")
-
-
-def test_a_parquet_file_with_a_column_twice(tmp_path):
-    table = pyarrow.table([pyarrow.array([1]), pyarrow.array([2])], names=["a", "a"])
-    parquet.write_table(table, tmp_path / "a.parquet")
-    with pytest.raises(DatasetError, match=r"a\.parquet cannot be read: Multiple matches"):
-        read_rows(tmp_path / "a.parquet")
-
-
-@pytest.mark.parametrize("as_dictionary", [True, False])
-def test_a_small_parquet_file_of_very_many_values(tmp_path, monkeypatch, as_dictionary):
-    monkeypatch.setattr(files, "_LARGEST", 10**7)
-    path = tmp_path / "a.parquet"
-    column = pyarrow.DictionaryArray.from_arrays(pyarrow.array([0] * 5000), ["x" * 10**4])
-    parquet.write_table(pyarrow.table({"a": column}), path, store_schema=as_dictionary)
-    assert path.stat().st_size < 10**6
-    with pytest.raises(DatasetError, match=r"a\.parquet cannot be read: more than 0\.01 GB"):
-        read_rows(path)
-    assert read_rows(path, 3) == [{"a": "x" * 10**4}] * 3
-
-
-@pytest.mark.parametrize("where", ["head", "middle", "foot"])
-def test_a_damaged_parquet_file(tmp_path, where):
-    path = in_format(tmp_path, ".parquet", ROWS * 50)
-    content = bytearray(path.read_bytes())
-    at = {"head": 0, "middle": 20, "foot": len(content) - 20}[where]
-    content[at : at + 16] = b"\xff" * 16
-    path.write_bytes(content)
-    with pytest.raises(DatasetError, match=r"\.parquet cannot be read"):
-        read_rows(path)
-
-
 @pytest.mark.parametrize("name", ["absent.json", "."])
 def test_a_path_that_is_no_file(tmp_path, name):
-    with pytest.raises(FileNotFoundError, match=r"is no file; give a \.jsonl, \.json, "):
+    with pytest.raises(FileNotFoundError, match=r"is no file(; give a \.jsonl, | but a folder)"):
         read_rows(tmp_path / name)
 
 
@@ -245,15 +203,3 @@ def test_a_csv_by_any_name(tmp_path):
     assert csv_rows(path) == [{"a": "1", "b": "2"}]
     with pytest.raises(DatasetError, match=r"key\.txt:1: "):
         read_rows(path)
-
-
-def test_hub_sets(monkeypatch):
-    asked = hub.serve(monkeypatch, [{"a": 1}, {"a": 2}])
-    assert list(hub_rows("who/what", "train[:2]")) == [{"a": 1}, {"a": 2}]
-    list(hub_rows("who/what", "test", "main"))
-    assert asked == [("who/what", None, "train[:2]"), ("who/what", "main", "test")]
-    for failure in (ConnectionError("no route\nmore"), ValueError("no route"), FileNotFoundError()):
-        hub.fail(monkeypatch, failure)
-        reason = "no route" if failure.args else ""
-        with pytest.raises(DatasetError, match=rf"who/what cannot be .*HF_TOKEN.*\({reason}\)$"):
-            hub_rows("who/what", "test")

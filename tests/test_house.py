@@ -7,7 +7,17 @@ from pathlib import Path
 import workbench
 
 PACKAGE = Path(workbench.__file__).parent
-GROUND = ("errors", "hashing", "arguments", "paths", "reading", "writing", "files", "hub")
+GROUND = (
+    "errors",
+    "hashing",
+    "arguments",
+    "paths",
+    "reading",
+    "writing",
+    "encodings",
+    "files",
+    "hub",
+)
 FLOORS = (
     ("ground",),
     ("models", "plots", "evaluation"),

@@ -1,68 +1,69 @@
-"""Rows of data files and hub sets."""
+"""Rows of data files."""
 
-import codecs
 import csv
-import gzip
 import io
 import re
-import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import date, time
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
+from workbench.arguments import whole
+from workbench.encodings import LARGEST, MARK, TOO_LARGE, no_text, text_of
 from workbench.errors import DatasetError
 from workbench.reading import parse_json
 
 Row = dict[str, Any]
 """One record: its fields by name."""
-_LARGEST = 2_000_000_000
-"""Bytes of a file's values; as Python objects they take several times that."""
-_MARK = "\ufeff"
-_ENCODINGS = {
-    codecs.BOM_UTF32_LE: "UTF-32", codecs.BOM_UTF32_BE: "UTF-32",
-    codecs.BOM_UTF16_LE: "UTF-16", codecs.BOM_UTF16_BE: "UTF-16",
-}  # fmt: skip
-"""How texts of other encodings than UTF-8 begin; the longer marks first."""
 _LINES = (".jsonl", ".ndjson")
 SHEET_ERRORS = ("#NAME?", "#VALUE!", "#REF!", "#DIV/0!", "#N/A", "#NUM!", "#NULL!")
 """What spreadsheets write instead of a text that they took for a formula."""
-_SHEETS = (".xlsx", ".xlsm", ".xls", ".ods", ".numbers")
 _DELIMITERS = ",;\t|"
 _HINT = re.compile(r'"?sep=(.)"?\r?\n', re.IGNORECASE)
 
 
-def read_rows(path: str | Path, limit: int | None = None) -> list[Row]:
+def read_rows(
+    path: str | Path, limit: int | None = None, *, encoding: str | None = None
+) -> list[Row]:
     """The rows of a .jsonl, .json, .csv, .tsv or .parquet file, at most the first `limit`.
 
     Any other suffix is read as JSON: a list of objects, an object that holds such a list under
     `examples`, a single object, or lines of objects. CSV as spreadsheets write it: the columns
     apart by commas, semicolons, tabs or bars (whichever the header has), any line ends, empty
     columns at the end and lines at either end left out. Its values are text, absent ones None, its
-    column names without spaces around them; blank lines are left out. UTF-8, or UTF-16 and UTF-32
-    with a byte order mark; text may be packed as `.gz`.
+    column names without spaces around them; blank lines are left out. Parquet has the values that
+    JSON has: dates and times as text, decimals as numbers, bytes as the text they are in UTF-8.
+
+    encoding: one of Python's for texts, such as `"cp1252"`. Else UTF-8, what a byte order mark
+    says (UTF-16, UTF-32), or GB18030 if the text looks like Chinese in it, which is logged; nothing
+    else is guessed. Text may be packed as `.gz`.
 
     Raises `FileNotFoundError`, and `DatasetError` naming the file and the line (from 1) or row
     (from 0): text that is no JSON, rows that are no objects, more values than columns, columns
-    that are there twice or have values and no name, a header that comes again, files that are
-    damaged, in another encoding, or of a spreadsheet program's own format.
+    that are there twice or have values and no name, a header that comes again, bytes that are no
+    text, values that JSON has not, files that are damaged or of a spreadsheet program's own format.
     """
-    return _raised(rows_or_errors(path, limit))
+    return _raised(rows_or_errors(path, limit, encoding=encoding))
 
 
-def rows_or_errors(path: str | Path, limit: int | None = None) -> list[Row | DatasetError]:
+def rows_or_errors(
+    path: str | Path, limit: int | None = None, *, encoding: str | None = None
+) -> list[Row | DatasetError]:
     """`read_rows` for callers that go on: a bad row's `DatasetError` stands in its place.
 
     What is wrong with the whole file is raised.
     """
     path = Path(path)
+    limit = limit if limit is None else whole("limit", limit, 0, error=DatasetError)
+    if path.is_dir():
+        raise FileNotFoundError(f"{path} is no file but a folder; give one of those in it")
     if not path.is_file():
         raise FileNotFoundError(f"{path} is no file; give a .jsonl, .json, .csv or .parquet file")
-    format_ = suffix(path)
-    if format_ in _SHEETS:
-        raise DatasetError(f"{path} is a spreadsheet; save it as .csv (UTF-8) and give that")
     readers = {".csv": _csv_rows, ".tsv": _csv_rows, ".parquet": _parquet_rows}
-    values = readers.get(format_, _json_rows)(path, limit)
+    values = readers.get(suffix(path), _json_rows)(path, limit, encoding)
     return [
         value
         if isinstance(value, dict | DatasetError)
@@ -73,7 +74,7 @@ def rows_or_errors(path: str | Path, limit: int | None = None) -> list[Row | Dat
 
 def csv_rows(path: str | Path) -> list[Row]:
     """`read_rows` of a CSV file whatever its suffix."""
-    return _raised(_csv_rows(Path(path), None))
+    return _raised(_csv_rows(Path(path), None, None))
 
 
 def csv_lines(path: Path) -> list[list[str]]:
@@ -81,9 +82,15 @@ def csv_lines(path: Path) -> list[list[str]]:
 
     Blank lines are left out, and at either end those of empty values. The delimiter is the first
     that gives all lines as many values, else the comma. Raises `DatasetError` for a file that is
-    no text or no CSV: NUL bytes, quotes that do not end, fields of more than 131,072 characters.
+    no text or no CSV: quotes that do not end, fields of more than 131,072 characters.
     """
-    text = _text(path)
+    text, encoding = text_of(path)
+    if fault := no_text(text, encoding):
+        raise DatasetError(f"{path}:{fault[0]}: {fault[1]}")
+    return _csv_lines(path, text)
+
+
+def _csv_lines(path: Path, text: str) -> list[list[str]]:
     if hint := _HINT.match(text):  # Excel's own
         return _filled(_split(path, text[hint.end() :], hint[1]))
     first: list[list[str]] | DatasetError = []
@@ -110,10 +117,8 @@ def _split(path: Path, text: str, delimiter: str) -> list[list[str]]:
     def lines() -> Iterator[str]:
         nonlocal begins
         for line in io.StringIO(text, newline=""):
-            if "\0" in line:
-                raise csv.Error("a NUL byte: not text, or UTF-16 without a mark; save it as UTF-8")
             if begins:  # of files put together each may bring its mark
-                line, begins = line.removeprefix(_MARK), False
+                line, begins = line.removeprefix(MARK), False
             yield line
 
     records = []
@@ -123,7 +128,7 @@ def _split(path: Path, text: str, delimiter: str) -> list[list[str]]:
             records.append(record)
             begins = True
     except csv.Error as error:
-        raise DatasetError(f"{path} cannot be read: {error} (line {reader.line_num})") from error
+        raise DatasetError(f"{path}:{reader.line_num}: {error}") from error
     return [record for record in records if record]
 
 
@@ -137,45 +142,10 @@ def _filled(lines: list[list[str]]) -> list[list[str]]:
     return lines[first:last]
 
 
-def _text(path: Path) -> str:
-    """The text of a file of rows, its line ends as they are."""
-    encoding = "UTF-8"
-    try:
-        with (gzip.open if path.suffix.lower() == ".gz" else open)(path, "rb") as file:
-            content = file.read(_LARGEST + 1)
-        if len(content) > _LARGEST:
-            raise DatasetError(
-                f"{path} cannot be read: more than {_LARGEST / 1e9:g} GB; give a part of it"
-            )
-        encoding = next((e for m, e in _ENCODINGS.items() if content.startswith(m)), encoding)
-        return content.decode(encoding).removeprefix(_MARK)
-    except UnicodeDecodeError as error:
-        raise DatasetError(
-            f"{path} cannot be read: not {encoding} text: {error}; save it as UTF-8"
-        ) from error
-    except (OSError, EOFError, zlib.error) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise DatasetError(f"{path} cannot be read: {reason}") from error
-
-
 def suffix(path: Path) -> str:
     """What a file's name says of its format, whether packed or not, in small letters."""
     suffixes = [part.lower() for part in path.suffixes if part.lower() != ".gz"]
     return suffixes[-1] if suffixes else ""
-
-
-def hub_rows(repository: str, split: str, config: str | None = None) -> Iterable[Row]:
-    """Rows of a set on the hub. Raises `DatasetError` saying what to do where it cannot be had."""
-    from datasets import load_dataset
-
-    try:
-        return load_dataset(repository, config, split=split)
-    except (OSError, ValueError) as error:  # unreachable or gated; an unknown split or config
-        raise DatasetError(
-            f"{repository} cannot be read from the hub: check the split and the network, accept "
-            "its terms there if it is gated, set HF_TOKEN, or give a local file. "
-            f"({str(error).partition(chr(10))[0]})"
-        ) from error
 
 
 def repeated(names: Sequence[str]) -> list[str]:
@@ -209,8 +179,11 @@ def _raised(rows_or_errors: Iterable[Row | DatasetError]) -> list[Row]:
     return rows
 
 
-def _csv_rows(path: Path, limit: int | None) -> list[Any]:
-    columns, *lines = csv_lines(path) or [[]]
+def _csv_rows(path: Path, limit: int | None, encoding: str | None) -> list[Any]:
+    text, encoding = text_of(path, encoding)
+    columns, *lines = _csv_lines(path, text) or [[]]
+    if (fault := no_text(text, encoding)) and no_text("".join(columns), encoding):
+        raise DatasetError(f"{path}:{fault[0]}: {fault[1]}")
     columns = [name.strip() for name in columns]
     while len(columns) > 1 and not columns[-1]:
         columns.pop()
@@ -221,6 +194,8 @@ def _csv_rows(path: Path, limit: int | None) -> list[Any]:
     for number, line in enumerate(lines[:limit]):
         if len(columns) > 1 and [value.strip() for value in line] == columns:
             rows.append(DatasetError(f"{path} row {number}: the header again; remove it"))
+        elif fault and (here := no_text("".join(line), encoding)):
+            rows.append(DatasetError(f"{path} row {number}: {here[1]}"))
         elif any(line[len(columns) :]):
             rows.append(DatasetError(f"{path} row {number}: more values than columns"))
         else:
@@ -229,18 +204,20 @@ def _csv_rows(path: Path, limit: int | None) -> list[Any]:
     return rows
 
 
-def _parquet_rows(path: Path, limit: int | None) -> list[Any]:
+def _parquet_rows(path: Path, limit: int | None, encoding: str | None) -> list[Any]:
     # Not through `datasets`, whose cache would keep a copy of every column, personal ones too.
     from pyarrow import ArrowException, parquet
     from pyarrow.types import is_dictionary
 
+    if encoding is not None:
+        raise DatasetError(f"{path}: texts in Parquet are UTF-8; leave encoding= out")
     rows: list[Any] = []
     size = 0
     try:
         with parquet.ParquetFile(path) as file:
             if names := repeated(file.schema_arrow.names):
                 raise DatasetError(
-                    f"{path} cannot be read: Multiple matches for columns {', '.join(names)}"
+                    f"{path}: columns {', '.join(names)} are there twice; remove one"
                 )
             # In pieces: a few bytes may say that one value stands there a thousand million times.
             for piece in file.iter_batches(min(1024, limit or 1024)):
@@ -248,27 +225,61 @@ def _parquet_rows(path: Path, limit: int | None) -> list[Any]:
                     (c.dictionary_decode() if is_dictionary(c.type) else c).nbytes
                     for c in piece.columns
                 )
-                if size > _LARGEST:
-                    raise DatasetError(
-                        f"{path} cannot be read: more than {_LARGEST / 1e9:g} GB; give a part of it"
-                    )
-                rows += piece.to_pylist()
+                if size > LARGEST:
+                    raise DatasetError(f"{path} cannot be read: {TOO_LARGE}")
+                rows += _rows_of(piece, path, len(rows))
                 if limit is not None and len(rows) >= limit:
                     break
     except (ArrowException, OSError, RecursionError, OverflowError, UnicodeDecodeError) as error:
-        raise DatasetError(f"{path} cannot be read: {error}") from error
+        place = f" row {len(rows)} or behind it" if rows else ""
+        raise DatasetError(f"{path}{place} cannot be read: {error}") from error
     return rows[:limit]
 
 
-def _json_rows(path: Path, limit: int | None) -> list[Any]:
-    text = _text(path).replace("\r\n", "\n").replace("\r", "\n")
-    content = _json(text, path)
+def _rows_of(piece: Any, path: Path, first: int) -> list[Row | DatasetError]:
+    """The rows of a `pyarrow.RecordBatch` that begins with row `first`."""
+    names, columns = piece.schema.names, []
+    for name, column in zip(names, piece.columns, strict=True):
+        try:
+            values = column.to_pylist(maps_as_pydicts="strict")
+            columns.append([_json_value(value) for value in values])
+        except (ValueError, ArithmeticError, LookupError, NotImplementedError) as error:
+            if len(piece) == 1:
+                return [DatasetError(f"{path} row {first}: column {name!r}: {error}")]
+            parts = (_rows_of(piece.slice(n, 1), path, first + n) for n in range(len(piece)))
+            return [row for part in parts for row in part]
+    return [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
+
+
+def _json_value(value: Any) -> Any:
+    """A value of Parquet as JSON has it; `ValueError` where JSON has none like it."""
+    if value is None or isinstance(value, str | int | float):
+        return value
+    if isinstance(value, list):
+        return [_json_value(inner) for inner in value]
+    if isinstance(value, dict) and all(isinstance(name, str) for name in value):
+        return {name: _json_value(inner) for name, inner in value.items()}
+    if isinstance(value, date | time | UUID):
+        return str(value)
+    if isinstance(value, bytes):
+        return value.decode()
+    if isinstance(value, Decimal):
+        number = int(value) if value == int(value) else float(value)
+        if Decimal(str(number)) == value:
+            return number
+    raise ValueError(f"{value!r:.40} is no value that JSON has; leave the column out")
+
+
+def _json_rows(path: Path, limit: int | None, encoding: str | None) -> list[Any]:
+    text, encoding = text_of(path, encoding)
+    text = text.replace("\r\n", "\n").replace("\r", "\n")
+    content = _json(text, path, encoding)
     if isinstance(content, DatasetError):
         # Not splitlines(): JSON strings may hold U+2028 and its like, which are no line ends here.
         # Of files put together each may bring its mark.
-        lines = [line.removeprefix(_MARK) for line in text.split("\n")]
+        lines = [line.removeprefix(MARK) for line in text.split("\n")]
         numbered = [(n, line) for n, line in enumerate(lines) if line.strip()]
-        rows = [_json(line, path, n) for n, line in numbered]
+        rows = [_json(line, path, encoding, n) for n, line in numbered]
         objects = sum(isinstance(row, dict) for row in rows)
         if suffix(path) in _LINES or 2 * objects >= len(rows) > 1:
             return rows[:limit]
@@ -279,8 +290,10 @@ def _json_rows(path: Path, limit: int | None) -> list[Any]:
     return rows[:limit]
 
 
-def _json(text: str, path: Path, lines_before: int = 0) -> Any:
+def _json(text: str, path: Path, encoding: str, lines_before: int = 0) -> Any:
     """The content of JSON text, or the error that names its line."""
+    if fault := no_text(text, encoding):
+        return DatasetError(f"{path}:{lines_before + fault[0]}: {fault[1]}")
     try:
         return parse_json(text, str(path), DatasetError, lines_before, finite=False)
     except DatasetError as error:

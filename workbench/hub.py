@@ -1,27 +1,74 @@
-"""Whether a model is there for us: looked for here, then asked of the Hugging Face hub, once."""
+"""Models and data sets of the Hugging Face hub: whether they are there for us, asked once."""
 
 import math
 import os
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from workbench.errors import ModelError
+from workbench.errors import DatasetError, ModelError
 from workbench.paths import EMBEDDED, data_folder
 from workbench.reading import read_json
 
 
 def reachable(timeout: float = 3.0) -> bool:
     """Whether the hub answers at all (False under HF_HUB_OFFLINE=1)."""
-    import httpx
+    import httpx2
     from huggingface_hub import constants
 
     if constants.is_offline_mode():
         return False
     try:
-        httpx.head(constants.ENDPOINT, timeout=timeout)
-    except httpx.HTTPError:
+        httpx2.head(constants.ENDPOINT, timeout=timeout)
+    except httpx2.HTTPError:
         return False
     return True
+
+
+def refusal(name: str, kind: Literal["model", "dataset"]) -> str:
+    """Why the hub does not give us a model or data set, and what to do; empty where it does."""
+    import httpx2
+    from huggingface_hub import auth_check, constants
+    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
+
+    if not reachable():
+        return (
+            "cannot be reached: it is not in the local cache, and the hub does not answer. Check "
+            "the name, the network and HF_HUB_OFFLINE"
+        )
+    page = f"{constants.ENDPOINT}/{'datasets/' if kind == 'dataset' else ''}{name}"
+    try:
+        auth_check(name, repo_type=kind)
+    except GatedRepoError:
+        return (
+            f"is gated: read its licence and accept its terms at {page}, then set HF_TOKEN (or run "
+            "`hf auth login`) to a token of that account that may read gated repositories"
+        )
+    except RepositoryNotFoundError:
+        return f"is not on the hub, or private: check {page} and HF_TOKEN"
+    except httpx2.HTTPError as error:
+        return f"is refused by the hub: {_line(error)}"
+    return ""
+
+
+def hub_rows(repository: str, split: str, config: str | None = None) -> Iterable[dict[str, Any]]:
+    """Rows of a data set on the hub; code that it brings is not run.
+
+    Raises `DatasetError` saying what to do: the page of a gated set, the known splits and configs.
+    """
+    import httpx2
+    from datasets import load_dataset
+    from datasets.exceptions import DatasetsError
+
+    try:
+        return load_dataset(repository, config, split=split)
+    except (DatasetsError, OSError, RuntimeError, ValueError, httpx2.HTTPError) as error:
+        ours = isinstance(error, RuntimeError | ValueError)  # a script, a split, a config
+        reason = "" if ours else refusal(repository, "dataset")
+        reason = reason or "cannot be read from the hub; no script of its own is run. Change that"
+        raise DatasetError(
+            f"{repository} {reason}, or give a local file. ({_line(error)})"
+        ) from error
 
 
 def require(source: str) -> None:
@@ -29,12 +76,8 @@ def require(source: str) -> None:
 
     Folders and models in the local cache pass without a request.
     """
-    from huggingface_hub import auth_check, try_to_load_from_cache
-    from huggingface_hub.errors import (
-        GatedRepoError,
-        HFValidationError,
-        RepositoryNotFoundError,
-    )
+    from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub.errors import HFValidationError
 
     if os.path.isdir(source):
         return
@@ -48,22 +91,8 @@ def require(source: str) -> None:
             return
     except HFValidationError as error:
         raise ModelError(f"{source} is neither a folder here nor the name of a model") from error
-    if not reachable():
-        raise ModelError(
-            f"{source} cannot be reached: not a folder here, not in the local cache, and the hub "
-            "does not answer. Check the name and the network, or pass a local folder."
-        )
-    try:
-        auth_check(source)
-    except GatedRepoError as error:
-        raise ModelError(
-            f"{source} is gated: accept its terms on the hub, then set HF_TOKEN or run "
-            "`hf auth login`."
-        ) from error
-    except RepositoryNotFoundError as error:
-        raise ModelError(
-            f"{source} is not on the hub, or private: check the name and HF_TOKEN."
-        ) from error
+    if reason := refusal(source, "model"):
+        raise ModelError(f"{source} {reason}, or pass a local folder.")
 
 
 def require_model(source: str) -> dict[str, Any]:
@@ -105,3 +134,7 @@ def _config(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise ModelError(f"{path} holds no JSON object")
     return content
+
+
+def _line(error: Exception) -> str:
+    return f"{' '.join(str(error).split()):.300}"

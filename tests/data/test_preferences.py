@@ -113,7 +113,7 @@ def test_a_split_field_is_obeyed(tmp_path):
 
 
 def test_an_unreachable_hub_says_what_to_do():
-    with pytest.raises(DatasetError, match=r"walledai/AdvBench cannot be read.*give a local file"):
+    with pytest.raises(DatasetError, match=r"walledai/AdvBench cannot be reached.*a local file"):
         wb.load_data("requests", source="hub")
 
 

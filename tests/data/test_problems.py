@@ -605,7 +605,7 @@ def test_files_that_are_something_else(tmp_path):
         read_problems("aqua", written(tmp_path, "5"))
     with pytest.raises(DatasetError, match="expected a list of rows"):
         read_problems("aqua", written(tmp_path, '{"examples": {"a": 1}}'))
-    with pytest.raises(DatasetError, match=r"set\.json cannot be read: not UTF-8 text"):
+    with pytest.raises(DatasetError, match=r"set\.json:1: the byte 0xff is no text in UTF-8"):
         read_problems("aqua", written(tmp_path, b"[\xff"))
 
 
@@ -697,19 +697,22 @@ def test_sets_without_a_hub_home_say_so(name):
 
 
 @pytest.mark.parametrize(
-    "failure",
-    [ConnectionError("no route\nmore"), FileNotFoundError(), ValueError("Unknown split 'x'")],
+    ("failure", "reason"),
+    [
+        (ConnectionError("no route\nmore"), "reached.*network.*(no route more)"),
+        (FileNotFoundError(), "reached.*network.*()"),
+        (ValueError("Unknown split 'x'"), "read.*(Unknown split 'x')"),
+    ],
 )
-def test_an_unreachable_hub_says_what_to_do(monkeypatch, failure):
+def test_an_unreachable_hub_says_what_to_do(monkeypatch, failure, reason):
     hub.fail(monkeypatch, failure)
-    reason = re.escape(str(failure).partition("\n")[0])
-    message = rf"openai/gsm8k cannot be read from the hub.*HF_TOKEN.*local file.*\({reason}\)"
-    with pytest.raises(DatasetError, match=message):
+    reason = reason.replace("(", r".*local file.*\(").replace(")", r"\)")
+    with pytest.raises(DatasetError, match=f"openai/gsm8k cannot be {reason}"):
         read_problems("gsm8k")
 
 
 def test_the_real_client_offline():
-    with pytest.raises(DatasetError, match="tau/commonsense_qa cannot be read from the hub"):
+    with pytest.raises(DatasetError, match="tau/commonsense_qa cannot be reached"):
         read_problems("commonsensqa")
 
 

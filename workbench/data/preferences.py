@@ -7,7 +7,8 @@ from pathlib import Path
 
 from workbench.data.fields import is_absent, of_split, read_truth
 from workbench.errors import DatasetError
-from workbench.files import SHEET_ERRORS, Row, csv_lines, hub_rows, plain_names, read_rows, suffix
+from workbench.files import SHEET_ERRORS, Row, csv_lines, plain_names, read_rows, suffix
+from workbench.hub import hub_rows
 from workbench.models.pair_shapes import SYSTEMS, read_pairs
 from workbench.models.transcripts import single_turn
 from workbench.models.turns import Side

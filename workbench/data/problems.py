@@ -14,7 +14,8 @@ from pathlib import Path
 from workbench.data.fields import as_name
 from workbench.data.problem_formats import DATASETS, Dataset, Parser
 from workbench.errors import DatasetError
-from workbench.files import Row, hub_rows, rows_or_errors
+from workbench.files import Row, rows_or_errors
+from workbench.hub import hub_rows
 from workbench.paths import data_folder
 
 log = logging.getLogger(__name__)

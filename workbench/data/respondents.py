@@ -12,7 +12,8 @@ from workbench.data.fields import as_name
 from workbench.data.inventories import Inventory
 from workbench.data.keying import UNDECIDED, Keying, contradicting, detect_keying, evidence, reverse
 from workbench.errors import DatasetError
-from workbench.files import Row, hub_rows, read_rows, repeated
+from workbench.files import Row, read_rows, repeated
+from workbench.hub import hub_rows
 from workbench.paths import data_folder
 
 log = logging.getLogger(__name__)
