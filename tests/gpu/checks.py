@@ -44,7 +44,7 @@ def check(gigabytes: float, seconds: float, **at_most: float) -> Callable[..., N
     return enter
 
 
-@check(40, 60)
+@check(22, 60)
 def capture_8b(toy: bool) -> Iterator[Values | str]:
     """Last-token activations of all layers beside the bare forward, plain hooks and nnsight."""
     from tests.benchmarks import capture, peers, timing
@@ -64,7 +64,7 @@ def capture_8b(toy: bool) -> Iterator[Values | str]:
         yield f"{peer} is left out: {why}"
 
 
-@check(40, 60, fold_seconds=0.01)
+@check(22, 60, fold_seconds=0.01)
 def steering_8b(toy: bool) -> Iterator[Values]:
     """A lock of 24 heads: folding it, and decoding with it folded and hooked over without."""
     import workbench as wb
