@@ -142,7 +142,7 @@ class RuleWatch:
         hit = [i for i in hit if not self.queues.get(rows[i])]
         if hit:
             self._force([rows[i] for i in hit])
-            hit = [i for i in hit if not self.queues[rows[i]]]
+            hit = [i for i in hit if not self.queues.get(rows[i])]
         if hit and getattr(self.rule.logits, "__func__", None) is not Rule.logits:
             replaced = self._replaced([rows[i] for i in hit], logits[hit])
             logits = logits.index_copy(0, torch.tensor(hit, device=logits.device), replaced)
@@ -156,6 +156,8 @@ class RuleWatch:
         if len(answers) != len(rows):
             raise GenerationError(f"{words}: {len(answers)} lists of ids for {len(rows)} rows")
         for row, answer in zip(rows, answers, strict=True):
+            if isinstance(answer, list | tuple) and not answer:
+                continue  # words for every row would take longer than all the rest
             words = self._words(row, "forced")
             ids = listed(words, answer, GenerationError, empty=True)
             self.queues[row] = deque(whole(words, i, 0, most, GenerationError) for i in ids)
