@@ -149,8 +149,12 @@ def test_a_broken_byte_is_named_and_costs_its_row_alone(tmp_path):
     first, broken, last = rows_or_errors(path)
     assert first == last == {"a": CHINESE}
     assert "a.jsonl:3: the byte 0xe5 is no text in UTF-8" in str(broken)
-    # A list or an object is read as a whole.
-    path = written(tmp_path, b"[" + b",\n".join(rows) + b"]", "a.json")
+    listed = b",\n".join(rows)
+    first, broken, last = rows_or_errors(written(tmp_path, b"[" + listed + b"]", "a.json"))
+    assert first == last == {"a": CHINESE}
+    assert "a.json:2: the byte 0xe5 is no text in UTF-8" in str(broken)
+    # An object is read as a whole.
+    path = written(tmp_path, b'{"examples": [' + listed + b"]}", "a.json")
     with pytest.raises(DatasetError, match=r"a\.json:2: the byte 0xe5 is no text in UTF-8"):
         rows_or_errors(path)
 

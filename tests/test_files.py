@@ -194,6 +194,13 @@ def test_bad_rows_stand_in_their_place(tmp_path):
     assert [str(error).partition("a.jsonl")[2][:3] for error in rows[1:3]] == [":2:", " ro"]
     # The rows that are asked for are all that has to be right.
     assert read_rows(path, 1) == [{"a": 0}]
+    for fault in ('{"a": 1,\n"a": 2}', '{"a": "\\udc00"}', "[[1], 2]", '{"a": ' + "9" * 5000 + "}",
+                  '{"a":\n' + "[" * 150 + "]" * 150 + "}"):  # fmt: skip
+        path = written(tmp_path, f' [\n{{"a":\n 0}}, {fault},\r\n{{"a": 3}} ]\n', "a.json")
+        rows = rows_or_errors(path)
+        assert [rows[0], rows[2]] == [{"a": 0}, {"a": 3}]
+        assert str(rows[1]).startswith(f"{path} row 1: " if fault[0] == "[" else f"{path}:3: ")
+        assert read_rows(path, 1) == [{"a": 0}]
     path = written(tmp_path, "a\n1\n2,3\n4\n", "a.csv")
     assert [type(row) for row in rows_or_errors(path)] == [dict, DatasetError, dict]
 

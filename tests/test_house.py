@@ -16,6 +16,7 @@ GROUND = (
     "writing",
     "encodings",
     "files",
+    "parquet",
     "hub",
 )
 FLOORS = (

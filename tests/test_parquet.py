@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pyarrow import parquet
 
 from tests.helpers.rows import in_format, written
-from workbench import files
+from workbench import parquet as ours
 from workbench.errors import DatasetError
 from workbench.files import read_rows, rows_or_errors
 
@@ -145,7 +145,7 @@ def test_a_parquet_file_with_a_column_twice(tmp_path):
 
 @pytest.mark.parametrize("as_dictionary", [True, False])
 def test_a_small_parquet_file_of_very_many_values(tmp_path, monkeypatch, as_dictionary):
-    monkeypatch.setattr(files, "LARGEST", 10**7)
+    monkeypatch.setattr(ours, "LARGEST", 10**7)
     path = tmp_path / "a.parquet"
     column = pa.DictionaryArray.from_arrays(pa.array([0] * 5000), ["x" * 10**4])
     parquet.write_table(pa.table({"a": column}), path, store_schema=as_dictionary)

@@ -2,18 +2,17 @@
 
 import csv
 import io
+import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import date, time
-from decimal import Decimal
 from pathlib import Path
 from typing import Any
-from uuid import UUID
 
 from workbench.arguments import whole
-from workbench.encodings import LARGEST, MARK, TOO_LARGE, no_text, text_of
+from workbench.encodings import MARK, no_text, text_of
 from workbench.errors import DatasetError
+from workbench.parquet import parquet_rows
 from workbench.reading import parse_json
 
 Row = dict[str, Any]
@@ -22,6 +21,7 @@ _LINES = (".jsonl", ".ndjson")
 SHEET_ERRORS = ("#NAME?", "#VALUE!", "#REF!", "#DIV/0!", "#N/A", "#NUM!", "#NULL!")
 """What spreadsheets write instead of a text that they took for a formula."""
 _DELIMITERS = ",;\t|"
+_GAP = re.compile(r"[\s,]*")
 _HINT = re.compile(r'"?sep=(.)"?\r?\n', re.IGNORECASE)
 
 
@@ -62,7 +62,7 @@ def rows_or_errors(
         raise FileNotFoundError(f"{path} is no file but a folder; give one of those in it")
     if not path.is_file():
         raise FileNotFoundError(f"{path} is no file; give a .jsonl, .json, .csv or .parquet file")
-    readers = {".csv": _csv_rows, ".tsv": _csv_rows, ".parquet": _parquet_rows}
+    readers = {".csv": _csv_rows, ".tsv": _csv_rows, ".parquet": parquet_rows}
     values = readers.get(suffix(path), _json_rows)(path, limit, encoding)
     return [
         value
@@ -204,76 +204,12 @@ def _csv_rows(path: Path, limit: int | None, encoding: str | None) -> list[Any]:
     return rows
 
 
-def _parquet_rows(path: Path, limit: int | None, encoding: str | None) -> list[Any]:
-    # Not through `datasets`, whose cache would keep a copy of every column, personal ones too.
-    from pyarrow import ArrowException, parquet
-    from pyarrow.types import is_dictionary
-
-    if encoding is not None:
-        raise DatasetError(f"{path}: texts in Parquet are UTF-8; leave encoding= out")
-    rows: list[Any] = []
-    size = 0
-    try:
-        with parquet.ParquetFile(path) as file:
-            if names := repeated(file.schema_arrow.names):
-                raise DatasetError(
-                    f"{path}: columns {', '.join(names)} are there twice; remove one"
-                )
-            # In pieces: a few bytes may say that one value stands there a thousand million times.
-            for piece in file.iter_batches(min(1024, limit or 1024)):
-                size += sum(
-                    (c.dictionary_decode() if is_dictionary(c.type) else c).nbytes
-                    for c in piece.columns
-                )
-                if size > LARGEST:
-                    raise DatasetError(f"{path} cannot be read: {TOO_LARGE}")
-                rows += _rows_of(piece, path, len(rows))
-                if limit is not None and len(rows) >= limit:
-                    break
-    except (ArrowException, OSError, RecursionError, OverflowError, UnicodeDecodeError) as error:
-        place = f" row {len(rows)} or behind it" if rows else ""
-        raise DatasetError(f"{path}{place} cannot be read: {error}") from error
-    return rows[:limit]
-
-
-def _rows_of(piece: Any, path: Path, first: int) -> list[Row | DatasetError]:
-    """The rows of a `pyarrow.RecordBatch` that begins with row `first`."""
-    names, columns = piece.schema.names, []
-    for name, column in zip(names, piece.columns, strict=True):
-        try:
-            values = column.to_pylist(maps_as_pydicts="strict")
-            columns.append([_json_value(value) for value in values])
-        except (ValueError, ArithmeticError, LookupError, NotImplementedError) as error:
-            if len(piece) == 1:
-                return [DatasetError(f"{path} row {first}: column {name!r}: {error}")]
-            parts = (_rows_of(piece.slice(n, 1), path, first + n) for n in range(len(piece)))
-            return [row for part in parts for row in part]
-    return [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
-
-
-def _json_value(value: Any) -> Any:
-    """A value of Parquet as JSON has it; `ValueError` where JSON has none like it."""
-    if value is None or isinstance(value, str | int | float):
-        return value
-    if isinstance(value, list):
-        return [_json_value(inner) for inner in value]
-    if isinstance(value, dict) and all(isinstance(name, str) for name in value):
-        return {name: _json_value(inner) for name, inner in value.items()}
-    if isinstance(value, date | time | UUID):
-        return str(value)
-    if isinstance(value, bytes):
-        return value.decode()
-    if isinstance(value, Decimal):
-        number = int(value) if value == int(value) else float(value)
-        if Decimal(str(number)) == value:
-            return number
-    raise ValueError(f"{value!r:.40} is no value that JSON has; leave the column out")
-
-
 def _json_rows(path: Path, limit: int | None, encoding: str | None) -> list[Any]:
     text, encoding = text_of(path, encoding)
     text = text.replace("\r\n", "\n").replace("\r", "\n")
     content = _json(text, path, encoding)
+    if isinstance(content, DatasetError) and (items := _items(text)):
+        return [_json(item, path, encoding, before) for before, item in items[:limit]]
     if isinstance(content, DatasetError):
         # Not splitlines(): JSON strings may hold U+2028 and its like, which are no line ends here.
         # Of files put together each may bring its mark.
@@ -288,6 +224,22 @@ def _json_rows(path: Path, limit: int | None, encoding: str | None) -> list[Any]
     if not isinstance(rows, list):
         raise DatasetError(f"{path}: expected a list of rows, or an object with 'examples'")
     return rows[:limit]
+
+
+def _items(text: str) -> list[tuple[int, str]]:
+    """The items of a JSON list, each on one line, and how many lines stand before; else none."""
+    decoder = json.JSONDecoder()
+    try:
+        if not isinstance(decoder.decode(text), list):
+            return []
+    except (ValueError, RecursionError):
+        return []
+    items, before, start, end = [], 0, 0, text.index("[") + 1
+    while text[at := _GAP.match(text, end).end()] != "]":
+        before += text.count("\n", start, at)
+        start, end = at, decoder.raw_decode(text, at)[1]
+        items.append((before, text[start:end].replace("\n", " ")))
+    return items
 
 
 def _json(text: str, path: Path, encoding: str, lines_before: int = 0) -> Any:
