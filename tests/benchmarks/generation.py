@@ -47,8 +47,8 @@ class Plain(LocalBackend):
     ) -> Iterator[list[Drawn]]:
         rows = [(i, k) for i, indices in enumerate(missing) for k in indices]
         tokenizer, hf = self.model.tokenizer, self.model.hf
-        for at in range(0, len(rows), self.rows):
-            some = rows[at : at + self.rows]
+        for at in range(0, len(rows), self._fitting.rows):
+            some = rows[at : at + self._fitting.rows]
             asked = [requests[i] for i, _ in some]
             inputs = tokenizer([r.prompt for r in asked], return_tensors="pt", padding=True)
             inputs = inputs.to(hf.device)

@@ -78,6 +78,14 @@ def steering_8b(toy: bool) -> Iterator[Values]:
     yield steering.decode_ratios(model, lock, 1 if toy else 8)
 
 
+@check(20, 40, rule_ratio_1b=1.05)
+def rules_1b(toy: bool) -> Iterator[Values]:
+    """Decoding 256 rows under a rule that never fires, over decoding without one."""
+    from tests.benchmarks.floor_rules import rules
+
+    yield rules("toy" if toy else "1b")
+
+
 @check(40, 70, offline_pass_over_forward_epoch=1.2)
 def fpo_precompute(toy: bool) -> Iterator[Values]:
     """FPO's offline pass over a plain forward epoch of the same pairs, at Gemma-2-2B's shapes."""
