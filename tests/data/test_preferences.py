@@ -5,6 +5,7 @@ import json
 import pytest
 
 import workbench as wb
+from tests.helpers import hub
 from tests.helpers.rows import written
 from workbench.errors import DatasetError
 
@@ -226,3 +227,9 @@ def test_a_named_column_of_prompts_is_not_its_first_prompt(tmp_path, header):
     path = written(tmp_path, f"{header}\nCurse a gate\n", "goals.csv")
     with pytest.raises(DatasetError, match=f"the one column is called '{header}'"):
         wb.load_data("requests", source=path)
+
+
+def test_a_set_of_the_hub_whose_columns_are_others_now(monkeypatch):
+    hub.serve(monkeypatch, [{"text": "Mend a net."}])
+    with pytest.raises(DatasetError, match="hub row 0: field 'prompt' is missing"):
+        wb.load_data("requests", source="hub")

@@ -408,7 +408,7 @@ def test_gold_numbers_keep_their_value(tmp_path_factory, whole, part):
 )
 def test_golds_that_are_no_numbers(tmp_path, gold):
     path = written(tmp_path, json.dumps([{**MINIATURES["svamp"][0], "Answer": gold}]))
-    with pytest.raises(DatasetError, match=r"set\.json: svamp chal-9: field 'Answer'"):
+    with pytest.raises(DatasetError, match=r"set\.json row \d+: svamp chal-9: field 'Answer'"):
         read_problems("svamp", path)
 
 
@@ -472,7 +472,7 @@ def test_a_missing_an_empty_and_a_misshapen_field(tmp_path, name, field):
         path = written(tmp_path, json.dumps([record, broken]))
         with pytest.raises(DatasetError) as caught:
             read_problems(name, path)
-        assert f"set.json: {name} {called}: field '" in str(caught.value)
+        assert f"set.json row 1: {name} {called}: field '" in str(caught.value)
         inside = ("choices", "stem") if name == "commonsensqa" else ()
         assert any(repr(f) in str(caught.value) for f in (field, *inside))
 
@@ -546,7 +546,7 @@ def test_records_that_contradict_themselves(tmp_path, name, change, message):
     with pytest.raises(DatasetError) as caught:
         read_problems(name, path)
     assert message in str(caught.value)
-    assert str(caught.value).startswith(f"{path}: {name} ")
+    assert str(caught.value).startswith(f"{path} row 0: {name} ")
 
 
 def test_bad_lines_name_file_and_line(tmp_path):
@@ -681,7 +681,9 @@ def test_bad_hub_rows_name_their_field(monkeypatch, caplog):
     row = HUB["commonsensqa"][1]
     # As the hidden test labels are.
     hub.serve(monkeypatch, [row, {**row, "id": "2b", "answerKey": ""}])
-    with pytest.raises(DatasetError, match="hub: commonsensqa 2b: field 'answerKey' is empty"):
+    with pytest.raises(
+        DatasetError, match="hub row 1: commonsensqa 2b: field 'answerKey' is empty"
+    ):
         read_problems("commonsensqa", split="test")
     assert len(read_problems("commonsensqa", skip_bad=True)) == 1
     assert "1 bad records skipped" in caplog.text

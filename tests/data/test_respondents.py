@@ -78,7 +78,7 @@ def test_blanks_are_missing(tmp_path, blank):
 def test_items_that_are_unknown_or_absent(tmp_path):
     rows = rows_of(people())
     rows[2]["A99"] = 3
-    with pytest.raises(DatasetError, match="subject 2: unknown items A99"):
+    with pytest.raises(DatasetError, match="row 2: subject 2: unknown items A99"):
         read_respondents(stored(tmp_path, rows), SURVEY)
     # Any trait's items are known by their names, not only those named as the first item is.
     rows = rows_of(people())
@@ -235,10 +235,10 @@ def test_true_traits_are_kept_in_the_order_of_the_traits_and_of_the_people(tmp_p
     rows = rows_of(people(30), **{f"true_{t}": 0.5 for t in "ACENO"})
     for wrong in ("much", None):
         rows[4]["true_E"] = wrong
-        with pytest.raises(DatasetError, match=r"subject 4: true_A, .* are not all numbers"):
+        with pytest.raises(DatasetError, match=r"row 4: subject 4: true_A, .* are not all numbers"):
             read_respondents(stored(tmp_path, rows), SURVEY)
     del rows[4]["true_E"]
-    with pytest.raises(DatasetError, match=r"subject 4: true_A, .* are not all numbers"):
+    with pytest.raises(DatasetError, match=r"row 4: subject 4: true_A, .* are not all numbers"):
         read_respondents(stored(tmp_path, rows), SURVEY)
 
 
@@ -348,7 +348,7 @@ def test_the_same_person_under_two_names_is_said(tmp_path, caplog):
 def test_true_traits_are_finite(tmp_path, wrong):
     rows = rows_of(people(), **{f"true_{t}": 0.5 for t in "ACENO"})
     rows[4]["true_E"] = wrong
-    with pytest.raises(DatasetError, match=r"subject 4: true_A, .* are not all numbers"):
+    with pytest.raises(DatasetError, match=r"row 4: subject 4: true_A, .* are not all numbers"):
         read_respondents(stored(tmp_path, rows), SURVEY)
 
 

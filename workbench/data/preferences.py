@@ -199,9 +199,9 @@ def _from_hub(name: str, split: str) -> Iterator[Row]:
     """AdvBench and Alpaca as requests; PKU-SafeRLHF's pairs."""
     if name == "requests":
         for row in hub_rows("walledai/AdvBench", "train"):
-            yield {"prompt": row["prompt"], "harmful": True}
+            yield {"prompt": row.get("prompt"), "harmful": True}
         for row in hub_rows("tatsu-lab/alpaca", "train[:1000]"):
-            if not row["input"]:
-                yield {"prompt": row["instruction"], "harmful": False}
+            if not row.get("input"):
+                yield {"prompt": row.get("instruction"), "harmful": False}
         return
     yield from hub_rows("PKU-Alignment/PKU-SafeRLHF", split)

@@ -63,7 +63,7 @@ def read_problems(
     one with the id of another problem by both.
 
     Raises `ValueError` for an unknown name, `FileNotFoundError` for a missing file, `DatasetError`
-    for a bad line (`file:line: reason`), for a bad record (its id and the field), for a set that
+    for a bad line (`file:line: reason`), for a bad record (its row, id and field), for a set that
     cannot be fetched or has no public copy, and where no problem is left.
     """
     if name not in DATASETS:
@@ -108,7 +108,7 @@ def _problem(
     try:
         return Problem(row_id, name, *parse(row), DATASETS[name].kind)
     except ValueError as error:
-        raise DatasetError(f"{source}: {name} {row_id}: {error}") from error
+        raise DatasetError(f"{source} row {number}: {name} {row_id}: {error}") from error
 
 
 def _published(name: str, dataset: Dataset, split: str) -> Iterable[Row]:

@@ -152,14 +152,14 @@ def _true_traits(
     if not all(c in rows[0] for c in columns):
         return None
     traits = []
-    for name, row in zip(names, rows, strict=True):
+    for n, (name, row) in enumerate(zip(names, rows, strict=True)):
         try:
             traits.append([float(row[c]) for c in columns])
             if not np.isfinite(traits[-1]).all():
                 raise ValueError("not finite")
         except (KeyError, TypeError, ValueError) as error:
             raise DatasetError(
-                f"{source}: subject {name}: {', '.join(columns)} are not all numbers"
+                f"{source} row {n}: subject {name}: {', '.join(columns)} are not all numbers"
             ) from error
     return np.array(traits)
 
@@ -173,7 +173,7 @@ def _matrix(
     stems = {i.rstrip(_DIGITS) for i in ids} - {"", *ids}
     values = np.zeros((len(rows), len(ids)), np.int8)
     for n, (name, row) in enumerate(zip(names, rows, strict=True)):
-        subject = f"{source}: subject {name}"
+        subject = f"{source} row {n}: subject {name}"
         if absent := [i for i in ids if i not in row]:
             raise DatasetError(
                 f"{subject} has {len(ids) - len(absent)} of {len(ids)} items; absent: "
