@@ -47,22 +47,23 @@ def test_the_rubric_that_ships_and_one_of_a_file(tmp_path):
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ({"name": ""}, "name is ''"), ({"name": 5}, "name is 5"),
-        ({"scale": None}, "scale is None"),
-        ({"scale": "1-5"}, "scale is '1-5'"), ({"scale": [1]}, "scale=.*rise, 2 or more"),
+        ({"name": ""}, "name='': a str"), ({"name": 5}, "name=5"), ({"name": "a" * 81}, "to 80"),
+        ({"scale": None}, "scale=None: a list of 1 to 20"), ({"scale": list(range(21))}, "to 20"),
+        ({"scale": "1-5"}, "scale='1-5'"), ({"scale": [1]}, "scale=.*rise, 2 or more"),
         ({"scale": [1, 3, 2]}, "rise"), ({"scale": [1, 1, 2]}, "rise"),
-        ({"scale": [1, float("nan")]}, r"scale\[1\]"), ({"scale": [True, 2]}, r"scale\[0\]"),
-        ({"scale": ["1", "2"]}, r"scale\[0\]"), ({"scale": list(range(21))}, "more than 20"),
-        ({"criteria": {}}, "criteria is {}"), ({"criteria": ["a"]}, r"criteria is \['a'\]; a dict"),
+        ({"scale": [1, float("nan")]}, "scale=nan"), ({"scale": [True, 2]}, "scale=True"),
+        ({"scale": ["1", "2"]}, "scale='1'"), ({"scale": [[1], [2]]}, r"scale=\[1\]"),
+        ({"criteria": {}}, "criteria={}"), ({"criteria": ["a"]}, r"criteria=\['a'\]: a dict"),
         ({"criteria": {"a": ""}}, "'a'"), ({"criteria": {"a": 5}}, "'a', 5"),
         ({"criteria": {5: "a"}}, "5, 'a'"),
-        ({"criteria": {str(i): "a" for i in range(21)}}, "than"),
+        ({"criteria": {str(i): "a" for i in range(21)}}, "criteria=.* a dict of 1 to 20"),
+        ({"reply": "a" * 10_001}, "reply=.* a str of 1 to 10,000"),
         ({"reply": "{criteria} {form} {request}"}, "reply: {reply} is missing"),
-        ({"reply": GOOD["reply"] + "{first}"}, "reply: unknown 'first'; known: criteria"),
-        ({"pair": GOOD["pair"] + "{scond}"}, "pair: unknown 'scond'.* did you mean 'second'"),
+        ({"reply": GOOD["reply"] + "{first}"}, "reply: place='first'; use one of criteria"),
+        ({"pair": GOOD["pair"] + "{scond}"}, "pair: place='scond'.* did you mean 'second'"),
         ({"pair": "{criteria} {form} {request} {first}"}, "pair: {second} is missing"),
-        ({"pairs": "a"}, "unknown 'pairs'; known: name, scale.* did you mean 'pair'"),
-        ({5: "a"}, "unknown 5; known"),
+        ({"pairs": "a"}, "key='pairs'; use one of name, scale.* did you mean 'pair'"),
+        ({5: "a"}, "key=5; use one of"),
     ],
 )  # fmt: skip
 def test_a_file_that_cannot_be_used_is_named_with_its_key(tmp_path, change, says):
@@ -74,7 +75,7 @@ def test_a_file_that_cannot_be_used_is_named_with_its_key(tmp_path, change, says
 @pytest.mark.parametrize("key", GOOD)
 def test_a_key_that_is_missing_is_named(tmp_path, key):
     path = written(tmp_path, {k: v for k, v in GOOD.items() if k != key})
-    with pytest.raises(DatasetError, match=f"{key} is missing"):
+    with pytest.raises(DatasetError, match=f"{key}=None: a .* is needed"):
         read_rubric(path)
 
 

@@ -2,25 +2,23 @@
 
 import json
 import re
-from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from workbench.arguments import finite, shown
-from workbench.errors import DatasetError, WorkbenchError, nearest
+from workbench.arguments import finite, one_of, shown
+from workbench.errors import DatasetError, WorkbenchError
 from workbench.evaluation.replies import spoken
 from workbench.hashing import digest
 from workbench.reading import parse_json, read_yaml
 
 PREFERENCES = {"first": 1.0, "equal": 0.5, "second": 0.0}
 """What a judge may say of a pair → preference for the one shown first."""
-_KINDS = {"name": str, "scale": list, "criteria": dict, "reply": str, "pair": str}
+_KEYS = {"name": (str, 80), "scale": (list, 20), "criteria": (dict, 20),
+         "reply": (str, 10_000), "pair": (str, 10_000)}  # fmt: skip
+"""Key of a file → the kind of its value, and its largest length."""
 _PLACES = {"reply": ("criteria", "request", "reply", "form", "code"),
            "pair": ("criteria", "request", "first", "second", "form", "code")}  # fmt: skip
 _PLACE = re.compile(r"\{(\w+)\}")
-_MOST = 20
-"""Criteria, and numbers on their scale."""
 # Marks that chat models read as the end of a turn or a thought, or the beginning of one.
 _TURN = re.compile(
     r"([<\[])(?=[|｜][^<>\s]{1,40}>|[^<>\s]{1,40}[|｜]>|/?(?:s|INST|SYS)[>\]]"
@@ -92,36 +90,25 @@ def read_rubric(source: Rubric | str | Path) -> Rubric:
     own = Path(__file__).with_name(f"{Path(source).name}.yaml")
     path = own if str(source) == own.stem and own.exists() else Path(source)
     content = read_yaml(path, DatasetError)
-    if not isinstance(content, dict):
-        raise DatasetError(f"{path}: a mapping of {', '.join(_KINDS)} is needed")
-    _require_known(f"{path}", content, _KINDS)
-    for key, kind in _KINDS.items():
-        if not isinstance(content.get(key), kind) or not content[key]:
-            wrong = shown(content[key]) if key in content else "missing"
-            raise DatasetError(f"{path}: {key} is {wrong}; a {kind.__name__} is needed, not empty")
-    for key in ("criteria", "scale"):
-        if len(content[key]) > _MOST:
-            raise DatasetError(f"{path}: {key}: more than {_MOST}")
+    content = content if isinstance(content, dict) else {}
+    for key in content:
+        one_of(f"{path}: key", key, [*_KEYS], DatasetError)
+    for key, (kind, most) in _KEYS.items():
+        value = content.get(key)
+        if not isinstance(value, kind) or not 0 < len(value) <= most:
+            raise DatasetError(
+                f"{path}: {key}={shown(value)}: a {kind.__name__} of 1 to {most:,} is needed"
+            )
     for entry in content["criteria"].items():
         if not all(isinstance(text, str) and text.strip() for text in entry):
             raise DatasetError(f"{path}: criteria: {shown(entry)}: a name and its text are needed")
-    scale = content["scale"]
-    for i, number in enumerate(scale):
-        finite(f"{path}: scale[{i}]", number, error=DatasetError)
+    scale = [finite(f"{path}: scale", number, error=DatasetError) for number in content["scale"]]
     if sorted({*scale}) != scale or len(scale) < 2:
         raise DatasetError(f"{path}: scale={shown(scale)}: give numbers that rise, 2 or more")
     for key, places in _PLACES.items():
         given = _PLACE.findall(content[key])
-        _require_known(f"{path}: {key}", given, places)
+        for place in given:
+            one_of(f"{path}: {key}: place", place, places, DatasetError)
         if lacking := [place for place in places if place not in (*given, "code")]:
             raise DatasetError(f"{path}: {key}: {{{lacking[0]}}} is missing from the prompt")
-    return Rubric(**{**content, "scale": tuple(scale)})
-
-
-def _require_known(place: str, names: Iterable[Any], known: Collection[str]) -> None:
-    for name in names:
-        if name not in known:
-            raise DatasetError(
-                f"{place}: unknown {shown(name)}; known: {', '.join(known)}"
-                f"{nearest(str(name), known)}"
-            )
+    return Rubric(**{**content, "scale": tuple(content["scale"])})
