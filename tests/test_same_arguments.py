@@ -9,6 +9,7 @@ import torch
 
 import workbench as wb
 from tests.helpers.feature_toys import HOOK, POLICY, REFERENCE, ROWS, SAE
+from tests.helpers.judges import Scripted, wavering
 from workbench.activations.capture import Activations
 from workbench.errors import DirectionError
 from workbench.generation.choices import expected, token_logprobs
@@ -99,6 +100,9 @@ def home(model, acts, diff, tmp_path_factory):
         "fold": (lambda **given: wb.fold(**given).undo(),
                  {"model": model, "direction": shift, "alpha": 1.0}),
         "generate": (wb.generate, {"model": model, "prompts": ["Mend"], "max_new_tokens": 1}),
+        "judge": (wb.judge_replies,
+                  {"judge": Scripted(wavering), "rubric": "helpfulness", "prompts": ["Mend"],
+                   "replies": ["reply 3"]}),
         "request": (wb.GenRequest, {"prompt": "Mend"}),
         "backend": (wb.LocalBackend, {"model": model}),
         "options": (wb.option_logprobs, {"model": model, "prompts": ["Mend"], "options": ["a"]}),
@@ -155,7 +159,7 @@ BAD = {
     "index": {"layer o_proj resid": (*AT_LEAST_0, 99)},
     "layer": {"rows": (-1, 9, 0.0, True, "0")},
     "head": {"rows": (-1, 9, 0.0, True, "0")},
-    "prompts": {"capture": TEXTS, "generate options tokens": [t for t in TEXTS if t != []]},
+    "prompts": {"capture judge": TEXTS, "generate options tokens": [t for t in TEXTS if t != []]},
     "options": {"options": (*TEXTS, [1], [None], [["a"]])},
     "token_budget": {"capture": [v for v in AT_LEAST_1 if v is not None]},
     "shard_bytes": {"capture": AT_LEAST_1},
@@ -166,16 +170,19 @@ BAD = {
           "train_topk": (*AT_LEAST_1, 9)},
     "topk": {"constraint index_set": ("both", None, 1)},
     "beta": {"constraint dpo": ABOVE_0},
-    "seed": {"fit_probes generate request diff table effect train_topk dpo stage": SEED},
+    "seed": {"fit_probes generate request judge diff table effect train_topk dpo stage": SEED},
     "train_share": {"fit_probes": (*SHARE, 1.0)},
     "C": {"fit_probes": ABOVE_0},
     "n": {"generate request": AT_LEAST_1},
-    "max_new_tokens": {"generate request": AT_LEAST_1},
-    "temperature": {"generate request": FROM_0},
+    "repeats": {"judge": AT_LEAST_1},
+    "replies": {"judge": (*TEXTS, [5], [None], ["a", "b"])},
+    "others": {"judge": ("text", [], 5, [5], ["a", "b"])},
+    "max_new_tokens": {"generate request judge": AT_LEAST_1},
+    "temperature": {"generate request judge": FROM_0},
     "top_p": {"generate request": SHARE},
     "top_k": {"generate request": AT_LEAST_0},
     "stop": {"generate request": ("one", ("",), None, 5, {"a": 1}, b"a")},
-    "mode": {"generate": ("record", None)},
+    "mode": {"generate judge": ("record", None)},
     "batch_size": {"generate options backend": [v for v in AT_LEAST_1 if v is not None]},
     "budget_bytes": {"backend": [v for v in AT_LEAST_1 if v is not None]},
     "ids": {"tokens": ([-1], [10**6], [0.0], [True], [], 5)},
@@ -244,7 +251,9 @@ def test_numbers_of_numpy_and_torch_are_numbers(home, place, name, values):
         call(**{**good, name: value})
 
 
-@pytest.mark.parametrize("name", ["generate", "GenRequest", "fit_probes", "capture", "steer"])
+@pytest.mark.parametrize(
+    "name", ["generate", "GenRequest", "fit_probes", "capture", "steer", "judge_replies"]
+)
 def test_every_number_of_the_face_is_held_to_it(name):
     for parameter in inspect.signature(getattr(wb, name)).parameters.values():
         if "int" in str(parameter.annotation) or "float" in str(parameter.annotation):

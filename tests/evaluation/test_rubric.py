@@ -146,7 +146,7 @@ VALUES = st.one_of(
 )  # fmt: skip
 ANSWERS = st.one_of(
     VALUES, st.dictionaries(st.sampled_from([*OWN.criteria, "reason", ""]), VALUES, max_size=3),
-    st.fixed_dictionaries(dict.fromkeys(OWN.criteria, VALUES)),
+    st.fixed_dictionaries(dict.fromkeys(OWN.criteria, VALUES), optional={"reason": VALUES}),
 )  # fmt: skip
 
 
@@ -179,7 +179,7 @@ def test_nothing_may_stand_around_the_answer(before, after):
         '{"correctness": 4, "correctness": 5, "helpfulness": 5}', GIVES.replace("4", "NaN"),
         GIVES.replace("4", "4e400"), GIVES.replace("4", "[4]"), GIVES.replace("4", "4/5"),
         GIVES.replace("4", "1" * 400), GIVES.replace('"correctness"', '"Correctness"'),
-        GIVES.replace("5}", '5, "reason": "good"}'), GIVES.replace("4", "true"),
+        GIVES.replace("5}", '5, "reason": 5}'), GIVES.replace("4", "true"),
         GIVES.replace('"', "'"), "[" * 10**5, "I cannot judge this.",
     ],
 )  # fmt: skip

@@ -2,74 +2,27 @@
 
 import itertools
 import json
-import re
 import statistics
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import workbench as wb
+from tests.helpers.judges import Scripted, quality, says, wavering
 from tests.helpers.scripted_server import said
 from workbench.errors import ContextLengthError, DatasetError, GenerationError
 from workbench.evaluation import rubric
+from workbench.evaluation.judges import Judge, corrected_rate
 from workbench.evaluation.metrics import measured
-from workbench.generation.requests import Sample
 from workbench.plots.tables import metrics_table
 from workbench.writing import write_json
 
-TAGGED = re.compile(r"<(\w+) ([0-9a-f]{32})>\n(.*?)\n</\1 \2>", re.DOTALL)
 OWN = rubric.read_rubric("helpfulness")
 PROMPTS = [f"request {i}" for i in range(5)]
 REPLIES = [f"reply {i}" for i in (2, 3, 3, 4, 2)]
 OTHERS = [f"reply {i}" for i in (1, 3, 4, 3, 3)]
-
-
-@dataclass
-class Scripted:
-    """A judge that says `answer(texts between tags, repeat)`; after `fails` answers it fails."""
-
-    answer: Callable[[list[str], int], str | tuple[str, str]]
-    fails: int = 10**9
-    drawn: list = field(default_factory=list)
-    by_place: bool = False
-    name: str = "scripted"
-    device: str = "cpu"
-
-    def identity(self):
-        return {"backend": "scripted"}
-
-    def check(self, requests):
-        pass
-
-    def draw(self, requests, missing):
-        for i, (request, indices) in enumerate(zip(requests, missing, strict=True)):
-            (message,) = request.prompt
-            texts = [text for *_, text in TAGGED.findall(message["content"])]
-            for k in indices:
-                if len(self.drawn) == self.fails:
-                    raise GenerationError("the judge failed")
-                self.drawn.append((*texts, k))
-                answer = self.answer(texts, k)
-                text, reason = answer if isinstance(answer, tuple) else (answer, "eos")
-                yield [(i, k, Sample(text, reason, 3, 2))]
-
-
-def says(correctness, helpfulness=3):
-    return json.dumps({"correctness": correctness, "helpfulness": helpfulness})
-
-
-def quality(text):
-    return int(text.split()[-1])
-
-
-def wavering(texts, k):
-    """One point up or down by the repeat; of the last request the odd repeats are no answer."""
-    if texts[0] == "request 4" and k % 2:
-        return "I cannot say."
-    return says(quality(texts[1]) + (-1) ** k)
 
 
 def by_name(rows):
@@ -103,20 +56,37 @@ def test_items_without_an_answer_are_left_out_and_counted(tmp_path):
     def silent(texts, k):
         return "" if texts[0] in ("request 0", "request 2") else says(quality(texts[1]))
 
-    scores = wb.judge_replies(Scripted(silent), OWN, PROMPTS, REPLIES)
-    assert scores.means("correctness") == [None, 3, None, 4, 2]
-    assert (scores.left_out, scores.coverage) == (2, 0.6)
-    rows = scores.rows({"dialogues": ["a", "a", "b", "b", "a"]})
+    prompts, replies = [f"request {i}" for i in range(9)], [f"reply {1 + i // 2}" for i in range(9)]
+    scores = wb.judge_replies(Scripted(silent), OWN, prompts, replies)
+    assert scores.means("correctness") == [None, 1, None, 2, 3, 3, 4, 4, 5]
+    assert (scores.left_out, scores.coverage) == (2, 7 / 9)
+    rows = scores.rows({"dialogues": list("aabbcddda")})
     row = by_name(rows)["model judge scripted: correctness"]
-    units = {"dialogues": ["a", "b", "a"]}
-    assert row == measured(row["name"], [3, 4, 2], units, limits=(1, 5))
+    assert row == measured(
+        row["name"], [1, 2, 3, 3, 4, 4, 5], {"dialogues": list("abcddda")}, limits=(1, 5)
+    )
+    assert row != measured(
+        row["name"], [1, 2, 3, 3, 4, 4, 5], {"dialogues": list("aabbcdd")}, limits=(1, 5)
+    )
     assert row["unit"] == "dialogues"
     write_json(tmp_path / "results.json", rows)
     assert "expert" not in str(metrics_table(rows, "scores"))
-    with pytest.raises(ValueError, match="2 ids of dialogues for 5 values"):
+    with pytest.raises(ValueError, match="2 ids of dialogues for 9 values"):
         scores.rows({"dialogues": ["a", "b"]})
     with pytest.raises(ValueError, match=r"criterion='correct'.* did you mean 'correctness'"):
         scores.means("correct")
+
+
+def test_a_model_is_a_judge_like_any_other():
+    def right(prompts, replies):
+        scores = wb.judge_replies(Scripted(wavering), OWN, prompts, replies, repeats=4)
+        return [score and score >= 3 for score in scores.means("correctness")]
+
+    judge = Judge("model judge scripted: correctness", right, (9, 10), (8, 10))
+    verdicts = judge.verdicts(PROMPTS, REPLIES)
+    assert verdicts == [False, True, True, True, True]
+    row = corrected_rate("right", judge, verdicts)
+    assert row["value"] == pytest.approx((0.8 + 0.8 - 1) / (0.9 + 0.8 - 1))
 
 
 @pytest.mark.parametrize("settings", [{"temperature": 0}, {"repeats": 1}])
