@@ -1,6 +1,5 @@
-"""Numbers, intervals and tests against closed forms, enumeration and plain loops."""
+"""Reported numbers against closed forms and plain loops."""
 
-import itertools
 import math
 
 import numpy as np
@@ -8,7 +7,7 @@ import pytest
 from scipy.stats import binomtest
 
 from workbench.evaluation.intervals import AMOUNT, SHARE
-from workbench.evaluation.metrics import FIELDS, mcnemar_p, measured, metric, over_seeds
+from workbench.evaluation.metrics import FIELDS, measured, metric, over_seeds
 
 
 def test_metric_refuses_values_outside_their_interval():
@@ -85,14 +84,3 @@ def test_what_is_measured_and_within_which_limits_reaches_the_interval():
 def test_what_does_not_vary_names_no_unit():
     row = measured("constant", [2.5, 2.5, 2.5], "repeats")
     assert (row["value"], row["n"], row["ci95"], row["unit"]) == (2.5, 3, None, None)
-
-
-@pytest.mark.parametrize(("gained", "lost"), [(0, 0), (1, 0), (5, 1), (4, 4), (7, 2)])
-def test_mcnemar_counts_every_split_of_the_discordant_pairs(gained, lost):
-    first = [True] * gained + [False] * lost + [True, False, True]
-    second = [False] * gained + [True] * lost + [True, False, True]
-    outcomes = [sum(c) for c in itertools.product((0, 1), repeat=gained + lost)]
-    weight = {k: outcomes.count(k) for k in range(gained + lost + 1)}
-    expected = sum(w for w in weight.values() if w <= weight[gained]) / len(outcomes)
-    assert mcnemar_p(first, second) == pytest.approx(expected)
-    assert mcnemar_p(second, first) == pytest.approx(expected)

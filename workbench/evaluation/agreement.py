@@ -1,8 +1,124 @@
 """How far judges, raters and predictors of the same items agree, and what their errors hide."""
 
+from collections import Counter
+from collections.abc import Callable, Hashable, Sequence
+from numbers import Real
+from typing import Any
+
+import krippendorff
+import numpy as np
 from scipy.special import ndtri
 
 from workbench import arguments
+from workbench.evaluation.intervals import bootstrap, numbered
+from workbench.evaluation.metrics import metric
+from workbench.evaluation.paired import scores
+
+
+def macro_f1(
+    gold: Sequence, predicted: Sequence, labels: Sequence | None = None
+) -> tuple[float, float, float]:
+    """Macro F1, the best that any constant prediction has on this `gold`, and share predicted.
+
+    `labels`: the classes, by default those of `gold`; one that never occurs has an F1 of 0. A
+    prediction that is None (not parsed) or no class is wrong: its gold class is missed. A constant
+    that is right with share a has 2a / (1 + a) over the number of classes. Raises `ValueError` for
+    lists of different length, a gold label that is no class, mixed types, or fewer than 2 classes.
+    """
+    gold, predicted = arguments.listed("gold", gold), arguments.listed("predicted", predicted)
+    if len(gold) != len(predicted):
+        raise ValueError(f"{len(gold)} gold labels, and {len(predicted)} predicted")
+    classes = [*dict.fromkeys(gold if labels is None else arguments.listed("labels", labels))]
+    given = [label for label in predicted if label is not None]
+    _one_kind("labels", [*classes, *gold, *given])
+    if len(classes) < 2 or not {*gold} <= {*classes}:
+        raise ValueError(f"labels={classes!r:.80}: give two or more, those of gold among them")
+    of_gold, of_given = Counter(gold), Counter(given)
+    right = Counter(g for g, p in zip(gold, predicted, strict=True) if g == p)
+    f1 = [2 * right[c] / max(of_gold[c] + of_given[c], 1) for c in classes]
+    most = max(of_gold.values())
+    constant = 2 * most / (len(gold) + most) / len(classes)
+    return sum(f1) / len(classes), constant, len(given) / len(gold)
+
+
+def spearman(first: Sequence[float], second: Sequence[float]) -> float | None:
+    """Spearman's rank correlation; None where undefined: a single item, or values all alike.
+
+    Raises `ValueError` for lists of different length, or values that are not finite.
+    """
+    from scipy.stats import spearmanr
+
+    return _correlation(spearmanr, first, second)
+
+
+def kendall(first: Sequence[float], second: Sequence[float]) -> float | None:
+    """Kendall's tau-b, as `spearman`."""
+    from scipy.stats import kendalltau
+
+    return _correlation(kendalltau, first, second)
+
+
+def _correlation(method: Callable, first: Sequence, second: Sequence) -> float | None:
+    a, b = scores(first, second)
+    return float(method(a, b).statistic) if np.ptp(a) and np.ptp(b) else None
+
+
+def krippendorff_alpha(
+    name: str, ratings: Sequence, items: Sequence[Hashable], raters: Sequence[Hashable], level: str
+) -> dict[str, Any] | None:
+    """A `metric` of Krippendorff's alpha (2004), with its interval over items.
+
+    `ratings`, `items`, `raters`: three columns, a row per rating; None or NaN is a missing one.
+    `level`: "nominal", of texts or numbers; "ordinal", "interval", "ratio", of numbers. `n`: items
+    with two ratings; others count for nothing. None where ratings are all alike, which leaves alpha
+    undefined. Interval: `intervals.bootstrap`. Raises `ValueError` for ratings of one rater, no
+    item with two, two of an item by the same rater, mixed types, or over 200 different ratings.
+
+    >>> krippendorff_alpha("tact", [1, 2, 2], ["a", "a", "b"], ["Ann", "Bo", "Bo"], "ordinal")
+    """
+    arguments.one_of("level", level, ("nominal", "ordinal", "interval", "ratio"))
+    ratings = arguments.listed("ratings", ratings)
+    rated = [i for i, rating in enumerate(ratings) if rating is not None and rating == rating]
+    item = numbered("items", items, len(ratings))[rated]
+    rater = numbered("raters", raters, len(ratings))[rated]
+    ratings = [ratings[i] for i in rated]
+    _one_kind(f"{name}: ratings", ratings)
+    if level != "nominal":
+        ratings = [
+            arguments.finite(f"{name}: rating", rating, 0 if level == "ratio" else None)
+            for rating in ratings
+        ]
+    if len({*rater.tolist()}) < 2:
+        raise ValueError(f"{name}: ratings with one rater; agreement takes two")
+    if len({*zip(item.tolist(), rater.tolist(), strict=True)}) < len(ratings):
+        raise ValueError(f"{name}: two ratings of an item by the same rater")
+    values, place = np.unique(ratings, return_inverse=True)
+    if len(values) > 200:
+        raise ValueError(f"{name}: {len(values)} different ratings; round them to 200 or fewer")
+    counts = np.zeros((item.max() + 1, len(values)), int)
+    np.add.at(counts, (item, place), 1)
+    counts = counts[counts.sum(1) > 1]
+    if not len(counts):
+        raise ValueError(f"{name}: no item has two ratings")
+    if np.count_nonzero(counts.sum(0)) < 2:
+        return None
+
+    def alpha(kept: np.ndarray) -> float:
+        with np.errstate(invalid="ignore"):
+            return krippendorff.alpha(
+                value_counts=counts[kept], value_domain=values, level_of_measurement=level
+            )
+
+    value, bounds, _ = bootstrap(alpha, np.arange(len(counts)), (-np.inf, 1.0))
+    return metric(name, value, len(counts), bounds, unit=bounds and "items")
+
+
+def _one_kind(name: str, labels: Sequence) -> None:
+    kinds = {
+        next((k for k in (str, bool, Real) if isinstance(x, k) and x == x), None) for x in labels
+    }
+    if len(kinds) > 1 or None in kinds:
+        raise ValueError(f"{name}={arguments.shown(labels)}: give texts only, or numbers only")
 
 
 def corrected(
@@ -31,11 +147,9 @@ def corrected(
         raw.append(right / of)
         smooth.append((right + 1) / (of + 2))
         variance.append(smooth[-1] * (1 - smooth[-1]) / (of + 2))
+    judge = f"a judge of sensitivity {raw[0]:.3g} and specificity {raw[1]:.3g}"
     if sum(raw) <= 1:
-        raise ValueError(
-            f"sensitivity {raw[0]:.3g} and specificity {raw[1]:.3g} add up to no more than 1: this "
-            "judge is no better than chance, and nothing can be read off its verdicts"
-        )
+        raise ValueError(f"{judge} is no better than chance: nothing can be read off its verdicts")
     value = min(1.0, max(0.0, (share + raw[1] - 1) / (sum(raw) - 1)))
     # The rates p with (share − false − p·gain)² ≤ z²·Var, both sides quadratic in p.
     z2, false, gain = float(ndtri(0.975)) ** 2, 1 - smooth[1], sum(smooth) - 1
@@ -48,7 +162,6 @@ def corrected(
     low, high = (b - half) / a, (b + half) / a
     if high < 0 or low > 1:
         raise ValueError(
-            f"no rate explains {positives} positives of {n} by a judge of sensitivity "
-            f"{raw[0]:.3g} and specificity {raw[1]:.3g}: measure it on texts like these"
+            f"{judge} makes {positives} positives of {n} at no rate: measure it on texts like these"
         )
     return value, max(0.0, min(low, value)), min(1.0, max(high, value))

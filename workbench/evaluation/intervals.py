@@ -3,11 +3,13 @@
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from functools import reduce
 from itertools import combinations
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.optimize import nnls
 from scipy.special import stdtrit
+
+from workbench.arguments import seed_number
 
 Units = Mapping[str, Sequence[Hashable]] | str
 """Unit → the id of that unit for every value; a plain name: every value is one of its own."""
@@ -17,6 +19,7 @@ SHARE: Limits = (0.0, 1.0)
 GAIN: Limits = (-1.0, 1.0)
 AMOUNT: Limits = (0.0, np.inf)
 ANY: Limits = (-np.inf, np.inf)
+RESAMPLES = 4999
 
 
 def interval(
@@ -117,15 +120,8 @@ def layout(units: Units, n: int) -> Layout:
     codes: list[np.ndarray] = []
     names = []
     for name, ids in units.items():
-        ids = [*ids] if isinstance(ids, Iterable) else [ids]
-        if len(ids) != n:
-            raise ValueError(f"{len(ids)} ids of {name} for {n} values: give one for every value")
-        for i in ids:
-            if not isinstance(i, Hashable) or i is None or i != i:
-                raise ValueError(f"{name}: {i!r:.60} is no id; give a text, a number or a tuple")
-        seen: dict[Hashable, int] = {}
-        code = np.array([seen.setdefault(i, len(seen)) for i in ids])
-        if len(seen) > 1 and not any(_same(code, other) for other in codes):
+        code = numbered(name, ids, n)
+        if code.any() and not any(_same(code, other) for other in codes):
             codes.append(code)
             names.append(name)
     groupings: list[np.ndarray] = []
@@ -147,6 +143,66 @@ def layout(units: Units, n: int) -> Layout:
         finer[g, h] = len(common) == len(shares[h])
     levels = max((code.max() + 1 for code in codes), default=1)
     return Layout(tuple(names), int(levels), groupings, squares, expected, finer)
+
+
+def numbered(name: str, ids: Any, n: int) -> np.ndarray:
+    """The levels of a unit as numbers from 0, int `[n]`, in the order in which they come.
+
+    Raises `ValueError` for ids that are not `n`, missing (None, NaN) or not comparable (a list).
+    """
+    ids = [*ids] if isinstance(ids, Iterable) else [ids]
+    if len(ids) != n:
+        raise ValueError(f"{len(ids)} ids of {name} for {n} values: give one for every value")
+    for i in ids:
+        if not isinstance(i, Hashable) or i is None or i != i:
+            raise ValueError(f"{name}: {i!r:.60} is no id; give a text, a number or a tuple")
+    seen: dict[Hashable, int] = {}
+    return np.array([seen.setdefault(i, len(seen)) for i in ids])
+
+
+def bootstrap(
+    statistic: Callable[[np.ndarray], float],
+    clusters: np.ndarray,
+    limits: Limits = ANY,
+    seed: int = 0,
+) -> tuple[float, tuple[float, float] | None, float | None]:
+    """A statistic, its 95 % interval, and the two-sided p-value of its being 0.
+
+    `statistic`: of the places of items that are left, int `[k]`; smooth (no median). `clusters`:
+    int `[n]`, that of every item; whole ones are resampled. Symmetric bootstrap-t (Hall 1988) of
+    the clusters' jackknife pseudo-values. Where nothing varies, a statistic without some cluster is
+    not finite, or clusters are fewer than 8: None and None (p 1 where all is 0); no interval where
+    over 5 % of the resamples do not vary.
+
+    Of true nulls it rejects 2 to 6.5 % at 5 % where differences are symmetric, as those of
+    methods that can be swapped are (normal, heavy-tailed, 0 and ±1; clusters of all sizes), and
+    fewer where they are rare or one cluster holds half of the items. Of skewed ones 5 to 7.5 %
+    (exponential, from 50 items on 5.5), up to 11 % in clusters of very different sizes; lognormal
+    ones 6 to 15 %; rare large gains against small losses up to 19 % below 50 clusters. Plain
+    percentiles: 9 to 15 % at ten clusters. Simulated in `tests/evaluation/test_paired.py`.
+    """
+    places, size = np.arange(len(clusters)), int(clusters.max()) + 1
+    value = float(statistic(places))
+    if size < 8:
+        return value, None, None
+    without = np.array([statistic(places[clusters != c]) for c in range(size)], float)
+    # Sorted, upwards from 0, so that neither the order of items nor of two methods matters.
+    pseudo = np.sort(np.copysign(1, value) * (size * value - (size - 1) * without))
+    error = float(pseudo.std(ddof=1)) / size**0.5
+    if not error > 1e-10 * np.abs(pseudo).max():
+        return value, None, None if pseudo.any() else 1.0
+    rng, ratios = np.random.default_rng(seed_number(seed)), []
+    for part in np.array_split(np.arange(RESAMPLES), 1 + RESAMPLES * size // 2**22):
+        drawn = pseudo[rng.integers(0, size, (len(part), size))]
+        # A resample that does not vary lies beyond all bounds, unless its mean is the same.
+        errors = np.maximum(drawn.std(axis=1, ddof=1) / size**0.5, 1e-9 * error)
+        ratios.append(np.abs(drawn.mean(1) - pseudo.mean()) / errors)
+    ratio = np.sort(np.concatenate(ratios))
+    p = (1 + int((ratio >= abs(value) / error * (1 - 1e-9)).sum())) / (RESAMPLES + 1)
+    if (critical := float(ratio[-(RESAMPLES + 1) // 20])) > 1e6:
+        return value, None, p
+    low, high = value - critical * error, value + critical * error
+    return value, (max(limits[0], low), min(limits[1], high)), p
 
 
 def mean_variance(values: np.ndarray, at: Layout) -> tuple[float, float]:

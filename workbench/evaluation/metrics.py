@@ -1,4 +1,4 @@
-"""Reported numbers: value, count, interval and published value; McNemar's test."""
+"""Reported numbers: value, count, interval and published value."""
 
 from collections.abc import Callable, Hashable, Sequence
 from typing import Any
@@ -57,14 +57,7 @@ def measured(
 
     >>> measured("accuracy", [1, 0, 1, 1], {"seeds": [0, 0, 1, 1], "questions": [0, 1, 0, 1]})
     """
-    try:
-        array = np.asarray(values, float)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{name}: values {values!r:.60}: give a list of numbers") from error
-    if not array.ndim or not array.size:
-        raise ValueError(f"{name}: no values")
-    if not np.isfinite(array).all():
-        raise ValueError(f"{name}: a value is not finite")
+    array = numbers(name, values)
     if limits:
         low, high = limits
         if array.min() < low - 1e-9 or array.max() > high + 1e-9:
@@ -102,14 +95,14 @@ def over_seeds(
     return flat, units
 
 
-def mcnemar_p(first: Sequence[bool], second: Sequence[bool]) -> float:
-    """Exact two-sided McNemar p-value of two methods on the same questions (1 if they agree).
-
-    `first`, `second`: whether each method is right, per question. Raises `ValueError` for lists of
-    different length.
-    """
-    from scipy.stats import binomtest
-
-    pairs = [(bool(a), bool(b)) for a, b in zip(first, second, strict=True)]
-    gained, lost = pairs.count((True, False)), pairs.count((False, True))
-    return float(binomtest(gained, gained + lost, 0.5).pvalue) if gained + lost else 1.0
+def numbers(name: str, values: Any) -> np.ndarray:
+    """`values` as floats of any shape; raises `ValueError` for none, or one that is no number."""
+    try:
+        array = np.asarray(values, float)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{name}: values {values!r:.60}: give a list of numbers") from error
+    if not array.ndim or not array.size:
+        raise ValueError(f"{name}: no values")
+    if not np.isfinite(array).all():
+        raise ValueError(f"{name}: a value is not finite")
+    return array

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from workbench.evaluation.intervals import AMOUNT, GAIN, SHARE, Limits
-from workbench.evaluation.metrics import mcnemar_p, measured, over_seeds, spelled
+from workbench.evaluation.metrics import measured, over_seeds, spelled
+from workbench.evaluation.paired import mcnemar_p
 from workbench.papers.self_verification import measures, parsers
 from workbench.papers.self_verification.decision import Verified
 from workbench.papers.self_verification.measures import first_right, gains, right_readings
