@@ -3,10 +3,9 @@
 from dataclasses import replace
 
 import numpy as np
-import pytest
 
 from tests.helpers.pas_study import EVERYTHING, GROUP, KEYING, STUDY, people, study
-from workbench.papers.pas import figures, sentences
+from workbench.papers.pas import figures, sentences, tables
 from workbench.papers.pas.study import Cost, Geometry
 
 GEOMETRY = Geometry(
@@ -25,12 +24,6 @@ def lines(figure):
     return {t.name: (list(t.x), list(t.y)) for t in figure.data if t.name}
 
 
-def columns(figure):
-    """Header → column of a table."""
-    (table,) = figure.data
-    return dict(zip(table.header["values"], table.cells["values"], strict=True))
-
-
 def test_scores_by_alpha():
     everything = study(replace(GROUP, searched=EVERYTHING))
     # x errs 3, 1, 0 and y 2, 1, 4.
@@ -43,36 +36,20 @@ def test_scores_by_alpha():
     assert reference.y0 == 2.5
 
 
-@pytest.mark.parametrize(
-    ("draw", "header", "column"),
-    [
-        (figures.letters, "<b>alpha</b>", ["0.000", "1.000", "2.000"]),
-        (figures.times, "<b>method</b>", ["pas", "DPO"]),
-        (figures.differences, "<b>difference</b>", ["-1.000", "0.000", "-1.000", "-1.000"]),
-    ],
-)
-def test_tables_of_a_study(draw, header, column):
-    assert list(columns(draw(STUDY))[header]) == column
-
-
-def test_errors_end_with_the_subjects_that_dpo_tuned():
-    methods = list(columns(figures.errors(STUDY))["<b>method</b>"])
+def test_scores_end_with_the_subjects_that_dpo_tuned():
+    methods = [row["method"] for row in tables.scores(STUDY)]
     assert methods[0] == "always (A)"
-    assert figures.errors(STUDY).layout.title.text.endswith("intervals over subjects")
-    two = study(GROUP, replace(GROUP, seed=1, respondents=people(ids=("v", "w"))))
-    for draw in (figures.errors, figures.differences):
-        assert "over seeds and subjects" in draw(two).layout.title.text
     assert methods[-2:] == ["DPO per subject", "pas, validated, DPO's subjects only"]
+    two = study(GROUP, replace(GROUP, seed=1, respondents=people(ids=("v", "w"))))
+    assert [tables.over(s) for s in (STUDY, two)] == ["subjects", "seeds and subjects"]
 
 
 def test_people():
     assert "Subject y" in figures.facets(people(), 1).layout.title.text
     assert "x, who gains most" in figures.extreme(STUDY).layout.title.text
-    assert len(columns(figures.statements(people()))["<b>id</b>"]) == 6
-    *_, last = columns(figures.references(people()))["<b>predictor</b>"]
-    assert "scored on released" in last
-    *_, published = columns(figures.published())["<b>Score</b>"]
-    assert published == "4.410"
+    assert len(tables.statements(people())) == 6
+    assert "scored on released" in tables.references(people())[-1]["predictor"]
+    assert tables.published()[-1]["Score"] == 4.41
 
 
 def test_directions():
@@ -86,7 +63,7 @@ def test_sentences():
     assert "2 people, 8 statements; the file is raw, as stated (opp" in sentences.summary(people())
     made_up = replace(people(), keying=replace(KEYING, stated=False), traits=np.zeros((2, 2)))
     assert "2 invented people, 8 statements; the file is raw (opp" in sentences.summary(made_up)
-    assert figures.references(made_up).layout.title.text.startswith("2 invented people, raw values")
+    assert sentences.described(made_up) == "2 invented people"
     # x answers 5 1 4 2 on the train items, y 1 5 3 3.
     assert "off the middle: 2..4, mean 3.0; yea-saying (mean sign): +0.000" in sentences.summary(
         people()

@@ -1,32 +1,13 @@
-"""Study → Plotly: people, directions, alphas, scores, times."""
+"""Study → Plotly: people, directions, alphas."""
 
 import plotly.graph_objects as go
 
 from workbench.data.respondents import Respondents
-from workbench.papers.pas import scores, sentences, tables
-from workbench.papers.pas.paper import MEASURED
+from workbench.papers.pas import scores, tables
 from workbench.papers.pas.profile import facet_means
 from workbench.papers.pas.search import MODES
 from workbench.papers.pas.study import Geometry, Study
 from workbench.plots.figures import cell_map, dose_response, radar, scatter
-from workbench.plots.tables import table
-
-
-def statements(respondents: Respondents) -> go.Figure:
-    """The first statements with their key."""
-    return table(tables.statements(respondents), "The first statements")
-
-
-def references(respondents: Respondents) -> go.Figure:
-    """Errors of predictors that need no model."""
-    people = sentences.described(respondents)
-    title = f"{people}, {respondents.targets} values, missing answers left out"
-    return table(tables.references(respondents), title)
-
-
-def published() -> go.Figure:
-    """The same predictors on the released subjects, with the published row."""
-    return table(tables.published(), f"The published row, and beside it, {MEASURED}")
 
 
 def facets(respondents: Respondents, subject: int) -> go.Figure:
@@ -74,34 +55,9 @@ def controls(study: Study) -> go.Figure:
     )  # fmt: skip
 
 
-def letters(study: Study) -> go.Figure:
-    """Answers as alpha grows."""
-    title = "What is answered as alpha grows (pas): entropy and collapse"
-    return table(tables.letters(study), title)
-
-
-def errors(study: Study) -> go.Figure:
-    """Every method's error per trait and Score."""
-    title = f"{study.model}: error per trait and Score; intervals over {tables.over(study)}"
-    return table(tables.scores(study), title)
-
-
-def differences(study: Study) -> go.Figure:
-    """Methods compared subject by subject."""
-    title = (
-        f"Paired differences of Scores over {tables.over(study)} (negative: the first is better)"
-    )
-    return table(tables.differences(study), title)
-
-
 def extreme(study: Study) -> go.Figure:
     """Trait means of the first seed's subject who gains most."""
     group = study.groups[0]
     subject = tables.extreme(group)
     title = f"{group.respondents.ids[subject]}, who gains most: trait means on test statements"
     return radar(tables.profiles(group, subject), title)
-
-
-def times(study: Study) -> go.Figure:
-    """Seconds per subject of PAS and DPO."""
-    return table(tables.times(study), "Seconds per subject")

@@ -97,11 +97,6 @@ def modes(comparisons: Sequence[Comparison]) -> list[dict[str, Any]]:
     ]
 
 
-def readers(study: Study) -> list[dict[str, Any]]:
-    """How the paper's parser, ours and math-verify read the forward replies (`parsers.rows`)."""
-    return parsers.rows(study.comparisons)
-
-
 def picks(study: Study) -> list[dict[str, Any]]:
     """Table 2 of this run: `measures.picks` in one row."""
     return [{"this run": study.dataset, **measures.picks(study.comparisons)}]
