@@ -11,16 +11,17 @@ from workbench.papers.safetylock.evaluate import (
     Benchmark,
     Outcome,
     brindle_judge,
-    evaluate,
     judged,
     keyword_judge,
+    replies,
     take,
 )
 
 
 def test_judges_side_by_side(tiny):
     rows = take(wb.load_data("requests", "test"), 10)
-    outcome = evaluate(tiny, Benchmark(rows[::-1], brindle_judge()))
+    benchmark = Benchmark(rows[::-1], brindle_judge())
+    outcome = judged(benchmark, replies(tiny, benchmark))
     assert [r["harmful"] for r in rows] == [True] * 10 + [False] * 10
     assert len(outcome.attack) == len(outcome.helpful) == 10
     assert outcome.rates()["asr"] <= 0.1 <= 0.9 <= outcome.rates()["helpful"]

@@ -114,11 +114,6 @@ def brindle_judge() -> Judge:
     )
 
 
-def evaluate(model: Model, benchmark: Benchmark, *, system: str = "") -> Outcome:
-    """Greedy replies to every request, judged."""
-    return judged(benchmark, replies(model, benchmark, system=system))
-
-
 def replies(model: Model, benchmark: Benchmark, *, system: str = "") -> list[str]:
     """Greedy replies to every request, the harmful ones first."""
     chats = [messages(row["prompt"], system) for row in _harmful_first(benchmark.rows)]

@@ -1,6 +1,7 @@
 """What each preset means: settings, model, data, judge and attacked models; one method for all."""
 
 import json
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -50,32 +51,22 @@ class Inputs:
         )
 
 
-def inputs(
-    preset: str,
-    settings: Settings,
-    *,
-    model_id: str = "",
-    finetuned_id: str = "",
-    lock_path: str = "",
-    pairs_path: str = "",
-    requests_path: str = "",
-) -> Inputs:
+def inputs(preset: str, settings: Settings, **sources: str) -> Inputs:
     """Models and data of the preset where none is given, everything that can be missing first.
 
-    Raises as `check_inputs`; `RunError` for a fine-tuned model of other sizes than the base model,
-    `ModelError` for a model of an unknown family, `DatasetError` and `DirectionError` as the
-    readers, the former for requests of one kind only, too.
+    `sources`: as `check_inputs` takes them, as which this raises; `RunError` for a fine-tuned model
+    of other sizes than the base model, `ModelError` for a model of an unknown family,
+    `DatasetError` and `DirectionError` as the readers.
     """
-    check_inputs(
-        preset, settings, model_id=model_id, finetuned_id=finetuned_id, lock_path=lock_path,
-        pairs_path=pairs_path, requests_path=requests_path,
-    )  # fmt: skip
+    check_inputs(preset, settings, **sources)
+    given = defaultdict(str, sources)
     own_model, own_rows = (BASE, "hub") if preset == "paper" else ("tiny", "auto")
-    source, requests = model_id or own_model, requests_path or own_rows
+    source, requests = given["model_id"] or own_model, given["requests_path"] or own_rows
+    finetuned_id, lock_path = given["finetuned_id"], given["lock_path"]
     for name in filter(None, (source, finetuned_id)):
         require_access(name)
     one_thread_if_embedded([source])
-    pairs = load_data("preference", "train", pairs_path or own_rows)[: settings.pairs]
+    pairs = load_data("preference", "train", given["pairs_path"] or own_rows)[: settings.pairs]
     train, validation, test = (
         load_data("requests", split, requests) for split in ("train", "validation", "test")
     )

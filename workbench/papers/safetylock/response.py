@@ -29,7 +29,7 @@ def evaluate_locked(
     alpha: float,
     **steering: Any,
 ) -> Outcome:
-    """`evaluate` with the lock applied at `alpha`, under the attack's own system prompt.
+    """The judged replies with the lock applied at `alpha`, under the attack's own system prompt.
 
     `steering`: options of `steer`; by default the lock is folded in, and taken out afterwards.
     """
