@@ -1,21 +1,22 @@
 """A language model as a judge of replies: its scores beside its own noise, and how many it gave.
 
 It has a model's taste, for length, for its own style, for the reply shown first, and is no expert:
-what it says is worth as much as its `agreement` with people on the same replies.
+what it says is worth as much as its `Scores.agreement` with people on the same replies.
 """
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from workbench.arguments import listed, one_of, shown, whole
+from workbench.arguments import finite, listed, one_of, shown, whole
 from workbench.errors import GenerationError
-from workbench.evaluation.intervals import AMOUNT, SHARE, Limits, Units, layout
-from workbench.evaluation.metrics import measured
+from workbench.evaluation.agreement import krippendorff_alpha, spearman
+from workbench.evaluation.intervals import AMOUNT, SHARE, Limits, Units, bootstrap, layout
+from workbench.evaluation.metrics import measured, metric
 from workbench.evaluation.replies import spoken
 from workbench.evaluation.rubric import Rubric, read_rubric
 from workbench.generation.complete import Completer, backend, complete
@@ -74,6 +75,40 @@ class Scores:
                 rows.append(_row(f"{name}, noise", variances, units, AMOUNT, _root_mean))
         read = np.ma.array(1 - np.ma.getmaskarray(values).mean(1))
         return [*rows, _row(f"{self.label}: coverage", read, units, SHARE)]
+
+    def agreement(
+        self,
+        criterion: str,
+        ratings: Sequence[float],
+        items: Sequence[int],
+        raters: Sequence[Hashable],
+    ) -> list[dict[str, Any]]:
+        """Metrics of people's ratings (three columns) of the items judged, beside the judge's.
+
+        Krippendorff's ordinal alpha of the people alone, then with the judge's score as one more
+        rater's; Spearman's correlation of that with their mean rating. One that is undefined is
+        left out. `items`: places in what was judged. Raises `ValueError` for ratings off the scale,
+        items that were not judged, and as `krippendorff_alpha`: for one rater, say.
+        """
+        name, scores = f"{self.label}: {criterion}", self.means(criterion)
+        ratings = [finite("rating", r, *self.limits) for r in listed("ratings", ratings)]
+        items = [whole("item", i, 0, len(scores) - 1) for i in listed("items", items)]
+        layout({"items": items, "raters": raters}, len(ratings))
+        both = [i for i in sorted({*items}) if scores[i] is not None]
+        ours = np.array([scores[i] for i in both])
+        theirs = [[r for r, at in zip(ratings, items, strict=True) if at == i] for i in both]
+        means = np.array([np.mean(of) for of in theirs])
+        people = ratings, items, [*raters]
+        joint = [*ratings, *ours], [*items, *both], [*raters, *[self.label] * len(both)]
+        alphas = {f"people: {criterion}, alpha": people, f"{name}, alpha with people": joint}
+        rows = [krippendorff_alpha(which, *of, "ordinal") for which, of in alphas.items()]
+        if both and (rho := spearman(ours, means)) is not None:
+            _, bounds, _ = bootstrap(
+                lambda left: spearman(ours[left], means[left]), np.arange(len(both)), (-1.0, 1.0)
+            )
+            label = f"{name}, Spearman's rho with people"
+            rows.append(metric(label, rho, len(both), bounds, unit=bounds and "items"))
+        return [row for row in rows if row is not None]
 
     def _of(self, criterion: str) -> np.ma.MaskedArray:
         return self.values[one_of("criterion", criterion, [*self.values])]
