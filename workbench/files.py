@@ -228,7 +228,7 @@ def _json_rows(path: Path, limit: int | None, encoding: str | None) -> list[Any]
 
 def _items(text: str) -> list[tuple[int, str]]:
     """The items of a JSON list, each on one line, and how many lines stand before; else none."""
-    decoder = json.JSONDecoder()
+    decoder = json.JSONDecoder(parse_int=str)  # however long
     try:
         if not isinstance(decoder.decode(text), list):
             return []
