@@ -5,7 +5,6 @@ from collections.abc import Callable, Hashable, Sequence
 from numbers import Real
 from typing import Any
 
-import krippendorff
 import numpy as np
 from scipy.special import ndtri
 
@@ -76,6 +75,8 @@ def krippendorff_alpha(
 
     >>> krippendorff_alpha("tact", [1, 2, 2], ["a", "a", "b"], ["Ann", "Bo", "Bo"], "ordinal")
     """
+    from krippendorff import alpha
+
     arguments.one_of("level", level, ("nominal", "ordinal", "interval", "ratio"))
     ratings = arguments.listed("ratings", ratings)
     rated = [i for i, rating in enumerate(ratings) if rating is not None and rating == rating]
@@ -84,10 +85,8 @@ def krippendorff_alpha(
     ratings = [ratings[i] for i in rated]
     _one_kind(f"{name}: ratings", ratings)
     if level != "nominal":
-        ratings = [
-            arguments.finite(f"{name}: rating", rating, 0 if level == "ratio" else None)
-            for rating in ratings
-        ]
+        least = 0 if level == "ratio" else None
+        ratings = [arguments.finite(f"{name}: rating", rating, least) for rating in ratings]
     if len({*rater.tolist()}) < 2:
         raise ValueError(f"{name}: ratings with one rater; agreement takes two")
     if len({*zip(item.tolist(), rater.tolist(), strict=True)}) < len(ratings):
@@ -103,21 +102,19 @@ def krippendorff_alpha(
     if np.count_nonzero(counts.sum(0)) < 2:
         return None
 
-    def alpha(kept: np.ndarray) -> float:
-        with np.errstate(invalid="ignore"):
-            return krippendorff.alpha(
-                value_counts=counts[kept], value_domain=values, level_of_measurement=level
-            )
+    scale = {"value_domain": values, "level_of_measurement": level}
 
-    value, bounds, _ = bootstrap(alpha, np.arange(len(counts)), (-np.inf, 1.0))
+    def of_items(kept: np.ndarray) -> float:
+        with np.errstate(invalid="ignore"):
+            return alpha(value_counts=counts[kept], **scale)
+
+    value, bounds, _ = bootstrap(of_items, np.arange(len(counts)), (-np.inf, 1.0))
     return metric(name, value, len(counts), bounds, unit=bounds and "items")
 
 
 def _one_kind(name: str, labels: Sequence) -> None:
-    kinds = {
-        next((k for k in (str, bool, Real) if isinstance(x, k) and x == x), None) for x in labels
-    }
-    if len(kinds) > 1 or None in kinds:
+    kinds = {next((k for k in (str, bool, Real) if isinstance(x, k) and x == x), 0) for x in labels}
+    if len(kinds) > 1 or 0 in kinds:
         raise ValueError(f"{name}={arguments.shown(labels)}: give texts only, or numbers only")
 
 

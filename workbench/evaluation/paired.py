@@ -2,9 +2,8 @@
 
 Items that belong together (turns of a dialogue, papers of a topic, a question under every seed) are
 a cluster: give the ids as `units`. Where seeds are a sample, too, give the differences to
-`metrics.measured` with both units. The tests ask whether the methods could be swapped item by item,
-and reject at most 5 % of such nulls; the bootstrap asks for the statistic alone, and how large the
-difference is.
+`metrics.measured` with both units. The tests reject at most 5 % of nulls where methods could be
+swapped item by item; the bootstrap asks for its statistic alone, and how large the difference is.
 """
 
 from collections.abc import Callable, Mapping, Sequence
