@@ -86,6 +86,7 @@ def test_the_bootstrap_is_a_plain_loop_over_resamples(clustered):
     low, high = row["ci95"]
     assert high - row["value"] == pytest.approx(half, rel=0.1)
     assert row["value"] - low == pytest.approx(half, rel=0.1)
+    assert paired_bootstrap("gain", OURS + 90, THEIRS, units)[1] == 1 / 5000
     expected = np.mean(np.array(ratios) >= gap.mean() / error)
     assert p == pytest.approx(expected, abs=4 * (expected / 1999) ** 0.5 + 1e-3)
 
