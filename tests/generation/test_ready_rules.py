@@ -124,6 +124,15 @@ def test_the_ids_are_those_of_the_text_in_its_place(tokenizer, kind, forced):
     assert in_place >= len(heads) - 3
 
 
+def test_behind_a_special_token_it_is_what_a_chat_has_there():
+    """Some tokenizers put a space there, which a chat with such a reply has, too."""
+    tokenizer = sentencepiece(scheme="always")
+    mark, whole = plain_ids(tokenizer, "<|assistant|>", "<|assistant|>mend it")
+    row = RowTokens(tuple(mark), ())
+    assert ForcedText("mend it", after=0).forced(of(tokenizer), [row]) == [whole[1:]]
+    assert plain_ids(tokenizer, "xmend it")[0][-len(whole) + 1 :] != whole[1:]
+
+
 PIECES = ["\n", " the gate", "=", "==", " =", "🙂", "é", "日本", "a=b", "<eos>", "<assistant>", "5"]
 AFTERS = ["=", "==", " =", "🙂", "本", "\n", "<assistant>", "é=", "e gate", " "]
 

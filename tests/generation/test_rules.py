@@ -30,8 +30,8 @@ class Busy(wb.Rule):
     """Forces tokens, and moves logits, as the row's ids have it; notes how it was asked."""
 
     def __init__(self, triggers=None, steps=None, mark="busy", start=0):
-        self.asked, self.on, self.when, self.mark = [], triggers, steps, mark
-        self.start = start
+        self.asked, self.replaced = [], []
+        self.on, self.when, self.mark, self.start = triggers, steps, mark, start
 
     def fingerprint(self):
         return self.mark
@@ -55,6 +55,7 @@ class Busy(wb.Rule):
         return [self.of_row(row)[0] for row in rows]
 
     def logits(self, model, rows, logits):
+        self.replaced.append([(row.prompt, row.new) for row in rows])
         shifts = torch.stack([self.of_row(row)[1][: logits.shape[1]] for row in rows])
         return logits + shifts
 
@@ -95,7 +96,7 @@ def texts(model, requests, **more):
 
 
 ASKED = [
-    GenRequest(p, 2, 5 + i, 1.5 * (i % 3 > 0), seed=i)
+    GenRequest(p, 2, (9, 4, 12, 5, 14, 7, 10)[i], 1.5 * (i % 3 > 0), seed=i)
     for i, p in enumerate([*MIXED[:3], *PROMPTS[:4]])
 ]
 TRIGGERS = {"always": None, "some": range(40, 400, 2)}
@@ -176,6 +177,14 @@ def test_rows_on_which_it_never_acts_are_as_without_it(tiny, temperature):
     assert texts(tiny, requests, rule=wb.Rule()) == plain
 
 
+def test_logits_are_asked_for_where_nothing_is_forced(exact):
+    rule = Busy(steps=range(4))
+    texts(exact, ASKED, rule=rule)
+    free = [[row for row in call if not rule.of_row(RowTokens(*row))[0]] for call in rule.asked]
+    assert rule.replaced == [call for call in free if call]
+    assert sum(map(len, free)) < sum(map(len, rule.asked))
+
+
 def test_forced_tokens_may_end_a_row_and_count(exact):
     class Ending(wb.Rule):
         def forced(self, model, rows):
@@ -254,6 +263,12 @@ def test_an_answer_that_cannot_be_used_names_row_and_rule(llama, hook, answer, r
     place = f"request {row} ({requests[row].prompt!r}…), after 3 new tokens"
     assert f"{place}: {hook} of rule my gate" in str(error.value)
     assert llama.in_flight is None
+
+
+def test_the_first_id_beyond_the_vocabulary(llama):
+    rule = answering("forced", lambda rows: [[llama.n_tokens - 1, llama.n_tokens]])
+    with pytest.raises(GenerationError, match=f"gate={llama.n_tokens}: it must be"):
+        wb.generate(llama, ["Mend"], max_new_tokens=9, rule=rule)
 
 
 def test_an_error_inside_a_rule_goes_through_and_what_is_stored_stays(llama):

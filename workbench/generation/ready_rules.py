@@ -30,7 +30,7 @@ class ForcedText(Rule):
     Special tokens are text here, `"</think>"` say. A token that goes on behind `after` ("=5" where
     it is "=") leaves no place; a character that `after` tokens leave unfinished is finished first.
     The ids are those the tokenizer gives `text` in one text with all that precedes it; where it
-    would then write that otherwise, those behind its last character, or another, alone.
+    would then write that otherwise, those behind some letter or digit.
 
     Raises `ValueError` for no text, and one behind which it would be forced again, without end.
 
@@ -82,16 +82,17 @@ class ForcedText(Rule):
         ]
 
     def _ids(self, tokenizer: Any, before: list[int]) -> list[int]:
-        """Those of `text` in one text with all before it, or else with a single character."""
+        """Those of `text` behind these."""
         head = tokenizer.decode(before, clean_up_tokenization_spaces=False)
-        (ids,) = ids_of(tokenizer, [self.text])
-        for start in (head, head[-1:], *PROBES):
-            start_ids, whole = ids_of(tokenizer, [start, start + self.text])
-            behind, known = whole[len(start_ids) :], before if start == head else start_ids
-            written = tokenizer.decode(before + behind, clean_up_tokenization_spaces=False)
-            if start_ids == whole[: len(start_ids)] == known and written == head + self.text:
-                return behind
-        return ids
+        alone, whole = ids_of(tokenizer, [self.text, head + self.text])
+        if whole[: len(before)] == before:
+            return whole[len(before) :]
+        # Alone, some tokenizers would put a space before it.
+        for sign in PROBES:
+            start, whole = ids_of(tokenizer, [sign, sign + self.text])
+            if whole[: len(start)] == start:
+                return whole[len(start) :]
+        return alone
 
     def _comes_next(self, decode: Callable[..., str], new: Sequence[int]) -> bool:
         if isinstance(self.after, str):
