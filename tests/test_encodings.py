@@ -191,9 +191,8 @@ def test_a_mark_that_fits_the_encoding(tmp_path, name):
     path = written(tmp_path, codecs.BOM_UTF8 + b"a\n1\n", "a.csv")
     assert read_rows(path, encoding=name) == [{"a": "1"}]
     path = written(tmp_path, "\ufeffa\n1\n".encode("utf-16-be"), "a.csv")
-    assert (
-        read_rows(path, encoding="utf-16-be") == read_rows(path, encoding="utf-16") == [{"a": "1"}]
-    )
+    for wide in ("utf-16", "utf-16-be", "utf-16-le"):
+        assert read_rows(path, encoding=wide) == [{"a": "1"}]
 
 
 @pytest.mark.parametrize(
