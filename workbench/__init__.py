@@ -40,6 +40,7 @@ _HOME = {
     "load_data": "data.preferences",
     "option_logprobs": "generation.choices",
     "record": "runs.record",
+    "reply_logprobs": "generation.reply_logprobs",
     "response": "models.prompts",
     "save_checkpoint": "models.checkpoints",
     "steer": "steering.steer",

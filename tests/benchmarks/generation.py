@@ -12,6 +12,7 @@ from transformers import LogitsProcessor
 import workbench as wb
 from tests.benchmarks import timing
 from workbench.data.problems import read_problems
+from workbench.generation.choices import token_logprobs
 from workbench.generation.complete import complete
 from workbench.generation.local import LocalBackend
 from workbench.generation.requests import Drawn, GenRequest, Sample
@@ -174,12 +175,9 @@ def shared_agreement(model: wb.Model, asked: list[GenRequest]) -> float:
     """
     prompts = [request.prompt for request in asked]
     encoded = encode_all(model, prompts)
-    ids = torch.arange(model.hf.config.vocab_size).expand(len(prompts), -1)
     plain = [model.hf(torch.tensor([e.ids]).to(model.input_device)).logits[0, -1] for e in encoded]
     reference = torch.stack(plain).float()
-    ours = torch.empty_like(reference)
-    for places, scores in LocalBackend(model).score(prompts, encoded, ids):
-        ours[places] = scores.to(ours)
+    ours = token_logprobs(model, prompts, range(model.n_tokens)).to(reference)
     ours, reference = (x - x.mean(1, keepdim=True) for x in (ours, reference))
     return timing.require_close("behind a shared beginning", ours, reference)
 

@@ -105,7 +105,7 @@ def test_batch_size_and_order_do_not_matter(llama, size):
 
 
 def test_questions_asked_several_times_keep_the_options_of_their_own_prompts(llama):
-    ids = torch.tensor([[5, 6], [7, 9], [6, 5]])
+    ids = [[[5], [7], [6]], [[6], [9], [5]]]
     questions = Questions(PROMPTS[:3], encode_all(llama, PROMPTS[:3]), ids)
     once, twice = scored(llama, questions), scored(llama, questions.repeated(2))
     torch.testing.assert_close(twice, torch.cat([once, once]), atol=1e-6, rtol=1e-5)
@@ -228,20 +228,23 @@ def with_merges(*merges, unknown=None):
     return build("llama", byte_level(list(merges), unknown))
 
 
-def ids_of(model, *tokens):
-    return model.tokenizer.convert_tokens_to_ids(list(tokens))
+def apiece(model, *tokens):
+    """The ids of tokens that options of one token each are."""
+    return [[i] for i in model.tokenizer.convert_tokens_to_ids(list(tokens))]
 
 
 def test_an_option_that_merges_with_what_precedes_it():
     model = with_merges(("(", "A"))
-    match = r"after 'Option \(' the options are not one token each, .*'A' \[\d+.*\] in place of"
+    match = (
+        r"after 'Option \(' the options are not tokens of their own, .*'A' \[\d+.*\] in place of"
+    )
     with pytest.raises(ModelError, match=match):
         option_ids(model, LETTERS, "Option (")
     with pytest.raises(ModelError, match="Use other options"):
         wb.option_logprobs(model, ["Option ("], LETTERS)
-    assert option_ids(model, LETTERS, "Option") == ids_of(model, *LETTERS)
+    assert option_ids(model, LETTERS, "Option") == apiece(model, *LETTERS)
     # Where none of the options merges, there is nothing to complain of.
-    assert option_ids(model, LETTERS[1:], "Option (") == ids_of(model, *LETTERS[1:])
+    assert option_ids(model, LETTERS[1:], "Option (") == apiece(model, *LETTERS[1:])
 
 
 def test_the_end_of_a_text_that_a_space_belongs_to():
@@ -249,26 +252,28 @@ def test_the_end_of_a_text_that_a_space_belongs_to():
     model = with_merges(*(("Ġ", letter) for letter in LETTERS))
     with pytest.raises(ModelError, match="before its last space"):
         option_ids(model, LETTERS, "Answer: ")
-    assert option_ids(model, LETTERS, "Answer:") == ids_of(model, *LETTERS)
+    assert option_ids(model, LETTERS, "Answer:") == apiece(model, *LETTERS)
     spaced = [f" {letter}" for letter in LETTERS]
-    assert option_ids(model, spaced, "Answer:") == ids_of(model, *(f"Ġ{x}" for x in LETTERS))
+    assert option_ids(model, spaced, "Answer:") == apiece(model, *(f"Ġ{x}" for x in LETTERS))
 
 
 def test_options_that_are_tokens_only_with_a_space():
     merges = [("y", "e"), ("ye", "s"), ("n", "o"), ("Ġ", "yes"), ("Ġ", "no")]
     model = with_merges(*merges[:1], ("Ġ", "n"), ("Ġn", "o"), ("Ġ", "ye"), ("Ġye", "s"))
     found = option_ids(model, ("yes", "no"), "Answer:")
-    assert found == ids_of(model, "Ġyes", "Ġno")
+    assert found == apiece(model, "Ġyes", "Ġno")
     got = wb.option_logprobs(model, ["Answer:"], ("yes", "no"))
     ids = torch.tensor([encode(model, "Answer:").ids])
     with torch.no_grad():
-        expect = model.hf(ids).logits[0, -1].log_softmax(-1)[found]
+        expect = model.hf(ids).logits[0, -1].log_softmax(-1)[torch.tensor(found)[:, 0]]
     torch.testing.assert_close(got[0], expect, atol=1e-5, rtol=1e-5)
 
 
-@pytest.mark.parametrize("options", [("A", "BB"), ("A", ""), ("A", "B", "A")])
-def test_options_of_several_tokens_of_none_or_twice(llama, options):
-    with pytest.raises(ModelError, match="not one token each, all different") as caught:
+@pytest.mark.parametrize(
+    "options", [("A", "BB", ""), ("A", ""), ("A", "B", "A"), ("BB", "A", "BB")]
+)
+def test_options_of_no_token_or_twice(llama, options):
+    with pytest.raises(ModelError, match="not tokens of their own, all different") as caught:
         wb.option_logprobs(llama, BEGUN, options)
     for option in options:
         ids = llama.tokenizer(option, add_special_tokens=False)["input_ids"]
@@ -276,7 +281,7 @@ def test_options_of_several_tokens_of_none_or_twice(llama, options):
 
 
 def test_an_empty_option_is_no_space(tiny):
-    with pytest.raises(ModelError, match="not one token each"):
+    with pytest.raises(ModelError, match="not tokens of their own"):
         wb.option_logprobs(tiny, ["Hi"], ["a", ""])
 
 
@@ -290,7 +295,7 @@ def test_options_that_the_tokenizer_does_not_know():
     )
     words.bos_token = "[PAD]"
     model = build("llama", words)
-    assert option_ids(model, ("A", "B"), "Answer") == [3, 4]
+    assert option_ids(model, ("A", "B"), "Answer") == [[3], [4]]
     with pytest.raises(ModelError, match=r"'C' \[0\]"):
         option_ids(model, ("A", "C"), "Answer")
 

@@ -1,7 +1,7 @@
 """Forward passes of one batch: whole texts, or all prompts once and then a token at a time."""
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import lru_cache
@@ -9,7 +9,7 @@ from functools import lru_cache
 import torch
 from transformers import Cache
 
-from workbench.generation.batching import Batch
+from workbench.generation.batching import Batch, Row
 from workbench.generation.kvcache import roomy_cache, select_rows, shared_prefix
 from workbench.models.model import InFlight, Model
 from workbench.models.prompts import Encoded, padded
@@ -78,6 +78,21 @@ class BatchForward:
                   for text, prompt in zip(texts, prompts, strict=True)]  # fmt: skip
         self.model.in_flight = InFlight(torch.tensor(requests), self.total, torch.tensor(starts))
         return self._logits(ids, mask, _positions(mask))
+
+    def next_tokens(self, context: ExitStack) -> Iterator[tuple[list[Row], torch.Tensor]]:
+        """Yield rows with their logits after the prompts, one row a request; none goes on.
+
+        All at once, or each alone where pads are not held.
+        """
+        rows, nothing = list(self.batch.rows), [[] for _ in self.batch.rows]
+        # What is not continued needs a cache only to share a beginning.
+        if CACHED in self.ways and any(self.batch.shared):
+            yield rows, self.prompts(context)[0]
+        elif WHOLE in self.ways:
+            yield rows, self.whole_texts(range(len(rows)), nothing)
+        else:
+            for i, row in enumerate(rows):
+                yield [row], self.whole_texts([i], nothing)
 
     def prompts(self, context: ExitStack) -> tuple[torch.Tensor, CachedRows]:
         """Logits and cached rows of all prompts: shared beginnings once each, then every rest.

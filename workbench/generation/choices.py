@@ -1,17 +1,18 @@
-"""Multiple choice by log-probability: one forward for each prompt, nothing decoded or parsed."""
+"""Multiple choice by log-probability: options are read, nothing is decoded or parsed."""
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
-from tqdm.auto import tqdm
 
-from workbench.arguments import finite, listed, shown, whole
+from workbench.arguments import finite, listed, shown, truth, whole
 from workbench.errors import ModelError
-from workbench.generation.local import LocalBackend
+from workbench.generation.batch_forward import BatchForward
+from workbench.generation.reply_logprobs import logprobs_of_ends
+from workbench.generation.scoring import score
 from workbench.models.model import Model
-from workbench.models.prompts import Encoded, Prompt, encode_all
+from workbench.models.prompts import Encoded, Prompt, encode_all, require_fit
 from workbench.models.token_ids import ids_of, require_text
 
 _TAIL = 64
@@ -23,46 +24,51 @@ def option_logprobs(
     prompts: Sequence[Prompt],
     options: Sequence[str],
     *,
+    per_token: bool = False,
     batch_size: int | None = None,
 ) -> torch.Tensor:
-    """float32 `[prompt, option]`: log-probability of each option as the next token.
+    """float32 `[prompt, option]`: log-probability, in nats, that each option comes next.
 
     A prompt is a plain string or chat messages; a chat that ends in an assistant message is a reply
-    begun (`"Option ("`), and its continuation is scored. One forward for each prompt, beginnings
-    that prompts share computed once. Inside `steer` the model is steered, per prompt where alphas
-    are. `batch_size` caps rows per batch.
+    begun (`"Option ("`), and its continuation is scored. One forward for each prompt, or for each
+    option of each where one has several tokens; what they begin with alike is computed once. Inside
+    `steer` the model is steered, per prompt where alphas are. `batch_size` caps rows per batch.
 
     The log-probabilities are over the whole vocabulary: where `exp().sum(-1)` is far below 1 the
     model would write something else here, and the reply should be begun differently. Options are
-    scored as they are written, or all with a space before them where only so each is one token.
+    scored as they are written, or all with a space before them where only so each is one token. An
+    option's tokens are added up, or averaged with `per_token`. What follows it is left open: "1"
+    holds the probability of "10", too, where that is "1" and a token more.
 
-    Raises, before any forward, `ModelError` for options that are not one token each (see
+    Raises, before any forward, `ModelError` for options that are not tokens of their own (see
     `option_ids`) or a prompt that cannot be encoded; `DatasetError` for what is no prompt, of which
-    `ContextLengthError` for one that is too long; `ValueError` for one string in place of a list,
-    no options, or a batch size below 1. Then `GenerationError` for logits that are not finite,
-    naming the prompt, and `MemoryError` for a prompt that does not fit by itself.
+    `ContextLengthError` for one that is too long with an option; `ValueError` for one string in
+    place of a list, no options, or a batch size below 1. Then `GenerationError` for logits that are
+    not finite, naming the prompt, and `MemoryError` for a prompt that does not fit by itself.
 
     >>> logprobs = wb.option_logprobs(model, ["Is a whale a fish? Answer:"], [" Yes", " No"])
     >>> logprobs.exp()  # [prompt, option]
     """
-    return scored(model, ask(model, prompts, options), batch_size=batch_size)
+    questions = ask(model, prompts, options)
+    return scored(model, questions, per_token=per_token, batch_size=batch_size)
 
 
 @dataclass(frozen=True)
 class Questions:
     """Prompts and their options as token ids, encoded once and scored often.
 
-    `options`: int64 `[prompt, option]`.
+    `options`: tokens, `[option][prompt][token]`.
     """
 
     prompts: list[Prompt]
     encoded: list[Encoded]
-    options: torch.Tensor
+    options: list[list[list[int]]]
 
     def repeated(self, times: int) -> "Questions":
         """All questions, `times` over, say one round for each alpha of a batch."""
         times = whole("times", times, 1)
-        return Questions(self.prompts * times, self.encoded * times, self.options.repeat(times, 1))
+        options = [of_prompts * times for of_prompts in self.options]
+        return Questions(self.prompts * times, self.encoded * times, options)
 
 
 def ask(model: Model, prompts: Sequence[Prompt], options: Sequence[str]) -> Questions:
@@ -71,8 +77,12 @@ def ask(model: Model, prompts: Sequence[Prompt], options: Sequence[str]) -> Ques
     if not all(isinstance(option, str) for option in options):
         raise ValueError(f"options={shown(options)}: they must be strings")
     encoded = encode_all(model, prompts)
-    ids = torch.tensor(_ids(model, prompts, encoded, options), dtype=torch.long)
-    return Questions(prompts, encoded, ids.view(len(prompts), len(options)))
+    ids = _ids(model, prompts, encoded, options)
+    for i, (prompt, of_prompt) in enumerate(zip(encoded, ids, strict=True)):
+        for option, tokens in zip(options, of_prompt, strict=True):
+            if len(tokens) > 1:
+                require_fit(model, prompt.ids + tokens, f"prompt {i} with {option!r}", i)
+    return Questions(prompts, encoded, [[row[k] for row in ids] for k in range(len(options))])
 
 
 def token_logprobs(model: Model, prompts: Sequence[Prompt], ids: Sequence[int]) -> torch.Tensor:
@@ -82,33 +92,55 @@ def token_logprobs(model: Model, prompts: Sequence[Prompt], ids: Sequence[int]) 
     """
     ids = [whole("ids", i, 0, model.n_tokens - 1) for i in listed("ids", ids)]
     prompts = listed("prompts", prompts, empty=True)
-    options = torch.tensor(ids).expand(len(prompts), -1)
+    options = [[[i]] * len(prompts) for i in ids]
     return scored(model, Questions(prompts, encode_all(model, prompts), options))
 
 
-def scored(model: Model, questions: Questions, *, batch_size: int | None = None) -> torch.Tensor:
+def scored(
+    model: Model,
+    questions: Questions,
+    *,
+    per_token: bool = False,
+    batch_size: int | None = None,
+) -> torch.Tensor:
     """float32 `[prompt, option]`: `option_logprobs` of questions, under the steering of now."""
-    backend = LocalBackend(model, batch_size=batch_size)
-    prompts, ids = questions.prompts, questions.options
-    logprobs = torch.empty(ids.shape)
-    # Many short calls would litter a notebook with bars.
-    bar = {"desc": "score", "unit": "prompt", "leave": False, "delay": 5}
-    with tqdm(total=len(prompts), **bar) as progress:
-        for places, batch in backend.score(prompts, questions.encoded, ids):
-            logprobs[places] = batch
-            progress.update(len(places))
-    return logprobs
+    truth("per_token", per_token)
+    encoded, options = questions.encoded, questions.options
+    names = [f"request {i}" for i in range(len(encoded))]
+    if all(len(tokens) == 1 for of_prompts in options for tokens in of_prompts):
+        ids = torch.tensor(options, dtype=torch.long).view(len(options), len(encoded)).T
+
+        def scores(_: BatchForward, rows: Sequence[int], logits: torch.Tensor) -> torch.Tensor:
+            total = logits.logsumexp(1, keepdim=True)
+            # Where a logit is infinite, others would come out as impossible.
+            total = total.where(total.isfinite(), torch.nan)
+            return (logits.gather(1, ids[rows].to(logits.device)) - total).cpu()
+
+        rows = score(model, encoded, names, scores, batch_size=batch_size)
+        return torch.stack(rows) if rows else torch.empty(ids.shape)
+    columns: list[list[torch.Tensor]] = [[] for _ in encoded]
+    # Alphas are one for each prompt: a call then has every prompt once.
+    size = 1 if model.per_prompt else len(options)
+    for at in range(0, len(options), size):
+        some = options[at : at + size]
+        texts = [replace(prompt, ids=prompt.ids + tokens) for of_prompts in some
+                 for prompt, tokens in zip(encoded, of_prompts, strict=True)]  # fmt: skip
+        counts = [len(tokens) for of_prompts in some for tokens in of_prompts]
+        ends = logprobs_of_ends(model, texts, counts, names * len(some), batch_size=batch_size)
+        for i, end in enumerate(ends):
+            columns[i % len(encoded)].append(end.mean() if per_token else end.sum())
+    return torch.stack([torch.stack(row) for row in columns])
 
 
-def option_ids(model: Model, options: Sequence[str], text: str = "") -> list[int]:
-    """The token that each option is right after `text` (a reply begun, or nothing).
+def option_ids(model: Model, options: Sequence[str], text: str = "") -> list[list[int]]:
+    """The tokens that each option is right after `text` (a reply begun, or nothing).
 
     Tokenised together, since tokens may merge with what precedes them: `text + option` has to be
-    the tokens of `text` and one more. Where that does not hold, all options are tried with a space
-    before them, unless the text ends in one.
+    the tokens of `text` and more. Unless every option is one token then, all are tried with a space
+    before them (not where the text ends in one), and taken so if each is one token.
 
-    Raises `ModelError`, with the tokens of each option, where no way gives every option one token
-    of its own, `DatasetError` for half of a surrogate pair.
+    Raises `ModelError`, with the tokens of each option, where they are not tokens of their own, two
+    are the same or one is unknown; `DatasetError` for half of a surrogate pair.
     """
     require_text(f"options={list(options)!a}", *options)
     forms = [list(options)]
@@ -120,18 +152,24 @@ def option_ids(model: Model, options: Sequence[str], text: str = "") -> list[int
     n, unknown = len(before), model.tokenizer.unk_token_id
     count = len(options)
     tokenised = [after[k * count : (k + 1) * count] for k in range(len(forms))]
-    for rows in tokenised:
-        ids = [row[-1] for row in rows if len(row) == n + 1 and row[:n] == before]
-        if len(ids) == len(set(ids)) == count and unknown not in ids:
+    ways = [[row[n:] for row in rows if row[:n] == before and len(row) > n] for rows in tokenised]
+    told_apart = [
+        ids for ids in ways
+        if len(ids) == len(set(map(tuple, ids))) == count and not any(unknown in row for row in ids)
+    ]  # fmt: skip
+    for ids in told_apart:
+        if all(len(row) == 1 for row in ids):
             return ids
+    if ways[0] in told_apart:
+        return ways[0]
     descriptions = []
     for option, row in zip(forms[0], tokenised[0], strict=True):
         same = next((k for k, (a, b) in enumerate(zip(before, row, strict=False)) if a != b), n)
         merged = f" in place of {before[same:]}" if same < n else ""
         descriptions.append(f"{option!r} {row[same:]}{merged}")
     raise ModelError(
-        f"{model.name}: after {text[-20:]!r} the options are not one token each, all different, "
-        f"as written or behind a space; token ids: {'; '.join(descriptions)}. Use other options "
+        f"{model.name}: after {text[-20:]!r} the options are not tokens of their own, all "
+        f"different; token ids: {'; '.join(descriptions)}. Use other options "
         "(letters, digits), end the text elsewhere (before its last space, say), or let the model "
         "generate and parse what it writes."
     )
@@ -166,9 +204,9 @@ def entropy(chosen: torch.Tensor | Sequence[int]) -> float:
 
 def _ids(
     model: Model, prompts: Sequence[Prompt], encoded: Sequence[Encoded], options: list[str]
-) -> list[list[int]]:
-    """Token ids `[prompt][option]`, worked out once for every different end of a prompt."""
-    ids_after: dict[tuple[str, str], list[int]] = {}
+) -> list[list[list[int]]]:
+    """Tokens `[prompt][option]`, worked out once for every different end of a prompt."""
+    ids_after: dict[tuple[str, str], list[list[int]]] = {}
     last_tokens: dict[str, list[int]] = {}
     ids_of_prompts = []
     added = list(model.tokenizer.get_added_vocab())

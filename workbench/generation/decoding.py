@@ -104,20 +104,6 @@ class Decoder:
                 else:
                     logits = self.forward.step(cached, chosen)
 
-    @torch.inference_mode()
-    def next_logits(self) -> torch.Tensor:
-        """float32 `[row, vocab]` after each prompt, one row a request; nothing is decoded."""
-        live = torch.arange(len(self.batch.rows))
-        with ExitStack() as context:
-            context.callback(setattr, self.model, "in_flight", None)
-            # What is not continued needs a cache only to share a beginning.
-            if CACHED not in self.forward.ways or not any(self.batch.shared):
-                logits = self.forward.whole_texts(live.tolist(), self.tokens)
-            else:
-                logits = self.forward.prompts(context)[0]
-            self._check_finite(logits, live)
-        return logits
-
     def samples(self, rows: Sequence[int] | None = None) -> list[Sample]:
         """What `rows`, or all, hold now; `finish_reason` is empty while one goes on."""
         rows = range(len(self.requests)) if rows is None else rows

@@ -1,11 +1,9 @@
-"""LocalBackend: what a local model completes or scores, in batches that fit its memory."""
+"""LocalBackend: what a local model completes, in batches that fit its memory."""
 
 from collections.abc import Iterator, Sequence
 from copy import copy
 from functools import partial
 from typing import Any
-
-import torch
 
 from workbench.arguments import whole
 from workbench.errors import ContextLengthError
@@ -179,29 +177,6 @@ class LocalBackend:
             decoder = Decoder(self.model, batch, requests, encoded, shown)
             for _ in decoder.steps(self.rule):
                 yield decoder
-
-    def score(
-        self, prompts: Sequence[Prompt], encoded: Sequence[Encoded], ids: torch.Tensor
-    ) -> Iterator[tuple[list[int], torch.Tensor]]:
-        """Yield (prompts' places, log-probabilities float32 `[place, id]`) batch by batch.
-
-        `ids`: int64 `[prompt, id]`, next tokens to score after each prompt; the log-probabilities
-        are over the whole vocabulary. Every prompt is computed once and nothing is decoded.
-
-        Raises as `draw`.
-        """
-        requests = [GenRequest(p, max_new_tokens=1) for p in prompts]
-
-        def gathered(decoder: Decoder) -> Iterator[list[tuple[Row, torch.Tensor]]]:
-            logits, rows = decoder.next_logits(), decoder.batch.rows
-            scored_ids = ids[[row.request for row in rows]].to(logits.device)
-            logprobs = logits.gather(1, scored_ids) - logits.logsumexp(1, keepdim=True)
-            yield list(zip(rows, logprobs.cpu(), strict=True))
-
-        every = list(range(len(requests)))
-        for batch, shown in self._fitting.batches(requests, encoded, every):
-            for scored in self._fitting.computed(batch, requests, encoded, shown, gathered):
-                yield [row.request for row, _ in scored], torch.stack([x for _, x in scored])
 
     def _encode(self, requests: Sequence[GenRequest]) -> list[Encoded]:
         """Token ids, remembered from `check` for `draw`."""

@@ -135,18 +135,18 @@ def _tried(model: Model, way: str, length: int, prompts: int, total: int) -> tup
     forward = BatchForward(model, Batch(rows, shared), encoded, total, frozenset({way}))
     before = model.in_flight
     try:
-        plain = [_plain(model, i, e.start, e.ids, more, total) for i, e in enumerate(encoded)]
+        alone = [plain(model, i, e.start, e.ids, more, total) for i, e in enumerate(encoded)]
         changed = [*reversed(ids[:begin]), *texts[0][begin:]]
-        other = _plain(model, 0, len(changed), changed, more, total)
+        other = plain(model, 0, len(changed), changed, more, total)
     finally:
         model.in_flight = before
     try:
         errors: list[list[float]] = [[] for _ in rows]
         for step, row, logits in _logits(forward, way, rows, more):
-            errors[row].append(distance(logits, plain[rows[row].request][step]))
+            errors[row].append(distance(logits, alone[rows[row].request][step]))
         # Of one row's tokens some may be routed to other experts by rounding alone.
         error = max(sorted(of_row)[len(of_row) // 2] for of_row in errors)
-        return error, distance(other[0], plain[0][0])
+        return error, distance(other[0], alone[0][0])
     except FAILURES as failure:
         log.info("%s: %s fails: %s", model.name, way, failure)
         return float("inf"), float("inf")
@@ -179,7 +179,7 @@ def _logits(
             yield from ((step, row, logits[i]) for i, row in enumerate(live))
 
 
-def _plain(
+def plain(
     model: Model, prompt: int, start: int, text: list[int], more: list[int], total: int
 ) -> torch.Tensor:
     """Next-token logits `[step, vocab]` behind a text and each of `more`, as the family has it."""

@@ -135,7 +135,7 @@ def encode_all(model: Model, prompts: Sequence[Prompt]) -> list[Encoded]:
     half of a surrogate pair, anything that is neither a string nor messages; `ContextLengthError`,
     which is one, for a prompt longer than the model's context.
     """
-    tokenizer, known = model.tokenizer, model.n_tokens
+    tokenizer = model.tokenizer
     heads, replies, gap = _texts(model, prompts)
     chats = [i for i, prompt in enumerate(prompts) if not isinstance(prompt, str)]
     # A chat template writes its own special tokens; a plain string gets the tokenizer's.
@@ -151,24 +151,32 @@ def encode_all(model: Model, prompts: Sequence[Prompt]) -> list[Encoded]:
         plain = isinstance(prompts[i], str)
         head = first + ids if plain and ids[: len(first)] != first else ids
         ids = head + of_replies.get(i, [])
-        if max(ids) >= known:
-            beyond = sorted({token for token in ids if token >= known})
-            raise ModelError(
-                f"prompt {i} has the tokens {beyond}, but {model.name} embeds only {known}: after "
-                "add_tokens, resize the model's embedding before it is loaded here"
-            )
-        if model.context_length and len(ids) > model.context_length:
-            raise ContextLengthError(
-                f"prompt {i} has {len(ids)} tokens, more than the {model.context_length} of "
-                f"{model.name}'s context; shorten or drop it",
-                len(ids), model.context_length, i,
-            )  # fmt: skip
+        require_fit(model, ids, f"prompt {i}", i)
         text, rest = heads[i] + spaced.get(i, ""), "" if plain or i in spaced else gap
         encoded.append(Encoded(ids, len(head), i in replies, text, rest))
     own_ids = [ids + of_replies.get(i, []) for i, ids in enumerate(head_ids)]
     warn_of_losses(tokenizer, [e.text for e in encoded], own_ids)
     warn_of_tokens_typed(tokenizer, {i: [m["content"] for m in prompts[i]] for i in chats})
     return encoded
+
+
+def require_fit(model: Model, ids: Sequence[int], what: str, i: int) -> None:
+    """Raise `ModelError` for a token that is not embedded, `ContextLengthError` for too many.
+
+    `what` these ids are: prompt `i`, or made of it.
+    """
+    known, limit = model.n_tokens, model.context_length
+    if max(ids) >= known:
+        beyond = sorted({token for token in ids if token >= known})
+        raise ModelError(
+            f"{what} has the tokens {beyond}, but {model.name} embeds only {known}: after "
+            "add_tokens, resize the model's embedding before it is loaded here"
+        )
+    if limit and len(ids) > limit:
+        raise ContextLengthError(
+            f"{what} has {len(ids)} tokens, more than the {limit} of {model.name}'s context; "
+            "shorten or drop it", len(ids), limit, i,
+        )  # fmt: skip
 
 
 def _texts(model: Model, prompts: Sequence[Prompt]) -> tuple[list[str], dict[int, str], str]:
