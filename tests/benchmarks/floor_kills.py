@@ -36,15 +36,16 @@ def replies(prompts: int, samples: int, longest: int) -> list[GenRequest]:
 
 
 class Noting(LocalBackend):
-    """Keeps which samples it was asked to draw."""
+    """Notes which samples it draws."""
 
-    asked: Rows = frozenset()
+    drawn: Rows = frozenset()
 
     def draw(
         self, requests: Sequence[GenRequest], missing: Sequence[Sequence[int]]
     ) -> Iterator[list[Drawn]]:
-        self.asked |= {(requests[i].prompt, k) for i, ks in enumerate(missing) for k in ks}
-        return super().draw(requests, missing)
+        for ended in super().draw(requests, missing):
+            self.drawn |= {(requests[i].prompt, k) for i, k, _ in ended}
+            yield ended
 
 
 def _watched(model: wb.Model, asked: list[GenRequest], path: Path, pipe: Connection) -> None:
@@ -112,7 +113,7 @@ def redrawn(
                 again = [result.texts for result in complete(backend, asked, store=store)]
             settled = stored.union(*ended[:-1])
             out["share_stored_at_kill"] += len(stored) / (kills * prompts * samples)
-            out["redrawn_after_kill"] += len(backend.asked & settled)
+            out["redrawn_after_kill"] += len(backend.drawn & settled)
             lost = len(ended[-1] - stored)
             out["ended_but_not_stored"] = max(out["ended_but_not_stored"], lost)
             out["texts_changed_after_kill"] += sum(
