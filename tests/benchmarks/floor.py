@@ -14,19 +14,22 @@ os.environ.setdefault("TQDM_DISABLE", "1")
 import torch
 
 from tests.benchmarks.floor_kills import redrawn
+from tests.benchmarks.floor_replies import replies
 from tests.benchmarks.floor_rules import rules
 from workbench.writing import write_json
 
 AT_MOST = {
     "redrawn_after_kill": 0, "texts_changed_after_kill": 0,
     "rule_ratio_tiny": 1.05, "rule_ratio_100m": 1.05,
+    "logprob_ratio_tiny_64x120": 1.1, "logprob_ratio_100m_8x256": 1.1,
+    "logprob_memory_share_100m_1x8192": 0.1,
 }  # fmt: skip
 
 
 def measure() -> dict[str, float]:
     """Everything, by name."""
-    ratios = rules("tiny") | rules("100m")
-    return redrawn() | {name: statistics.median(values) for name, values in ratios.items()}
+    out = redrawn() | rules("tiny") | rules("100m") | replies("tiny") | replies("100m", 3)
+    return {name: statistics.median(v) if isinstance(v, list) else v for name, v in out.items()}
 
 
 def main() -> None:

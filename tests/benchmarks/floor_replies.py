@@ -73,11 +73,11 @@ def texts_of(count: int, tokens: int, seed: int = 0) -> list[str]:
             for _ in range(count)]  # fmt: skip
 
 
-def replies(name: str, rounds: int = 5) -> dict[str, float]:
+def replies(name: str, rounds: int = 5) -> dict[str, float | list[float]]:
     """Time over a plain forward's, share of its logits that is held, largest difference, nats."""
     hf = timing.make(name)
     model = wb.load(hf, timing.tokenizer())
-    out: dict[str, float] = {}
+    out: dict[str, float | list[float]] = {}
     for count, tokens in SIZES[name]:
         texts = texts_of(count, tokens)
         ids = [e.ids for e in encode_all(model, texts)]
@@ -96,7 +96,7 @@ def replies(name: str, rounds: int = 5) -> dict[str, float]:
         times = timing.interleaved(calls, rounds, warm=False)
         shape = f"{name}_{count}x{tokens}"
         out |= {
-            f"logprob_ratio_{shape}": min(times["ours"]) / min(times["plain"]),
+            f"logprob_ratio_{shape}": timing.ratios(times, "ours", "plain"),
             f"logprob_memory_share_{shape}": few.most / most.most,
             f"logprob_difference_{shape}": difference,
         }

@@ -86,6 +86,14 @@ def rules_1b(toy: bool) -> Iterator[Values]:
     yield rules("toy" if toy else "1b")
 
 
+@check(40, 40, **{"logprob_ratio_1b_256x256": 1.1, "logprob_memory_share_1b_1x8192": 0.1})
+def replies_1b(toy: bool) -> Iterator[Values]:
+    """Log-probabilities of replies over the plain forward: time, and logits held at 8k tokens."""
+    from tests.benchmarks.floor_replies import replies
+
+    yield replies("toy" if toy else "1b", 1 if toy else 5)
+
+
 @check(40, 70, offline_pass_over_forward_epoch=1.2)
 def fpo_precompute(toy: bool) -> Iterator[Values]:
     """FPO's offline pass over a plain forward epoch of the same pairs, at Gemma-2-2B's shapes."""
