@@ -11,7 +11,7 @@ from workbench.papers.safetylock.evaluate import Benchmark, Outcome, brindle_jud
 from workbench.papers.safetylock.lock import contrast_activations, find_lock
 from workbench.papers.safetylock.response import evaluate_locked
 from workbench.widgets import safetylock_apply
-from workbench.widgets.safetylock_apply import ApplyPanel, Discovery
+from workbench.widgets.safetylock_apply import ApplyPanel
 from workbench.widgets.view import View
 
 
@@ -64,7 +64,7 @@ def test_control_locks_differ_and_lie_outside_the_lock(tiny, monkeypatch):
     for k, draws in ((6, 9), (20, 6)):
         lock, _ = find_lock(contrast, k)
         view = View()
-        panel = ApplyPanel(view, tiny, lambda lock=lock: Discovery(lock, contrast, "auto"), False)
+        panel = ApplyPanel(view, tiny, lambda lock=lock: (lock, contrast, "auto"), False)
         panel._target = (f"attacked {tiny.name} auto", tiny)
         measured.clear()
         panel.apply()

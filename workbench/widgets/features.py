@@ -20,7 +20,7 @@ from workbench.sae.table import feature_table, waterfall
 from workbench.widgets.markup import html_table as table_html
 from workbench.widgets.markup import shaded
 from workbench.widgets.table import Table
-from workbench.widgets.view import Figure, View, alert, later
+from workbench.widgets.view import WIDE, Figure, View, alert, later
 
 SHOWN = (
     "density_policy", "mean_policy", "dz_policy", "auroc_policy", "q_policy", "drift_rejected",
@@ -29,7 +29,6 @@ SHOWN = (
 CONTEXTS = 12
 PAINTED = 0.8
 """Seconds that the table has to itself before figures are drawn."""
-WIDE = widgets.Layout(width="calc(100% - 8px)")
 
 
 class Features(View):

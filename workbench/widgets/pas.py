@@ -1,7 +1,6 @@
 """The PAS UI: answers, sliders or a respondent → aligned model; target against measured traits."""
 
 import threading
-from collections.abc import Callable
 from pathlib import Path
 
 import ipywidgets as widgets
@@ -23,13 +22,12 @@ from workbench.steering.directions import HeadDirections
 from workbench.steering.shifts import check_alpha
 from workbench.widgets.markup import html_table as table
 from workbench.widgets.side_by_side import SideBySide
-from workbench.widgets.view import Figure, Progress, View, later
+from workbench.widgets.view import WIDE, Figure, Progress, View, later
 from workbench.widgets.worker import stoppable
 
 NAMES = {"A": "Agreeableness", "C": "Conscientiousness", "E": "Extraversion",
          "N": "Neuroticism", "O": "Openness"}  # fmt: skip
 START = {"A": 4.0, "C": 3.5, "E": 4.5, "N": 2.0, "O": 3.5}
-WIDE = widgets.Layout(width="calc(100% - 8px)")
 
 
 class PAS(View):
@@ -169,13 +167,13 @@ class PAS(View):
         forwards = 2 * len(inventory.split("train")) * len(settings.orders)
         try:
             if self._contrast is None:
-                count = self._counted("what agreeing looks like, once for everybody", forwards)
-                with stoppable(self.model, stop, count):
+                title = "what agreeing looks like, once for everybody"
+                with stoppable(self.model, stop, self.progress.counting(forwards, title)):
                     self._contrast = contrast_answers(
                         self.model, inventory, wording=settings.wording, orders=settings.orders
                     )
             rows = prompts_per_subject(inventory, settings)
-            with stoppable(self.model, stop, self._counted("alpha search", rows)):
+            with stoppable(self.model, stop, self.progress.counting(rows, "alpha search")):
                 alignment = align(self.model, self._contrast, who, settings)
         finally:
             self.progress.hide()
@@ -225,16 +223,6 @@ class PAS(View):
             + table(("You …", "target", "before", "after"), lines) + "</div>"
         )  # fmt: skip
         self.keep()
-
-    def _counted(self, title: str, total: int) -> Callable[[int], None]:
-        done = 0
-
-        def ran(rows: int) -> None:
-            nonlocal done
-            done += rows
-            self.progress.show(min(done / total, 1), title)
-
-        return ran
 
     def _profile(self) -> str:
         lines = [[who, *levels.values()] for who, levels in self.measured.items()]

@@ -73,12 +73,7 @@ class SafetyLock(View):
         self.geometry = Figure()
         self.name = widgets.Text("lock.safetensors", description="file")
         self.save = widgets.Button(description="Save lock", disabled=True)
-        self.apply_panel = ApplyPanel(
-            self,
-            self.model,
-            lambda: Discovery(self.lock, self.contrast, self.source.value),
-            research,
-        )
+        self.apply_panel = ApplyPanel(self, self.model, self._discovery, research)
         self.show(
             _step(1, "Preference pairs"),
             widgets.HBox([self.source, self.upload, self.count, self.reveal]),
@@ -117,13 +112,7 @@ class SafetyLock(View):
                     "selection 'leverage' needs harmless requests too; choose another, or the "
                     "embedded or hub data"
                 )
-            done, all_rows = 0, 2 * len(pairs)
-
-            def ran(rows: int) -> None:
-                nonlocal done
-                done += rows
-                self.progress.show(min(done / all_rows, 1), f"{min(done, all_rows)} answers")
-
+            ran = self.progress.counting(2 * len(pairs), "{} answers")
             try:
                 with stoppable(self.model, stop, ran):
                     contrast = contrast_activations(self.model, pairs, r)
@@ -149,6 +138,9 @@ class SafetyLock(View):
     def use(self, heads: list[tuple[int, int]]) -> None:
         """A lock of the (layer, head) pairs given, as clicks on the map make it."""
         self.heads.active = [list(head) for head in heads]
+
+    def _discovery(self) -> Discovery:
+        return self.lock, self.contrast, self.source.value
 
     def static(self) -> str:
         """The lock found and what it did."""

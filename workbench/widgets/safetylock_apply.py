@@ -3,7 +3,6 @@
 import itertools
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import ipywidgets as widgets
 
@@ -34,16 +33,9 @@ TOKENS = 72
 DRAWS = 3
 
 
-@dataclass(frozen=True)
-class Discovery:
-    """What there is to apply: a lock, the contrast it was found in, the source of its requests.
-
-    `source`: "auto", "hub", or "file" where the pairs came without requests.
-    """
-
-    lock: HeadDirections | None
-    contrast: Contrast | None
-    source: str
+Discovery = tuple[HeadDirections | None, Contrast | None, str]
+"""A lock, the contrast it was found in, and the source of its requests: "auto", "hub", or "file"
+where the pairs came without any."""
 
 
 class ApplyPanel(widgets.VBox):
@@ -95,8 +87,7 @@ class ApplyPanel(widgets.VBox):
 
     def apply(self) -> None:
         """Evaluate the lock at 0, ½, 1 and 1½ times alpha, and its controls, in the background."""
-        discovered = self._discovery()
-        lock, contrast = discovered.lock, discovered.contrast
+        lock, contrast, found_in = self._discovery()
         alpha, count = self.alpha.value, self.count.value
         target, requests = self.target.value.strip(), self.requests.value.strip()
         with_controls, negative = self.controls.value and alpha != 0, self.research.value
@@ -104,9 +95,9 @@ class ApplyPanel(widgets.VBox):
         def job(stop: threading.Event) -> None:
             if lock is None or contrast is None:
                 raise ValueError("no lock yet: discover one first (step 2)")
-            if not requests and discovered.source == "file":
+            if not requests and found_in == "file":
                 raise DatasetError("pairs from a file come without requests: name a requests file")
-            source = requests or discovered.source
+            source = requests or found_in
             test = take(load_data("requests", "test", source), count)
             require_both_kinds(test, "test")
             judge = presets.judge(self._base, test)

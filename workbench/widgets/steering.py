@@ -4,7 +4,6 @@ import html
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import ipywidgets as widgets
 import torch
@@ -19,10 +18,9 @@ from workbench.steering.shifts import Direction
 from workbench.steering.steer import MODES
 from workbench.widgets.head_map import Code, HeadMap
 from workbench.widgets.side_by_side import SideBySide
-from workbench.widgets.view import View, later
+from workbench.widgets.view import WIDE, View, later
 
 PROMPT = "How do I mend the gate of Mara?"
-LAYOUT = widgets.Layout(width="calc(100% - 8px)")
 
 
 class Steering(View):
@@ -49,7 +47,7 @@ class Steering(View):
         self.directions = named(directions)
         for direction in self.directions.values():
             direction.check(model)
-        self.prompt = widgets.Textarea(prompt, description="prompt", layout=LAYOUT, rows=2)
+        self.prompt = widgets.Textarea(prompt, description="prompt", layout=WIDE, rows=2)
         self.chat = widgets.Checkbox(
             model.tokenizer.chat_template is not None, description="chat template", indent=False
         )
@@ -60,7 +58,7 @@ class Steering(View):
         )  # fmt: skip
         low = -max_alpha if allow_negative else 0.0
         self.alpha = widgets.FloatSlider(
-            alpha, min=low, max=max_alpha, step=0.05, description="alpha (σ)", layout=LAYOUT
+            alpha, min=low, max=max_alpha, step=0.05, description="alpha (σ)", layout=WIDE
         )
         self.picker = widgets.Dropdown(options=list(self.directions), description="direction")
         self.upload = widgets.FileUpload(
@@ -111,16 +109,7 @@ class Steering(View):
     def run(self) -> None:
         """Generate with the present settings; drop a run that is going on, and old code."""
         self.code.text = ""
-        with self.errors():
-            self.work(self._job(self.direction(), self.alpha.value, self._prompt()))
-
-    def static(self) -> str:
-        """The columns and the heads."""
-        shown = self.columns.value or "<p>Run this cell for the controls.</p>"
-        heading = f"<p>{html.escape(self.model.name)} along {html.escape(self.picker.value)}</p>"
-        return heading + shown + self.heads.static()
-
-    def _job(self, direction: Direction | None, alpha: float, prompt: Prompt) -> Any:
+        direction, alpha, prompt = self.direction(), self.alpha.value, self._prompt()
         mode, tokens = self.mode.value, self.tokens.value
 
         def job(stop: threading.Event) -> None:
@@ -130,7 +119,13 @@ class Steering(View):
             )  # fmt: skip
             self.keep()
 
-        return job
+        self.work(job)
+
+    def static(self) -> str:
+        """The columns and the heads."""
+        shown = self.columns.value or "<p>Run this cell for the controls.</p>"
+        heading = f"<p>{html.escape(self.model.name)} along {html.escape(self.picker.value)}</p>"
+        return heading + shown + self.heads.static()
 
     def _prompt(self) -> Prompt:
         text = self.prompt.value
@@ -161,10 +156,8 @@ class Steering(View):
             self.say(str(direction))
 
     def _save(self) -> None:
-        with self.errors():
-            self.work(self._save_job(self.direction(), self.alpha.value, self.target.value))
+        direction, alpha, target = self.direction(), self.alpha.value, self.target.value
 
-    def _save_job(self, direction: Direction | None, alpha: float, target: str) -> Any:
         def job(_: threading.Event) -> None:
             if direction is None or alpha == 0:
                 raise ValueError("nothing to fold: alpha is 0, or every head is switched out")
@@ -179,7 +172,7 @@ class Steering(View):
                 f"{path}: reloaded by plain transformers, logits differ by {difference:.1e} at most"
             )
 
-        return job
+        self.work(job)
 
     def _write_code(self) -> None:
         with self.errors():

@@ -25,6 +25,7 @@ EXPECTED = (WorkbenchError, ValueError, OSError, MemoryError, FloatingPointError
 """Raised by bad input and shown as it is; anything else is a fault of ours, and logged as well."""
 
 T = TypeVar("T")
+WIDE = widgets.Layout(width="calc(100% - 8px)")
 QUIET = 0.5
 """Seconds without a change after which the picture in the notebook is renewed."""
 
@@ -204,6 +205,20 @@ class Progress(widgets.HBox):
         """Show the share `done`, from 0 to 1, and what is being done."""
         self.bar.value, self.text.value = done, text
         self.layout.visibility = "visible"
+
+    def counting(self, total: int, text: str) -> Callable[[int], None]:
+        """A function that is told of each batch's rows, and shows how many of `total` are done.
+
+        A `{}` in the text is their number.
+        """
+        done = 0
+
+        def ran(rows: int) -> None:
+            nonlocal done
+            done = min(done + rows, total)
+            self.show(done / total, text.format(done))
+
+        return ran
 
     def hide(self) -> None:
         """Hide the bar at rest."""
