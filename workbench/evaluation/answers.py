@@ -107,8 +107,8 @@ def _first(reply: Reply, matches: Callable[[str, bool], list[str]]) -> str:
     boxed = [] if reply.boxed is None else [reply.boxed]
     for piece in (*boxed, *reply.marked):
         if answers := matches(piece, True):
-            taken_back = list(RETRACTED.finditer(piece))
-            new = taken_back and matches(first_sentence(piece[taken_back[-1].end() :]), True)
+            *before, behind = RETRACTED.split(piece)
+            new = matches(first_sentence(behind), True) if before else []
             return (new or answers)[0] if len(set(new)) < 2 else ""
     answers = matches(reply.text, False)
     return answers[-1] if answers else ""

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Sequence
-from typing import NamedTuple
 
 from workbench.evaluation.replies import RETRACTED, TAKEN_BACK, Reply, first_sentence
 
@@ -34,13 +33,6 @@ _REASON = re.compile(
 _STATED = re.compile(r"(?:^[\W_]*(?i:no[\W_]+)?|\b(?:is|be)|'s)\s*(?:actually |option )?\W*$", re.I)
 
 
-class _Pick(NamedTuple):
-    letter: str
-    end: int
-    start: int
-    sure: bool
-
-
 def answered_choice(reply: Reply, labels: Sequence[str]) -> str:
     """The letter in upper case, `""` where none or several are chosen, or none of `labels`."""
     letter = _chosen(reply, labels or "ABCDE")
@@ -49,28 +41,29 @@ def answered_choice(reply: Reply, labels: Sequence[str]) -> str:
 
 def _chosen(reply: Reply, known: Sequence[str]) -> str:
     if reply.boxed is not None:
-        return _single(_allowed(reply.boxed), known, marked=True)
+        return _single(_allowed(reply.boxed), known)
     for piece in reply.marked:
         rest = _allowed(piece)
         statement = first_sentence(rest)
         if picks := _picks(statement, known, marked=True):
-            if RETRACTED.search(statement, picks[0].end):
-                statement = statement[: picks[0].end]
-            return _corrected(rest[len(statement) :], known) or _single(statement, known, True)
+            if RETRACTED.search(statement, picks[0].end()):
+                statement = statement[: picks[0].end()]
+            return _corrected(rest[len(statement) :], known) or _single(statement, known)
     if reply.marked:
-        sure = {p.letter for p in _picks(_allowed(reply.marked[0]), known, True) if p.sure}
+        picks = _picks(_allowed(reply.marked[0]), known, marked=True)
+        sure = {_letter(p) for p in picks if p["inside"] or p["named"]}
         return sure.pop() if len(sure) == 1 else ""
     text = _allowed(reply.text)
-    confirmed = [m for m in _CONFIRMED.finditer(text) if _pick(m, text, known, False)]
+    confirmed = [m for m in _CONFIRMED.finditer(text) if _picked(m, text, known, False)]
     if confirmed:
         return _letter(confirmed[-1])
     picks = _picks(text, known, marked=False)
     if len(picks) > 1:
         before, last = picks[-2:]
-        tie = _ALSO.match(text, before.end)
-        if tie and tie.end() >= last.end and before.letter != last.letter:
+        tie = _ALSO.match(text, before.end())
+        if tie and tie.end() >= last.end() and _letter(before) != _letter(last):
             return ""
-    return picks[-1].letter if picks else ""
+    return _letter(picks[-1]) if picks else ""
 
 
 def _allowed(text: str) -> str:
@@ -78,47 +71,42 @@ def _allowed(text: str) -> str:
     return _DENIED.sub(" ", text)
 
 
-def _single(statement: str, known: Sequence[str], marked: bool) -> str:
+def _single(statement: str, known: Sequence[str]) -> str:
     """The first letter, unless another is named in the same breath."""
-    picks = _picks(statement, known, marked)
+    picks = _picks(statement, known, marked=True)
     if not picks:
         return ""
-    also = _ALSO.match(statement, picks[0].end)
-    return "" if also and _letter(also) != picks[0].letter else picks[0].letter
+    first, also = _letter(picks[0]), _ALSO.match(statement, picks[0].end())
+    return "" if also and _letter(also) != first else first
 
 
 def _corrected(rest: str, known: Sequence[str]) -> str:
     """What a reply chooses after taking its choice back ("Wait, it is (B)")."""
-    taken_back = list(TAKEN_BACK.finditer(rest))
-    if not taken_back:
-        return ""
-    new = rest[taken_back[-1].end() :]
-    stated = [p for p in _picks(new, known, True) if _STATED.search(new[: p.start])]
-    return stated[-1].letter if stated else ""
+    *before, new = TAKEN_BACK.split(rest)
+    picks = _picks(new, known, True) if before else []
+    return next((_letter(p) for p in reversed(picks) if _STATED.search(new[: p.start()])), "")
 
 
-def _picks(text: str, known: Sequence[str], marked: bool) -> list[_Pick]:
-    return [p for m in _CHOICE.finditer(text) if (p := _pick(m, text, known, marked))]
+def _picks(text: str, known: Sequence[str], marked: bool) -> list[re.Match[str]]:
+    return [m for m in _CHOICE.finditer(text) if _picked(m, text, known, marked)]
 
 
-def _pick(m: re.Match[str], text: str, known: Sequence[str], marked: bool) -> _Pick | None:
-    """What a match chooses; None for an article, a pronoun, an initial or a variable."""
+def _picked(m: re.Match[str], text: str, known: Sequence[str], marked: bool) -> bool:
+    """Whether a match chooses its letter, and is no article, pronoun, initial or variable."""
     letter, behind = _letter(m), text[m.end("bare") :] if m["bare"] else ""
     if m["bare"]:
         ends = re.match(r"\W*(?:$|[\n.,;:!)*])", behind)
         if letter == "A" and (
             _REASON.match(behind) if marked else re.match(r"\s+(?!and\b|or\b)[a-z]", behind)
         ):
-            return None
+            return False
         if letter == "I" and not ("I" in known and ends):
-            return None
+            return False
         if letter not in known and not (marked and ends):
-            return None
+            return False
         if re.match(r"\s*[=+]", behind):
-            return None
-    if m["small"] and letter not in known:
-        return None
-    return _Pick(letter, m.end(), m.start(), bool(m["inside"] or m["named"]))
+            return False
+    return not m["small"] or letter in known
 
 
 def _letter(m: re.Match[str]) -> str:

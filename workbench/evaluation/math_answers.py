@@ -7,14 +7,13 @@ from importlib.util import find_spec
 from typing import Any
 
 from workbench.errors import RunError
-from workbench.evaluation.numbers import plain
+from workbench.evaluation.numbers import LARGEST, plain
 
 READABLE = ("number", "choice", "yesno", "truefalse")
 """Kinds of answers that it reads."""
 _SECONDS = 5
 _LONGEST = 20_000
 """Characters from a reply's end; longer expressions take the parser minutes."""
-_EXPONENT = 999
 _WORDS = {
     kind: tuple(f(word) for word in words for f in (str.lower, str.title, str.upper))
     for kind, words in {"yesno": ("yes", "no"), "truefalse": ("true", "false")}.items()
@@ -101,7 +100,7 @@ def _value(parsed: Any) -> str:
     if isinstance(parsed, sympy.Mul) and len(factors) == 1 < len(parsed.args):  # a percentage
         parsed = factors[0]
     powers = [abs(p.exp) for p in parsed.atoms(sympy.Pow)]
-    large = any(not (p.is_Number and p <= _EXPONENT) for p in powers)
+    large = any(not (p.is_Number and p <= LARGEST) for p in powers)
     if large or not parsed.is_number or parsed.has(sympy.Function):
         return str(parsed)
     value = parsed.doit()

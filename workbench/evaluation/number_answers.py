@@ -114,11 +114,8 @@ def _without_ruled_out(text: str) -> str:
 
 def _corrected(rest: str) -> str:
     """What a reply says after taking its answer back ("Wait, it should be 6")."""
-    taken_back = list(TAKEN_BACK.finditer(rest))
-    if not taken_back:
-        return ""
-    new = rest[taken_back[-1].end() :]
-    stated = list(_STATED.finditer(new))
+    *before, new = TAKEN_BACK.split(rest)
+    stated = list(_STATED.finditer(new)) if before else []
     return _read(first_sentence(new[stated[-1].end() :])) if stated else ""
 
 

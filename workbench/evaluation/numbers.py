@@ -6,7 +6,7 @@ from fractions import Fraction
 from functools import lru_cache
 
 CURRENCY = "[$€£¥₹₩₽₪¢]"
-_LARGEST = 999
+LARGEST = 999
 """Exponents beyond it are not read: they would fill the memory."""
 
 _ONES = (
@@ -53,11 +53,7 @@ NUMBER = re.compile(
 )
 """One number in a text that `level` has been through."""
 
-VULGAR = {
-    "½": "1/2", "⅓": "1/3", "⅔": "2/3", "¼": "1/4", "¾": "3/4", "⅕": "1/5", "⅖": "2/5",
-    "⅗": "3/5", "⅘": "4/5", "⅙": "1/6", "⅚": "5/6", "⅐": "1/7", "⅛": "1/8", "⅜": "3/8",
-    "⅝": "5/8", "⅞": "7/8", "⅑": "1/9", "⅒": "1/10",
-}  # fmt: skip
+VULGAR = {c: unicodedata.normalize("NFKC", c).replace("\u2044", "/") for c in "½⅓⅔¼¾⅕⅖⅗⅘⅙⅚⅐⅛⅜⅝⅞⅑⅒"}
 """Fractions of one letter."""
 _VULGAR = re.compile(f"(?:([0-9])[ \u00a0]?)?([{''.join(VULGAR)}])")
 
@@ -84,11 +80,11 @@ def number(match: re.Match[str]) -> Fraction | None:
         value = Fraction(plain_digits(match["body"]))
         if match["exp"] or match["ten"]:
             exponent = int(match["exp"] or match["ten"])
-            if abs(exponent) > _LARGEST:
+            if abs(exponent) > LARGEST:
                 return None
             value *= Fraction(10) ** exponent
         if match["power"]:
-            if abs(int(match["power"])) * max(1, len(match["body"])) > _LARGEST:
+            if abs(int(match["power"])) * max(1, len(match["body"])) > LARGEST:
                 return None
             value **= int(match["power"])
         value = value / Fraction(match["under"] or 1) + Fraction(match["mixed"] or 0)
@@ -112,11 +108,7 @@ def plain_digits(body: str) -> str:
 
 def write_out(text: str) -> str:
     """The text with fractions of one letter written out: `2½` as `2 1/2`."""
-    return (
-        text
-        if text.isascii()
-        else _VULGAR.sub(lambda m: (f"{m[1]} " if m[1] else "") + VULGAR[m[2]], text)
-    )
+    return _VULGAR.sub(lambda m: (f"{m[1]} " if m[1] else "") + VULGAR[m[2]], text)
 
 
 @lru_cache(maxsize=65536)

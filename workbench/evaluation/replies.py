@@ -130,8 +130,7 @@ def plain(text: str) -> str:
 
 def spoken(text: str) -> str:
     """What follows the last thought, to the end of the turn; of an unfinished thought nothing."""
-    closed = list(re.finditer(_CLOSE, text, re.IGNORECASE))
-    text = text[closed[-1].end() :] if closed else text
+    text = re.split(_CLOSE, text, flags=re.IGNORECASE)[-1]
     text = re.split(_OPEN, text, maxsplit=1, flags=re.IGNORECASE)[0]
     return _END.split(text, maxsplit=1)[0]
 
