@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 import yaml
 
-from workbench.errors import WorkbenchError
+from workbench.arguments import Refusal
 
 DEPTH = 100
 """Levels of lists and objects in JSON; what is written in earnest has a few."""
@@ -23,7 +23,7 @@ _BOMB = 100
 """A zipped array may be this many times its stored size where it takes over 100 MB."""
 
 
-def read_json(path: str | Path, error: type[WorkbenchError]) -> Any:
+def read_json(path: str | Path, error: Refusal) -> Any:
     """The content of a UTF-8 JSON file, with or without a byte order mark.
 
     Raises `error` naming the file and line as `parse_json` does, also for a file that is not there.
@@ -31,7 +31,7 @@ def read_json(path: str | Path, error: type[WorkbenchError]) -> Any:
     return parse_json(read_text(path, error), str(path), error)
 
 
-def read_text(path: str | Path, error: type[WorkbenchError]) -> str:
+def read_text(path: str | Path, error: Refusal) -> str:
     """The text of a UTF-8 file; `error` names one that cannot be read or is in another encoding."""
     try:
         return Path(path).read_text(encoding="utf-8-sig")
@@ -44,7 +44,7 @@ def read_text(path: str | Path, error: type[WorkbenchError]) -> str:
 def parse_json(
     text: str | bytes,
     place: str,
-    error: type[WorkbenchError],
+    error: Refusal,
     lines_before: int = 0,
     *,
     finite: bool = True,
@@ -94,7 +94,7 @@ class _Plain(yaml.SafeLoader):
         return content
 
 
-def read_yaml(path: str | Path, error: type[WorkbenchError]) -> Any:
+def read_yaml(path: str | Path, error: Refusal) -> Any:
     """The content of a YAML file; `error` names one that cannot be read.
 
     Nothing in it is called. Aliases and merged keys, which make gigabytes of a few lines, and
@@ -109,7 +109,7 @@ def read_yaml(path: str | Path, error: type[WorkbenchError]) -> Any:
         raise error(f"{path} cannot be read: {reason}") from reason
 
 
-def read_arrays(path: str | Path, error: type[WorkbenchError]) -> dict[str, np.ndarray]:
+def read_arrays(path: str | Path, error: Refusal) -> dict[str, np.ndarray]:
     """All arrays of a `.npz` file, nothing unpickled; `error` names a damaged or foreign one."""
     path = Path(path)
     try:
@@ -125,7 +125,7 @@ def read_arrays(path: str | Path, error: type[WorkbenchError]) -> dict[str, np.n
 
 
 def read_array(
-    path: str | Path, error: type[WorkbenchError], mmap_mode: Literal["r"] | None = None
+    path: str | Path, error: Refusal, mmap_mode: Literal["r"] | None = None
 ) -> np.ndarray:
     """The array of a `.npy` file, nothing unpickled; `error` names a damaged or foreign one."""
     try:

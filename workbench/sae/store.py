@@ -8,12 +8,14 @@ from typing import Any
 import numpy as np
 import scipy.sparse
 
-from workbench import reading
 from workbench.errors import FeatureError
+from workbench.reading import read_arrays, read_json
 from workbench.sae.counts import Counts
 from workbench.writing import whole, write_json
 
-_AGAIN = "delete the folder, build again"
+
+def _damaged(fault: str) -> FeatureError:
+    return FeatureError(f"{fault}; delete the folder, build again")
 
 
 def as_arrays(dense: np.ndarray, name: str, dtype: Any) -> dict[str, np.ndarray]:
@@ -47,20 +49,12 @@ def row_of(path: Path) -> int:
     return int(path.stem.split("-")[1])
 
 
-def read_arrays(path: Path) -> dict[str, np.ndarray]:
-    """All arrays of a file; `FeatureError` naming it where it is missing or damaged."""
-    try:
-        return reading.read_arrays(path, FeatureError)
-    except FeatureError as error:
-        raise FeatureError(f"{error}; {_AGAIN}") from error
-
-
 def read_rows(path: Path, m: int) -> dict[str, np.ndarray]:
     """The arrays of a stored part, checked to be those of `m` features.
 
     Raises `FeatureError` naming the file and the array that is missing, or does not fit the others.
     """
-    arrays = read_arrays(path)
+    arrays = read_arrays(path, _damaged)
     length = _array(arrays, "length", path, "ui")
     texts = {"pooled": len(length) // 2, "tokens": int(length.sum())}
     for name in ("pooled00", "pooled01", "pooled10", "pooled11", "tokens0", "tokens1"):
@@ -68,9 +62,9 @@ def read_rows(path: Path, m: int) -> dict[str, np.ndarray]:
         index = _array(arrays, f"{name}_index", path, "u")
         count = _array(arrays, f"{name}_count", path, "u")
         if len(count) != texts[name[:6]] or not len(data) == len(index) == int(count.sum()):
-            raise FeatureError(f"{path}: {name} does not fit the texts; {_AGAIN}")
+            raise _damaged(f"{path}: {name} does not fit the texts")
         if not np.isfinite(data).all() or (index >= m).any():
-            raise FeatureError(f"{path}: {name} holds an impossible entry; {_AGAIN}")
+            raise _damaged(f"{path}: {name} holds an impossible entry")
     return arrays
 
 
@@ -81,9 +75,9 @@ def read_shard(path: Path, m: int, changed: int) -> dict[str, np.ndarray]:
 
 
 def read_state(folder: Path) -> tuple[dict[str, Any], Counts]:
-    """`run.json` of a folder, and its counts so far. Raises `FeatureError` as `read_arrays`."""
+    """`run.json` of a folder, and its counts so far. Raises `FeatureError` naming one."""
     path = folder / "run.json"
-    meta = reading.read_json(path, FeatureError)
+    meta = read_json(path, FeatureError)
     kinds = dict.fromkeys(("done", "rows", "features", "first_row", "shard"), int)
     kinds |= dict.fromkeys(("hook", "policy", "ref", "sae", "data"), str)
     wrong = [
@@ -92,23 +86,23 @@ def read_state(folder: Path) -> tuple[dict[str, Any], Counts]:
         or (kind is int and meta[name] < 0)
     ]  # fmt: skip
     if wrong:
-        raise FeatureError(f"{path}: {', '.join(wrong)} missing or of another type; {_AGAIN}")
+        raise _damaged(f"{path}: {', '.join(wrong)} missing or of another type")
     return meta, _read_counts(folder / f"counts-{meta['done']:08d}.npz", meta["features"])
 
 
 def _read_counts(path: Path, m: int) -> Counts:
-    arrays = read_arrays(path)
+    arrays = read_arrays(path, _damaged)
     pull = _array(arrays, "pull", path, "f")
     # Empty ones of the size that is there: that of run.json may be beyond any memory.
     for name, empty in asdict(Counts.empty(len(pull))).items():
         stored = arrays.get(name)
         if stored is None or stored.dtype != empty.dtype or stored.shape != empty.shape:
-            raise FeatureError(f"{path}: {name} missing or of another shape or type; {_AGAIN}")
+            raise _damaged(f"{path}: {name} missing or of another shape or type")
         impossible = np.isnan(stored) if name == "sample_key" else ~np.isfinite(stored)
         if impossible.any():
-            raise FeatureError(f"{path}: {name} is not finite; {_AGAIN}")
+            raise _damaged(f"{path}: {name} is not finite")
     if len(pull) != m:
-        raise FeatureError(f"{path}: of {len(pull)} features, run.json has {m}; {_AGAIN}")
+        raise _damaged(f"{path}: of {len(pull)} features, run.json has {m}")
     return Counts(**{field.name: arrays[field.name] for field in fields(Counts)})
 
 
@@ -116,7 +110,7 @@ def _array(arrays: dict[str, np.ndarray], name: str, path: Path, kinds: str) -> 
     """An array of one axis whose dtype is of one of `kinds`."""
     array = arrays.get(name)
     if array is None or array.ndim != 1 or array.dtype.kind not in kinds:
-        raise FeatureError(f"{path}: {name} missing or of another shape or type; {_AGAIN}")
+        raise _damaged(f"{path}: {name} missing or of another shape or type")
     return array
 
 

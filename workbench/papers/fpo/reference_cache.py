@@ -91,14 +91,9 @@ def read(folder: str | Path, expected: dict[str, Any]) -> ReferenceCache:
     arrays = {}
     for name, dtypes in _DTYPES.items():
         path = folder / f"{name}.npy"
-        try:
-            arrays[name] = read_array(path, CacheCorrupt, mmap_mode="r")
-        except CacheCorrupt as error:
-            raise CacheCorrupt(f"{error}; delete {folder}") from error
+        arrays[name] = read_array(path, _damaged, mmap_mode="r")
         if arrays[name].dtype not in dtypes:
-            raise CacheCorrupt(
-                f"{path}: holds {arrays[name].dtype}, not {np.dtype(dtypes[0])}; delete {folder}"
-            )
+            raise _damaged(f"{path}: holds {arrays[name].dtype}, not {np.dtype(dtypes[0])}")
     cache = ReferenceCache(folder, meta, **arrays)
     _check(cache)
     return cache
@@ -209,10 +204,11 @@ def _join(path: Path, shape: tuple[int, ...], dtype: Any, pieces: Iterable[np.nd
 
 
 def _part(path: Path) -> dict[str, np.ndarray]:
-    try:
-        return read_arrays(path, CacheCorrupt)
-    except CacheCorrupt as error:
-        raise CacheCorrupt(f"{error}; delete it and run again") from error
+    return read_arrays(path, lambda fault: CacheCorrupt(f"{fault}; delete it and run again"))
+
+
+def _damaged(fault: str) -> CacheCorrupt:
+    return CacheCorrupt(f"{fault}; delete its folder")
 
 
 def _check(cache: ReferenceCache) -> None:
@@ -251,10 +247,7 @@ def _check(cache: ReferenceCache) -> None:
 
 def _read_meta(folder: Path) -> dict[str, Any]:
     path = folder / "meta.json"
-    try:
-        meta = read_json(path, CacheCorrupt)
-    except CacheCorrupt as error:
-        raise CacheCorrupt(f"{error}; delete {folder}") from error
+    meta = read_json(path, _damaged)
     if not isinstance(meta, dict):
-        raise CacheCorrupt(f"{path}: a {type(meta).__name__}, expected an object; delete {folder}")
+        raise _damaged(f"{path}: a {type(meta).__name__}, expected an object")
     return meta
