@@ -3,7 +3,7 @@
 import pytest
 
 from workbench.papers.fpo import tables
-from workbench.papers.fpo.paper import ABLATION_ALPHA, FORMULAS, LABELS, PUBLISHED, Settings
+from workbench.papers.fpo.paper import ABLATION_ALPHA, FORMULAS, METHODS, PUBLISHED, Settings
 
 
 def test_settings_refuse_what_cannot_be_compared():
@@ -34,7 +34,7 @@ def test_the_published_row_is_no_cell_of_its_ablation():
 
 
 def test_every_method_has_a_name_and_a_formula():
-    assert {name for name, *_ in FORMULAS} == set(LABELS.values())
+    assert {name for name, *_ in FORMULAS} == {label for label, *_ in METHODS.values()}
     beta = {r["method"]: r["β"] for r in tables.losses(Settings())}
     assert beta["SimPO"] == beta["SimPO+KL"] == 2.0
     assert beta["DPO"] == beta["FPO"] == 0.1

@@ -1,13 +1,13 @@
 """`FPOConfig`: TRL's `DPOConfig` with FPO's knobs and the paper's values as defaults (§2.6)."""
 
 import logging
-import math
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from trl import DPOConfig
 
+from workbench.arguments import finite, one_of, whole
 from workbench.papers.fpo.losses import FULL_LOGITS, LOSSES, REFERENCE_FREE
 from workbench.sae.pooling import Constraint
 
@@ -77,16 +77,11 @@ class FPOConfig(DPOConfig):
             "cache_dtype": ("float32", "float16"),
         }
         for name, allowed in choices.items():
-            if getattr(self, name) not in allowed:
-                raise ValueError(f"{name}={getattr(self, name)!r}; use one of {', '.join(allowed)}")
-        if not (math.isfinite(self.fpo_alpha) and self.fpo_alpha >= 0):
-            raise ValueError(f"fpo_alpha={self.fpo_alpha} must be a finite number, 0 or more")
-        if not (math.isfinite(self.beta) and self.beta > 0):
-            raise ValueError(f"beta={self.beta} must be a finite number above 0")
-        if not math.isfinite(self.simpo_gamma):
-            raise ValueError(f"simpo_gamma={self.simpo_gamma} must be a finite number")
-        if self.fpo_k < 1:
-            raise ValueError(f"fpo_k={self.fpo_k} must be at least 1")
+            one_of(name, getattr(self, name), allowed)
+        finite("fpo_alpha", self.fpo_alpha, 0)
+        finite("beta", self.beta, above=0)
+        finite("simpo_gamma", self.simpo_gamma)
+        whole("fpo_k", self.fpo_k, 1)
         if self.cache_top is not None and self.cache_top < self.fpo_k:
             raise ValueError(
                 f"cache_top={self.cache_top} is below fpo_k={self.fpo_k}: the reference's own top "

@@ -80,7 +80,7 @@ class Stepper:
     """One method's trainer, and its step: loss, backward, AdamW; checkpointed, as in the paper."""
 
     def __init__(self, method: str, on: Bench, folder: Path, *, online: bool = False) -> None:
-        loss, reference = METHODS[method]
+        _, loss, reference = METHODS[method]
         args = FPOConfig(
             output_dir=str(folder / method), loss=loss,
             reference="online" if online else reference, cache_dir=str(folder / "ref_cache"),

@@ -72,25 +72,15 @@ MODEL = "styles"
 EMBEDDED_SAE = data_folder() / MODEL / "sae"
 SAE = "gemma-scope-2b-pt-res:layer_25/width_16k/average_l0_55"
 METHODS = {
-    "fpo": ("fpo", "offline"),
-    "ln_dpo": ("sigmoid_norm", "offline"),
-    "dpo": ("sigmoid", "offline"),
-    "simpo": ("simpo", "offline"),
-    "tdpo1": ("tdpo1", "online"),
-    "tdpo2": ("tdpo2", "online"),
-    "simpo_kl": ("simpo_kl", "online"),
+    "fpo": ("FPO", "fpo", "offline"),
+    "ln_dpo": ("LN-DPO", "sigmoid_norm", "offline"),
+    "dpo": ("DPO", "sigmoid", "offline"),
+    "simpo": ("SimPO", "simpo", "offline"),
+    "tdpo1": ("TDPO-1", "tdpo1", "online"),
+    "tdpo2": ("TDPO-2", "tdpo2", "online"),
+    "simpo_kl": ("SimPO+KL", "simpo_kl", "online"),
 }
-"""Name here → loss and reference of `FPOConfig`."""
-LABELS = {
-    "fpo": "FPO",
-    "ln_dpo": "LN-DPO",
-    "dpo": "DPO",
-    "simpo": "SimPO",
-    "tdpo1": "TDPO-1",
-    "tdpo2": "TDPO-2",
-    "simpo_kl": "SimPO+KL",
-}
-"""Names of the methods in tables and figures."""
+"""Name here → name in tables and figures, loss and reference of `FPOConfig`."""
 FORMULAS = (
     ("DPO", "β[(ℓθ−ℓr)(w) − (ℓθ−ℓr)(l)]", "2 numbers a pair"),
     ("LN-DPO", "β[s(w) − s(l)],  s(y) = (ℓθ(y)−ℓr(y))/|y|", "2 numbers a pair"),

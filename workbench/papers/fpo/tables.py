@@ -14,7 +14,6 @@ from workbench.papers.fpo.evaluate import Evaluation
 from workbench.papers.fpo.paper import (
     ABLATION_ALPHA,
     FORMULAS,
-    LABELS,
     METHODS,
     PUBLISHED,
     STANDARD_ERROR,
@@ -124,10 +123,10 @@ def costs(study: Study) -> list[Plain]:
     """Memory and time of a step per method: medians."""
     return [
         {
-            "method": LABELS[c["method"]],
+            "method": METHODS[c["method"]][0],
             "peak, MB": float(np.median(c["peak_bytes"])) / 1e6,
             "step, s": float(np.median(c["seconds"])),
-            "reference": METHODS[c["method"]][1] if c["method"] != "simpo" else "none",
+            "reference": METHODS[c["method"]][2] if c["method"] != "simpo" else "none",
         }
         for c in study.costs
     ]
@@ -242,7 +241,7 @@ def _reported(trained: Sequence[Trained]) -> dict[str, str]:
     for each in trained:
         if each.condition.method != "fpo":
             out.setdefault(each.condition.method, each.condition.name)
-    return {m: out[m] for m in LABELS if m in out}
+    return {m: out[m] for m in METHODS if m in out}
 
 
 def _spread(values: Sequence[float]) -> str:

@@ -17,7 +17,7 @@ from workbench.errors import CacheMismatch, ModelError
 from workbench.models.sources import read_weights
 from workbench.papers.fpo.config import FPOConfig
 from workbench.papers.fpo.evaluate import Evaluation, evaluate
-from workbench.papers.fpo.paper import LABELS, METHODS, Settings
+from workbench.papers.fpo.paper import METHODS, Settings
 from workbench.papers.fpo.presets import Inputs
 from workbench.papers.fpo.trainer import FPOTrainer
 from workbench.sae.pooling import Constraint
@@ -64,7 +64,7 @@ def conditions(settings: Settings) -> list[Condition]:
             out += [Condition(f"FPO α={a:g}" if a else "LN-DPO", "fpo", a) for a in settings.alphas]
         elif method != "ln_dpo":
             alpha = settings.tdpo_alpha if method in ("tdpo2", "simpo_kl") else 0.0
-            out.append(Condition(LABELS[method], method, alpha))
+            out.append(Condition(METHODS[method][0], method, alpha))
     return out
 
 
@@ -72,7 +72,7 @@ def config(
     settings: Settings, condition: Condition, seed: int, folder: Path, hook: str
 ) -> FPOConfig:
     """The trainer's arguments for one training; `hook`: where the SAE reads."""
-    loss, reference = METHODS[condition.method]
+    _, loss, reference = METHODS[condition.method]
     beta = settings.beta_simpo if loss.startswith("simpo") else settings.beta
     if loss in ("sigmoid", "tdpo1", "tdpo2"):
         beta = settings.beta_dpo

@@ -98,7 +98,7 @@ class FPOTrainer(DPOTrainer):
         if self.sae is not None:
             check_sae(self.sae, model, self.hook_name)
         online = not args.precompute_ref_log_probs
-        adapted = kwargs.get("peft_config") is not None or _has_adapter(model)
+        adapted = kwargs.get("peft_config") is not None or isinstance(model, PeftModel)
         if online and ref_model is None and not adapted:
             # TRL would read the weights again from config._name_or_path, which a live model lacks.
             ref_model = copy.deepcopy(model).eval().requires_grad_(False)
@@ -152,21 +152,12 @@ class FPOTrainer(DPOTrainer):
         return self.offline.attach(self, dataset, name, batch_size)
 
     @contextlib.contextmanager
-    def capturing(self, model: Any) -> Iterator[Any]:
-        """The slot that a forward of `model` inside the block fills; None where nothing is read."""
-        if self.sae is None:
-            yield None
-            return
-        with reading(find_hook(self.accelerator.unwrap_model(model), self.hook_name)) as slot:
-            yield slot
-
-    @contextlib.contextmanager
     def as_reference(self) -> Iterator[Any]:
         """The frozen model to run; the policy with its adapter off where there is no other."""
         model = self.ref_model or self.model
         unwrapped = self.accelerator.unwrap_model(self.model)
         adapter: Any = contextlib.nullcontext()
-        if self.ref_model is None and _has_adapter(unwrapped):
+        if self.ref_model is None and isinstance(unwrapped, PeftModel):
             name = "ref" if "ref" in unwrapped.peft_config else None
             adapter = use_adapter(unwrapped, adapter_name=name)
         quiet = disable_gradient_checkpointing(self.model, self.args.gradient_checkpointing_kwargs)
@@ -184,7 +175,10 @@ class FPOTrainer(DPOTrainer):
         if not whole:
             labels = inputs["input_ids"].masked_fill(inputs["completion_mask"] == 0, -100)
             batch |= {"labels": labels, "fused_lm_head": True}
-        with self.capturing(model) as slot:
+        captured: Any = contextlib.nullcontext()
+        if self.sae is not None:
+            captured = reading(find_hook(self.accelerator.unwrap_model(model), self.hook_name))
+        with captured as slot:
             outputs = model(**batch, use_cache=False)
         return outputs, slot.value if slot is not None else None
 
@@ -294,7 +288,3 @@ class FPOTrainer(DPOTrainer):
 def _summed(outputs: Any, mask: torch.Tensor) -> torch.Tensor:
     """Σ log p `[2b]` of the responses, from TRL's fused head."""
     return outputs.log_probs[:, -mask.shape[1] :].sum(dim=1)
-
-
-def _has_adapter(model: Any) -> bool:
-    return isinstance(model, PeftModel)
