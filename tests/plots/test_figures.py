@@ -49,24 +49,24 @@ def test_figures_of_features_show_what_is_in_the_table():
 
 def test_a_dose_response_shows_the_mean_and_the_range_over_seeds():
     curves = {"a": {2.0: [0.5, 1.0], 0.0: [0.0, 0.5]}, "b": {0.0: [1.0], 2.0: [0.0]}}
-    figure = figures.dose_response(curves, "t", chosen=2.0, usable=(0.0, 2.0), reference=("r", 0.3))
+    figure = figures.dose_response(curves, "t", chosen=2.0, reference=("r", 0.3))
     band, line, _, other = figure.data
     assert (list(line.x), list(line.y)) == ([0.0, 2.0], [0.25, 0.75])
     assert list(band.x) == [0.0, 2.0, 2.0, 0.0]
     assert list(band.y) == [0.5, 1.0, 0.5, 0.0]
     assert (line.name, other.name, list(other.y)) == ("a", "b", [1.0, 0.0])
     assert band.fillcolor == line.line.color != other.line.color
-    assert [s.type for s in figure.layout.shapes] == ["rect", "line", "line"]
+    assert [s.type for s in figure.layout.shapes] == ["line", "line"]
     assert figure.layout.yaxis.tickformat == ".0%"
     assert figures.dose_response(curves, "t", y_name="KL").layout.yaxis.title.text == "KL"
 
 
 def test_a_map_of_heads_has_layers_up_and_heads_across():
     values = torch.tensor([[0.0, 0.25, 0.5], [1.0, 0.75, 0.5]])
-    heat, dots = figures.head_map(values, "t", layers=[4, 6], marked=[(6, 1)], center=0.5).data
+    heat, dots = figures.head_map(values, "t", marked=[(1, 1)], center=0.5).data
     assert [list(row) for row in heat.z] == values.tolist()
-    assert (list(heat.x), list(heat.y), heat.zmid) == ([0, 1, 2], [4, 6], 0.5)
-    assert (list(dots.x), list(dots.y)) == ([1], [6])
+    assert (list(heat.x), list(heat.y), heat.zmid) == ([0, 1, 2], [0, 1], 0.5)
+    assert (list(dots.x), list(dots.y)) == ([1], [1])
 
 
 def test_a_map_of_cells_keeps_its_order_and_its_gaps():

@@ -29,9 +29,9 @@ def test_metrics_stand_beside_what_is_published():
         metric | {"published": 0.2, "published_setting": "7B"},
         metric | {"published": None, "published_setting": None, "ci95": None, "unit": None},
     ]
-    drawn = metrics_table(rows, "t", run="tiny").data[0]
+    drawn = metrics_table(rows, "t").data[0]
     names = [name.strip("</b>") for name in drawn.header["values"]]
-    assert names == ["metric", "tiny", "95 % CI", "over", "n", "published"]
+    assert names == ["metric", "this run", "95 % CI", "over", "n", "published"]
     lines = list(zip(*drawn.cells["values"], strict=True))
     assert lines == [
         ("ASR", "0.250", "[0.125, 0.5]", "seeds", "40", "0.2 (7B)"),

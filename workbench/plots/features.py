@@ -10,25 +10,25 @@ import plotly.graph_objects as go
 from workbench.plots.style import BLUE, GREY, INK, RED, layout
 
 
-def volcano(table: pd.DataFrame, title: str, *, who: str = "policy", q: float = 0.05) -> go.Figure:
+def volcano(table: pd.DataFrame, title: str) -> go.Figure:
     """Preference effect d_z against −log10 q of each feature, coloured by its share of D(rejected).
 
-    `table`: a row per feature, columns `dz_*` and `q_*` (of `who`, policy or ref) and
-    `share_rejected`. The dashed line is the false discovery rate `q`: what is above it is kept.
+    `table`: a row per feature, columns `dz_policy`, `q_policy` and `share_rejected`. The dashed
+    line is a false discovery rate of .05: what is above it is kept.
     """
-    shown = table[table[f"q_{who}"].notna() & np.isfinite(table[f"dz_{who}"])]
+    shown = table[table["q_policy"].notna() & np.isfinite(table["dz_policy"])]
     share = shown["share_rejected"] / max(table["share_rejected"].sum(), 1e-30)
     figure = go.Figure(
         go.Scatter(
-            x=shown[f"dz_{who}"], y=-np.log10(shown[f"q_{who}"]), mode="markers",
+            x=shown["dz_policy"], y=-np.log10(shown["q_policy"]), mode="markers",
             text=[f"feature {i}" for i in shown.index],
             marker={"color": share, "colorscale": "Reds", "cmin": 0, "size": 9,
                     "colorbar": {"title": "share of<br>D(rejected)"},
                     "line": {"color": GREY, "width": 1}},
         )
     )  # fmt: skip
-    figure.add_hline(y=-np.log10(q), line={"color": INK, "dash": "dash"},
-                     annotation_text=f"q = {q:g}")  # fmt: skip
+    line = {"color": INK, "dash": "dash"}
+    figure.add_hline(y=-np.log10(0.05), line=line, annotation_text="q = 0.05")
     figure.update_xaxes(title="preference effect d_z (chosen − rejected)")
     figure.update_yaxes(title="−log10 q (Benjamini–Hochberg)")
     return layout(figure, title)

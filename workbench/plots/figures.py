@@ -25,23 +25,21 @@ def head_map(
     values: torch.Tensor,
     title: str,
     *,
-    layers: Sequence[int] | None = None,
     marked: Sequence[tuple[int, int]] = (),
     name: str = "accuracy",
     center: float | None = None,
 ) -> go.Figure:
     """Heat map of `values` `[layer, head]`, float; `marked` heads, (layer, head), carry a dot.
 
-    `layers`: the layers' numbers where not from 0 on. `name`: what the values are. With `center`
-    the colours diverge around it (and it is white); else they rise from low to high.
+    `name`: what the values are. With `center` the colours diverge around it (and it is white); else
+    they rise from low to high.
     """
     n_layers, n_heads = values.shape
-    layers = list(layers or range(n_layers))
     figure = go.Figure(
         go.Heatmap(
             z=values.tolist(),
             x=list(range(n_heads)),
-            y=layers,
+            y=list(range(n_layers)),
             colorscale="RdBu" if center is not None else "Blues",
             zmid=center,
             colorbar={"title": name},
@@ -67,15 +65,13 @@ def dose_response(
     title: str,
     *,
     chosen: float | None = None,
-    usable: tuple[float, float] | None = None,
     y_name: str = "",
     reference: tuple[str, float] | None = None,
 ) -> go.Figure:
     """Rates against alpha: the mean over seeds as a line, their range as a band.
 
-    `curves`: name → alpha → one value per seed. `chosen`: the alpha to mark; `usable`: the first
-    and last alpha of a range to shade; `reference`: a named horizontal line. With `y_name` the
-    values are not shares but what it says.
+    `curves`: name → alpha → one value per seed. `chosen`: the alpha to mark; `reference`: a named
+    horizontal line. With `y_name` the values are not shares but what it says.
     """
     figure = go.Figure()
     colours = cycle((RED, BLUE, GREY, GREEN, ORANGE, PURPLE, INK))
@@ -84,8 +80,6 @@ def dose_response(
         mean_and_range(
             figure, alphas, [curve[a] for a in alphas], colour, name=name, mode="lines+markers"
         )
-    if usable:
-        figure.add_vrect(x0=usable[0], x1=usable[1], fillcolor=GREEN, opacity=0.08, line_width=0)
     if chosen is not None:
         figure.add_vline(x=chosen, line={"color": INK, "dash": "dot"}, annotation_text="chosen")
     figure.update_xaxes(title="alpha (units of σ)")

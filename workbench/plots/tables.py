@@ -37,17 +37,15 @@ def table(rows: Sequence[Mapping[str, Any]], title: str) -> go.Figure:
     return figure.update_layout(margin_b=12)
 
 
-def metrics_table(
-    metrics: Sequence[Mapping[str, Any]], title: str, run: str = "this run"
-) -> go.Figure:
-    """The metrics of `results.json` beside the published values; `run` heads our column.
+def metrics_table(metrics: Sequence[Mapping[str, Any]], title: str) -> go.Figure:
+    """The metrics of `results.json` beside the published values.
 
     `over`: the units that the interval varies over. A published value has its setting in its cell.
     """
     rows = [
         {
             "metric": m["name"],
-            run: m["value"],
+            "this run": m["value"],
             "95 % CI": "[{:.4g}, {:.4g}]".format(*m["ci95"]) if m["ci95"] else "–",
             "over": m["unit"],
             "n": m["n"],
