@@ -63,7 +63,10 @@ def test_gemma_scope_files_are_read_as_published(tmp_path):
 
 SCOPE = {
     "no threshold": ({"threshold": None}, "needs arrays W_enc"),
-    "another width": ({"b_dec": np.zeros(6, np.float32)}, r"b_dec is \(6,\), expected \(5,\)"),
+    "another width": (
+        {"b_dec": np.zeros(6, np.float32)},
+        r"b_dec is torch.float32 \(6,\), expected float32 \(5,\)",
+    ),
     "one array more": ({"W_skip": np.zeros((5, 5), np.float32)}, "needs arrays .*, has .*W_skip"),
     "objects": ({"W_enc": np.array([{}], object)}, "cannot be read"),
     "one axis": ({"W_enc": np.zeros(5, np.float32)}, "W_enc is .*, expected two axes"),

@@ -105,17 +105,13 @@ def _gemma_scope(path: Path) -> Any:
     if stored["W_enc"].ndim != 2 or not stored["W_enc"].size:
         raise FeatureError(f"{path}: W_enc is {stored['W_enc'].shape}, expected two axes")
     d, m = stored["W_enc"].shape
-    shapes = dict(zip(_SCOPE, ((d, m), (m,), (m, d), (d,), (m,)), strict=True))
-    arrays = {}
-    for name, shape in shapes.items():
-        if stored[name].shape != shape:
-            raise FeatureError(f"{path}: {name} is {stored[name].shape}, expected {shape}")
-        if stored[name].dtype.kind != "f":
-            raise FeatureError(f"{path}: {name} is {stored[name].dtype}, expected float32")
-        with np.errstate(over="ignore"):  # named with all that is not finite
-            arrays[name] = torch.from_numpy(stored[name].astype(np.float32))
     sae = JumpReLUSAE(JumpReLUSAEConfig(d_in=d, d_sae=m, apply_b_dec_to_input=False))
-    sae.load_state_dict(arrays)
+    for name, array in stored.items():
+        if array.dtype.kind != "f":
+            raise FeatureError(f"{path}: {name} is {array.dtype}, expected float32")
+        with np.errstate(over="ignore"):  # named with all that is not finite, or of another shape
+            weights = torch.from_numpy(array.astype(np.float32))
+        setattr(sae, name, torch.nn.Parameter(weights))
     return sae
 
 

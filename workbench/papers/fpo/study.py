@@ -2,7 +2,7 @@
 
 import logging
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -21,6 +21,7 @@ from workbench.papers.fpo.evaluate import Evaluation
 from workbench.papers.fpo.paper import Settings
 from workbench.papers.fpo.presets import Inputs
 from workbench.papers.fpo.train import Rows, Trained, conditions, load_policy, train
+from workbench.papers.workers import Keep
 from workbench.sae.diff import FeatureDiff, diff_features
 from workbench.sae.health import Health, check_health, health, stream_shift
 from workbench.sae.lens import lens
@@ -34,8 +35,6 @@ from workbench.training.resume import fault
 log = logging.getLogger(__name__)
 
 Plain = dict[str, Any]
-Keep = Callable[[str, Plain, Callable[[], Any]], Any]
-"""(name, all that the result depends on, compute) → the result, from a cache or computed."""
 
 
 @dataclass(frozen=True)

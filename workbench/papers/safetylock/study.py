@@ -1,7 +1,7 @@
 """The study, stage by stage: every function here runs a model and adds its part to a `Study`."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -35,6 +35,7 @@ from workbench.papers.safetylock.response import (
     locked_replies,
 )
 from workbench.papers.safetylock.verdicts import lost
+from workbench.papers.workers import Keep
 from workbench.steering.directions import HeadDirections
 from workbench.steering.fold import fold
 from workbench.training.resume import SEAL, fault, seal
@@ -43,8 +44,6 @@ from workbench.writing import whole
 log = logging.getLogger(__name__)
 
 Plain = dict[str, Any]
-Keep = Callable[[str, Plain, Callable[[], Any]], Any]
-"""(name, what it depends on, compute) → the result, from a cache or computed."""
 AttackKey = tuple[int, int]
 """(risk level, seed)."""
 Head = tuple[int, int]

@@ -26,7 +26,7 @@ TWO_READINGS = "5-"
 BENCHMARK = "gsm8k singleeq addsub multiarith aqua svamp commonsensqa bigbench_date".split()
 """The eight datasets of Tables 1 to 4, in the order of Table 1's columns."""
 
-_ROWS = {  # (model, method): the eight solve rates of Table 1
+TABLE_1 = {  # (model, method): the eight solve rates
     ("code-davinci-001", "cot"): (13.84, 60.20, 58.55, 45.85, 18.90, 38.42, 46.75, 38.72),
     ("code-davinci-001", "sv"): (13.92, 60.61, 59.07, 46.19, 27.04, 38.96, 47.68, 39.03),
     ("code-davinci-002", "cot"): (60.81, 91.01, 82.78, 96.13, 45.30, 75.87, 77.42, 65.43),
@@ -36,7 +36,9 @@ _ROWS = {  # (model, method): the eight solve rates of Table 1
     ("code-davinci-002", "sc"): (78.00, 96.78, 91.64, 100.0, 52.01, 86.77, 81.43, 71.58),
     ("code-davinci-002", "sc_sv"): (78.32, 96.85, 92.03, 100.0, 52.25, 86.94, 81.53, 71.89),
 }
-_TABLE_2 = {  # dataset: contested, scored, distinct answers, random, CoT at T=0, SV's pick
+PICKS = ("contested", "scored", "distinct", "random_pick", "greedy_pick", "sv_pick")
+"""The columns of Table 2."""
+TABLE_2 = {  # dataset: contested, scored, distinct answers, random, CoT at T=0, SV's pick
     "gsm8k": (601, 1306, 2.80, 35.7, 53.4, 58.9),
     "addsub": (77, 377, 2.13, 46.9, 56.7, 74.0),
     "aqua": (123, 219, 2.71, 36.9, 50.3, 51.2),
@@ -46,16 +48,13 @@ _TABLE_2 = {  # dataset: contested, scored, distinct answers, random, CoT at T=0
 }
 PUBLISHED = [
     {"metric": f"acc_{method}", "model": model, "dataset": name, "value": value, "table": "Table 1"}
-    for (model, method), values in _ROWS.items()
+    for (model, method), values in TABLE_1.items()
     for name, value in zip(BENCHMARK, values, strict=True)
 ] + [
     {"metric": metric, "model": "code-davinci-002", "dataset": name, "value": value,
      "table": "Table 2"}
-    for name, values in _TABLE_2.items()
-    for metric, value in zip(
-        ("contested", "scored", "distinct", "random_pick", "greedy_pick", "sv_pick"), values,
-        strict=True,
-    )
+    for name, values in TABLE_2.items()
+    for metric, value in zip(PICKS, values, strict=True)
 ]  # fmt: skip
 """Percentages (solve rate, mean of three runs), except counts and mean distinct answers in Table 2.
 Table 2 counts only questions whose candidates hold one right and at least one wrong answer."""

@@ -12,7 +12,7 @@ from workbench.evaluation.paired import mcnemar_p
 from workbench.papers.self_verification import measures, parsers
 from workbench.papers.self_verification.decision import Verified
 from workbench.papers.self_verification.measures import first_right, gains, right_readings
-from workbench.papers.self_verification.paper import PUBLISHED, published
+from workbench.papers.self_verification.paper import BENCHMARK, PICKS, TABLE_1, TABLE_2, published
 from workbench.papers.self_verification.presets import CONTROL
 from workbench.papers.self_verification.study import Comparison, Study
 
@@ -198,20 +198,13 @@ def parameters(study: Study) -> dict[str, Any]:
 
 def table_1() -> list[dict[str, Any]]:
     """Published solve rates, percent: one row per model and method."""
-    rows: dict[tuple[str, str], dict[str, Any]] = {}
-    for p in PUBLISHED:
-        if p["table"] == "Table 1":
-            model, method = p["model"], p["metric"].removeprefix("acc_")
-            row = rows.setdefault((model, method), {"model": model, "method": method})
-            row[p["dataset"]] = p["value"]
-    return list(rows.values())
+    return [
+        {"model": model, "method": method, **dict(zip(BENCHMARK, rates, strict=True))}
+        for (model, method), rates in TABLE_1.items()
+    ]
 
 
 def table_2() -> list[dict[str, Any]]:
     """Published picks among contested candidates, percent: one row per dataset."""
-    rows: dict[str, dict[str, Any]] = {}
-    for p in PUBLISHED:
-        if p["table"] == "Table 2":
-            row = rows.setdefault(p["dataset"], {"published": p["dataset"]})
-            row[p["metric"]] = p["value"]
-    return list(rows.values())
+    return [{"published": name, **dict(zip(PICKS, values, strict=True))}
+            for name, values in TABLE_2.items()]  # fmt: skip
