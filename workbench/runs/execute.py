@@ -19,8 +19,9 @@ from nbclient.exceptions import CellTimeoutError
 from papermill.exceptions import PapermillExecutionError
 from papermill.iorw import LocalHandler, papermill_io
 
+from workbench.arguments import one_of
 from workbench.errors import RunError, WorkbenchError
-from workbench.papers.parameters import check_preset
+from workbench.papers.parameters import PRESETS
 from workbench.papers.registry import paper_named
 from workbench.paths import as_written
 from workbench.runs import parameters
@@ -73,7 +74,7 @@ def run(
             raise RunError(f"{name} is given by --{instead}, from Python by {instead}=")
     given = parameters.check(registered.notebook, dict(given or {}))
     try:
-        check_preset(preset)
+        one_of("preset", preset, PRESETS)
         registered.module.preflight(preset, given)
     except WorkbenchError:
         raise

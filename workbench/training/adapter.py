@@ -34,14 +34,12 @@ Pair = dict[str, list[dict[str, str]]]
 class AdapterTraining:
     """Record of one training.
 
-    `seconds`: all of it, `seconds_training` the optimiser steps alone. `losses` and `margins` (beta
-    times how much more than before the chosen reply is preferred, in nats): one for each step, of
-    its batch, before its update.
+    `losses` and `margins` (beta times how much more than before the chosen reply is preferred, in
+    nats): one for each step, of its batch, before its update.
     """
 
     steps: int
     seconds: float
-    seconds_training: float
     losses: tuple[float, ...]
     margins: tuple[float, ...]
 
@@ -111,11 +109,10 @@ def dpo_adapter(
     }  # fmt: skip
     try:
         with _unchanged(hf), quiet():
-            history, seconds = _train(model, pairs, encoded, adapter, arguments)
+            history = _train(model, pairs, encoded, adapter, arguments)
         yield AdapterTraining(
             len(history),
             time.perf_counter() - start,
-            seconds,
             tuple(row["loss"] for row in history),
             tuple(row["rewards/margins"] for row in history),
         )
@@ -143,8 +140,8 @@ def _train(
     encoded: Sequence[Sequence[Encoded]],
     adapter: dict[str, Any],
     arguments: dict[str, Any],
-) -> tuple[list[dict[str, float]], float]:
-    """(TRL's log of every step, seconds of the steps); leaves the adapter in the model's layers."""
+) -> list[dict[str, float]]:
+    """TRL's log of every step; leaves the adapter in the model's layers."""
     from datasets import Dataset
     from peft import LoraConfig
     from transformers import PrinterCallback
@@ -177,11 +174,9 @@ def _train(
             return hf
 
         hf.train = only_adapters
-        begun = time.perf_counter()
         trainer.train()
-        seconds = time.perf_counter() - begun
     only_adapters(False)
-    return [row for row in trainer.state.log_history if "loss" in row], seconds
+    return [row for row in trainer.state.log_history if "loss" in row]
 
 
 def _check_tokens(name: str, rows: Any, encoded: Sequence[Sequence[Encoded]]) -> None:

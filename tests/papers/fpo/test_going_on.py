@@ -89,7 +89,8 @@ def test_a_damaged_policy_is_named_and_trained_again(tmp_path, monkeypatch, capl
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "model.safetensors").write_bytes(b"weights")
         seal(folder, identity)
-        return {"held_out": TRAINED[0].evaluation.plain(), "curves": {}, "seconds": 1.0}
+        held_out = {n: v.tolist() for n, v in vars(TRAINED[0].evaluation).items()}
+        return {"held_out": held_out, "curves": {}, "seconds": 1.0}
 
     def keep(name, key, compute):
         return kept.setdefault(name, None) or kept.update({name: compute()}) or kept[name]

@@ -33,15 +33,6 @@ class Evaluation:
     d_rejected: np.ndarray
     entropy: np.ndarray
 
-    def plain(self) -> dict[str, list[float]]:
-        """Lists by field, for a cache."""
-        return {name: values.tolist() for name, values in vars(self).items()}
-
-    @classmethod
-    def from_plain(cls, stored: dict[str, list[float]]) -> "Evaluation":
-        """The inverse of `plain`."""
-        return cls(**{name: np.array(values) for name, values in stored.items()})
-
 
 @torch.no_grad()
 def evaluate(

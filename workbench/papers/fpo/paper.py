@@ -179,13 +179,13 @@ def settings(preset: str, *, methods: str = "", alphas: str = "", **given: Any) 
     `methods`, `alphas`: separated by commas; 0 is always among the alphas. Raises `ValueError` for
     an unknown preset, as `parameters.names` and `parameters.strengths`, and as `Settings`.
     """
-    parameters.check_preset(preset)
+    chosen = parameters.of_preset(preset, Settings())
     pinned = parameters.given(given)
     if compared := parameters.names("methods", methods):
         pinned["methods"] = compared
     if searched := parameters.strengths("alphas", alphas):
         pinned["alphas"] = searched
-    return replace(Settings() if preset == "paper" else Settings().tiny(), **pinned)
+    return replace(chosen, **pinned)
 
 
 def check_inputs(

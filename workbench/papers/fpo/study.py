@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from tqdm.auto import tqdm
 
@@ -170,7 +171,7 @@ def train_all(
             log.warning("%s: %s; it is trained again", folder, wrong)
             plain = again()
         curves = {n: [tuple(point) for point in points] for n, points in plain["curves"].items()}
-        evaluation = Evaluation.from_plain(plain["held_out"])
+        evaluation = Evaluation(**{n: np.array(values) for n, values in plain["held_out"].items()})
         trained.append(Trained(condition, seed, evaluation, curves, folder, plain["seconds"]))
     return trained
 

@@ -158,7 +158,7 @@ def train(
     history = trainer.state.log_history
     curves = {n: [(h["step"], h[n]) for h in history if n in h] for n in CURVES}
     return {
-        "held_out": evaluation.plain(),
+        "held_out": {name: values.tolist() for name, values in vars(evaluation).items()},
         "curves": {n: c for n, c in curves.items() if c},
         "seconds": seconds,
     }

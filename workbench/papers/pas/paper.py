@@ -131,8 +131,7 @@ def settings(preset: str, *, official: bool = False, alphas: str = "", **pinned:
     `alphas`: numbers separated by commas. Raises `ValueError` for an unknown preset, as
     `parameters.strengths`, and as `Settings`.
     """
-    parameters.check_preset(preset)
-    chosen = Settings() if preset == "paper" else Settings().tiny()
+    chosen = parameters.of_preset(preset, Settings())
     chosen = chosen.official() if truth("official", official) else chosen
     if searched := parameters.strengths("alphas", alphas):
         chosen = replace(chosen, alphas=searched)

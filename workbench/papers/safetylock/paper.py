@@ -9,7 +9,7 @@ from workbench.arguments import FLOAT32, finite, listed, one_of, whole
 from workbench.data.preferences import load_data
 from workbench.errors import DatasetError, RunError
 from workbench.files import Row
-from workbench.papers.parameters import check_file, check_preset, naming, picked, seed_list
+from workbench.papers.parameters import check_file, naming, of_preset, picked, seed_list
 
 TITLE = "Locking Down the Finetuned LLMs Safety"
 NOTEBOOK = "01_safetylock.ipynb"
@@ -103,8 +103,7 @@ def settings(
 
     Raises `ValueError` for an unknown preset, and as `Settings`.
     """
-    check_preset(preset)
-    chosen = Settings() if preset == "paper" else Settings().tiny()
+    chosen = of_preset(preset, Settings())
     grids = {"alphas": alpha, "heads_grid": heads, "r_grid": r, "selections": selection}
     pinned = {name: (value,) for name, value in grids.items() if value not in (0, "")}
     return replace(chosen, draws=draws, **pinned)

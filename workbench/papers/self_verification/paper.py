@@ -151,8 +151,7 @@ def settings(preset: str, *, official: bool = False, **given: Any) -> Settings:
     `official` takes the released code's masks and extraction. Raises `ValueError` for an unknown
     preset, and as `Settings`; a run without verification samples is none.
     """
-    parameters.check_preset(preset)
-    chosen = Settings() if preset == "paper" else Settings().tiny()
+    chosen = parameters.of_preset(preset, Settings())
     chosen = chosen.official() if truth("official", official) else chosen
     chosen = replace(chosen, **parameters.given(given))
     whole("p", chosen.p, 1)
