@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from workbench.errors import DatasetError, ModelError
 from workbench.paths import EMBEDDED, data_folder
-from workbench.reading import read_json
+from workbench.reading import read_object
 
 
 def reachable(timeout: float = 3.0) -> bool:
@@ -107,7 +107,7 @@ def require_model(source: str) -> dict[str, Any]:
         from huggingface_hub import try_to_load_from_cache
 
         config = try_to_load_from_cache(source, "config.json")
-        return _config(Path(config)) if isinstance(config, str) else {}
+        return read_object(config, ModelError) if isinstance(config, str) else {}
     parts = {
         "config.json": ["config.json"],
         "weights": ["*.safetensors", "*.bin"],
@@ -119,7 +119,7 @@ def require_model(source: str) -> dict[str, Any]:
                 f"{source} is a folder without {name}: no model that can be loaded. Give the one "
                 "that holds config.json, the weights as safetensors and the tokenizer"
             )
-    return _config(folder / "config.json")
+    return read_object(folder / "config.json", ModelError)
 
 
 def n_heads(config: dict[str, Any]) -> int | None:
@@ -127,13 +127,6 @@ def n_heads(config: dict[str, Any]) -> int | None:
     text = config.get("text_config", config)
     counts = [text.get(name) for name in ("num_hidden_layers", "num_attention_heads")]
     return math.prod(counts) if all(type(count) is int for count in counts) else None
-
-
-def _config(path: Path) -> dict[str, Any]:
-    content = read_json(path, ModelError)
-    if not isinstance(content, dict):
-        raise ModelError(f"{path} holds no JSON object")
-    return content
 
 
 def _line(error: Exception) -> str:

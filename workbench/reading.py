@@ -31,6 +31,14 @@ def read_json(path: str | Path, error: Refusal) -> Any:
     return parse_json(read_text(path, error), str(path), error)
 
 
+def read_object(path: str | Path, error: Refusal) -> dict[str, Any]:
+    """`read_json` of a file that holds one object; `error` names any other."""
+    content = read_json(path, error)
+    if not isinstance(content, dict):
+        raise error(f"{path} holds no JSON object")
+    return content
+
+
 def read_text(path: str | Path, error: Refusal) -> str:
     """The text of a UTF-8 file; `error` names one that cannot be read or is in another encoding."""
     try:

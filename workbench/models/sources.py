@@ -19,7 +19,7 @@ from transformers.utils import cached_file
 
 from workbench import hub
 from workbench.errors import ModelError
-from workbench.reading import read_json
+from workbench.reading import read_object
 
 log = logging.getLogger(__name__)
 
@@ -150,9 +150,7 @@ def _read_objects(source: str, names: tuple[str, ...], revision: str | None) -> 
         except OSError as error:
             raise ModelError(_incomplete(source, error)) from error
         if path is not None:
-            contents[name] = read_json(path, ModelError)
-            if not isinstance(contents[name], dict):
-                raise ModelError(f"{path} holds no JSON object")
+            contents[name] = read_object(path, ModelError)
     return contents
 
 

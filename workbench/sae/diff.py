@@ -86,10 +86,8 @@ class FeatureDiff:
 
     def tokens(self, row: int, side: int) -> tuple[scipy.sparse.csr_matrix, ...]:
         """Activations of one response's tokens, policy and reference: sparse `[tokens, m]` each."""
-        row, side = (
-            whole("row", row, 0, error=FeatureError),
-            whole("side", side, 0, 1, FeatureError),
-        )
+        row = whole("row", row, 0, error=FeatureError)
+        side = whole("side", side, 0, 1, FeatureError)
         paths = [p for p in shards(self.folder) if row_of(p) <= row]
         if not paths:
             raise FeatureError(f"row {row} is not in {self.folder}")
@@ -130,9 +128,8 @@ def diff_features(
     """
     out, constraint = Path(out), constraint or Constraint()
     whole("k", constraint.k, 1, sae.cfg.d_sae, FeatureError)
-    batch, shard = (
-        whole(n, v, 1, error=FeatureError) for n, v in (("batch", batch), ("shard", shard))
-    )
+    batch = whole("batch", batch, 1, error=FeatureError)
+    shard = whole("shard", shard, 1, error=FeatureError)
     first_row = whole("first_row", first_row, 0, error=FeatureError)
     whole("pad_token_id", pad_token_id, 0, error=FeatureError)
     seed = seed_number(seed, error=FeatureError)
@@ -245,20 +242,19 @@ def _batch(
     by_text = torch.cat([(text == t).nonzero()[:, 0] for t in order])
     return {
         "length": mask.sum(1)[order].cpu().numpy(),
-        "pooled": [[p[s * b : (s + 1) * b].cpu().numpy() for s in (0, 1)] for p in pooled],
-        "tokens": [f[by_text].cpu().numpy() for f in features],
-    }
+        **{f"pooled{w}{s}": p[s * b : (s + 1) * b].cpu().numpy()
+           for w, p in enumerate(pooled) for s in (0, 1)},
+        **{f"tokens{w}": f[by_text].cpu().numpy() for w, f in enumerate(features)},
+    }  # fmt: skip
 
 
 def _joined(pieces: list[dict[str, Any]]) -> dict[str, np.ndarray]:
     """One shard's arrays of its batches' pieces."""
-    out = {"length": np.concatenate([p["length"] for p in pieces])}
-    for w in (0, 1):
-        for s in (0, 1):
-            pooled = np.concatenate([p["pooled"][w][s] for p in pieces])
-            out |= as_arrays(pooled, f"pooled{w}{s}", np.float32)
-        out |= as_arrays(np.concatenate([p["tokens"][w] for p in pieces]), f"tokens{w}", np.float16)
-    return out
+    out = {name: np.concatenate([piece[name] for piece in pieces]) for name in pieces[0]}
+    arrays = {"length": out.pop("length")}
+    for name, dense in out.items():
+        arrays |= as_arrays(dense, name, np.float32 if name.startswith("pooled") else np.float16)
+    return arrays
 
 
 def _keys(place: np.ndarray, seed: int) -> np.ndarray:

@@ -158,10 +158,8 @@ def _batches(
     model: Any, rows: Rows, batch: int, pad: int
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
     device = next(model.parameters()).device
-    batch, pad = (
-        whole("batch", batch, 1, error=FeatureError),
-        whole("pad_token_id", pad, 0, error=FeatureError),
-    )
+    batch = whole("batch", batch, 1, error=FeatureError)
+    pad = whole("pad_token_id", pad, 0, error=FeatureError)
     for start in range(0, len(rows), batch):
         ids, attention, mask = stack_pairs(rows[start : start + batch], pad, device)
         # No SAE is asked to explain BOS, whose norm is far from every other token's.

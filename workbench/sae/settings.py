@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 from safetensors import SafetensorError, safe_open
 
 from workbench.errors import FeatureError
-from workbench.reading import read_json
+from workbench.reading import read_object
 
 log = logging.getLogger(__name__)
 
@@ -51,9 +51,7 @@ def check_folder(folder: Path) -> dict[str, Any]:
     Raises `FeatureError` for what SAELens would take for something else, or leave out.
     """
     path = folder / "cfg.json"
-    config = read_json(path, FeatureError)
-    if not isinstance(config, dict):
-        raise FeatureError(f"{path}: a {type(config).__name__}, expected an object")
+    config = read_object(path, FeatureError)
     weights = folder / "sae_weights.safetensors"
     try:
         with safe_open(str(weights), "pt") as file:

@@ -9,7 +9,7 @@ import numpy as np
 import scipy.sparse
 
 from workbench.errors import FeatureError
-from workbench.reading import read_arrays, read_json
+from workbench.reading import read_arrays, read_object
 from workbench.sae.counts import Counts
 from workbench.writing import whole, write_json
 
@@ -77,13 +77,12 @@ def read_shard(path: Path, m: int, changed: int) -> dict[str, np.ndarray]:
 def read_state(folder: Path) -> tuple[dict[str, Any], Counts]:
     """`run.json` of a folder, and its counts so far. Raises `FeatureError` naming one."""
     path = folder / "run.json"
-    meta = read_json(path, FeatureError)
+    meta = read_object(path, _damaged)
     kinds = dict.fromkeys(("done", "rows", "features", "first_row", "shard"), int)
     kinds |= dict.fromkeys(("hook", "policy", "ref", "sae", "data"), str)
     wrong = [
         name for name, kind in kinds.items()
-        if not isinstance(meta, dict) or type(meta.get(name)) is not kind
-        or (kind is int and meta[name] < 0)
+        if type(meta.get(name)) is not kind or (kind is int and meta[name] < 0)
     ]  # fmt: skip
     if wrong:
         raise _damaged(f"{path}: {', '.join(wrong)} missing or of another type")

@@ -77,9 +77,8 @@ def checked(
     if not different:
         raise PairError(f"{name}: all pairs have identical answers")
     keep = [numbers[place] for place in different]
-    if len(keep) < len(dataset):
-        whole = isinstance(dataset, Dataset)
-        dataset = dataset.select(keep) if whole else [dataset[number] for number in keep]
+    whole = isinstance(dataset, Dataset)
+    dataset = dataset.select(keep) if whole else [dataset[number] for number in keep]
     return _as_read(dataset, [pairs[place] for place in different], name)
 
 

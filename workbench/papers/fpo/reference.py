@@ -95,13 +95,12 @@ class OfflineReference:
     def _folder(self, name: str, expected: dict[str, Any]) -> Path:
         """A run without features uses a cache that has them if it fits, else one of its own."""
         folder = self.root / name
-        if self._sae is None and folder.exists():
+        if self._sae is None:
             try:
                 reference_cache.read(folder, expected)
             except (CacheCorrupt, CacheMismatch):
                 return self.root / f"{name}-logps"
-            return folder
-        return folder if self._sae is not None else self.root / f"{name}-logps"
+        return folder
 
     def _meta(self, trainer: Any, dataset: Dataset) -> dict[str, Any]:
         """Fields that identify a cache; the features' own only where features are read."""

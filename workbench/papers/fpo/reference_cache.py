@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from workbench.errors import CacheCorrupt, CacheMismatch
-from workbench.reading import read_array, read_arrays, read_json
+from workbench.reading import read_array, read_arrays, read_object
 from workbench.writing import disk_errors, whole, write_json
 
 log = logging.getLogger(__name__)
@@ -77,7 +77,7 @@ def read(folder: str | Path, expected: dict[str, Any]) -> ReferenceCache:
     missing, truncated or inconsistent arrays.
     """
     folder = Path(folder)
-    meta = _read_meta(folder)
+    meta = read_object(folder / "meta.json", _damaged)
     wrong = [
         f"{k}: cache has {meta.get(k)!r}, this run {v!r}"
         for k, v in {"format_version": VERSION, **expected}.items()
@@ -116,7 +116,7 @@ def build(
     """
     parts = Path(folder).with_name(Path(folder).name + ".parts")
     if parts.exists() and (parts / "meta.json").exists():
-        if _read_meta(parts) != meta:
+        if read_object(parts / "meta.json", _damaged) != meta:
             raise CacheMismatch(f"{parts} is the unfinished reference of something else; delete it")
     elif rank == 0:
         write_json(parts / "meta.json", meta)
@@ -243,11 +243,3 @@ def _check(cache: ReferenceCache) -> None:
     lost = np.flatnonzero(~np.isfinite(cache.logp).all(1))
     if len(lost):
         raise CacheCorrupt(f"{folder / 'logp.npy'}: row {2 * lost[0]} is not finite")
-
-
-def _read_meta(folder: Path) -> dict[str, Any]:
-    path = folder / "meta.json"
-    meta = read_json(path, _damaged)
-    if not isinstance(meta, dict):
-        raise _damaged(f"{path}: a {type(meta).__name__}, expected an object")
-    return meta

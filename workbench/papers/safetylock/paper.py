@@ -90,23 +90,17 @@ class Settings:
         )
 
 
-def settings(
-    preset: str,
-    *,
-    alpha: float = 0.0,
-    heads: int = 0,
-    r: int = 0,
-    selection: str = "",
-    draws: int = 7,
-) -> Settings:
-    """The preset's settings; `alpha`, `heads`, `r`, `selection` pin one unless 0 or empty.
+GRIDS = {"alpha": "alphas", "heads": "heads_grid", "r": "r_grid", "selection": "selections"}
+"""Parameter → the setting that it pins to one value."""
+
+
+def settings(preset: str, *, draws: int = 7, **given: Any) -> Settings:
+    """The preset's settings; those given of `GRIDS` pin a value, unless 0 or empty.
 
     Raises `ValueError` for an unknown preset, and as `Settings`.
     """
-    chosen = of_preset(preset, Settings())
-    grids = {"alphas": alpha, "heads_grid": heads, "r_grid": r, "selections": selection}
-    pinned = {name: (value,) for name, value in grids.items() if value not in (0, "")}
-    return replace(chosen, draws=draws, **pinned)
+    pinned = {GRIDS[name]: (value,) for name, value in given.items() if value not in (0, "")}
+    return replace(of_preset(preset, Settings()), draws=draws, **pinned)
 
 
 def check_inputs(
