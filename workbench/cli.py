@@ -136,7 +136,9 @@ def _run(args: argparse.Namespace) -> int:
 
 
 def _table(results: dict) -> str:
-    lines = [f"{results['paper']} · preset {results['preset']} · {_run_line(results)}", ""]
+    p = results["provenance"]
+    run = f"{p['device']}, {p['seconds']:.0f} s, seed {p['seed']}"
+    lines = [f"{results['paper']} · preset {results['preset']} · {run}", ""]
     lines.append(f"{'metric':<28}{'value':>9}  {'95 % CI':<18}{'n':>6}  published")
     for m in results["metrics"]:
         published = "–"
@@ -151,11 +153,6 @@ def _table(results: dict) -> str:
 
 def _number(value: float, digits: int) -> str:
     return f"{value:.{digits}f}" if abs(value) < 1e5 else f"{value:.3g}"
-
-
-def _run_line(results: dict) -> str:
-    p = results["provenance"]
-    return f"{p['device']}, {p['seconds']:.0f} s, seed {p['seed']}"
 
 
 def _lab(args: argparse.Namespace) -> int:

@@ -44,8 +44,9 @@ def feature_table(
     tokens = max(int(c.tokens.sum()), 1)
     for w, who in enumerate(WHO):
         active = c.active[w].sum(0)
-        out[f"density_{who}"] = active / tokens
-        out[f"log10_density_{who}"] = _log10(active / tokens)
+        out[f"density_{who}"] = density = active / tokens
+        nothing = np.full(len(density), np.nan)
+        out[f"log10_density_{who}"] = np.log10(density, out=nothing, where=density > 0)
         out[f"mean_{who}"] = c.total[w].sum(0) / np.maximum(active, 1)
         out[f"max_{who}"] = c.largest[w].max(0)
     for who in WHO:
@@ -56,7 +57,8 @@ def feature_table(
     for s, side in enumerate(SIDES):
         out[f"drift_{side}"] = c.drift[s] / n
         out[f"drift_rms_{side}"] = np.sqrt(c.drift_squares[s] / n)
-        out[f"density_ratio_{side}"] = _ratio(c.active[0, s], c.active[1, s])
+        with np.errstate(divide="ignore", invalid="ignore"):  # NaN where both are 0
+            out[f"density_ratio_{side}"] = c.active[0, s] / c.active[1, s]
         out[f"share_{side}"] = c.share[s] / n
         for i, name in enumerate(("both", "policy", "ref")):
             out[f"selected_{name}_{side}"] = c.selected[i, s] / n
@@ -150,13 +152,3 @@ def waterfall(table: pd.DataFrame, side: str = "rejected", cover: float = 0.8) -
         return pd.Series({"rest": 0.0})
     largest = shares[: int(np.searchsorted(shares.cumsum(), cover * total)) + 1]
     return pd.concat([largest.rename(str), pd.Series({"rest": total - largest.sum()})])
-
-
-def _log10(share: np.ndarray) -> np.ndarray:
-    return np.log10(share, out=np.full(len(share), np.nan), where=share > 0)
-
-
-def _ratio(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """a / b, NaN where both are 0."""
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return a.astype(float) / b

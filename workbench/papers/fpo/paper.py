@@ -17,7 +17,7 @@ from workbench.files import Row, read_rows
 from workbench.models.hook_names import parse_hook
 from workbench.papers import parameters
 from workbench.paths import data_folder
-from workbench.reading import read_json
+from workbench.reading import read_object
 
 TITLE = "Constrain Alignment with Sparse Autoencoders (FPO)"
 NOTEBOOK = "03_fpo.ipynb"
@@ -246,8 +246,7 @@ def features_of(sae: str | Path) -> int | None:
     Raises `FeatureError` for what is none of these.
     """
     if os.path.isdir(sae):
-        config = read_json(Path(sae) / "cfg.json", FeatureError)
-        count = config.get("d_sae") if isinstance(config, dict) else None
+        count = read_object(Path(sae) / "cfg.json", FeatureError).get("d_sae")
         return count if isinstance(count, int) else None
     if ":" not in str(sae) and not (str(sae).endswith(".npz") and os.path.isfile(sae)):
         raise FeatureError("no SAE: give 'release:id' of SAELens, a folder, or a params.npz")
