@@ -1,15 +1,13 @@
 """Figures of a study: one question through every stage, costs, and where there may be none."""
 
 import html
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import plotly.graph_objects as go
 from IPython.display import HTML
 
-from workbench.data.problems import Problem
 from workbench.evaluation.answers import same_answer
-from workbench.generation.requests import Backend
 from workbench.papers.self_verification import measures, tables
 from workbench.papers.self_verification.decision import Verified
 from workbench.papers.self_verification.study import Study
@@ -17,14 +15,6 @@ from workbench.plots import figures as plots
 from workbench.plots.tables import table
 
 _MARK = "background:#fde2a7;color:#22303c;border-radius:3px;padding:0 3px"
-
-
-def problems(model: Backend, rows: Mapping[int, Sequence[Problem]]) -> go.Figure:
-    """The first problems of the first seed; the title counts all, by model and device."""
-    first = next(iter(rows.values()))
-    title = f"{first[0].dataset}: {len(first)} problems × {len(rows)} seeds, for {model.name} on"
-    shown = [{"id": p.id, "problem": p.text, "gold": p.answer} for p in first[:4]]
-    return table(shown, f"{title} {model.device}")
 
 
 def telling(questions: Sequence[Verified]) -> Verified:
