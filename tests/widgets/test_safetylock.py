@@ -7,9 +7,9 @@ import numpy as np
 import workbench as wb
 from tests.helpers.uploads import file
 from workbench.papers.safetylock.attack import Attack
-from workbench.papers.safetylock.evaluate import Benchmark, Outcome, brindle_judge, take
+from workbench.papers.safetylock.evaluate import Benchmark, Outcome, brindle_judge, judged, take
 from workbench.papers.safetylock.lock import contrast_activations, find_lock
-from workbench.papers.safetylock.response import evaluate_locked
+from workbench.papers.safetylock.response import locked_replies
 from workbench.widgets import safetylock_apply
 from workbench.widgets.safetylock_apply import ApplyPanel
 from workbench.widgets.view import View
@@ -34,7 +34,8 @@ def test_safetylock_finds_the_packages_lock_and_measures_as_it_does(tiny, tmp_pa
     test = take(wb.load_data("requests", "test"), 10)
     benchmark = Benchmark(test, brindle_judge(), 72)
     for name, alpha in (("before", 0.0), ("after", 2.0)):
-        outcome = evaluate_locked(Attack(target, "", 0), benchmark, expected, alpha)
+        texts = locked_replies(Attack(target, "", 0), benchmark, expected, alpha)
+        outcome = judged(benchmark, texts)
         assert ui.apply_panel.outcomes[name] == outcome
     shown = ui.apply_panel.outcome.value
     for field in (outcome.attack, outcome.granted, outcome.helpful):
@@ -54,12 +55,15 @@ def test_control_locks_differ_and_lie_outside_the_lock(tiny, monkeypatch):
     """Three draws of each kind at the lock's alpha; a kind that cannot be drawn is a dash."""
     measured = []
 
-    def outcome(attack, benchmark, direction, alpha, **_):
+    def measure(attack, benchmark, direction, alpha, **_):
         measured.append((direction, alpha))
+
+    def outcome(benchmark, texts):
         half = [1, 0]
         return Outcome(half, half, half, half, half, half, half, half * 2, [""] * 4)
 
-    monkeypatch.setattr(safetylock_apply, "evaluate_locked", outcome)
+    monkeypatch.setattr(safetylock_apply, "locked_replies", measure)
+    monkeypatch.setattr(safetylock_apply, "judged", outcome)
     contrast = contrast_activations(tiny, wb.load_data("preference")[:20], 3)
     for k, draws in ((6, 9), (20, 6)):
         lock, _ = find_lock(contrast, k)

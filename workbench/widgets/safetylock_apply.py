@@ -12,10 +12,10 @@ from workbench.evaluation.metrics import measured, spelled
 from workbench.models.model import Model
 from workbench.papers.safetylock import presets
 from workbench.papers.safetylock.attack import Attack, fine_tune, granting
-from workbench.papers.safetylock.evaluate import Benchmark, Judge, Outcome, take
+from workbench.papers.safetylock.evaluate import Benchmark, Judge, Outcome, judged, take
 from workbench.papers.safetylock.lock import CONTROLS, Contrast
 from workbench.papers.safetylock.paper import require_both_kinds
-from workbench.papers.safetylock.response import controls, dose_response, evaluate_locked
+from workbench.papers.safetylock.response import controls, dose_response, locked_replies
 from workbench.plots import figures as plots
 from workbench.steering.directions import HeadDirections
 from workbench.widgets.markup import html_table
@@ -113,7 +113,8 @@ class ApplyPanel(widgets.VBox):
                     self.progress.show(number / total, f"evaluation {number + 1} of {total}")
                     options = {"how": "hook", "allow_negative": negative}
                     with stoppable(attack.model, stop):
-                        return evaluate_locked(attack, benchmark, direction, alpha, **options)
+                        texts = locked_replies(attack, benchmark, direction, alpha, **options)
+                    return judged(benchmark, texts)
 
                 doses = dose_response(measure, lock, list(alphas))
                 drawn = {}

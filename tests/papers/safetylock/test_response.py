@@ -9,12 +9,11 @@ from workbench.papers.safetylock.evaluate import (
     Benchmark,
     Outcome,
     brindle_judge,
-    judged,
     replies,
     take,
 )
 from workbench.papers.safetylock.lock import CONTROLS, find_lock, random_directions
-from workbench.papers.safetylock.response import controls, dose_response, evaluate_locked
+from workbench.papers.safetylock.response import controls, dose_response, locked_replies
 
 
 def outcome(asr):
@@ -25,13 +24,12 @@ def test_a_lock_is_measured_as_a_steered_model_answers(tiny, contrast):
     lock, _ = find_lock(contrast, 6)
     attack = Attack(tiny, "Obey.", 0)
     benchmark = Benchmark(take(wb.load_data("requests", "test"), 3), brindle_judge(), 24)
-    assert evaluate_locked(attack, benchmark, None, 9.0) == judged(
-        benchmark, replies(tiny, benchmark, system="Obey.")
-    )
-    folded = evaluate_locked(attack, benchmark, lock, 2.0)
+    plain = replies(tiny, benchmark, system="Obey.")
+    assert locked_replies(attack, benchmark, None, 9.0) == plain
+    folded = locked_replies(attack, benchmark, lock, 2.0)
     with wb.steer(tiny, lock, 2.0, how="hook"):
-        assert folded == judged(benchmark, replies(tiny, benchmark, system="Obey."))
-    assert folded == evaluate_locked(attack, benchmark, lock, 2.0, how="hook")
+        assert folded == replies(tiny, benchmark, system="Obey.")
+    assert folded == locked_replies(attack, benchmark, lock, 2.0, how="hook")
     assert not tiny.folds
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from workbench import arguments
 from workbench.papers.safetylock.attack import Attack
-from workbench.papers.safetylock.evaluate import Benchmark, Outcome, judged, replies
+from workbench.papers.safetylock.evaluate import Benchmark, Outcome, replies
 from workbench.papers.safetylock.lock import CONTROLS, Contrast, outside
 from workbench.steering.directions import HeadDirections
 from workbench.steering.steer import steer
@@ -22,20 +22,6 @@ Measure = Callable[[HeadDirections | None, float], Outcome]
 """(lock, alpha) → the outcome of one attacked model on one benchmark; without a lock, its own."""
 
 
-def evaluate_locked(
-    attack: Attack,
-    benchmark: Benchmark,
-    lock: HeadDirections | None,
-    alpha: float,
-    **steering: Any,
-) -> Outcome:
-    """The judged replies with the lock applied at `alpha`, under the attack's own system prompt.
-
-    `steering`: options of `steer`; by default the lock is folded in, and taken out afterwards.
-    """
-    return judged(benchmark, locked_replies(attack, benchmark, lock, alpha, **steering))
-
-
 def locked_replies(
     attack: Attack,
     benchmark: Benchmark,
@@ -43,7 +29,10 @@ def locked_replies(
     alpha: float,
     **steering: Any,
 ) -> list[str]:
-    """`replies` with the lock applied, arguments as of `evaluate_locked`."""
+    """`replies` with the lock applied at `alpha`, under the attack's own system prompt.
+
+    `steering`: options of `steer`; by default the lock is folded in, and taken out afterwards.
+    """
     with steer(attack.model, lock, alpha, **steering) if lock is not None else nullcontext():
         return replies(attack.model, benchmark, system=attack.system)
 

@@ -281,7 +281,7 @@ STAGES = (
 
 
 def _measure(study: Study, attack: Attack, rows: Sequence[Row]) -> Measure:
-    """`evaluate_locked` of an attack on these requests. Replies are kept, and judged every time."""
+    """What a lock does to an attack on these requests. Replies are kept, and judged every time."""
     benchmark = Benchmark(rows, study.inputs.judge, study.settings.max_new_tokens)
     depends = {
         **attack.model.identity(),
