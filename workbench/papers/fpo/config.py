@@ -57,11 +57,6 @@ class FPOConfig(DPOConfig):
         super().__post_init__()
 
     @property
-    def uses_features(self) -> bool:
-        """Whether this run reads features at all: FPO, also with alpha 0 (where D is logged)."""
-        return self.loss == "fpo"
-
-    @property
     def constraint(self) -> Constraint:
         """What of these arguments defines D and its weight."""
         return Constraint(
@@ -92,7 +87,7 @@ class FPOConfig(DPOConfig):
                 f"loss={self.loss!r} compares whole distributions at every step, which a cache of "
                 "scalars cannot hold. Set reference='online'."
             )
-        if self.uses_features and self.fpo_pool == "padded" and self.reference == "offline":
+        if self.loss == "fpo" and self.fpo_pool == "padded" and self.reference == "offline":
             raise ValueError(
                 "fpo_pool='padded' divides by the padded length, which depends on a response's "
                 "batch-mates: a cache made in other batches would show drift where there is none. "

@@ -25,12 +25,13 @@ def telling(study: Study, count: int = 8) -> list[Plain]:
     order = (auroc - 0.5).abs().sort_values(ascending=False, kind="stable")
     out = []
     for i in order.index[:count]:
+        effect = table.loc[i, "effect_ref"]
         near = contexts(study.weakest.diff, i, study.rows, study.inputs.tokenizer)
         words = [token_text(c["tokens"][c["at"]]) for c in near if c["kind"] == "top"]
         out.append(
             {
                 "feature": int(i),
-                "more in": _side(table.loc[i, "effect_ref"]),
+                "more in": "neither" if not effect else "chosen" if effect > 0 else "rejected",
                 "AUROC": float(table.loc[i, "auroc_ref"]),
                 "d_z": float(table.loc[i, "dz_ref"]),
                 "q": float(table.loc[i, "q_ref"]),
@@ -89,10 +90,6 @@ def save(study: Study, out: Path) -> None:
         end.diff, end.table, study.lens, study.rows, study.inputs.tokenizer, out / "features.json",
         model_name=study.inputs.name, features=[row["feature"] for row in telling(study)],
     )  # fmt: skip
-
-
-def _side(effect: float) -> str:
-    return "neither" if not effect else "chosen" if effect > 0 else "rejected"
 
 
 def _words(study: Study, feature: int, side: str, count: int) -> str:

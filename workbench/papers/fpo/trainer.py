@@ -74,7 +74,7 @@ class FPOTrainer(DPOTrainer):
         if eval_dataset is not None:
             eval_dataset = pair_sets.checked(eval_dataset, "eval", drop_identical=drop)
         self.sae = None
-        if args.uses_features:
+        if args.loss == "fpo":  # also with alpha 0, where D is logged
             if sae is None and args.sae is None:
                 raise ValueError(
                     "loss='fpo' needs an SAE: args.sae, or sae= with a SAELens object; loss="

@@ -91,15 +91,13 @@ def leverage(
             "sentences that begin differently; use selection='validation'"
         )
     every = HeadDirections.contrast(contrast.acts, contrast.labels, every_head(contrast))
-    begun = [[*messages(row["prompt"]), _first_sentence(row["chosen"])] for row in harmless]
+    begun = [
+        [*messages(r["prompt"]), {"role": "assistant", "content": r["chosen"].split(". ")[0] + "."}]
+        for r in harmless
+    ]
     effects = head_effects(model, every, 1.0, harmful_chats(harmful), first)
     costs = head_effects(model, every, 1.0, begun, later)
     scores = torch.full(contrast.acts.values.shape[2:4], -torch.inf)
     for head, effect, cost in zip(every.heads, effects, costs, strict=True):
         scores[head] = effect - 0.5 * max(0.0, cost)
     return scores
-
-
-def _first_sentence(reply: str) -> dict[str, str]:
-    """A reply begun: nothing but its first sentence."""
-    return {"role": "assistant", "content": reply.split(". ")[0] + "."}

@@ -60,12 +60,6 @@ def problems(
     return _shared_out(rows, seeds, limit or TINY_PROBLEMS)
 
 
-def two_readings(seeds: Sequence[int], limit: int = CONTROL_PROBLEMS) -> Problems:
-    """Problems of the negative control."""
-    rows = [p for p in read_problems("sums") if p.id.startswith(TWO_READINGS)]
-    return _shared_out(rows, seeds, limit)
-
-
 def stages(
     preset: str, model_id: str, problems: Mapping[int, Sequence[Problem]]
 ) -> dict[str, tuple[Backend, Problems]]:
@@ -79,7 +73,8 @@ def stages(
     fewer = {seed: list(rows[:STAGE_PROBLEMS]) for seed, rows in problems.items()}
     out = {name: (model(preset, name), fewer) for name in ("sums-early", "sums", "sums-late")}
     limit = min(CONTROL_PROBLEMS, *map(len, problems.values()))
-    out[CONTROL] = (out["sums-late"][0], two_readings(list(problems), limit))
+    rows = [p for p in read_problems("sums") if p.id.startswith(TWO_READINGS)]
+    out[CONTROL] = (out["sums-late"][0], _shared_out(rows, list(problems), limit))
     return out
 
 
