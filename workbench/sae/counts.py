@@ -118,8 +118,7 @@ class Counts:
                 bins = torch.bucketize(values[token, feature], edges)
                 tally = torch.bincount(feature * BINS + bins, minlength=m * BINS)
                 self.histogram[who, side] += tally.reshape(m, BINS).cpu().numpy()
-        for side in (0, 1):
-            self.tokens[side] += int((sides == side).sum())
+        self.tokens += np.bincount(place[:, 1], minlength=2)
         strongest = torch.maximum(policy, reference)
         value, index = strongest.topk(min(TOP, len(strongest)), dim=0)
         active = (value.T > 0).cpu().numpy()[..., None]
@@ -128,15 +127,11 @@ class Counts:
         key = torch.from_numpy(keys).to(policy.device)[:, None].expand(-1, m)
         key = torch.where(strongest > 0, key, torch.inf)
         least, index = key.topk(min(SAMPLE, len(key)), dim=0, largest=False)
-        index = index.T
-        value = strongest.T.gather(1, index).float().cpu().numpy()
-        index = index.cpu().numpy()
-        drawn = np.isfinite(least.T.cpu().numpy())
-        self._keep_sample(
-            least.T.cpu().numpy(),
-            np.where(drawn, value, 0),
-            np.where(drawn[..., None], place[index], -1),
-        )
+        value = strongest.gather(0, index).T.float().cpu().numpy()
+        keys = least.T.cpu().numpy()
+        drawn = np.isfinite(keys)
+        places = np.where(drawn[..., None], place[index.T.cpu().numpy()], -1)
+        self._keep_sample(keys, np.where(drawn, value, 0), places)
 
     def add_pairs(
         self,

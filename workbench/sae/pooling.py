@@ -98,8 +98,7 @@ def pool(
     are encoded, at most `budget` bytes of features at a time. Raises `ValueError` for another
     `how`.
     """
-    if how not in ("mean", "sum", "padded"):
-        raise ValueError(f"how={how!r}; use mean, sum or padded")
+    one_of("how", how, ("mean", "sum", "padded"))
     tokens = hidden[:, :-1][mask]
     rows = mask.nonzero()[:, 0]
     out = torch.zeros(len(hidden), sae.cfg.d_sae, device=hidden.device)

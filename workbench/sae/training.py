@@ -37,10 +37,9 @@ def train_topk(
     from sae_lens.config import SAETrainerConfig
 
     parse_hook(hook_name)
-    n_features, steps, batch = (
-        whole(name, value, 1, error=FeatureError)
-        for name, value in (("n_features", n_features), ("steps", steps), ("batch", batch))
-    )
+    n_features = whole("n_features", n_features, 1, error=FeatureError)
+    steps = whole("steps", steps, 1, error=FeatureError)
+    batch = whole("batch", batch, 1, error=FeatureError)
     k = whole("k", k, 1, n_features, FeatureError)
     lr, seed = finite("lr", lr, above=0, error=FeatureError), seed_number(seed, error=FeatureError)
     if activations.ndim != 2 or len(activations) < batch:

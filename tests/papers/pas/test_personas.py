@@ -165,7 +165,7 @@ def test_unusable_answers_and_kinds():
     answers[1] = [0, 3, 3] * 5
     with pytest.raises(DatasetError, match="subject 1 has no usable answer"):
         personas(contrast, answers)
-    with pytest.raises(ValueError, match="direction 'lda'; use one of paper"):
+    with pytest.raises(ValueError, match="direction='lda'; use one of paper"):
         personas(contrast, answers, "lda")
 
 

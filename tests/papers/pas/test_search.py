@@ -124,7 +124,7 @@ def test_system_prompts(model):
         for text, system in zip(row, systems, strict=True):
             one = wb.generate(model, [prompts.portrait_request(system)], max_new_tokens=4)
             assert [[text]] == one
-    with pytest.raises(ValueError, match="mode 'dpo'; use one of pas"):
+    with pytest.raises(ValueError, match="mode='dpo'; use one of pas"):
         system_prompts(model, "dpo", everybody, held, FEW)
 
 

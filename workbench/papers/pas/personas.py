@@ -10,6 +10,7 @@ import torch
 
 from workbench.activations.capture import Activations
 from workbench.activations.probes import Probes, fit_probes
+from workbench.arguments import one_of
 from workbench.errors import DatasetError
 from workbench.papers.pas.contrast import AnswerContrast
 from workbench.papers.pas.paper import DIRECTIONS
@@ -84,8 +85,7 @@ def personas(contrast: AnswerContrast, values: np.ndarray, kind: str = "paper") 
     Raises `ValueError` for an unknown kind; `DatasetError` for a subject without a usable answer,
     or, where `kind="centered"`, one who leans to one side throughout (nothing is left).
     """
-    if kind not in DIRECTIONS:
-        raise ValueError(f"direction {kind!r}; use one of {', '.join(DIRECTIONS)}")
+    one_of("direction", kind, DIRECTIONS)
     w = weights(values, kind)
     used = (w != 0).float()
     n = used.sum(1)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from workbench.arguments import one_of
 from workbench.data.inventories import Inventory
 from workbench.data.respondents import MAX_MISSING, Respondents
 from workbench.errors import DatasetError
@@ -123,8 +124,7 @@ def system_prompts(
 
     Raises `ValueError` for an unknown mode.
     """
-    if mode not in MODES:
-        raise ValueError(f"mode {mode!r}; use one of {', '.join(MODES)}")
+    one_of("mode", mode, MODES)
     inventory, people = respondents.inventory, range(len(respondents))
     if mode == "pas":
         return [[SYSTEM] * len(parts) for _ in people]
