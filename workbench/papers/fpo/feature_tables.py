@@ -57,23 +57,19 @@ def telling_title(study: Study) -> str:
 def card(study: Study, feature: int) -> list[Plain]:
     """One feature in numbers, reference beside policy; its neighbours, and the tokens it is for."""
     row = study.weakest.table.loc[feature]
-    names = (
-        ("density", "density_ref", "density_policy"),
-        ("mean where active", "mean_ref", "mean_policy"),
-        ("largest", "max_ref", "max_policy"),
-        ("effect d_z", "dz_ref", "dz_policy"),
-        ("AUROC", "auroc_ref", "auroc_policy"),
-    )
+    names = {"density": "density", "mean where active": "mean", "largest": "max",
+             "effect d_z": "dz", "AUROC": "auroc"}  # fmt: skip
     near = ", ".join(
         f"{i} ({c:.2f})" for i, c in zip(row["nearest"], row["nearest_cosine"], strict=True)
     )
     up, down = (_words(study, feature, side, 6) for side in ("up", "down"))
     return [
-        *({"": n, "reference": float(row[a]), "policy": float(row[b])} for n, a, b in names),
+        *({"": title, "reference": float(row[f"{n}_ref"]), "policy": float(row[f"{n}_policy"])}
+          for title, n in names.items()),
         {"": "nearest by decoder", "reference": near, "policy": None},
         {"": "decoder for", "reference": up, "policy": None},
         {"": "decoder against", "reference": down, "policy": None},
-    ]
+    ]  # fmt: skip
 
 
 def pairs(study: Study, feature: int, count: int = 5) -> list[Plain]:

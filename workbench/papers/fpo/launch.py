@@ -37,14 +37,12 @@ def main(argv: list[str] | None = None) -> None:
         "quantization_config": get_quantization_config(model),
         **(args.model_init_kwargs or {}),
     }
-    test = None
-    if args.eval_strategy != "no":
-        test = _pairs(script, script.dataset_test_split)
+    evaluated = args.eval_strategy != "no"
     trainer = FPOTrainer(
         model.model_name_or_path,
         args=args,
         train_dataset=_pairs(script, script.dataset_train_split),
-        eval_dataset=test,
+        eval_dataset=_pairs(script, script.dataset_test_split) if evaluated else None,
         peft_config=get_peft_config(model),
     )
     identity = _identity(script, args, model)
