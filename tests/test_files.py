@@ -67,16 +67,16 @@ def table(rows, delimiter=",", end="\r\n", quoting=csv.QUOTE_MINIMAL):
     return text.getvalue()
 
 
-@pytest.mark.parametrize("name", ["a.csv", "A.CSV", "a.tsv", "a.csv.gz"])
-@pytest.mark.parametrize("quoting", [csv.QUOTE_MINIMAL, csv.QUOTE_ALL])
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-32"])
 @pytest.mark.parametrize("end", ["\r\n", "\n", "\r"])
 @pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
-def test_tables_as_spreadsheets_write_them(tmp_path, delimiter, end, encoding, quoting, name):
+def test_tables_as_spreadsheets_write_them(tmp_path, delimiter, end, encoding):
     rows = TABLE if end != "\r" else TABLE[1:]  # within values the writer's "\n" stands
-    content = table(rows, delimiter, end, quoting).encode(encoding)
-    path = written(tmp_path, gzip.compress(content) if name.endswith("gz") else content, name)
-    assert read_rows(path) == rows
+    for quoting in (csv.QUOTE_MINIMAL, csv.QUOTE_ALL):
+        content = table(rows, delimiter, end, quoting).encode(encoding)
+        for name in ("A.CSV", "a.tsv"):
+            assert read_rows(written(tmp_path, content, name)) == rows
+        assert read_rows(written(tmp_path, gzip.compress(content), "a.csv.gz")) == rows
 
 
 @pytest.mark.parametrize(
@@ -107,15 +107,15 @@ def test_what_spreadsheets_add_is_no_data(tmp_path, content, rows):
     assert read_rows(written(tmp_path, content, "a.csv")) == rows
 
 
-@pytest.mark.parametrize("name", ["a.jsonl", "a.ndjson", "A.JSONL", "a.jsonl.gz", "a.txt"])
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
-@pytest.mark.parametrize("end", ["\n", "\r\n", "\r", "\n\n", "\n\ufeff"])
-def test_lines_of_json_as_exports_write_them(tmp_path, end, encoding, name):
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r", "\n\n", "\n\ufeff", "\r\n\ufeff"])
+def test_lines_of_json_as_exports_write_them(tmp_path, end, encoding):
     rows = [{"a": "x\u2028y\u2029z\x85"}, {"a": "\ufeffb"}]
     text = end.join(json.dumps(row, ensure_ascii=False) for row in rows) + end
     content = text.encode(encoding)
-    path = written(tmp_path, gzip.compress(content) if name.endswith("gz") else content, name)
-    assert read_rows(path) == rows
+    for name in ("a.jsonl", "a.ndjson", "A.JSONL", "a.txt"):
+        assert read_rows(written(tmp_path, content, name)) == rows
+    assert read_rows(written(tmp_path, gzip.compress(content), "a.jsonl.gz")) == rows
 
 
 def test_values_keep_their_types_where_a_file_has_types(tmp_path):
@@ -147,17 +147,17 @@ def test_a_single_object_is_one_row_and_an_empty_file_none(tmp_path):
         ("a.json", "", "a.json:1: Expecting value"),
         ("a.json", "3", "a.json: expected a list of rows, or an object with 'examples'"),
         ("a.json", '{"examples": {"a": 1}}', "a.json: expected a list of rows"),
-        ("a.json", b"[\n\xff]", "a.json:2: the byte 0xff is no text in UTF-8, nor"),
-        ("a.csv", b"a\n\xff", "a.csv row 0: the byte 0xff is no text in UTF-8, nor"),
-        ("a.csv", b"a,\xff\n1,2", "a.csv:1: the byte 0xff is no text in UTF-8, nor"),
+        ("a.json", b"[\n\xff]", "a.json:2: no text in utf-8, nor"),
+        ("a.csv", b"a\n\xff", "a.csv:2: no text in utf-8, nor"),
+        ("a.csv", b"a,\xff\n1,2", "a.csv:1: no text in utf-8, nor"),
         ("a.csv", "a,b\n1,2\n3,4,5\n", "a.csv row 1: more values than columns"),
         ("a.csv", "a,b,a,b\n1,2,3,4\n", "a.csv: columns a, b are there twice; remove one"),
         ("a.csv", "a\n" + "x" * 200_000, "a.csv:2: field larger than field limit"),
         ("a.csv", 'a,b\n1,2\n"3,4\n5,6\n', "a.csv:4: unexpected end of data"),
         ("a.csv", 'a,b\n"1"2,3\n', "a.csv:2: ',' expected after '\"'"),
         ("a.csv", "a,b\n1,\0\n", "a.csv:2: '\\x00' is in no text"),
-        ("a.csv", "a,b\n1,2".encode("utf-16-le"), "a.csv:1: '\\x00' is in no text in UTF-8"),
-        ("a.csv", "a,b\n1,2".encode("utf-16")[:-1], "a.csv:2: no text in utf-16"),
+        ("a.csv", "a,b\n1,2".encode("utf-16-le"), "a.csv:1: '\\x00' is in no text in utf-8"),
+        ("a.csv", "a,b\n1,2".encode("utf-16")[:-1], "a.csv:2: no text in utf-16: "),
         ("a.csv", "a,b\n1,2\na,b\n3,4", "a.csv row 1: the header again; remove it"),
         ("a.csv", "a,,\n1,2,3\n", "a.csv row 0: more values than columns"),
         ("a.csv", ",,a\n1,2,3\n", "a.csv: columns without a name are there twice"),
@@ -183,7 +183,7 @@ def test_what_is_wrong_is_named_by_file_and_place(tmp_path, name, content, messa
 
 @pytest.mark.parametrize("name", ["absent.json", "."])
 def test_a_path_that_is_no_file(tmp_path, name):
-    with pytest.raises(FileNotFoundError, match=r"is no file(; give a \.jsonl, | but a folder)"):
+    with pytest.raises(FileNotFoundError, match=r"is no file; give a \.jsonl, "):
         read_rows(tmp_path / name)
 
 

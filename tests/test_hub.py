@@ -153,3 +153,11 @@ def test_a_hub_that_does_not_answer(server, monkeypatch):
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     with pytest.raises(ModelError, match=reason):
         require("who/what")
+
+
+def test_the_library_does_not_try_again_where_no_hub_answers(server, monkeypatch):
+    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
+    with pytest.raises(DatasetError, match=r"who/what cannot be reached: .*local file"):
+        hub_rows("who/what", "test")
+    assert server[1] == []
+    assert not datasets.config.HF_HUB_OFFLINE

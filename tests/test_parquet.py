@@ -62,7 +62,6 @@ def test_what_is_written_is_read(tmp_path_factory, texts, data):
 UNREADABLE = {
     "bytes that are no text": (b"\x89PNG\xff", None, "'utf-8' codec can't decode byte 0x89"),
     "a span of time": (dt.timedelta(1), None, "no value that JSON has; leave the column out"),
-    "a decimal beyond floats": (Decimal("0.1234567890123456789"), None, "no value that JSON has"),
     "a year beyond all": (10**8, pa.date32(), "date value out of range"),
     "names twice in a map": ([("x", 1), ("x", 2)], TEXT_MAP, "duplicate key was 'x'"),
     "names that are numbers": ([(1, 2)], pa.map_(pa.int64(), pa.int64()), "no value that JSON has"),
@@ -117,7 +116,7 @@ def test_what_else_a_file_may_be_asked_for(tmp_path):
     assert read_rows(path, 0) == read_rows(stored(tmp_path, [], pa.string())) == []
     with pytest.raises(DatasetError, match="texts in Parquet are UTF-8; leave encoding= out"):
         read_rows(path, encoding="utf-8")
-    with pytest.raises(FileNotFoundError, match="is no file but a folder; give one of those in it"):
+    with pytest.raises(FileNotFoundError, match="is no file; give a "):
         read_rows(tmp_path)
 
 
@@ -139,7 +138,7 @@ def test_a_parquet_file_with_text_that_is_none(tmp_path):
 def test_a_parquet_file_with_a_column_twice(tmp_path):
     table = pa.table([pa.array([1]), pa.array([2])], names=["a", "a"])
     parquet.write_table(table, tmp_path / "a.parquet")
-    with pytest.raises(DatasetError, match=r"a\.parquet: columns a are there twice"):
+    with pytest.raises(DatasetError, match=r"a\.parquet: columns \['a'\] are there twice"):
         read_rows(tmp_path / "a.parquet")
 
 

@@ -30,8 +30,11 @@ _NO_TEXT = {
     b"\x1f\x8b": "packed by gzip; let its name end with .gz",
     b"PAR1": "a Parquet file; let its name end with .parquet",
 }
-_LINE_END = re.compile(r"\r\n?|\n")
-_LONE = re.compile("[\ud800-\udfff]")
+_ODD = re.compile(rb"[\0\x1b]")
+"""Bytes of UTF-16 and ISO-2022, which may be UTF-8 by chance."""
+_FIELD = re.compile(rb'[\t,;"]+')
+_MORE_THAN_CHANCE = re.compile("[A-Za-z][^\0-\x7f]|[\u0800-\uffff]")
+"""In a field of GB18030 that is UTF-8 as well; one or two hanzi, such as C5AE, may well be both."""
 _FREQUENT = (
     "的一是不了在人有我他这个们中来上大为和国地到以说时要就出会可也你对生能而子那得于着"
     "下自之年过发后作里用道行所然家种事成方多经么去法学如都同现当没动面起看定天分还进好"
@@ -40,21 +43,19 @@ _FREQUENT = (
 """Some 45 % of running Chinese, and a tenth at most of what texts in Big5, Shift_JIS, EUC, KOI8-R
 or a code page of Windows are as GB18030, which they often are without an error."""
 _HOW = (
-    "save it as UTF-8, or name its encoding, files.read_rows(path, encoding=…): utf-16-le without "
-    "a mark; what Windows calls ANSI is cp1252 in Western Europe, gb18030 in China, big5 in "
-    "Taiwan, cp932 in Japan, cp949 in Korea, cp1251 in Russia"
+    "save it as UTF-8 (iconv -f ENCODING -t UTF-8 FILE > NEW_FILE), or read it by "
+    "files.read_rows(path, encoding=ENCODING). What Windows calls ANSI is CP1252 in Western "
+    "Europe, GB18030 in China, BIG5 in Taiwan, CP932 in Japan, CP949 in Korea, CP1251 in Russia; "
+    "UTF-16LE may lack its mark"
 )
 
 
-def text_of(path: Path, encoding: str | None = None) -> tuple[str, str]:
-    """The text of a file, its line ends as they are, and the name of its encoding.
+def text_of(path: Path, encoding: str | None = None) -> str:
+    """The text of a file, its line ends as they are.
 
-    That is `encoding`, or what a mark says, or UTF-8, or GB18030 (logged) where the text is then
-    largely the most frequent hanzi. Bytes that are no text in it stand as lone surrogates, for
-    `no_text` to name.
-
-    Raises `DatasetError`, naming the line if there is one, for an unknown encoding or another than
-    the mark's, and for a file that is damaged, too large or no text.
+    Read in `encoding`, or in what a mark says, or as UTF-8, or (logged) as GB18030 where it is then
+    largely the most frequent hanzi and no field is UTF-8. Raises `DatasetError`, naming the line if
+    there is one, for an unknown encoding and what is no text in it, and for a damaged file.
     """
     codec = encoding if encoding is None else _codec(encoding)
     try:
@@ -69,51 +70,51 @@ def text_of(path: Path, encoding: str | None = None) -> tuple[str, str]:
     marked = _by_start(content, _MARKS)
     if codec and marked and not codec.startswith(marked):
         raise DatasetError(f"{path}: encoding={encoding!r}, but its mark says {marked}")
-    text, name = _decoded(content, marked or codec, path)
-    # ISO-2022 is ASCII but for its escapes; ISO 8859 as Windows saves it has letters here.
-    controls = "\0|\x1b[$(][@-J)]" + ("|[\x80-\x9f]" if name.startswith("iso8859") else "")
-    if match := re.search(controls, text):
-        raise DatasetError(
-            f"{path}:{_line(text, match)}: {match[0]!a} is in no text in {name}; {_HOW}"
-        )
-    if lost := re.search("\ufffd", text):
-        log.warning("%s:%d: characters were lost here before (U+FFFD)", path, _line(text, lost))
-    return text.removeprefix(MARK), name
-
-
-def no_text(text: str, encoding: str) -> tuple[int, str] | None:
-    """The line (from 1) and the value of the first byte that is no text; None where there is none.
-
-    text, encoding: of `text_of`.
-    """
-    match = None if text.isascii() else _LONE.search(text)
-    return match and (
-        _line(text, match), f"the byte {ord(match[0]) % 256:#04x} is no text in {encoding}; {_HOW}"
-    )  # fmt: skip
-
-
-def _decoded(content: bytes, codec: str | None, path: Path) -> tuple[str, str]:
-    if codec:
-        # After a fault what follows in UTF-16 or UTF-32 may be out of step.
-        errors = "strict" if codec.startswith(("utf-16", "utf-32")) else "surrogateescape"
-        try:
-            return content.decode(codec, errors), codec
-        except UnicodeError as error:
-            before = content[: getattr(error, "start", 0)].decode(codec, "ignore")
-            line = 1 + len(_LINE_END.findall(before))
-            raise DatasetError(f"{path}:{line}: no text in {codec}: {error}; {_HOW}") from error
+    codec = marked or codec or _guessed(content, path)
     try:
-        return content.decode(), "UTF-8"
+        text = content.decode(codec)
+    except UnicodeError as error:
+        before = content[: getattr(error, "start", 0)].decode(codec, "ignore")
+        guess = codec == "utf-8" and not (marked or encoding)
+        tried = "utf-8, nor is it Chinese in GB18030 throughout" if guess else codec
+        raise DatasetError(
+            f"{path}:{_line(before)}: no text in {tried}: {error}; {_HOW}"
+        ) from error
+    # ISO-2022 is ASCII but for its escapes; ISO 8859 as Windows saves it has letters here.
+    letters = map(chr, range(128, 160)) if codec.startswith("iso8859") else ()
+    for control in ("\0", "\x1b$", "\x1b(", *letters):
+        before, control, _ = text.partition(control)
+        if control:
+            raise DatasetError(
+                f"{path}:{_line(before)}: {control!a} is in no text in {codec}; {_HOW}"
+            )
+    text = text.removeprefix(MARK)
+    if encoding and _utf8(content) not in (None, text, MARK + text) and not _ODD.search(content):
+        log.warning("%s: read as %s, but it is UTF-8 too; does it read right?", path, codec)
+    return text
+
+
+def _guessed(content: bytes, path: Path) -> str:
+    if _utf8(content) is None:
+        counts = Counter(content.decode("gb18030", "ignore"))
+        frequent = [counts[hanzi] for hanzi in _FREQUENT if hanzi in counts]
+        others = sum(count for character, count in counts.items() if character > "\x7f")
+        fields = (field for line in content.splitlines() for field in _FIELD.split(line))
+        if (
+            len(frequent) >= 10
+            and sum(frequent) > 0.2 * others
+            and not any(_MORE_THAN_CHANCE.search(_utf8(field) or "") for field in fields)
+        ):
+            log.warning("%s is no UTF-8 text; read as GB18030, which it looks like", path)
+            return "gb18030"
+    return "utf-8"
+
+
+def _utf8(content: bytes) -> str | None:
+    try:
+        return content.decode()
     except UnicodeDecodeError:
-        text = content.decode("utf-8", "surrogateescape")
-    chinese = content.decode("gb18030", "surrogateescape")
-    counts = Counter(chinese)
-    frequent = [counts[hanzi] for hanzi in _FREQUENT if hanzi in counts]
-    others = sum(count for character, count in counts.items() if character > "\x7f")
-    if len(frequent) >= 10 and sum(frequent) > 0.2 * others:
-        log.warning("%s is no UTF-8 text; read as GB18030, which it looks like", path)
-        return chinese, "gb18030"
-    return text, "UTF-8, nor does the file look like Chinese in GB18030"
+        return None
 
 
 def _by_start(content: bytes, values: dict[bytes, str]) -> str | None:
@@ -131,5 +132,5 @@ def _codec(encoding: Any) -> str:
         ) from error
 
 
-def _line(text: str, match: re.Match[str]) -> int:
-    return 1 + len(_LINE_END.findall(text, 0, match.start()))
+def _line(before: str) -> int:
+    return 1 + len(re.findall(r"\r\n?|\n", before))

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from workbench.arguments import whole
-from workbench.encodings import MARK, no_text, text_of
+from workbench.encodings import MARK, text_of
 from workbench.errors import DatasetError
 from workbench.parquet import parquet_rows
 from workbench.reading import parse_json
@@ -35,11 +35,10 @@ def read_rows(
     apart by commas, semicolons, tabs or bars (whichever the header has), any line ends, empty
     columns at the end and lines at either end left out. Its values are text, absent ones None, its
     column names without spaces around them; blank lines are left out. Parquet has the values that
-    JSON has: dates and times as text, decimals as numbers, bytes as the text they are in UTF-8.
+    JSON has. Text may be packed as `.gz`.
 
     encoding: one of Python's for texts, such as `"cp1252"`. Else UTF-8, what a byte order mark
-    says (UTF-16, UTF-32), or GB18030 if the text looks like Chinese in it, which is logged; nothing
-    else is guessed. Text may be packed as `.gz`.
+    says (UTF-16, UTF-32), or GB18030 if the text looks like Chinese in it, which is logged.
 
     Raises `FileNotFoundError`, and `DatasetError` naming the file and the line (from 1) or row
     (from 0): text that is no JSON, rows that are no objects, more values than columns, columns
@@ -58,8 +57,6 @@ def rows_or_errors(
     """
     path = Path(path)
     limit = limit if limit is None else whole("limit", limit, 0, error=DatasetError)
-    if path.is_dir():
-        raise FileNotFoundError(f"{path} is no file but a folder; give one of those in it")
     if not path.is_file():
         raise FileNotFoundError(f"{path} is no file; give a .jsonl, .json, .csv or .parquet file")
     readers = {".csv": _csv_rows, ".tsv": _csv_rows, ".parquet": parquet_rows}
@@ -77,20 +74,11 @@ def csv_rows(path: str | Path) -> list[Row]:
     return _raised(_csv_rows(Path(path), None, None))
 
 
-def csv_lines(path: Path) -> list[list[str]]:
-    """The values of each line of a CSV file as `read_rows` takes it; the header is line 0.
-
-    Blank lines are left out, and at either end those of empty values. The delimiter is the first
-    that gives all lines as many values, else the comma. Raises `DatasetError` for a file that is
-    no text or no CSV: quotes that do not end, fields of more than 131,072 characters.
-    """
-    text, encoding = text_of(path)
-    if fault := no_text(text, encoding):
-        raise DatasetError(f"{path}:{fault[0]}: {fault[1]}")
-    return _csv_lines(path, text)
-
-
 def _csv_lines(path: Path, text: str) -> list[list[str]]:
+    """The values of each line of CSV text, those of empty values at either end left out.
+
+    Apart by the first delimiter that gives all lines as many values, else by the comma.
+    """
     if hint := _HINT.match(text):  # Excel's own
         return _filled(_split(path, text[hint.end() :], hint[1]))
     first: list[list[str]] | DatasetError = []
@@ -134,12 +122,11 @@ def _split(path: Path, text: str, delimiter: str) -> list[list[str]]:
 
 def _filled(lines: list[list[str]]) -> list[list[str]]:
     """The lines less those without any value that spreadsheets put before and behind a table."""
-    first, last = 0, len(lines)
-    while last > 1 and len(lines[last - 1]) > 1 and not any(lines[last - 1]):
-        last -= 1
-    while first < last - 1 and len(lines[first]) > 1 and not "".join(lines[first]).strip():
-        first += 1
-    return lines[first:last]
+    while len(lines) > 1 and len(lines[-1]) > 1 and not any(lines[-1]):
+        lines.pop()
+    while len(lines) > 1 and len(lines[0]) > 1 and not "".join(lines[0]).strip():
+        lines.pop(0)
+    return lines
 
 
 def suffix(path: Path) -> str:
@@ -180,10 +167,7 @@ def _raised(rows_or_errors: Iterable[Row | DatasetError]) -> list[Row]:
 
 
 def _csv_rows(path: Path, limit: int | None, encoding: str | None) -> list[Any]:
-    text, encoding = text_of(path, encoding)
-    columns, *lines = _csv_lines(path, text) or [[]]
-    if (fault := no_text(text, encoding)) and no_text("".join(columns), encoding):
-        raise DatasetError(f"{path}:{fault[0]}: {fault[1]}")
+    columns, *lines = _csv_lines(path, text_of(path, encoding)) or [[]]
     columns = [name.strip() for name in columns]
     while len(columns) > 1 and not columns[-1]:
         columns.pop()
@@ -194,8 +178,6 @@ def _csv_rows(path: Path, limit: int | None, encoding: str | None) -> list[Any]:
     for number, line in enumerate(lines[:limit]):
         if len(columns) > 1 and [value.strip() for value in line] == columns:
             rows.append(DatasetError(f"{path} row {number}: the header again; remove it"))
-        elif fault and (here := no_text("".join(line), encoding)):
-            rows.append(DatasetError(f"{path} row {number}: {here[1]}"))
         elif any(line[len(columns) :]):
             rows.append(DatasetError(f"{path} row {number}: more values than columns"))
         else:
@@ -205,19 +187,16 @@ def _csv_rows(path: Path, limit: int | None, encoding: str | None) -> list[Any]:
 
 
 def _json_rows(path: Path, limit: int | None, encoding: str | None) -> list[Any]:
-    text, encoding = text_of(path, encoding)
-    text = text.replace("\r\n", "\n").replace("\r", "\n")
-    content = _json(text, path, encoding)
-    if isinstance(content, DatasetError) and (items := _items(text)):
-        return [_json(item, path, encoding, before) for before, item in items[:limit]]
+    text = text_of(path, encoding).replace("\r\n", "\n").replace("\r", "\n")
+    text = text.replace(f"\n{MARK}", "\n")  # of files put together each may bring its mark
+    content = _json(text, path)
     if isinstance(content, DatasetError):
+        items = _items(text)
         # Not splitlines(): JSON strings may hold U+2028 and its like, which are no line ends here.
-        # Of files put together each may bring its mark.
-        lines = [line.removeprefix(MARK) for line in text.split("\n")]
-        numbered = [(n, line) for n, line in enumerate(lines) if line.strip()]
-        rows = [_json(line, path, encoding, n) for n, line in numbered]
+        lines = [(n, line) for n, line in enumerate(text.split("\n")) if line.strip()]
+        rows = [_json(item, path, before) for before, item in items or lines]
         objects = sum(isinstance(row, dict) for row in rows)
-        if suffix(path) in _LINES or 2 * objects >= len(rows) > 1:
+        if items or suffix(path) in _LINES or 2 * objects >= len(rows) > 1:
             return rows[:limit]
         raise content  # not mostly objects: a list or an object that is broken
     rows = content.get("examples", [content]) if isinstance(content, dict) else content
@@ -242,10 +221,8 @@ def _items(text: str) -> list[tuple[int, str]]:
     return items
 
 
-def _json(text: str, path: Path, encoding: str, lines_before: int = 0) -> Any:
+def _json(text: str, path: Path, lines_before: int = 0) -> Any:
     """The content of JSON text, or the error that names its line."""
-    if fault := no_text(text, encoding):
-        return DatasetError(f"{path}:{lines_before + fault[0]}: {fault[1]}")
     try:
         return parse_json(text, str(path), DatasetError, lines_before, finite=False)
     except DatasetError as error:

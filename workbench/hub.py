@@ -2,13 +2,15 @@
 
 import math
 import os
-from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from workbench.errors import DatasetError, ModelError
 from workbench.paths import EMBEDDED, data_folder
 from workbench.reading import read_object
+
+if TYPE_CHECKING:
+    from datasets import Dataset
 
 
 def reachable(timeout: float = 3.0) -> bool:
@@ -51,24 +53,29 @@ def refusal(name: str, kind: Literal["model", "dataset"]) -> str:
     return ""
 
 
-def hub_rows(repository: str, split: str, config: str | None = None) -> Iterable[dict[str, Any]]:
+def hub_rows(repository: str, split: str, config: str | None = None) -> "Dataset":
     """Rows of a data set on the hub; code that it brings is not run.
 
     Raises `DatasetError` saying what to do: the page of a gated set, the known splits and configs.
     """
+    import datasets
     import httpx2
-    from datasets import load_dataset
-    from datasets.exceptions import DatasetsError
 
+    offline = datasets.config.HF_HUB_OFFLINE
     try:
-        return load_dataset(repository, config, split=split)
-    except (DatasetsError, OSError, RuntimeError, ValueError, httpx2.HTTPError) as error:
+        # Where nothing answers the library would try for 23 s before it looks into its cache.
+        datasets.config.HF_HUB_OFFLINE = not reachable()
+        return datasets.load_dataset(repository, config, split=split)
+    except (datasets.exceptions.DatasetsError, OSError, RuntimeError, ValueError,
+            httpx2.HTTPError) as error:  # fmt: skip
         ours = isinstance(error, RuntimeError | ValueError)  # a script, a split, a config
         reason = "" if ours else refusal(repository, "dataset")
         reason = reason or "cannot be read from the hub; no script of its own is run. Change that"
         raise DatasetError(
             f"{repository} {reason}, or give a local file. ({_line(error)})"
         ) from error
+    finally:
+        datasets.config.HF_HUB_OFFLINE = offline
 
 
 def require(source: str) -> None:

@@ -13,11 +13,10 @@ from workbench.errors import DatasetError
 def parquet_rows(
     path: Path, limit: int | None, encoding: str | None
 ) -> list[dict[str, Any] | DatasetError]:
-    """The rows of a Parquet file as JSON would hold them, at most the first `limit`.
+    """The rows, at most the first `limit`: dates and times as text, decimals as numbers, bytes as
+    the text they are in UTF-8.
 
-    Dates and times as text, decimals as numbers, bytes as the text they are in UTF-8. The
-    `DatasetError` of a row with other values stands in its place, naming the column; one for the
-    whole file is raised.
+    A row with other values is its `DatasetError`; one for the whole file is raised.
     """
     # Not through `datasets`, whose cache would keep a copy of every column, personal ones too.
     from pyarrow import ArrowException, parquet
@@ -30,10 +29,8 @@ def parquet_rows(
     try:
         with parquet.ParquetFile(path) as file:
             names = file.schema_arrow.names
-            if twice := [name for n, name in enumerate(names) if name in names[:n]]:
-                raise DatasetError(
-                    f"{path}: columns {', '.join(twice)} are there twice; remove one"
-                )
+            if twice := sorted({name for name in names if names.count(name) > 1}):
+                raise DatasetError(f"{path}: columns {twice} are there twice; remove one")
             # In pieces: a few bytes may say that one value stands there a thousand million times.
             for piece in file.iter_batches(min(1024, limit or 1024)):
                 size += sum(
@@ -53,17 +50,17 @@ def parquet_rows(
 
 def _rows_of(piece: Any, path: Path, first: int) -> list[dict[str, Any] | DatasetError]:
     """The rows of a `pyarrow.RecordBatch` that begins with row `first`."""
-    names, columns = piece.schema.names, []
-    for name, column in zip(names, piece.columns, strict=True):
-        try:
+    columns, name = {}, ""
+    try:
+        for name, column in zip(piece.schema.names, piece.columns, strict=True):
             values = column.to_pylist(maps_as_pydicts="strict")
-            columns.append([_json_value(value) for value in values])
-        except (ValueError, ArithmeticError, LookupError, NotImplementedError) as error:
-            if len(piece) == 1:
-                return [DatasetError(f"{path} row {first}: column {name!r}: {error}")]
-            parts = (_rows_of(piece.slice(n, 1), path, first + n) for n in range(len(piece)))
-            return [row for part in parts for row in part]
-    return [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
+            columns[name] = [_json_value(value) for value in values]
+    except (ValueError, ArithmeticError, LookupError, NotImplementedError) as error:
+        if len(piece) == 1:
+            return [DatasetError(f"{path} row {first}: column {name!r}: {error}")]
+        parts = (_rows_of(piece.slice(n, 1), path, first + n) for n in range(len(piece)))
+        return [row for part in parts for row in part]
+    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
 
 def _json_value(value: Any) -> Any:
@@ -79,7 +76,5 @@ def _json_value(value: Any) -> Any:
     if isinstance(value, bytes):
         return value.decode()
     if isinstance(value, Decimal):
-        number = int(value) if value == int(value) else float(value)
-        if Decimal(str(number)) == value:
-            return number
+        return int(value) if value == int(value) else float(value)
     raise ValueError(f"{value!r:.40} is no value that JSON has; leave the column out")

@@ -15,8 +15,6 @@ from workbench.arguments import Refusal
 DEPTH = 100
 """Levels of lists and objects in JSON; what is written in earnest has a few."""
 _DIGITS = 308
-_LARGEST = 1_000_000
-"""Characters of a YAML file; ours have a few thousand."""
 _SURROGATE = re.compile(r"(?<!\\)(?:\\\\)*\\u[dD][89a-fA-F]")
 """The escape of half a pair; after an escaped backslash the same letters are plain text."""
 _BOMB = 100
@@ -109,8 +107,6 @@ def read_yaml(path: str | Path, error: Refusal) -> Any:
     names that are there twice are refused.
     """
     text = read_text(path, error)
-    if len(text) > _LARGEST:
-        raise error(f"{path}: more than {_LARGEST:,} characters")
     try:
         return yaml.load(text, _Plain)
     except (yaml.YAMLError, ValueError, RecursionError, TypeError) as reason:

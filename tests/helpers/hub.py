@@ -2,6 +2,8 @@
 
 import datasets
 
+from workbench import hub
+
 
 def serve(monkeypatch, rows):
     """Let `load_dataset` return `rows` as a real `datasets.Dataset`; the list of what is asked."""
@@ -11,6 +13,7 @@ def serve(monkeypatch, rows):
         asked.append((repository, config, split))
         return datasets.Dataset.from_list(rows)
 
+    monkeypatch.setattr(hub, "reachable", lambda: True)
     monkeypatch.setattr(datasets, "load_dataset", load_dataset)
     return asked
 

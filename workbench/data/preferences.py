@@ -7,7 +7,7 @@ from pathlib import Path
 
 from workbench.data.fields import is_absent, of_split, read_truth
 from workbench.errors import DatasetError
-from workbench.files import SHEET_ERRORS, Row, csv_lines, plain_names, read_rows, suffix
+from workbench.files import SHEET_ERRORS, Row, plain_names, read_rows, suffix
 from workbench.hub import hub_rows
 from workbench.models.pair_shapes import SYSTEMS, read_pairs
 from workbench.models.transcripts import single_turn
@@ -73,23 +73,20 @@ def load_data(name: str, split: str = "train", source: str | Path = "auto") -> l
 
 
 def _from_file(path: Path) -> list[Row]:
-    if suffix(path) in (".csv", ".tsv") and path.is_file():
-        lines = csv_lines(path)
-        if lines and all(len(line) == 1 for line in lines):
-            first = lines[0][0].strip().lower()
-            words = re.findall("[a-z]+", first)
-            if (
-                first != "prompt"
-                and len(words) < 3
-                and any(w.rstrip("s") in _HEADERS for w in words)
-            ):
-                raise DatasetError(
-                    f"{path}: the one column is called {lines[0][0]!r}; for harmful prompts remove "
-                    "that line, else name two columns: prompt, harmful"
-                )
-            if first != "prompt":
-                return [{"prompt": prompt, "harmful": True} for (prompt,) in lines]
-    return read_rows(path)
+    rows = read_rows(path)
+    if suffix(path) not in (".csv", ".tsv") or not rows or len(rows[0]) > 1:
+        return rows
+    (header,) = rows[0]
+    words = re.findall("[a-z]+", header.lower())
+    if header.lower() == "prompt":
+        return rows
+    if len(words) < 3 and any(w.rstrip("s") in _HEADERS for w in words):
+        raise DatasetError(
+            f"{path}: the one column is called {header!r}; for harmful prompts remove that line, "
+            "else name two columns: prompt, harmful"
+        )
+    prompts = [header, *(row[header] for row in rows)]
+    return [{"prompt": prompt, "harmful": True} for prompt in prompts]
 
 
 def _named(row: Row, place: str) -> Row:

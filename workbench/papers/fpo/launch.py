@@ -7,12 +7,13 @@ field of `FPOConfig`, TRL's `ModelConfig` and `ScriptArguments` is an option; so
 
 from pathlib import Path
 
-from datasets import Dataset, load_dataset
+from datasets import Dataset
 from trl import ModelConfig, ScriptArguments, TrlParser, get_peft_config, get_quantization_config
 
 from workbench.data.fields import of_split
 from workbench.files import Row, read_rows, suffix
 from workbench.hashing import digest
+from workbench.hub import hub_rows
 from workbench.papers.fpo.config import FPOConfig
 from workbench.papers.fpo.trainer import FPOTrainer
 from workbench.training.resume import Sealing, last_checkpoint
@@ -65,7 +66,7 @@ def _pairs(script: ScriptArguments, split: str) -> Dataset | list[Row]:
     name = str(script.dataset_name)
     if suffix(Path(name)) in (".json", ".jsonl", ".ndjson", ".csv", ".tsv", ".parquet"):
         return [row for _, row in of_split(read_rows(name), split, name)]
-    return load_dataset(name, name=script.dataset_config, split=split)
+    return hub_rows(name, split, script.dataset_config)
 
 
 if __name__ == "__main__":

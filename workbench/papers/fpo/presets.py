@@ -3,11 +3,12 @@
 from dataclasses import dataclass
 from typing import Any
 
-from datasets import Dataset, load_dataset
+from datasets import Dataset
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from workbench.arguments import whole
 from workbench.data.preferences import load_data
+from workbench.hub import hub_rows
 from workbench.models.loading import load
 from workbench.models.token_ids import require_pad
 from workbench.papers import parameters
@@ -87,7 +88,7 @@ def pairs(preset: str, split: str, path: str = "") -> Dataset:
     if path:
         return checked(of_file(path, split), split)
     if preset == "paper":
-        rows = load_dataset(PAIRS, split=SPLITS[split])
+        rows = hub_rows(PAIRS, SPLITS[split])
         return checked(rows.select_columns(["prompt", "chosen", "rejected"]), split)
     columns = ("prompt", "chosen", "rejected")
     rows = Dataset.from_list([{c: r[c] for c in columns} for r in load_data(MODEL, split)])
