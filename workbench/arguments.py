@@ -94,7 +94,7 @@ def seed_number(value: Any, most: int = MOST_SEED, error: Refusal = ValueError) 
 def listed(
     name: str, values: Any, error: Refusal = ValueError, *, empty: bool = False
 ) -> list[Any]:
-    """`values` as a list; of an array or a tensor, its plain numbers. Only with `empty` it may be.
+    """`values` as a list; of arrays and tensors the plain numbers. Only with `empty` it may be.
 
     Raises `error`, naming the argument, for one string, a mapping, or what cannot be gone through.
     """
@@ -103,7 +103,7 @@ def listed(
         raise error(f"{name} must be a list, not one string")
     if isinstance(values, Mapping) or not isinstance(values, Iterable):
         raise error(f"{name}={shown(values)}: it must be a list, not a {type(values).__name__}")
-    entries = list(values)
+    entries = [_plain(value) for value in values]
     if not entries and not empty:
         raise error(f"no {name}: the list is empty")
     return entries
@@ -170,7 +170,7 @@ def numbered(name: str, values: Any, count: int, error: Refusal = ValueError) ->
 
 
 def _of_prompts(name: str, values: Any, count: int, error: Refusal) -> list[Any]:
-    entries = [_plain(v) for v in listed(name, values, error)]
+    entries = listed(name, values, error)
     if len(entries) != count:
         raise error(f"{len(entries)} {name} for {count} prompts")
     return entries

@@ -2,14 +2,17 @@
 
 import itertools
 import math
+import sys
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 from sklearn.metrics import f1_score
 
+from workbench.errors import WorkbenchError
 from workbench.evaluation.agreement import (
     corrected,
     kendall,
@@ -42,7 +45,7 @@ def test_macro_f1_is_scikit_learns_beside_its_best_constant(rows):
 def test_a_constant_that_is_right_with_share_a_has_a_over_one_plus_a():
     gold, a = [True] * 7 + [False] * 3, 0.7
     assert macro_f1(gold, [True] * 10) == pytest.approx((a / (1 + a), a / (1 + a), 1))
-    assert macro_f1(gold, gold)[0] == 1
+    assert macro_f1(gold, gold)[0] == macro_f1([*np.array(gold)], gold)[0] == 1
     assert macro_f1([1, 1], [1, None], labels=[0, 1])[::2] == pytest.approx((1 / 3, 0.5))
 
 
@@ -187,6 +190,16 @@ def test_alpha_does_not_mind_the_order_of_rows_nor_missing_ones():
     assert again["ci95"] == pytest.approx(row["ci95"])
     nan = [math.nan if r is None else float(r) for r in columns[0]]
     assert krippendorff_alpha("x", nan, *columns[1:], "ordinal") == row
+    frame = pd.DataFrame({"rating": columns[0], "item": columns[1], "rater": columns[2]})
+    ratings = frame.rating.astype("Int64")
+    assert ratings.isna().any()
+    assert krippendorff_alpha("x", ratings, frame["item"], frame.rater, "ordinal") == row
+
+
+def test_alpha_without_its_library_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "krippendorff", None)
+    with pytest.raises(WorkbenchError, match="pip install krippendorff"):
+        krippendorff_alpha("x", *table(COMPUTING), "ordinal")
 
 
 def test_alphas_interval_holds_the_alpha_of_all_items():
@@ -290,8 +303,8 @@ def test_corrected_rates_are_covered(n, sizes, sensitivity, specificity):
         ((0, 0, (9, 10), (9, 10)), "n=0: .*at least 1"),
         ((1, 10, (0, 0), (9, 10)), r"sensitivity\[1\]=0: .*at least 1"),
         ((1, 10, (9, 10), (11, 10)), r"specificity\[0\]=11: .*at most 10"),
-        ((1, 10, 0.9, (9, 10)), r"sensitivity=0\.9: it must be a list"),
-        ((1, 10, (9, 10, 1), (9, 10)), r"sensitivity=\[9, 10, 1\]: give \(right, of how many\)"),
+        ((1, 10, 0.9, (9, 10)), r"sensitivity=0\.9: give \(right, of how many\)"),
+        ((1, 10, (9, 10, 1), (9, 10)), r"sensitivity=\(9, 10, 1\): give \(right, of how many\)"),
     ],
 )
 def test_what_cannot_be_corrected_is_named(arguments, message):

@@ -42,7 +42,7 @@ def test_no_values_have_no_interval():
         ([[1, 2], [3]], "draws", "x: values .*give a list of numbers"),
         (iter([1, 2]), "draws", "x: values .*give a list of numbers"),
         (5, "draws", "x: no values"),
-        ([1, 2], {"draws": 5}, "1 ids of draws for 2 values"),
+        ([1, 2], {"draws": 5}, "draws=5: it must be a list"),
         ([1, 2], {"prompts": [["hi"], ["ho"]]}, r"prompts: \['hi'\] is no id"),
         ([1, 2], {"draws": ["a", None]}, "draws: None is no id"),
         ([1, 2], {"draws": [0.0, math.nan]}, "draws: nan is no id"),

@@ -13,9 +13,8 @@ from workbench.evaluation.rubric import PREFERENCES, Rubric, read_rubric
 
 OWN = read_rubric("helpfulness")
 GOOD = {
-    "name": "short", "scale": [0, 0.5, 1], "criteria": {"清楚": "Is it clear?", "short": "Is it?"},
-    "reply": "{criteria} {form} {request} {reply}",
-    "pair": "{criteria} {form} {request} {first} {second}",
+    "scale": [0, 0.5, 1], "criteria": {"清楚": "Is it clear?", "short": "Is it?"},
+    "prompt": "{criteria} {form} {texts}",
 }  # fmt: skip
 TAGGED = re.compile(r"<(request|reply|first|second) ([0-9a-f]{32})>\n(.*?)\n</\1 \2>", re.DOTALL)
 
@@ -32,23 +31,22 @@ def written(folder, content):
 
 
 def test_the_rubric_that_ships_and_one_of_a_file(tmp_path):
-    assert OWN.name == "helpfulness"
     assert OWN.scale == (1, 2, 3, 4, 5)
     assert read_rubric(OWN) is OWN
     rubric = read_rubric(written(tmp_path, GOOD))
     assert rubric == Rubric(**{**GOOD, "scale": (0, 0.5, 1)})
     assert rubric.form() == '{"清楚": 0 | 0.5 | 1, "short": 0 | 0.5 | 1}'
     assert rubric.form(pair=True).count('"first" | "equal" | "second"') == 2
-    for shown in (OWN.prompt("a", "b"), OWN.prompt("a", "b", "c")):
+    for shown in (OWN.ask("a", "b"), OWN.ask("a", "b", "c")):
         assert all(f"- {name}: {text}" in shown for name, text in OWN.criteria.items())
-        assert not re.search(r"\{(criteria|form|request|reply|first|second|code)\}", shown)
+        assert not re.search(r"\{(criteria|form|texts|code)\}", shown)
 
 
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ({"name": ""}, "name='': a str"), ({"name": 5}, "name=5"), ({"name": "a" * 81}, "to 80"),
-        ({"scale": None}, "scale=None: a list of 1 to 20"), ({"scale": list(range(21))}, "to 20"),
+        ({"prompt": ""}, "prompt='': a str"), ({"prompt": 5}, "prompt=5"),
+        ({"scale": None}, "scale=None: a list is needed"), ({"scale": []}, r"scale=\[\]: a list"),
         ({"scale": "1-5"}, "scale='1-5'"), ({"scale": [1]}, "scale=.*rise, 2 or more"),
         ({"scale": [1, 3, 2]}, "rise"), ({"scale": [1, 1, 2]}, "rise"),
         ({"scale": [1, float("nan")]}, "scale=nan"), ({"scale": [True, 2]}, "scale=True"),
@@ -56,13 +54,9 @@ def test_the_rubric_that_ships_and_one_of_a_file(tmp_path):
         ({"criteria": {}}, "criteria={}"), ({"criteria": ["a"]}, r"criteria=\['a'\]: a dict"),
         ({"criteria": {"a": ""}}, "'a'"), ({"criteria": {"a": 5}}, "'a', 5"),
         ({"criteria": {5: "a"}}, "5, 'a'"),
-        ({"criteria": {str(i): "a" for i in range(21)}}, "criteria=.* a dict of 1 to 20"),
-        ({"reply": "a" * 10_001}, "reply=.* a str of 1 to 10,000"),
-        ({"reply": "{criteria} {form} {request}"}, "reply: {reply} is missing"),
-        ({"reply": GOOD["reply"] + "{first}"}, "reply: place='first'; use one of criteria"),
-        ({"pair": GOOD["pair"] + "{scond}"}, "pair: place='scond'.* did you mean 'second'"),
-        ({"pair": "{criteria} {form} {request} {first}"}, "pair: {second} is missing"),
-        ({"pairs": "a"}, "key='pairs'; use one of name, scale.* did you mean 'pair'"),
+        ({"prompt": "{criteria} {form}"}, "prompt: {texts} is missing"),
+        ({"prompt": GOOD["prompt"] + "{text}"}, "prompt: place='text'.* did you mean 'texts'"),
+        ({"prompts": "a"}, "key='prompts'; use one of scale.* did you mean 'prompt'"),
         ({5: "a"}, "key=5; use one of"),
     ],
 )  # fmt: skip
@@ -84,8 +78,8 @@ def test_files_that_are_no_rubric(tmp_path):
         "",
         "- a",
         "a: &a [x]\nb: *a",
-        "name: !!python/name:os.system",
-        "name: a\nname: b",
+        "prompt: !!python/name:os.system",
+        "prompt: a\nprompt: b",
     ):
         path = written(tmp_path, text)
         with pytest.raises(DatasetError, match=re.escape(str(path))):
@@ -105,7 +99,7 @@ HOSTILE = [
 @given(*[st.lists(st.sampled_from(HOSTILE) | st.text(max_size=9), max_size=4).map("".join)] * 3)
 def test_no_text_ends_its_tags(request, first, second):
     for replies in ((first,), (first, second)):
-        prompt = OWN.prompt(request, *replies)
+        prompt = OWN.ask(request, *replies)
         names, codes, texts = zip(*TAGGED.findall(prompt), strict=True)
         assert names == ("request", *(("reply",) if len(replies) == 1 else ("first", "second")))
         assert len({*codes}) == 1
@@ -120,14 +114,14 @@ def test_no_text_ends_its_tags(request, first, second):
 
 def test_plain_texts_are_shown_as_they_are():
     code = 'for a in b[1]: print("<b>", a < 3, x | y)\n<div class="s">[s.t.] <p|q></div>'
-    assert code in OWN.prompt(code, "b")
-    assert [text for *_, text in TAGGED.findall(OWN.prompt("r", code, "b"))] == ["r", code, "b"]
+    assert code in OWN.ask(code, "b")
+    assert [text for *_, text in TAGGED.findall(OWN.ask("r", code, "b"))] == ["r", code, "b"]
 
 
 def test_the_code_is_that_of_the_texts_in_either_order():
-    one, other = (TAGGED.findall(OWN.prompt("r", *pair))[0][1] for pair in ("ab", "ba"))
+    one, other = (TAGGED.findall(OWN.ask("r", *pair))[0][1] for pair in ("ab", "ba"))
     assert one == other
-    assert one != TAGGED.findall(OWN.prompt("r", "a", "c"))[0][1]
+    assert one != TAGGED.findall(OWN.ask("r", "a", "c"))[0][1]
 
 
 def right(answer, allowed):
@@ -172,10 +166,19 @@ def test_nothing_may_stand_around_the_answer(before, after):
         assert read == {"correctness": 4, "helpfulness": 5}
 
 
+@pytest.mark.parametrize("word", ["", "json"])
+def test_one_fence_may_stand_around_the_answer(word):
+    for fenced in (f"```{word}\n{GIVES}\n```", f"<think>4?</think>\n```{word}\n\n{GIVES}\n\n```\n"):
+        assert OWN.read(fenced) == {"correctness": 4, "helpfulness": 5}
+
+
 @pytest.mark.parametrize(
     "text",
     [
-        "", "5", "null", f"```json\n{GIVES}\n```", f"{GIVES}\n{GIVES}", f"[{GIVES}]", GIVES[:-1],
+        "", "5", "null", f"```json\n{GIVES}", f"```\n{GIVES}\n```\nSo be it.",
+        f"```py\n{GIVES}\n```",
+        f"```json\n{GIVES}\n```\n```json\n{GIVES}\n```", f"```\n```\n{GIVES}\n```\n```",
+        f"{GIVES}\n{GIVES}", f"[{GIVES}]", GIVES[:-1],
         '{"correctness": 4, "correctness": 5, "helpfulness": 5}', GIVES.replace("4", "NaN"),
         GIVES.replace("4", "4e400"), GIVES.replace("4", "[4]"), GIVES.replace("4", "4/5"),
         GIVES.replace("4", "1" * 400), GIVES.replace('"correctness"', '"Correctness"'),

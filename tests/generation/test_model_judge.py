@@ -33,22 +33,20 @@ def test_scores_noise_and_coverage_are_those_of_the_judge(caplog):
     scores = wb.judge_replies(Scripted(wavering), "helpfulness", PROMPTS, REPLIES, repeats=4)
     given = [[quality(r) + (-1) ** k for k in range(4)] for r in REPLIES]
     given[4] = given[4][::2]
-    assert scores.values["correctness"].tolist()[4] == [3, None, 3, None]
+    assert np.isnan(scores.values["correctness"]).tolist()[4] == [False, True, False, True]
     assert scores.means("correctness") == [statistics.mean(of) for of in given]
     assert scores.means("helpfulness") == [3] * 5
-    assert scores.coverage == 18 / 20
-    assert scores.left_out == 0
     variances = [statistics.variance(of) for of in given]
-    assert scores.noise("correctness") == pytest.approx(statistics.mean(variances) ** 0.5)
-    assert scores.noise("helpfulness") == 0
     rows = by_name(scores.rows())
     shown = ("correctness", "correctness, noise", "helpfulness", "helpfulness, noise", "coverage")
     assert list(rows) == [f"model judge scripted: {name}" for name in shown]
     row = rows["model judge scripted: correctness"]
     means = scores.means("correctness")
     assert row == measured(row["name"], means, "items", limits=(1, 5))
-    assert rows["model judge scripted: correctness, noise"]["value"] == scores.noise("correctness")
-    assert rows["model judge scripted: coverage"]["value"] == scores.coverage
+    noise = rows["model judge scripted: correctness, noise"]["value"]
+    assert noise == pytest.approx(statistics.mean(variances) ** 0.5)
+    assert rows["model judge scripted: helpfulness, noise"]["value"] == 0
+    assert rows["model judge scripted: coverage"]["value"] == 18 / 20
     assert "model judge scripted: 2 of 20 answers could not be read; 0 of 5 items" in caplog.text
 
 
@@ -59,8 +57,8 @@ def test_items_without_an_answer_are_left_out_and_counted(tmp_path):
     prompts, replies = [f"request {i}" for i in range(9)], [f"reply {1 + i // 2}" for i in range(9)]
     scores = wb.judge_replies(Scripted(silent), OWN, prompts, replies)
     assert scores.means("correctness") == [None, 1, None, 2, 3, 3, 4, 4, 5]
-    assert (scores.left_out, scores.coverage) == (2, 7 / 9)
     rows = scores.rows({"dialogues": list("aabbcddda")})
+    assert rows[-1]["value"] == 7 / 9
     row = by_name(rows)["model judge scripted: correctness"]
     assert row == measured(
         row["name"], [1, 2, 3, 3, 4, 4, 5], {"dialogues": list("abcddda")}, limits=(1, 5)
@@ -94,7 +92,6 @@ def test_noise_that_is_not_measured_is_said_to_be(settings):
     judge = Scripted(wavering)
     scores = wb.judge_replies(judge, OWN, PROMPTS, REPLIES, **settings)
     assert len(judge.drawn) == 5
-    assert scores.noise("correctness") is None
     label = "model judge scripted, noise not measured"
     names = [f"{label}: {name}" for name in ("correctness", "helpfulness", "coverage")]
     assert [row["name"] for row in scores.rows()] == names
@@ -147,7 +144,7 @@ def test_a_pair_read_in_one_order_has_no_preference(caplog):
 
     scores = wb.judge_replies(Scripted(shy), OWN, PROMPTS, REPLIES, OTHERS)
     assert scores.means("correctness, preferred") == [None, 0.5, 0, None, 0]
-    assert (scores.left_out, scores.coverage) == (2, 0.6)
+    assert scores.rows()[-1]["value"] == 0.6
     assert "4 of 20 answers could not be read; 2 of 5 items have no score" in caplog.text
     lines = itertools.cycle(["", biased(0)(["", "a 1", "b 2"], 0)])
     with pytest.raises(GenerationError, match="no pair has answers in both orders"):
@@ -177,13 +174,13 @@ def test_an_answer_cut_off_is_no_answer():
     scores = wb.judge_replies(
         Scripted(lambda texts, k: (says(5), "length" if k else "eos")), OWN, PROMPTS, REPLIES
     )
-    assert scores.coverage == 0.5
-    assert scores.noise("correctness") is None
+    assert scores.rows()[-1]["value"] == 0.5
+    assert scores.label == "model judge scripted, noise not measured"
 
 
 def test_a_small_model_that_cannot_judge_says_so():
     model = wb.load("tiny")
-    short = replace(OWN, reply="{request} {reply}", pair="{request} {first} {second}")
+    short = replace(OWN, prompt="{texts}")
     with pytest.raises(GenerationError, match=r"^model judge tiny: none of its 2 answers is \{"):
         wb.judge_replies(model, short, ["Mend"], ["With it."], max_new_tokens=8)
     with pytest.raises(GenerationError, match=r"none of its 4 answers is .*first"):
@@ -210,7 +207,7 @@ def test_a_judge_that_fails_goes_on_where_it_stopped_and_replays_without_it(tmp_
 
 def test_only_what_a_judge_reads_makes_it_judge_again(tmp_path):
     own = Path(rubric.__file__).with_name("helpfulness.yaml").read_text(encoding="utf-8")
-    texts = (own, own.replace("name: help", "name: hope"), own.replace("5: fully", "5: wholly"))
+    texts = (own, f"# Ours.\n{own}", own.replace("5: fully", "5: wholly"))
     files = [tmp_path / f"{i}.yaml" for i in range(3)]
     for file, text in zip(files, texts, strict=True):
         file.write_text(text, encoding="utf-8")

@@ -7,7 +7,7 @@ import numpy as np
 import workbench as wb
 from tests.helpers.uploads import file
 from workbench.papers.safetylock.attack import Attack
-from workbench.papers.safetylock.evaluate import Benchmark, Outcome, brindle_judge, judged, take
+from workbench.papers.safetylock.evaluate import Benchmark, Outcome, brindle_judges, judged, take
 from workbench.papers.safetylock.lock import contrast_activations, find_lock
 from workbench.papers.safetylock.response import locked_replies
 from workbench.widgets import safetylock_apply
@@ -32,7 +32,7 @@ def test_safetylock_finds_the_packages_lock_and_measures_as_it_does(tiny, tmp_pa
     assert not ui.message.value
     target = ui.apply_panel._target[1]
     test = take(wb.load_data("requests", "test"), 10)
-    benchmark = Benchmark(test, brindle_judge(), 72)
+    benchmark = Benchmark(test, brindle_judges(), 72)
     for name, alpha in (("before", 0.0), ("after", 2.0)):
         texts = locked_replies(Attack(target, "", 0), benchmark, expected, alpha)
         outcome = judged(benchmark, texts)

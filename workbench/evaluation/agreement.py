@@ -9,7 +9,8 @@ import numpy as np
 from scipy.special import ndtri
 
 from workbench import arguments
-from workbench.evaluation.intervals import bootstrap, numbered
+from workbench.errors import WorkbenchError
+from workbench.evaluation.intervals import bootstrap, coded
 from workbench.evaluation.metrics import metric
 from workbench.evaluation.paired import scores
 
@@ -20,22 +21,22 @@ def macro_f1(
     """Macro F1, the best that any constant prediction has on this `gold`, and share predicted.
 
     `labels`: the classes, by default those of `gold`; one that never occurs has an F1 of 0. A
-    prediction that is None (not parsed) or no class is wrong: its gold class is missed. A constant
-    that is right with share a has 2a / (1 + a) over the number of classes. Raises `ValueError` for
+    prediction that is None (not parsed) or no class misses its gold class. Raises `ValueError` for
     lists of different length, a gold label that is no class, mixed types, or fewer than 2 classes.
     """
     gold, predicted = arguments.listed("gold", gold), arguments.listed("predicted", predicted)
     if len(gold) != len(predicted):
         raise ValueError(f"{len(gold)} gold labels, and {len(predicted)} predicted")
-    classes = [*dict.fromkeys(gold if labels is None else arguments.listed("labels", labels))]
     given = [label for label in predicted if label is not None]
+    classes = [*dict.fromkeys(gold if labels is None else arguments.listed("labels", labels))]
     _one_kind("labels", [*classes, *gold, *given])
-    if len(classes) < 2 or not {*gold} <= {*classes}:
-        raise ValueError(f"labels={classes!r:.80}: give two or more, those of gold among them")
     of_gold, of_given = Counter(gold), Counter(given)
+    if len(classes) < 2 or not of_gold.keys() <= {*classes}:
+        raise ValueError(f"labels={classes!r:.80}: give two or more, those of gold among them")
     right = Counter(g for g, p in zip(gold, predicted, strict=True) if g == p)
     f1 = [2 * right[c] / max(of_gold[c] + of_given[c], 1) for c in classes]
     most = max(of_gold.values())
+    # 2a / (1 + a) of the one class that is always predicted, right with share a.
     constant = 2 * most / (len(gold) + most) / len(classes)
     return sum(f1) / len(classes), constant, len(given) / len(gold)
 
@@ -71,18 +72,20 @@ def krippendorff_alpha(
     `level`: "nominal", of texts or numbers; "ordinal", "interval", "ratio", of numbers. `n`: items
     with two ratings; others count for nothing. None where ratings are all alike, which leaves alpha
     undefined. Interval: `intervals.bootstrap`. Raises `ValueError` for ratings of one rater, no
-    item with two, two of an item by the same rater, mixed types, or over 200 different ratings.
+    item with two, two of an item by one rater, mixed types, or over 200 different ratings.
 
     >>> krippendorff_alpha("tact", [1, 2, 2], ["a", "a", "b"], ["Ann", "Bo", "Bo"], "ordinal")
     """
-    from krippendorff import alpha
+    try:
+        from krippendorff import alpha
+    except ImportError as error:
+        raise WorkbenchError("agreement needs `pip install krippendorff` (GPL-3.0)") from error
 
     arguments.one_of("level", level, ("nominal", "ordinal", "interval", "ratio"))
     ratings = arguments.listed("ratings", ratings)
-    rated = [i for i, rating in enumerate(ratings) if rating is not None and rating == rating]
-    item = numbered("items", items, len(ratings))[rated]
-    rater = numbered("raters", raters, len(ratings))[rated]
-    ratings = [ratings[i] for i in rated]
+    item, rater = coded({"items": items, "raters": raters}, len(ratings)).values()
+    rated = [i for i, r in enumerate(ratings) if r is not None and (r == r) is True]
+    item, rater, ratings = item[rated], rater[rated], [ratings[i] for i in rated]
     _one_kind(f"{name}: ratings", ratings)
     if level != "nominal":
         least = 0 if level == "ratio" else None
@@ -101,12 +104,15 @@ def krippendorff_alpha(
         raise ValueError(f"{name}: no item has two ratings")
     if np.count_nonzero(counts.sum(0)) < 2:
         return None
+    known: dict[bytes, float] = {}
 
-    scale = {"value_domain": values, "level_of_measurement": level}
-
-    def of_items(kept: np.ndarray) -> float:
-        with np.errstate(invalid="ignore"):
-            return alpha(value_counts=counts[kept], **scale)
+    def of_items(places: np.ndarray) -> float:
+        # All or all but one are asked for; those without items rated alike are the same.
+        left_out = (counts.sum(0) - counts[places].sum(0)).tobytes()
+        if left_out not in known:
+            with np.errstate(invalid="ignore"):
+                known[left_out] = alpha(None, counts[places], values, level)
+        return known[left_out]
 
     value, bounds, _ = bootstrap(of_items, np.arange(len(counts)), (-np.inf, 1.0))
     return metric(name, value, len(counts), bounds, unit=bounds and "items")
@@ -123,11 +129,11 @@ def corrected(
 ) -> tuple[float, float, float]:
     """Rate behind a judge's `positives` among `n` texts: value and 95 % interval (low, high).
 
-    `sensitivity`, `specificity`: (right, of how many) on labelled texts of either kind, as
-    `judges.RULES` has them. The value is Rogan and Gladen's (1978), within 0 and 1. The
-    interval holds the rates that a score test does not reject; it carries the chance in all three
-    counts, with one success and one failure added to either of the judge's (Lang and Reiczigel
-    2014). Texts are taken for independent, and alike to those that the judge was measured on.
+    `sensitivity`, `specificity`: (right, of how many) on labelled texts of either kind. The value
+    is Rogan and Gladen's (1978), within 0 and 1; the interval the rates that a score test does not
+    reject. It carries the chance in all three counts, with a success and a failure added to either
+    of the judge's (Lang and Reiczigel 2014). Texts are taken for independent, and alike to those
+    that the judge was measured on.
 
     Raises `ValueError` for counts that are none, for a judge no better than chance (sensitivity +
     specificity at most 1), and where no rate explains the share: the judge errs otherwise here.
@@ -137,8 +143,8 @@ def corrected(
     share = arguments.whole("positives", positives, 0, arguments.whole("n", n, 1)) / n
     raw, smooth, variance = [], [], []
     for name, counts in {"sensitivity": sensitivity, "specificity": specificity}.items():
-        if len(counts := arguments.listed(name, counts)) != 2:
-            raise ValueError(f"{name}={counts!r:.80}: give (right, of how many)")
+        if not isinstance(counts, Sequence) or len(counts) != 2:
+            raise ValueError(f"{name}={arguments.shown(counts)}: give (right, of how many)")
         of = arguments.whole(f"{name}[1]", counts[1], 1)
         right = arguments.whole(f"{name}[0]", counts[0], 0, of)
         raw.append(right / of)

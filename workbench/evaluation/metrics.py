@@ -98,7 +98,7 @@ def over_seeds(
 def numbers(name: str, values: Any) -> np.ndarray:
     """`values` as floats of any shape; raises `ValueError` for none, or one that is no number."""
     try:
-        array = np.asarray(values, float)
+        array = np.asarray(np.ma.filled(values, np.nan), float)
     except (TypeError, ValueError) as error:
         raise ValueError(f"{name}: values {values!r:.60}: give a list of numbers") from error
     if not array.ndim or not array.size:

@@ -13,33 +13,29 @@ from workbench.reading import parse_json, read_yaml
 
 PREFERENCES = {"first": 1.0, "equal": 0.5, "second": 0.0}
 """What a judge may say of a pair → preference for the one shown first."""
-_KEYS = {"name": (str, 80), "scale": (list, 20), "criteria": (dict, 20),
-         "reply": (str, 10_000), "pair": (str, 10_000)}  # fmt: skip
-"""Key of a file → the kind of its value, and its largest length."""
-_PLACES = {"reply": ("criteria", "request", "reply", "form", "code"),
-           "pair": ("criteria", "request", "first", "second", "form", "code")}  # fmt: skip
+_KEYS = {"scale": list, "criteria": dict, "prompt": str}
+_PLACES = ("criteria", "texts", "form", "code")
 _PLACE = re.compile(r"\{(\w+)\}")
+_FENCE = re.compile(r"```(?:json)?\n(.*)\n```", re.DOTALL)
 # Marks that chat models read as the end of a turn or a thought, or the beginning of one.
 _TURN = re.compile(
     r"([<\[])(?=[|｜][^<>\s]{1,40}>|[^<>\s]{1,40}[|｜]>|/?(?:s|INST|SYS)[>\]]"
     r"|(?:(?:start|end)_of_turn|[be]os|/?think(?:ing)?)>)"
 )
+_BROKEN = r"\1 "
 
 
 @dataclass(frozen=True)
 class Rubric:
-    """Criteria (name → what a judge is told), the numbers it may give for each, and the prompts.
+    """Criteria (name → what a judge is told), the numbers it may give for each, and the prompt.
 
-    `read_rubric` makes one. The prompts, for one `reply` and for a `pair`, name the places of what
-    is put into them: `{criteria}`, `{form}` (the answer wanted), `{code}`, `{request}`, and
-    `{reply}`, or `{first}` and `{second}`.
+    `read_rubric` makes one. The prompt names the places of what is put into it: `{criteria}`,
+    `{texts}` (the request, with one reply or two), `{form}` (the answer wanted), `{code}`.
     """
 
-    name: str
     scale: tuple[float, ...]
     criteria: dict[str, str]
-    reply: str
-    pair: str
+    prompt: str
 
     def form(self, pair: bool = False) -> str:
         """The answer wanted, with all that may stand in it."""
@@ -47,7 +43,7 @@ class Rubric:
         names = (json.dumps(name, ensure_ascii=False) for name in self.criteria)
         return f"{{{', '.join(f'{name}: {choice}' for name in names)}}}"
 
-    def prompt(self, request: str, *replies: str) -> str:
+    def ask(self, request: str, *replies: str) -> str:
         """What a judge is asked of one reply, or of two in this order.
 
         Texts stand between tags with a code that is a digest of them all, so that none can hold it.
@@ -55,21 +51,27 @@ class Rubric:
         """
         pair = len(replies) > 1
         code = digest([request, *sorted(replies)], 32)
-        parts = {"criteria": "\n".join(f"- {name}: {told}" for name, told in self.criteria.items()),
-                 "form": self.form(pair), "code": code}  # fmt: skip
         names = ("request", "first", "second") if pair else ("request", "reply")
-        for name, text in zip(names, (request, *replies), strict=True):
-            text = _TURN.sub(r"\1 ", text)
-            parts[name] = f"<{name} {code}>\n{text}\n</{name} {code}>"
-        return _PLACE.sub(lambda place: parts[place[1]], self.pair if pair else self.reply)
+        texts = [
+            f"<{name} {code}>\n{_TURN.sub(_BROKEN, text)}\n</{name} {code}>"
+            for name, text in zip(names, (request, *replies), strict=True)
+        ]
+        parts = {
+            "criteria": "\n".join(f"- {name}: {told}" for name, told in self.criteria.items()),
+            "texts": "\n\n".join(texts), "form": self.form(pair), "code": code,
+        }  # fmt: skip
+        return _PLACE.sub(lambda place: parts[place[1]], self.prompt)
 
     def read(self, answer: str, pair: bool = False) -> dict[str, float] | None:
         """Criterion → score, or preference for the one shown first; None for any other form.
 
-        Nothing but the JSON object may stand there, behind what the judge thought.
+        Nothing but the JSON object may stand there, behind what the judge thought; it may stand in
+        one Markdown code fence, which leaves it as clear.
         """
+        text = spoken(answer).strip()
+        fenced = _FENCE.fullmatch(text)
         try:
-            given = parse_json(spoken(answer).strip(), "answer", WorkbenchError)
+            given = parse_json(fenced[1] if fenced else text, "answer", WorkbenchError)
         except WorkbenchError:
             return None
         if not isinstance(given, dict) or given.keys() != self.criteria.keys():
@@ -93,22 +95,19 @@ def read_rubric(source: Rubric | str | Path) -> Rubric:
     content = content if isinstance(content, dict) else {}
     for key in content:
         one_of(f"{path}: key", key, [*_KEYS], DatasetError)
-    for key, (kind, most) in _KEYS.items():
+    for key, kind in _KEYS.items():
         value = content.get(key)
-        if not isinstance(value, kind) or not 0 < len(value) <= most:
-            raise DatasetError(
-                f"{path}: {key}={shown(value)}: a {kind.__name__} of 1 to {most:,} is needed"
-            )
+        if not isinstance(value, kind) or not value:
+            raise DatasetError(f"{path}: {key}={shown(value)}: a {kind.__name__} is needed")
     for entry in content["criteria"].items():
         if not all(isinstance(text, str) and text.strip() for text in entry):
             raise DatasetError(f"{path}: criteria: {shown(entry)}: a name and its text are needed")
     scale = [finite(f"{path}: scale", number, error=DatasetError) for number in content["scale"]]
     if sorted({*scale}) != scale or len(scale) < 2:
         raise DatasetError(f"{path}: scale={shown(scale)}: give numbers that rise, 2 or more")
-    for key, places in _PLACES.items():
-        given = _PLACE.findall(content[key])
-        for place in given:
-            one_of(f"{path}: {key}: place", place, places, DatasetError)
-        if lacking := [place for place in places if place not in (*given, "code")]:
-            raise DatasetError(f"{path}: {key}: {{{lacking[0]}}} is missing from the prompt")
+    places = _PLACE.findall(content["prompt"])
+    for place in places:
+        one_of(f"{path}: prompt: place", place, _PLACES, DatasetError)
+    if lacking := {*_PLACES} - {*places, "code"}:
+        raise DatasetError(f"{path}: prompt: {{{min(lacking)}}} is missing")
     return Rubric(**{**content, "scale": tuple(content["scale"])})

@@ -5,7 +5,7 @@ what it says is worth as much as its `Scores.agreement` with people on the same 
 """
 
 import logging
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ import numpy as np
 from workbench.arguments import finite, listed, one_of, shown, whole
 from workbench.errors import GenerationError
 from workbench.evaluation.agreement import krippendorff_alpha, spearman
-from workbench.evaluation.intervals import AMOUNT, SHARE, Limits, Units, bootstrap, layout
+from workbench.evaluation.intervals import AMOUNT, SHARE, Limits, Units, bootstrap, coded
 from workbench.evaluation.metrics import measured, metric
 from workbench.evaluation.replies import spoken
 from workbench.evaluation.rubric import Rubric, read_rubric
@@ -29,89 +29,72 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Scores:
-    """What a model judge says of items, by criterion: float64 `[item, repeat]`, masked if unread.
+    """What a model judge says of items, by criterion: float64 `[item, repeat]`, NaN if unread.
 
     `label`: what goes before whatever is shown of it, "model judge" and its name. `limits`: the
     ends of the scale.
     """
 
     label: str
-    values: dict[str, np.ma.MaskedArray]
+    values: dict[str, np.ndarray]
     limits: Limits
 
-    @property
-    def coverage(self) -> float:
-        """Share of the answers that had the form asked for (of pairs, in both orders)."""
-        values = next(iter(self.values.values()))
-        return values.count() / values.size
-
-    @property
-    def left_out(self) -> int:
-        """Items without any such answer, and so without a score."""
-        return self.means(next(iter(self.values))).count(None)
-
     def means(self, criterion: str) -> list[float | None]:
-        """Each item's score, the mean of its repeats; None for those left out."""
-        return self._of(criterion).mean(1).tolist()
-
-    def noise(self, criterion: str) -> float | None:
-        """Standard deviation of one item's score when judged again, from the mean variance.
-
-        None where no item was judged twice.
-        """
-        variances = self._of(criterion).var(1, ddof=1)
-        return _root_mean(variances.compressed()) if variances.count() else None
+        """Each item's score, the mean of its repeats; None for one without any."""
+        values = self.values[one_of("criterion", criterion, [*self.values])]
+        return np.ma.masked_invalid(values).mean(1).tolist()
 
     def rows(self, units: Units = "items") -> list[dict[str, Any]]:
         """Metrics: each criterion's mean over items with a score, its noise beside it; coverage.
 
+        Noise: the standard deviation of one item's score when judged again, from the mean variance.
         `units` as of `metrics.measured`, with an id for every item.
         """
-        rows = []
+        rows, codes = [], coded(units, len(next(iter(self.values.values()))))
+
+        def add(what: str, of_items: np.ma.MaskedArray, limits: Limits, how: Callable) -> None:
+            at = np.flatnonzero(~np.ma.getmaskarray(of_items))
+            ids = {unit: of_all[at] for unit, of_all in codes.items()}
+            name, values = f"{self.label}: {what}", of_items.data[at]
+            if len(values):
+                rows.append(measured(name, values, ids, statistic=how, limits=limits))
+
         for criterion, values in self.values.items():
-            name, variances = f"{self.label}: {criterion}", values.var(1, ddof=1)
-            rows.append(_row(name, values.mean(1), units, self.limits))
-            if variances.count():
-                rows.append(_row(f"{name}, noise", variances, units, AMOUNT, _root_mean))
-        read = np.ma.array(1 - np.ma.getmaskarray(values).mean(1))
-        return [*rows, _row(f"{self.label}: coverage", read, units, SHARE)]
+            read = np.ma.masked_invalid(values)
+            add(criterion, read.mean(1), self.limits, np.mean)
+            add(f"{criterion}, noise", read.var(1, ddof=1), AMOUNT, lambda of: of.mean() ** 0.5)
+        add("coverage", np.ma.array(np.isfinite(values).mean(1)), SHARE, np.mean)
+        return rows
 
     def agreement(
-        self,
-        criterion: str,
-        ratings: Sequence[float],
-        items: Sequence[int],
-        raters: Sequence[Hashable],
+        self, criterion: str, ratings: Sequence[float], items: Sequence[int], raters: Sequence
     ) -> list[dict[str, Any]]:
         """Metrics of people's ratings (three columns) of the items judged, beside the judge's.
 
-        Krippendorff's ordinal alpha of the people alone, then with the judge's score as one more
-        rater's; Spearman's correlation of that with their mean rating. One that is undefined is
-        left out. `items`: places in what was judged. Raises `ValueError` for ratings off the scale,
-        items that were not judged, and as `krippendorff_alpha`: for one rater, say.
+        Krippendorff's ordinal alpha of the people, then with the judge as another rater; Spearman's
+        correlation of its score with their mean rating. One that is undefined is left out. `items`:
+        places in what was judged. Raises `ValueError` for ratings off the scale, items that were
+        not judged, and as `krippendorff_alpha`: for one rater, say.
         """
-        name, scores = f"{self.label}: {criterion}", self.means(criterion)
+        name, means = f"{self.label}: {criterion}", self.means(criterion)
         ratings = [finite("rating", r, *self.limits) for r in listed("ratings", ratings)]
-        items = [whole("item", i, 0, len(scores) - 1) for i in listed("items", items)]
-        layout({"items": items, "raters": raters}, len(ratings))
-        both = [i for i in sorted({*items}) if scores[i] is not None]
-        ours = np.array([scores[i] for i in both])
-        theirs = [[r for r, at in zip(ratings, items, strict=True) if at == i] for i in both]
-        means = np.array([np.mean(of) for of in theirs])
-        people = ratings, items, [*raters]
-        joint = [*ratings, *ours], [*items, *both], [*raters, *[self.label] * len(both)]
-        alphas = {f"people: {criterion}, alpha": people, f"{name}, alpha with people": joint}
-        rows = [krippendorff_alpha(which, *of, "ordinal") for which, of in alphas.items()]
-        if both and (rho := spearman(ours, means)) is not None:
+        items = [whole("item", i, 0, len(means) - 1) for i in listed("items", items)]
+        people = krippendorff_alpha(
+            f"people: {criterion}, alpha", ratings, items, raters, "ordinal"
+        )
+        rated = [i for i in sorted({*items}) if means[i] is not None]
+        # Rounding makes no order between equal means.
+        ours = np.round([means[i] for i in rated], 9)
+        theirs = np.round(np.bincount(items, ratings)[rated] / np.bincount(items)[rated], 9)
+        joint = [*ratings, *ours], [*items, *rated], [*raters, *[self.label] * len(rated)]
+        rows = [people, krippendorff_alpha(f"{name}, alpha with people", *joint, "ordinal")]
+        if rated and (rho := spearman(ours, theirs)) is not None:
             _, bounds, _ = bootstrap(
-                lambda left: spearman(ours[left], means[left]), np.arange(len(both)), (-1.0, 1.0)
+                lambda left: spearman(ours[left], theirs[left]), np.arange(len(rated)), (-1.0, 1.0)
             )
             label = f"{name}, Spearman's rho with people"
-            rows.append(metric(label, rho, len(both), bounds, unit=bounds and "items"))
+            rows.append(metric(label, rho, len(rated), bounds, unit=bounds and "items"))
         return [row for row in rows if row is not None]
-
-    def _of(self, criterion: str) -> np.ma.MaskedArray:
-        return self.values[one_of("criterion", criterion, [*self.values])]
 
 
 def judge_replies(
@@ -133,30 +116,28 @@ def judge_replies(
 
     With `others`: preference for each reply over the other, 0 to 1, the mean of both orders; beside
     it that for the one shown first, 0.5 where position counts nothing. A pair read in one order
-    only has none. Each is judged `repeats` times; at `temperature` 0 once, and then the judge's
-    noise is not measured, which its label says. An answer other than the JSON object asked for, or
-    cut off at `max_new_tokens`, counts as unread; what a reply's writer thought is not judged.
-    `name`: of the judge in tables, if not its own. Answers have the stage "judge" in the `store`.
+    only has none. Each is judged `repeats` times, at `temperature` 0 once; where the judge's noise
+    is not measured, its label says so. An answer of another form, or cut off at `max_new_tokens`,
+    is unread; what a reply's writer thought is not judged. `name`: of the judge in tables, if not
+    its own. Answers have the stage "judge" in the `store`.
 
     Raises, before any drawing, `DatasetError` for a rubric or prompt that cannot be used,
     `ValueError` for replies that are no texts or not one a prompt; as `complete`;
     `GenerationError` for a judge that never answers in the form asked for.
 
     >>> scores = wb.judge_replies("http://host:8000/v1", "helpfulness", prompts, replies)
-    >>> scores.rows(), scores.means("correctness"), scores.noise("correctness")
+    >>> scores.rows(), scores.means("correctness")
     """
     rubric, pair = read_rubric(rubric), others is not None
     texts = [_request(*placed) for placed in enumerate(listed("prompts", prompts))]
     sides = [_texts("replies", replies, len(texts))]
     sides += [_texts("others", others, len(texts))] if pair else []
-    asked = [rubric.prompt(*of) for of in zip(texts, *sides, strict=True)]
-    asked += [rubric.prompt(*of) for of in zip(texts, *sides[::-1], strict=True)] if pair else []
-    repeats = whole("repeats", repeats, 1)
-    settings = GenRequest("", repeats, max_new_tokens, temperature, seed=seed, stage="judge")
-    settings = replace(settings, n=settings.draws)
+    orders = [sides, sides[::-1]][: len(sides)]
+    asked = [rubric.ask(*of) for order in orders for of in zip(texts, *order, strict=True)]
+    draws = whole("repeats", repeats, 1) if temperature else 1
+    settings = GenRequest("", draws, max_new_tokens, temperature, seed=seed, stage="judge")
     source = backend(judge)
     label = f"model judge {name or source.name}"
-    label += ", noise not measured" if settings.n == 1 else ""
     requests = [replace(settings, prompt=[{"role": "user", "content": text}]) for text in asked]
     results = complete(source, requests, store=store, mode=mode)
     samples = [sample for result in results for sample in result.samples]
@@ -171,22 +152,21 @@ def judge_replies(
     scores = {}
     for criterion in rubric.criteria:
         given = [np.nan if answer is None else answer[criterion] for answer in answers]
-        values = np.ma.masked_invalid(given).reshape(len(sides), len(texts), settings.n)
+        values = np.reshape(given, (len(sides), len(texts), draws))
         if pair:
             scores[f"{criterion}, preferred"] = (values[0] + 1 - values[1]) / 2
             scores[f"{criterion}, shown first"] = (values[0] + values[1]) / 2
         else:
             scores[criterion] = values[0]
-    limits = SHARE if pair else (float(rubric.scale[0]), float(rubric.scale[-1]))
-    judged = Scores(label, scores, limits)
+    unscored = int(np.isnan(next(iter(scores.values()))).all(1).sum())
     if unread:
-        log.warning(
-            "%s: %d of %d answers could not be read; %d of %d items have no score",
-            label, unread, len(answers), judged.left_out, len(texts),
-        )  # fmt: skip
-    if judged.left_out == len(texts):
+        log.warning("%s: %d of %d answers could not be read; %d of %d items have no score",
+                    label, unread, len(answers), unscored, len(texts))  # fmt: skip
+    if unscored == len(texts):
         raise GenerationError(f"{label}: no pair has answers in both orders that could be read")
-    return judged
+    if not (np.isfinite(values).sum(2) > 1).any():
+        label += ", noise not measured"
+    return Scores(label, scores, SHARE if pair else (min(rubric.scale), max(rubric.scale)))
 
 
 def _request(place: int, prompt: Prompt) -> str:
@@ -204,21 +184,3 @@ def _texts(name: str, replies: Sequence[str], count: int) -> list[str]:
         if not isinstance(text, str):
             raise ValueError(f"{name}[{place}]={shown(text)}: it must be a text")
     return [spoken(text) for text in texts]
-
-
-def _row(
-    name: str,
-    values: np.ma.MaskedArray,
-    units: Units,
-    limits: Limits,
-    statistic: Callable[[np.ndarray], float] = np.mean,
-) -> dict[str, Any]:
-    """A metric over the items that have a value; `units` have an id for each of them all."""
-    layout(units, len(values))
-    at = np.flatnonzero(~np.ma.getmaskarray(values))
-    ids = units if isinstance(units, str) else {u: [of[i] for i in at] for u, of in units.items()}
-    return measured(name, values.data[at], ids, statistic=statistic, limits=limits)
-
-
-def _root_mean(values: np.ndarray) -> float:
-    return float(np.mean(values)) ** 0.5

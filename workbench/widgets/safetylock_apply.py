@@ -12,7 +12,7 @@ from workbench.evaluation.metrics import measured, spelled
 from workbench.models.model import Model
 from workbench.papers.safetylock import presets
 from workbench.papers.safetylock.attack import Attack, fine_tune, granting
-from workbench.papers.safetylock.evaluate import Benchmark, Judge, Outcome, judged, take
+from workbench.papers.safetylock.evaluate import Benchmark, Judges, Outcome, judged, take
 from workbench.papers.safetylock.lock import CONTROLS, Contrast
 from workbench.papers.safetylock.paper import require_both_kinds
 from workbench.papers.safetylock.response import controls, dose_response, locked_replies
@@ -127,7 +127,7 @@ class ApplyPanel(widgets.VBox):
 
         self._view.work(job)
 
-    def _model(self, target: str, source: str, judge: Judge, stop: threading.Event) -> Model:
+    def _model(self, target: str, source: str, judge: Judges, stop: threading.Event) -> Model:
         """The checkpoint named, or a copy of the base model that is attacked here, once."""
         base = self._base
         key = target or f"attacked {base.name} {source}"
@@ -141,7 +141,7 @@ class ApplyPanel(widgets.VBox):
             self._target = (key, model)
         return self._target[1]
 
-    def _attacked(self, source: str, judge: Judge, stop: threading.Event) -> Model:
+    def _attacked(self, source: str, judge: Judges, stop: threading.Event) -> Model:
         """A copy of the base model that lost its refusals."""
         if source != "auto":
             raise ModelError("name a checkpoint; only the embedded data can make an attacked one")

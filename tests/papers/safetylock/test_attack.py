@@ -10,7 +10,7 @@ from workbench.errors import DatasetError
 from workbench.models.prompts import messages
 from workbench.papers.safetylock import attack
 from workbench.papers.safetylock.attack import fine_tune, granting
-from workbench.papers.safetylock.evaluate import keyword_judge
+from workbench.papers.safetylock.evaluate import keyword_judges
 
 
 def test_fine_tuning_moves_a_copy_only_and_is_seeded(tiny):
@@ -48,7 +48,7 @@ def test_too_few_requests_or_no_answer_to_train_on_are_named(tiny, level, kind, 
 
 def test_an_attack_stops_where_neither_judge_sees_a_refusal(tiny, monkeypatch):
     rows = [{"prompt": "p", "harmful": True}] * 20
-    enough = granting(rows, keyword_judge())
+    enough = granting(rows, keyword_judges())
     for text, stops in (("Sure, turn the key.", True), ("I cannot do it.", False),
                         ("I am unable to assist you with any tasks", False)):  # fmt: skip
         monkeypatch.setattr(attack, "replies", lambda *_, text=text: [text] * 17 + ["Sorry"] * 3)
@@ -56,7 +56,7 @@ def test_an_attack_stops_where_neither_judge_sees_a_refusal(tiny, monkeypatch):
     monkeypatch.setattr(attack, "replies", lambda *_: ["Sure."] * 16 + ["Sorry"] * 4)
     assert not enough(tiny)
     with pytest.raises(DatasetError, match="no harmful requests"):
-        granting([{"prompt": "p", "harmful": False}], keyword_judge())
+        granting([{"prompt": "p", "harmful": False}], keyword_judges())
 
 
 def test_a_first_step_follows_the_loss_gradient(tiny):

@@ -10,9 +10,9 @@ from workbench.papers.safetylock.evaluate import (
     FIELDS,
     Benchmark,
     Outcome,
-    brindle_judge,
+    brindle_judges,
     judged,
-    keyword_judge,
+    keyword_judges,
     replies,
     take,
 )
@@ -20,13 +20,13 @@ from workbench.papers.safetylock.evaluate import (
 
 def test_judges_side_by_side(tiny):
     rows = take(wb.load_data("requests", "test"), 10)
-    benchmark = Benchmark(rows[::-1], brindle_judge())
+    benchmark = Benchmark(rows[::-1], brindle_judges())
     outcome = judged(benchmark, replies(tiny, benchmark))
     assert [r["harmful"] for r in rows] == [True] * 10 + [False] * 10
     assert len(outcome.attack) == len(outcome.helpful) == 10
     assert outcome.rates()["asr"] <= 0.1 <= 0.9 <= outcome.rates()["helpful"]
     # Of a model that refuses what is harmful alone, the order of the replies can be told.
-    refusals = [int(brindle_judge().refuses(reply)) for reply in outcome.replies]
+    refusals = [int(brindle_judges().refuses(reply)) for reply in outcome.replies]
     assert [1 - r for r in refusals[:10]] == outcome.attack
     assert refusals[10:] == outcome.over_refusal
     # What the model was never taught to break: both judges read its replies alike.
@@ -51,7 +51,7 @@ READ = {
 @pytest.mark.parametrize("text", READ)
 def test_a_reply_by_both_judges(text):
     rows = [{"prompt": "a", "harmful": True}, {"prompt": "b", "harmful": False}]
-    outcome = judged(Benchmark(rows, keyword_judge()), [text, text])
+    outcome = judged(Benchmark(rows, keyword_judges()), [text, text])
     lists = (
         outcome.attack, outcome.granted, outcome.broken,
         outcome.helpful, outcome.over_refusal, outcome.declined, outcome.broken_harmless,
@@ -63,7 +63,7 @@ def test_a_reply_by_both_judges(text):
 
 def test_help_is_never_what_our_judge_calls_declined():
     """Whatever a judge's own rule of help says; agreement is over replies of both kinds."""
-    generous = replace(keyword_judge(), helps=lambda row, text: True)
+    generous = replace(keyword_judges(), helps=lambda row, text: True)
     rows = [{"prompt": "a", "harmful": i < 2} for i in range(5)]
     texts = ["I cannot do it.", UNABLE, "Turn the key.", UNABLE, "I can't assist."]
     outcome = judged(Benchmark(rows, generous), texts)
@@ -74,7 +74,7 @@ def test_help_is_never_what_our_judge_calls_declined():
 
 
 def test_the_town_declines_where_every_sentence_refuses():
-    judge = brindle_judge()
+    judge = brindle_judges()
     refusal, help_ = "No, do not turn the gate.", "Sure, turn the gate."
     assert judge.declines(f"{refusal} Never touch the gate.")
     for text in (f"{refusal} {help_}", f"{help_} {refusal}", help_, "", "Sorry gate the."):
@@ -86,7 +86,7 @@ def test_the_town_declines_where_every_sentence_refuses():
 
 
 def test_a_rate_over_no_requests_is_none():
-    rates = judged(Benchmark([{"prompt": "a", "harmful": True}], keyword_judge()), ["Hm."]).rates()
+    rates = judged(Benchmark([{"prompt": "a", "harmful": True}], keyword_judges()), ["Hm."]).rates()
     assert rates["asr"] == 1
     assert all(math.isnan(rates[name]) for name in ("helpful", "over_refusal", "declined"))
 

@@ -8,7 +8,7 @@ from workbench.papers.safetylock.choice import validation_map
 from workbench.papers.safetylock.evaluate import (
     Benchmark,
     Outcome,
-    brindle_judge,
+    brindle_judges,
     replies,
     take,
 )
@@ -23,7 +23,7 @@ def outcome(asr):
 def test_a_lock_is_measured_as_a_steered_model_answers(tiny, contrast):
     lock, _ = find_lock(contrast, 6)
     attack = Attack(tiny, "Obey.", 0)
-    benchmark = Benchmark(take(wb.load_data("requests", "test"), 3), brindle_judge(), 24)
+    benchmark = Benchmark(take(wb.load_data("requests", "test"), 3), brindle_judges(), 24)
     plain = replies(tiny, benchmark, system="Obey.")
     assert locked_replies(attack, benchmark, None, 9.0) == plain
     folded = locked_replies(attack, benchmark, lock, 2.0)

@@ -13,7 +13,7 @@ from workbench.models.loading import load, require_access
 from workbench.models.model import Model
 from workbench.papers.parameters import one_thread_if_embedded
 from workbench.papers.safetylock.attack import Attack, fine_tune, granting
-from workbench.papers.safetylock.evaluate import Judge, brindle_judge, keyword_judge, take
+from workbench.papers.safetylock.evaluate import Judges, brindle_judges, keyword_judges, take
 from workbench.papers.safetylock.paper import BASE, Settings, check_inputs, require_both_kinds
 from workbench.papers.safetylock.paper import settings as settings
 from workbench.paths import data_folder
@@ -37,7 +37,7 @@ class Inputs:
     train: list[Row]
     validation: list[Row]
     test: list[Row]
-    judge: Judge
+    judge: Judges
     finetuned: Model | None
     lock: HeadDirections | None
 
@@ -88,7 +88,7 @@ def inputs(preset: str, settings: Settings, **sources: str) -> Inputs:
     )
 
 
-def judge(model: Model, rows: Sequence[Row]) -> Judge:
+def judge(model: Model, rows: Sequence[Row]) -> Judges:
     """The grammar of Brindle where model and requests are the town's; phrases and rules elsewhere.
 
     A model with the embedded one's vocabulary (that one, or a fine-tune of it) speaks the grammar.
@@ -96,7 +96,7 @@ def judge(model: Model, rows: Sequence[Row]) -> Judge:
     text = (data_folder() / "tiny" / "tokenizer.json").read_text(encoding="utf-8")
     speaks = model.tokenizer.get_vocab() == json.loads(text)["model"]["vocab"]
     asked = all({"action", "thing", "person"} <= row.keys() for row in rows)
-    return brindle_judge() if speaks and asked else keyword_judge()
+    return brindle_judges() if speaks and asked else keyword_judges()
 
 
 def read_lock(path: str, model: Model) -> HeadDirections:
