@@ -84,7 +84,7 @@ def test_files_that_are_no_rubric(tmp_path):
         path = written(tmp_path, text)
         with pytest.raises(DatasetError, match=re.escape(str(path))):
             read_rubric(path)
-    for missing in ("helpfulnes", tmp_path / "none.yaml", tmp_path):
+    for missing in ("helpfulnes", None, "a/b", tmp_path / "none.yaml", tmp_path):
         with pytest.raises(DatasetError, match=f"{missing} cannot be read"):
             read_rubric(missing)
 

@@ -1,7 +1,7 @@
 """How far judges, raters and predictors of the same items agree, and what their errors hide."""
 
 from collections import Counter
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Hashable, Sequence
 from numbers import Real
 from typing import Any
 
@@ -46,21 +46,19 @@ def spearman(first: Sequence[float], second: Sequence[float]) -> float | None:
 
     Raises `ValueError` for lists of different length, or values that are not finite.
     """
-    from scipy.stats import spearmanr
-
-    return _correlation(spearmanr, first, second)
+    return _correlation("spearmanr", first, second)
 
 
 def kendall(first: Sequence[float], second: Sequence[float]) -> float | None:
     """Kendall's tau-b, as `spearman`."""
-    from scipy.stats import kendalltau
-
-    return _correlation(kendalltau, first, second)
+    return _correlation("kendalltau", first, second)
 
 
-def _correlation(method: Callable, first: Sequence, second: Sequence) -> float | None:
+def _correlation(method: str, first: Sequence, second: Sequence) -> float | None:
+    from scipy import stats
+
     a, b = scores(first, second)
-    return float(method(a, b).statistic) if np.ptp(a) and np.ptp(b) else None
+    return float(getattr(stats, method)(a, b).statistic) if np.ptp(a) and np.ptp(b) else None
 
 
 def krippendorff_alpha(
@@ -104,17 +102,13 @@ def krippendorff_alpha(
         raise ValueError(f"{name}: no item has two ratings")
     if np.count_nonzero(counts.sum(0)) < 2:
         return None
-    known: dict[bytes, float] = {}
 
     def of_items(places: np.ndarray) -> float:
-        # All or all but one are asked for; those without items rated alike are the same.
-        left_out = (counts.sum(0) - counts[places].sum(0)).tobytes()
-        if left_out not in known:
-            with np.errstate(invalid="ignore"):
-                known[left_out] = alpha(None, counts[places], values, level)
-        return known[left_out]
+        with np.errstate(invalid="ignore"):
+            return alpha(None, counts[places], values, level)
 
-    value, bounds, _ = bootstrap(of_items, np.arange(len(counts)), (-np.inf, 1.0))
+    alike = np.unique(counts, axis=0, return_inverse=True)[1].ravel()
+    value, bounds, _ = bootstrap(of_items, np.arange(len(counts)), (-np.inf, 1.0), alike=alike)
     return metric(name, value, len(counts), bounds, unit=bounds and "items")
 
 

@@ -169,11 +169,13 @@ def bootstrap(
     clusters: np.ndarray,
     limits: Limits = ANY,
     seed: int = 0,
+    alike: np.ndarray | None = None,
 ) -> tuple[float, tuple[float, float] | None, float | None]:
     """A statistic, its 95 % interval, and the two-sided p-value of its being 0.
 
     `statistic`: of the places of items that are left, int `[k]`; smooth (no median). `clusters`:
-    int `[n]`, that of every item; whole ones are resampled. Symmetric bootstrap-t (Hall 1988) of
+    int `[n]`, that of every item; whole ones are resampled. `alike`: int `[cluster]`, equal for
+    those without any one of which the statistic is the same. Symmetric bootstrap-t (Hall 1988) of
     the clusters' jackknife pseudo-values. Where nothing varies, a statistic without some cluster is
     not finite, or clusters are fewer than 8 (logged): None and None (p 1 where all is 0); no
     interval where over 5 % of the resamples do not vary.
@@ -188,7 +190,10 @@ def bootstrap(
     if size < 8:
         log.warning("%d clusters: an interval and a p-value take 8 or more", size)
         return value, None, None
-    without = np.array([statistic(places[clusters != c]) for c in range(size)], float)
+    _, first, kind = np.unique(
+        np.arange(size) if alike is None else alike, return_index=True, return_inverse=True
+    )
+    without = np.array([statistic(places[clusters != c]) for c in first], float)[kind]
     # Sorted, upwards from 0, so that neither the order of items nor of two methods matters.
     pseudo = np.sort(np.copysign(1, value) * (size * value - (size - 1) * without))
     error = float(pseudo.std(ddof=1)) / size**0.5

@@ -89,8 +89,8 @@ def read_rubric(source: Rubric | str | Path) -> Rubric:
     """
     if isinstance(source, Rubric):
         return source
-    own = Path(__file__).with_name(f"{Path(source).name}.yaml")
-    path = own if str(source) == own.stem and own.exists() else Path(source)
+    own = Path(__file__).parent / f"{source}.yaml"
+    path = own if own.is_file() else Path(str(source))
     content = read_yaml(path, DatasetError)
     content = content if isinstance(content, dict) else {}
     for key in content:

@@ -89,9 +89,11 @@ class Scores:
         joint = [*ratings, *ours], [*items, *rated], [*raters, *[self.label] * len(rated)]
         rows = [people, krippendorff_alpha(f"{name}, alpha with people", *joint, "ordinal")]
         if rated and (rho := spearman(ours, theirs)) is not None:
+            alike = np.unique(ours + 1j * theirs, return_inverse=True)[1]
             _, bounds, _ = bootstrap(
-                lambda left: spearman(ours[left], theirs[left]), np.arange(len(rated)), (-1.0, 1.0)
-            )
+                lambda left: spearman(ours[left], theirs[left]),
+                np.arange(len(rated)), (-1.0, 1.0), alike=alike,
+            )  # fmt: skip
             label = f"{name}, Spearman's rho with people"
             rows.append(metric(label, rho, len(rated), bounds, unit=bounds and "items"))
         return [row for row in rows if row is not None]
