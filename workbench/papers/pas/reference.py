@@ -1,6 +1,7 @@
 """Predictions of a person that need no model: the rows that every table of PAS has to show (§1)."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -84,10 +85,11 @@ def middle(respondents: Respondents) -> np.ndarray:
 def misscored(respondents: Respondents, masked: bool = True) -> dict[str, Any]:
     """The row of somebody who knows every trait mean and answers as a person would, raw, but is
     scored against reverse-scored values, as the released code does (§5, trap 1)."""
-    raw, keyed = _both(respondents)
-    predicted = own_mean(raw, "trait")
-    target = Respondents(raw.inventory, keyed, raw.ids, "released", raw.keying)
-    return _row(MISSCORED, errors(predicted, target, masked), raw)
+    turned = replace(respondents, values=reverse(respondents.values, respondents.inventory))
+    raw, keyed = (respondents, turned) if respondents.targets == "raw" else (turned, respondents)
+    predicted = own_mean(replace(raw, targets="raw"), "trait")
+    error = errors(predicted, replace(keyed, targets="released"), masked)
+    return _row(MISSCORED, error, respondents)
 
 
 def leanings(respondents: Respondents) -> dict[str, np.ndarray]:
@@ -197,19 +199,6 @@ PREDICTORS: dict[str, Callable[[Respondents], np.ndarray | None]] = {
     "ridge from the train items": ridge,
     "ridge from the train items, rounded": rounded_ridge,
 }
-
-
-def _both(respondents: Respondents) -> tuple[Respondents, np.ndarray]:
-    """(the subjects with raw values, the same values reverse-scored)."""
-    turned = reverse(respondents.values, respondents.inventory)
-    raw, keyed = (
-        (respondents.values, turned)
-        if respondents.targets == "raw"
-        else (turned, respondents.values)
-    )
-    return Respondents(
-        respondents.inventory, raw, respondents.ids, "raw", respondents.keying
-    ), keyed
 
 
 def _row(name: str, error: np.ndarray, respondents: Respondents) -> dict[str, Any]:
