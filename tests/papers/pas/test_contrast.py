@@ -39,14 +39,15 @@ def test_extraction_equals_one_plain_forward_each(model, orders):
     contrast = contrast_answers(model, INVENTORY, items=items, orders=orders)
     assert contrast.items == tuple(items)
     letters = {"forward": ("A", "E"), "reversed": ("E", "A")}
+    values = contrast.acts.values[:, 0].float()
     for place, item in enumerate(items):
         text = INVENTORY.items[item].text
         agree, disagree = (
             torch.stack([at_the_letter(model, text, letters[o][side], o) for o in orders]).mean(0)
             for side in (0, 1)
         )
-        torch.testing.assert_close(contrast.agree[place], agree, atol=2e-5, rtol=1e-4)
-        torch.testing.assert_close(contrast.disagree[place], disagree, atol=2e-5, rtol=1e-4)
+        torch.testing.assert_close(values[2 * place], agree, atol=2e-5, rtol=1e-4)
+        torch.testing.assert_close(values[2 * place + 1], disagree, atol=2e-5, rtol=1e-4)
         torch.testing.assert_close(contrast.delta[place], agree - disagree, atol=4e-5, rtol=1e-4)
         assert (agree - disagree).abs().max() > 0.01
 

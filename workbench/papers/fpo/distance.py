@@ -23,12 +23,11 @@ AFFINE = ("standard", "jumprelu", "topk")
 class FeatureDistance:
     """D of 2b responses, first half chosen.
 
-    `total`: D `[2b]` float32, with a gradient through the rejected half only. `members`: bool
-    `[2b, m]`, the features compared. `shares`: float32 `[2b, m]`, of each feature; rows sum to D.
+    `total`: D `[2b]` float32, with a gradient through the rejected half only. `shares`: float32
+    `[2b, m]`, of each feature; rows sum to D.
     """
 
     total: torch.Tensor
-    members: torch.Tensor
     shares: torch.Tensor
 
 
@@ -54,7 +53,7 @@ def feature_distance(
         shares = torch.where(members, (policy - reference) ** 2, 0.0) / k
         d = pooled_distance(policy, reference, members, k)
     if not gradient:
-        return FeatureDistance(d, members, shares)
+        return FeatureDistance(d, shares)
     half = len(hidden) // 2
     # No row has more members, and a fixed number needs no wait for the device.
     most = min(2 * k if topk == "union" else k, members.shape[1])
@@ -69,7 +68,7 @@ def feature_distance(
         pooled = pooled / mask.shape[1]
     gaps = pooled - reference[half:].gather(1, columns)
     total = torch.cat([d[:half], (valid * gaps**2).sum(1) / k])
-    return FeatureDistance(total, members, shares)
+    return FeatureDistance(total, shares)
 
 
 def _columns(sae: Any, hidden: torch.Tensor, columns: torch.Tensor) -> torch.Tensor:

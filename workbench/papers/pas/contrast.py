@@ -27,19 +27,10 @@ class AnswerContrast:
     items: tuple[int, ...]
 
     @property
-    def agree(self) -> torch.Tensor:
-        """float32 `[item, L, H, d_head]`."""
-        return self.acts.values[0::2, 0].float()
-
-    @property
-    def disagree(self) -> torch.Tensor:
-        """float32 `[item, L, H, d_head]`."""
-        return self.acts.values[1::2, 0].float()
-
-    @property
     def delta(self) -> torch.Tensor:
         """float32 `[item, L, H, d_head]`: agreement minus disagreement."""
-        return self.agree - self.disagree
+        values = self.acts.values[:, 0].float()
+        return values[0::2] - values[1::2]
 
 
 def contrast_answers(
