@@ -34,19 +34,10 @@ PREFILL = "Option ("
 """The reply up to the letter. The released code pre-fills `Option` alone and generates."""
 
 
-def options(order: str = "forward") -> list[str]:
-    """The five lines `(A). Very Accurate` … in an order of `ORDERS`."""
-    return [f"({a}). {LABELS[v]}" for a, v in zip(LETTERS, ORDERS[order], strict=True)]
-
-
 def question(text: str, order: str = "forward") -> str:
-    """The user's turn for one statement, worded for after "You"."""
-    return ASKED + text + request(order)
-
-
-def request(order: str = "forward") -> str:
-    """The request and the options, which follow the statement."""
-    return REQUEST + "\n".join(options(order))
+    """The user's turn for one statement, worded for after "You", with five lines of options."""
+    options = (f"({a}). {LABELS[v]}" for a, v in zip(LETTERS, ORDERS[order], strict=True))
+    return ASKED + text + REQUEST + "\n".join(options)
 
 
 def chat(system: str, text: str, reply: str, order: str = "forward") -> list[dict[str, str]]:
