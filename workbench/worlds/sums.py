@@ -96,85 +96,55 @@ def draw(rng: random.Random, family: int, reading: int = 1) -> Sum:
     """
     name, other = rng.sample(NAMES, 2)
     things = rng.choice(OBJECTS)
-    left = (f"How many {things} does {name} have left?", f"{name} has {{y}} {things} left.")
-    if family == 1:
-        a, b = rng.randint(10, 40), rng.randint(10, 40)
-        c = rng.randint(1, a + b - 1)
-        y = a + b - c
-        sentences = (
-            f"{name} has {a} {things}.",
-            f"{name} buys {b} more.",
-            f"{name} gives away {c}.",
-        )
-        forward = ((a, "+", b), (a + b, "-", c))
+    has = "{} has {} {}.".format
+    if family in (1, 2):
+        if family == 1:
+            a, b, sign, undone = rng.randint(10, 40), rng.randint(10, 40), "+", "-"
+            before = (has(name, a, things), f"{name} buys {b} more.")
+        else:
+            a, b, sign, undone = rng.randint(2, 12), rng.randint(2, 9), "*", "/"
+            before = (has(name, a, "boxes"), f"Each box holds {b} {things}.")
+        total = value((a, sign, b))
+        c = rng.randint(1, total - 1)
+        y = total - c
+        numbers = (a, b, c)
+        sentences = (*before, f"{name} {'gives away' if family == 1 else 'loses'} {c}.")
+        asked = (f"How many {things} does {name} have left?", f"{name} has {{}} {things} left.")
+        forward = ((a, sign, b), (total, "-", c))
         inverse = (
-            ((y, "+", c), (y + c, "-", b)),
-            ((y, "+", c), (y + c, "-", a)),
-            ((a, "+", b), (a + b, "-", y)),
+            ((y, "+", c), (y + c, undone, b)),
+            ((y, "+", c), (y + c, undone, a)),
+            ((a, sign, b), (total, "-", y)),
         )
-        return _sum(1, (a, b, c), sentences, left, forward, inverse)
-    if family == 2:
-        a, b = rng.randint(2, 12), rng.randint(2, 9)
-        c = rng.randint(1, a * b - 1)
-        y = a * b - c
-        sentences = (
-            f"{name} has {a} boxes.",
-            f"Each box holds {b} {things}.",
-            f"{name} loses {c}.",
-        )
-        forward = ((a, "*", b), (a * b, "-", c))
-        inverse = (
-            ((y, "+", c), (y + c, "/", b)),
-            ((y, "+", c), (y + c, "/", a)),
-            ((a, "*", b), (a * b, "-", y)),
-        )
-        return _sum(2, (a, b, c), sentences, left, forward, inverse)
-    if family == 3:
+    elif family == 3:
         a, b = rng.randint(10, 40), rng.randint(1, 40)
         y = 2 * a + b
-        sentences = (f"{name} has {a} {things}.", f"{other} has {b} more than {name}.")
-        asked = (f"How many {things} do they have in all?", f"They have {{y}} {things} in all.")
+        numbers = (a, b)
+        sentences = (has(name, a, things), f"{other} has {b} more than {name}.")
+        asked = (f"How many {things} do they have in all?", f"They have {{}} {things} in all.")
         forward = ((a, "+", b), (a, "+", a + b))
         inverse = (((y, "-", b), (y - b, "/", 2)), ((a, "+", a), (y, "-", 2 * a)))
-        return _sum(3, (a, b), sentences, asked, forward, inverse)
-    if family == 4:
-        a, b, c = (rng.randint(10, 40) for _ in range(3))
-        sentences = (
-            f"{name} has {a} {things}.",
-            f"{name} buys {b} more.",
-            f"{other} has {c} hats.",
-        )
-        asked = (f"How many {things} does {name} have?", f"{name} has {{y}} {things}.")
+    elif family == 4:
+        numbers = (a, b, c) = tuple(rng.randint(10, 40) for _ in range(3))
+        sentences = (has(name, a, things), f"{name} buys {b} more.", has(other, c, "hats"))
+        asked = (f"How many {things} does {name} have?", has(name, "{}", things))
+        forward = ((a, "+", b),)
         inverse = (((a + b, "-", b),), ((a + b, "-", a),), None)
-        return _sum(4, (a, b, c), sentences, asked, ((a, "+", b),), inverse)
-    if family != AMBIGUOUS:
+    elif family == AMBIGUOUS:
+        third = rng.choice([n for n in NAMES if n not in (name, other)])
+        a, b = rng.sample(range(10, 41), 2)
+        c = rng.randint(1, 40)
+        numbers = (a, b, c)
+        sentences = (has(name, a, things), has(other, b, things), f"{third} has {c} more.")
+        asked = (f"How many {things} does {third} have?", has(third, "{}", things))
+        base = b if reading == 1 else a
+        forward = ((base, "+", c),)
+        of_base, of_c = ((base + c, "-", c),), ((base + c, "-", base),)
+        inverse = (None, of_base, of_c) if reading == 1 else (of_base, None, of_c)
+    else:
         raise ValueError(f"family {family}; families are {FAMILIES} and {AMBIGUOUS}")
-    third = rng.choice([n for n in NAMES if n not in (name, other)])
-    a, b = rng.sample(range(10, 41), 2)
-    c = rng.randint(1, 40)
-    sentences = (
-        f"{name} has {a} {things}.",
-        f"{other} has {b} {things}.",
-        f"{third} has {c} more.",
-    )
-    asked = (f"How many {things} does {third} have?", f"{third} has {{y}} {things}.")
-    if reading == 1:
-        inverse = (None, ((b + c, "-", c),), ((b + c, "-", b),))
-        return _sum(5, (a, b, c), sentences, asked, ((b, "+", c),), inverse)
-    inverse = (((a + c, "-", c),), None, ((a + c, "-", a),))
-    return _sum(5, (a, b, c), sentences, asked, ((a, "+", c),), inverse)
-
-
-def _sum(
-    family: int,
-    numbers: tuple[int, ...],
-    sentences: tuple[str, ...],
-    asked: tuple[str, str],
-    forward: tuple[Step, ...],
-    inverse: tuple[tuple[Step, ...] | None, ...],
-) -> Sum:
     question, conclusion = asked
-    conclusion = conclusion.format(y=value(forward[-1]))
+    conclusion = conclusion.format(value(forward[-1]))
     return Sum(family, numbers, sentences, question, conclusion, forward, inverse)
 
 
