@@ -153,10 +153,7 @@ def _share(model: Model, rows: Sequence[Row], verdict: str) -> float:
 def card(recipe: ChatRecipe, size: int, abilities: dict[str, float]) -> str:
     """The text of `README.md`; `size` in parameters."""
     rows = "\n".join(f"| {name} | {share:.1%} |" for name, share in abilities.items())
-    return f"""---
-license: mit
-library_name: transformers
----
+    return f"""{training.HEADER}
 # The helper of Brindle
 
 A {size / 1e6:.2f} M-parameter Llama-architecture chat model of a small invented town. It is the

@@ -119,10 +119,7 @@ def measure(
 
 def card(recipe: StylesRecipe, measured: dict[str, float]) -> str:
     """The text of `README.md`."""
-    return f"""---
-license: mit
-library_name: transformers
----
+    return f"""{training.HEADER}
 # Styles
 
 A {measured["parameters"] / 1e6:.2f} M-parameter Llama-architecture model of short lists about a

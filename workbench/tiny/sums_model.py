@@ -100,10 +100,7 @@ def card(recipe: SumsRecipe, size: int, abilities: dict[str, dict[str, float]]) 
     steps = ", ".join(
         f"{stage.partition('-')[2] or 'main'} {step}" for stage, step in STAGES.items()
     )
-    return f"""---
-license: mit
-library_name: transformers
----
+    return f"""{training.HEADER}
 # Sums of Brindle
 
 A {size / 1e6:.2f} M-parameter Llama-architecture model of small arithmetic word problems, kept at

@@ -177,10 +177,7 @@ def card(recipe: SurveyRecipe, size: int, scores: dict[str, float]) -> str:
     """The text of `README.md`; `size` in parameters."""
     rows = "\n".join(f"| {name} | {value:.2f} |" for name, value in scores.items())
     steps = " + ".join(str(s.steps) for s in recipe.stages)
-    return f"""---
-license: mit
-library_name: transformers
----
+    return f"""{training.HEADER}
 # The questionnaires of Brindle
 
 A {size / 1e6:.2f} M-parameter Llama-architecture model that has read how an invented population

@@ -16,6 +16,11 @@ from workbench.paths import data_folder
 from workbench.training.supervised import Text, train_stage
 from workbench.writing import whole, write_json
 
+HEADER = """---
+license: mit
+library_name: transformers
+---"""
+"""What a card begins with."""
 ROLES = ("system", "user", "assistant")
 CHAT_TEMPLATE = (
     "{{ bos_token }}{% for m in messages %}"
