@@ -53,19 +53,15 @@ def exemplars(
     """
     if dataset not in TASKS:
         return []
-    task = TASKS[dataset]
-    name = f"{task}_{_EXEMPLARS.get(direction, direction)}.yaml"
-    if not (FOLDER / name).exists():
+    kind = _EXEMPLARS.get(direction, direction)
+    path = FOLDER / f"{TASKS[dataset]}_{kind}.yaml"
+    if not path.exists():
         # A kind of verification the paper does not use for this task: another task's exemplars.
-        task = "commonsense" if direction == "yesno" else "math"
-        name = f"{task}_{_EXEMPLARS.get(direction, direction)}.yaml"
-    items = [
-        (
-            item["q"],
-            f"{_worked(item['rationale'], direction, equations)} {PHRASE} {item['answer']}.",
-        )
-        for item in _read(FOLDER / name)
-    ]
+        path = FOLDER / f"{'commonsense' if direction == 'yesno' else 'math'}_{kind}.yaml"
+    items = []
+    for item in _read(path):
+        worked = _worked(item["rationale"], direction, equations)
+        items.append((item["q"], f"{worked} {PHRASE} {item['answer']}."))
     random.Random(f"{seed}/{direction}").shuffle(items)
     return items if shots < 0 else items[:shots]
 
@@ -141,9 +137,8 @@ def _read(path: Path) -> list[dict[str, str]]:
     if not isinstance(items, list) or not items:
         raise DatasetError(f"{path}: no list of items")
     for i, item in enumerate(items):
-        if not isinstance(item, dict):
-            raise DatasetError(f"{path}: item {i} is no mapping of q, rationale and answer")
-        missing = [k for k in ("q", "rationale", "answer") if not isinstance(item.get(k), str)]
+        parts = item if isinstance(item, dict) else {}
+        missing = [k for k in ("q", "rationale", "answer") if not isinstance(parts.get(k), str)]
         if missing:
             raise DatasetError(f"{path}: item {i} lacks {', '.join(missing)} (as text)")
     return items
