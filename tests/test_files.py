@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tests.helpers.rows import in_format, written
 from workbench.errors import DatasetError
-from workbench.files import csv_rows, read_rows, rows_or_errors
+from workbench.files import read_rows, rows_or_errors
 
 ROWS = [{"name": "a,b", "note": 'says "x"\n1\u20282'}, {"name": " c ", "note": ""}]
 
@@ -203,10 +203,3 @@ def test_bad_rows_stand_in_their_place(tmp_path):
         assert read_rows(path, 1) == [{"a": 0}]
     path = written(tmp_path, "a\n1\n2,3\n4\n", "a.csv")
     assert [type(row) for row in rows_or_errors(path)] == [dict, DatasetError, dict]
-
-
-def test_a_csv_by_any_name(tmp_path):
-    path = written(tmp_path, "a,b\n1,2\n", "key.txt")
-    assert csv_rows(path) == [{"a": "1", "b": "2"}]
-    with pytest.raises(DatasetError, match=r"key\.txt:1: "):
-        read_rows(path)

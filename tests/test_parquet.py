@@ -114,8 +114,6 @@ def test_what_else_a_file_may_be_asked_for(tmp_path):
     path = stored(tmp_path, [1.5, float("nan")])
     assert str(read_rows(path)) == "[{'a': 1.5}, {'a': nan}]"
     assert read_rows(path, 0) == read_rows(stored(tmp_path, [], pa.string())) == []
-    with pytest.raises(DatasetError, match="texts in Parquet are UTF-8; leave encoding= out"):
-        read_rows(path, encoding="utf-8")
     with pytest.raises(FileNotFoundError, match="is no file; give a "):
         read_rows(tmp_path)
 

@@ -7,9 +7,7 @@ import re
 import zlib
 from collections import Counter
 from pathlib import Path
-from typing import Any
 
-from workbench.arguments import shown
 from workbench.errors import DatasetError
 
 log = logging.getLogger(__name__)
@@ -30,8 +28,6 @@ _NO_TEXT = {
     b"\x1f\x8b": "packed by gzip; let its name end with .gz",
     b"PAR1": "a Parquet file; let its name end with .parquet",
 }
-_ODD = re.compile(rb"[\0\x1b]")
-"""Bytes of UTF-16 and ISO-2022, which may be UTF-8 by chance."""
 _FIELD = re.compile(rb'[\t,;"]+')
 _MORE_THAN_CHANCE = re.compile("[A-Za-z][^\0-\x7f]|[\u0800-\uffff]")
 """In a field of GB18030 that is UTF-8 as well; one or two hanzi, such as C5AE, may well be both."""
@@ -43,55 +39,44 @@ _FREQUENT = (
 """Some 45 % of running Chinese, and a tenth at most of what texts in Big5, Shift_JIS, EUC, KOI8-R
 or a code page of Windows are as GB18030, which they often are without an error."""
 _HOW = (
-    "save it as UTF-8 (iconv -f ENCODING -t UTF-8 FILE > NEW_FILE), or read it by "
-    "files.read_rows(path, encoding=ENCODING). What Windows calls ANSI is CP1252 in Western "
-    "Europe, GB18030 in China, BIG5 in Taiwan, CP932 in Japan, CP949 in Korea, CP1251 in Russia; "
-    "UTF-16LE may lack its mark"
+    "save it as UTF-8: iconv -f ENCODING -t UTF-8 FILE > NEW_FILE, where what Windows calls ANSI "
+    "is CP1252 in Western Europe, GB18030 in China, BIG5 in Taiwan, CP932 in Japan, CP949 in "
+    "Korea, CP1251 in Russia; UTF-16LE where a mark lacks"
 )
 
 
-def text_of(path: Path, encoding: str | None = None) -> str:
+def text_of(path: Path) -> str:
     """The text of a file, its line ends as they are.
 
-    Read in `encoding`, or in what a mark says, or as UTF-8, or (logged) as GB18030 where it is then
-    largely the most frequent hanzi and no field is UTF-8. Raises `DatasetError`, naming the line if
-    there is one, for an unknown encoding and what is no text in it, and for a damaged file.
+    Read in what a mark says, or as UTF-8, or (logged) as GB18030 where it is then largely the most
+    frequent hanzi and no field is UTF-8. Raises `DatasetError`, naming the line if there is one,
+    for all other encodings and for a damaged file.
     """
-    codec = encoding if encoding is None else _codec(encoding)
     try:
         with (gzip.open if path.suffix.lower() == ".gz" else open)(path, "rb") as file:
             content = file.read(LARGEST + 1)
     except (OSError, EOFError, zlib.error) as error:
         reason = getattr(error, "strerror", None) or error
         raise DatasetError(f"{path} cannot be read: {reason}") from error
-    too_large = TOO_LARGE if len(content) > LARGEST else ""
-    if fault := too_large or _by_start(content, _NO_TEXT):
+    fault = TOO_LARGE if len(content) > LARGEST else _by_start(content, _NO_TEXT)
+    if fault:
         raise DatasetError(f"{path} cannot be read: {fault}")
-    marked = _by_start(content, _MARKS)
-    if codec and marked and not codec.startswith(marked):
-        raise DatasetError(f"{path}: encoding={encoding!r}, but its mark says {marked}")
-    codec = marked or codec or _guessed(content, path)
+    codec = _by_start(content, _MARKS) or _guessed(content, path)
     try:
         text = content.decode(codec)
-    except UnicodeError as error:
-        before = content[: getattr(error, "start", 0)].decode(codec, "ignore")
-        guess = codec == "utf-8" and not (marked or encoding)
-        tried = "utf-8, nor is it Chinese in GB18030 throughout" if guess else codec
+    except UnicodeDecodeError as error:
+        before = content[: error.start].decode(codec, "ignore")
+        tried = "utf-8, nor is it Chinese in GB18030 throughout" if codec == "utf-8" else codec
         raise DatasetError(
             f"{path}:{_line(before)}: no text in {tried}: {error}; {_HOW}"
         ) from error
-    # ISO-2022 is ASCII but for its escapes; ISO 8859 as Windows saves it has letters here.
-    letters = map(chr, range(128, 160)) if codec.startswith("iso8859") else ()
-    for control in ("\0", "\x1b$", "\x1b(", *letters):
+    for control in ("\0", "\x1b$", "\x1b("):  # ISO-2022 is ASCII but for such escapes
         before, control, _ = text.partition(control)
         if control:
             raise DatasetError(
                 f"{path}:{_line(before)}: {control!a} is in no text in {codec}; {_HOW}"
             )
-    text = text.removeprefix(MARK)
-    if encoding and _utf8(content) not in (None, text, MARK + text) and not _ODD.search(content):
-        log.warning("%s: read as %s, but it is UTF-8 too; does it read right?", path, codec)
-    return text
+    return text.removeprefix(MARK)
 
 
 def _guessed(content: bytes, path: Path) -> str:
@@ -119,17 +104,6 @@ def _utf8(content: bytes) -> str | None:
 
 def _by_start(content: bytes, values: dict[bytes, str]) -> str | None:
     return next((value for start, value in values.items() if content.startswith(start)), None)
-
-
-def _codec(encoding: Any) -> str:
-    """The codec's own name."""
-    try:
-        "a".encode(encoding)
-        return codecs.lookup(encoding).name
-    except (LookupError, TypeError, ValueError) as error:
-        raise DatasetError(
-            f"encoding={shown(encoding)}: no encoding of texts that Python knows; {_HOW}"
-        ) from error
 
 
 def _line(before: str) -> int:

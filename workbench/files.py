@@ -1,11 +1,12 @@
 """Rows of data files."""
 
+import contextlib
 import csv
 import io
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +26,7 @@ _GAP = re.compile(r"[\s,]*")
 _HINT = re.compile(r'"?sep=(.)"?\r?\n', re.IGNORECASE)
 
 
-def read_rows(
-    path: str | Path, limit: int | None = None, *, encoding: str | None = None
-) -> list[Row]:
+def read_rows(path: str | Path, limit: int | None = None) -> list[Row]:
     """The rows of a .jsonl, .json, .csv, .tsv or .parquet file, at most the first `limit`.
 
     Any other suffix is read as JSON: a list of objects, an object that holds such a list under
@@ -35,22 +34,23 @@ def read_rows(
     apart by commas, semicolons, tabs or bars (whichever the header has), any line ends, empty
     columns at the end and lines at either end left out. Its values are text, absent ones None, its
     column names without spaces around them; blank lines are left out. Parquet has the values that
-    JSON has. Text may be packed as `.gz`.
-
-    encoding: one of Python's for texts, such as `"cp1252"`. Else UTF-8, what a byte order mark
-    says (UTF-16, UTF-32), or GB18030 if the text looks like Chinese in it, which is logged.
+    JSON has. Text is in UTF-8, or UTF-16 or UTF-32 with a byte order mark, or GB18030 that looks
+    like Chinese (logged), and may be packed as `.gz`.
 
     Raises `FileNotFoundError`, and `DatasetError` naming the file and the line (from 1) or row
     (from 0): text that is no JSON, rows that are no objects, more values than columns, columns
-    that are there twice or have values and no name, a header that comes again, bytes that are no
-    text, values that JSON has not, files that are damaged or of a spreadsheet program's own format.
+    that are there twice or have values and no name, a header that comes again, values that JSON
+    has not, files that are damaged, in another encoding, or of a spreadsheet program's own format.
     """
-    return _raised(rows_or_errors(path, limit, encoding=encoding))
+    rows = []
+    for row in rows_or_errors(path, limit):
+        if isinstance(row, DatasetError):
+            raise row
+        rows.append(row)
+    return rows
 
 
-def rows_or_errors(
-    path: str | Path, limit: int | None = None, *, encoding: str | None = None
-) -> list[Row | DatasetError]:
+def rows_or_errors(path: str | Path, limit: int | None = None) -> list[Row | DatasetError]:
     """`read_rows` for callers that go on: a bad row's `DatasetError` stands in its place.
 
     What is wrong with the whole file is raised.
@@ -60,7 +60,7 @@ def rows_or_errors(
     if not path.is_file():
         raise FileNotFoundError(f"{path} is no file; give a .jsonl, .json, .csv or .parquet file")
     readers = {".csv": _csv_rows, ".tsv": _csv_rows, ".parquet": parquet_rows}
-    values = readers.get(suffix(path), _json_rows)(path, limit, encoding)
+    values = readers.get(suffix(path), _json_rows)(path, limit)
     return [
         value
         if isinstance(value, dict | DatasetError)
@@ -69,31 +69,16 @@ def rows_or_errors(
     ]
 
 
-def csv_rows(path: str | Path) -> list[Row]:
-    """`read_rows` of a CSV file whatever its suffix."""
-    return _raised(_csv_rows(Path(path), None, None))
-
-
 def _csv_lines(path: Path, text: str) -> list[list[str]]:
-    """The values of each line of CSV text, those of empty values at either end left out.
-
-    Apart by the first delimiter that gives all lines as many values, else by the comma.
-    """
-    if hint := _HINT.match(text):  # Excel's own
-        return _filled(_split(path, text[hint.end() :], hint[1]))
-    first: list[list[str]] | DatasetError = []
-    for delimiter in _DELIMITERS:
-        try:
+    """The values of each line, apart by the first delimiter that gives all lines as many."""
+    hint = _HINT.match(text)  # Excel's own
+    delimiters, text = (hint[1], text[hint.end() :]) if hint else (_DELIMITERS, text)
+    for delimiter in delimiters:
+        with contextlib.suppress(DatasetError):
             lines = _split(path, text, delimiter)
-        except DatasetError as error:
-            first = first or error
-            continue
-        if lines and len(lines[0]) > 1 and all(len(line) == len(lines[0]) for line in lines):
-            return _filled(lines)
-        first = first or lines
-    if isinstance(first, DatasetError):
-        raise first
-    return _filled(first)
+            if lines and len(lines[0]) > 1 and all(len(line) == len(lines[0]) for line in lines):
+                return lines
+    return _split(path, text, delimiters[0])
 
 
 def _split(path: Path, text: str, delimiter: str) -> list[list[str]]:
@@ -102,7 +87,7 @@ def _split(path: Path, text: str, delimiter: str) -> list[list[str]]:
     # Written with spaces behind the delimiters, also where quotes follow.
     spaced = f"{delimiter} " in text.lstrip().partition("\n")[0]
 
-    def lines() -> Iterator[str]:
+    def texts() -> Iterator[str]:
         nonlocal begins
         for line in io.StringIO(text, newline=""):
             if begins:  # of files put together each may bring its mark
@@ -111,17 +96,14 @@ def _split(path: Path, text: str, delimiter: str) -> list[list[str]]:
 
     records = []
     try:
-        reader = csv.reader(lines(), delimiter=delimiter, strict=True, skipinitialspace=spaced)
+        reader = csv.reader(texts(), delimiter=delimiter, strict=True, skipinitialspace=spaced)
         for record in reader:
             records.append(record)
             begins = True
     except csv.Error as error:
         raise DatasetError(f"{path}:{reader.line_num}: {error}") from error
-    return [record for record in records if record]
-
-
-def _filled(lines: list[list[str]]) -> list[list[str]]:
-    """The lines less those without any value that spreadsheets put before and behind a table."""
+    lines = [record for record in records if record]
+    # Spreadsheets put lines without any value before and behind a table.
     while len(lines) > 1 and len(lines[-1]) > 1 and not any(lines[-1]):
         lines.pop()
     while len(lines) > 1 and len(lines[0]) > 1 and not "".join(lines[0]).strip():
@@ -156,18 +138,8 @@ def plain_names(
     return dict(zip(names, row.values(), strict=True))
 
 
-def _raised(rows_or_errors: Iterable[Row | DatasetError]) -> list[Row]:
-    """The rows; the first error is raised."""
-    rows = []
-    for row in rows_or_errors:
-        if isinstance(row, DatasetError):
-            raise row
-        rows.append(row)
-    return rows
-
-
-def _csv_rows(path: Path, limit: int | None, encoding: str | None) -> list[Any]:
-    columns, *lines = _csv_lines(path, text_of(path, encoding)) or [[]]
+def _csv_rows(path: Path, limit: int | None) -> list[Any]:
+    columns, *lines = _csv_lines(path, text_of(path)) or [[]]
     columns = [name.strip() for name in columns]
     while len(columns) > 1 and not columns[-1]:
         columns.pop()
@@ -186,8 +158,8 @@ def _csv_rows(path: Path, limit: int | None, encoding: str | None) -> list[Any]:
     return rows
 
 
-def _json_rows(path: Path, limit: int | None, encoding: str | None) -> list[Any]:
-    text = text_of(path, encoding).replace("\r\n", "\n").replace("\r", "\n")
+def _json_rows(path: Path, limit: int | None) -> list[Any]:
+    text = text_of(path).replace("\r\n", "\n").replace("\r", "\n")
     text = text.replace(f"\n{MARK}", "\n")  # of files put together each may bring its mark
     content = _json(text, path)
     if isinstance(content, DatasetError):

@@ -10,9 +10,7 @@ from workbench.encodings import LARGEST, TOO_LARGE
 from workbench.errors import DatasetError
 
 
-def parquet_rows(
-    path: Path, limit: int | None, encoding: str | None
-) -> list[dict[str, Any] | DatasetError]:
+def parquet_rows(path: Path, limit: int | None) -> list[dict[str, Any] | DatasetError]:
     """The rows, at most the first `limit`: dates and times as text, decimals as numbers, bytes as
     the text they are in UTF-8.
 
@@ -22,8 +20,6 @@ def parquet_rows(
     from pyarrow import ArrowException, parquet
     from pyarrow.types import is_dictionary
 
-    if encoding is not None:
-        raise DatasetError(f"{path}: texts in Parquet are UTF-8; leave encoding= out")
     rows: list[dict[str, Any] | DatasetError] = []
     size = 0
     try:

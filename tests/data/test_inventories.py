@@ -176,7 +176,7 @@ def test_many_wrong_rows_are_counted_not_all_listed(tmp_path):
 def test_a_file_in_another_encoding(tmp_path):
     path = written(tmp_path, changed(0, "text", "Cafés"))
     path.write_bytes(path.read_text(encoding="utf-8").encode("latin-1"))
-    with pytest.raises(ItemKeyError, match=r"own\.csv row 0: the byte 0xe9 is no text in UTF-8"):
+    with pytest.raises(ItemKeyError, match=r"own\.csv:2: no text in utf-8, .*byte 0xe9"):
         read_inventory(path)
 
 
@@ -301,3 +301,10 @@ def test_a_legacy_sheet_needs_a_reader(tmp_path, monkeypatch):
 def test_an_unknown_wording():
     with pytest.raises(ValueError, match="use 'second' or 'paper'"):
         worded(read_inventory().items[0], "third")
+
+
+def test_a_key_that_is_no_table(tmp_path):
+    path = tmp_path / "key.json"
+    path.write_text("[]")
+    with pytest.raises(ItemKeyError, match=r"key\.json: a key is a table; give a \.csv"):
+        read_inventory(path)

@@ -11,7 +11,7 @@ import numpy as np
 
 from workbench.data.fields import as_name
 from workbench.errors import DatasetError, ItemKeyError
-from workbench.files import Row, csv_rows, plain_names
+from workbench.files import Row, plain_names, read_rows, suffix
 from workbench.paths import data_folder
 from workbench.reading import read_json
 
@@ -164,8 +164,10 @@ def _released(rows: list[Row], folder: Path) -> list[Row]:
 
 
 def _key_rows(path: Path) -> list[Row]:
+    if suffix(path) not in (".csv", ".tsv"):
+        raise ItemKeyError(f"{path}: a key is a table; give a .csv")
     try:
-        rows = [plain_names(row, f"{path} row {n}") for n, row in enumerate(csv_rows(path))]
+        rows = [plain_names(row, f"{path} row {n}") for n, row in enumerate(read_rows(path))]
     except DatasetError as error:
         raise ItemKeyError(str(error)) from error
     if not rows:
