@@ -37,6 +37,7 @@ _HOME = {
     "judge_replies": "generation.model_judge",
     "last": "models.prompts",
     "load": "models.loading",
+    "load_encoder": "models.encoders",
     "load_data": "data.preferences",
     "option_logprobs": "generation.choices",
     "record": "runs.record",

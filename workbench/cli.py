@@ -195,6 +195,7 @@ def _samples(args: argparse.Namespace) -> int:
 
 
 def _doctor(_: argparse.Namespace) -> int:
+    from workbench.hub import SMALL, place_of
     from workbench.paths import data_folder, notebook_folder
     from workbench.runs.record import LIBRARIES
 
@@ -226,6 +227,11 @@ def _doctor(_: argparse.Namespace) -> int:
         print(f"{label}: {folder if there else f'MISSING at {folder}'}")
     print(f"disk here: {shutil.disk_usage('.').free / 2**30:.0f} GiB free")
     print(f"hub: {_hub()}")
+    for name in SMALL:
+        try:
+            print(f"{name}: {place_of(name)[1]}")
+        except WorkbenchError as error:
+            print(f"{name}: NOT HERE: {error}")
     print("preset=tiny will work" if good else "preset=tiny will NOT work; see MISSING above")
     return 0 if good else 1
 

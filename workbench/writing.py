@@ -4,6 +4,7 @@ import contextlib
 import errno
 import fcntl
 import json
+import logging
 import os
 import re
 import shutil
@@ -12,7 +13,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
+
 from workbench.errors import WorkbenchError, WriteError
+
+log = logging.getLogger(__name__)
 
 _FULL = "make room there, or choose another folder"
 _ELSEWHERE = "choose another path"
@@ -86,6 +91,27 @@ def whole(path: str | Path) -> Iterator[Path]:
             _sync(place / path.name)
             _replace(place / path.name, path, place / _BEFORE)
         _sync_entry(path.parent)
+
+
+@contextlib.contextmanager
+def alone(path: str | Path, name: str) -> Iterator[None]:
+    """Hold what becomes `path` while it is made; wait, saying so, where another process makes it.
+
+    Whoever waited should look whether it is there now. Raises `WriteError` where the disk refuses.
+    """
+    with disk_errors(path):
+        lock = FileLock(f"{path}.lock", poll_interval=0.2)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            log.warning("%s: another run computes it; waiting", name)
+            lock.acquire()
+    try:
+        yield
+    finally:
+        # Whoever waits sees that the file it opened is gone, and begins anew.
+        Path(lock.lock_file).unlink(missing_ok=True)
+        lock.release()
 
 
 def write_json(path: str | Path, content: Any, *, indent: int | None = 1) -> None:

@@ -23,7 +23,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import torch
 
-from tests.benchmarks import fit, generation, pas, peers, steering, timing
+from tests.benchmarks import fit, generation, pas, peers, small, steering, timing
 from tests.benchmarks.capture import capture, official_pairs
 
 
@@ -138,7 +138,14 @@ def main() -> None:
     # Memory and imports are measured in processes of their own, beside what is timed here.
     with ThreadPoolExecutor(1) as beside:
         children = beside.submit(in_children, left_out)
-        for measured in (fit.probes, steering.decode, steering.lock, generation.engine, pas.study):
+        for measured in (
+            fit.probes,
+            steering.decode,
+            steering.lock,
+            generation.engine,
+            pas.study,
+            small.small,
+        ):
             out |= measured()
         out |= children.result()
     print()

@@ -150,7 +150,7 @@ def test_every_call_of_the_package_says_so():
                 continue
             said = {k.arg: getattr(k.value, "value", None) for k in call.keywords}
             name = ast.unparse(call.func)
-            if name.startswith("Auto") and name.rpartition(".")[2] in (
+            if name.startswith(("Auto", "kind.")) and name.rpartition(".")[2] in (
                 "from_pretrained", "from_config",
             ):  # fmt: skip
                 assert said.get("trust_remote_code") is False, f"{path}:{call.lineno}"
@@ -315,5 +315,5 @@ def test_a_pickle_of_tensors_alone_is_read(folder, tiny):
 @pytest.mark.parametrize("name", ["model.gguf", "model.safetensors", "config.json"])
 def test_a_file_is_no_model(folder, name):
     (folder / name).touch()
-    with pytest.raises(ModelError, match=rf"{name} is a file; give the folder"):
+    with pytest.raises(ModelError, match=rf"{name} is a file, and no GGUF; give the folder"):
         wb.load(folder / name)

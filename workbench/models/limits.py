@@ -2,8 +2,10 @@
 
 from dataclasses import dataclass
 
+import psutil
 import torch
 
+from workbench.errors import ModelError
 from workbench.models.model import Model
 
 CPU_TOKENS = 512
@@ -46,3 +48,13 @@ def out_of_memory(error: RuntimeError) -> bool:
     """Whether memory ran out, on a GPU or a CPU."""
     # The CPU allocator has no exception class of its own.
     return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+
+
+def require_memory(name: str, size: int) -> None:
+    """Raise `ModelError` where `size` bytes are more than the machine's free memory."""
+    free = psutil.virtual_memory().available + psutil.swap_memory().free
+    if size > free:
+        raise ModelError(
+            f"{name}: its weights take {size / 1e9:.1f} GB, and {free / 1e9:.1f} GB of memory is "
+            "free. Free some, or take a smaller model"
+        )

@@ -1,7 +1,8 @@
-"""load(): a hub id, a folder, an embedded name or a live model as one `Model`."""
+"""load(): a hub id, a folder, a GGUF file, a name or a live model as one `Model`."""
 
 import copy
 import logging
+import os
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,10 @@ from safetensors.torch import load_file
 from transformers import PreTrainedModel
 
 from workbench.errors import ModelError
+from workbench.hub import SMALL, place_of, require
 from workbench.models.anatomy import Anatomy, anatomy_of
 from workbench.models.anatomy_check import check_anatomy
+from workbench.models.gguf_files import plain_folder
 from workbench.models.model import Model
 from workbench.models.sources import file_of, read_config, read_tokenizer, read_weights
 from workbench.paths import EMBEDDED, data_folder
@@ -32,11 +35,14 @@ def load(
     anatomy: Anatomy | None = None,
     revision: str | None = None,
 ) -> Model:
-    """Load a hub id, a folder, or an embedded model (`"tiny"`, `"sums"`); or wrap a live model.
+    """Load a hub id, a folder, a GGUF file or a model by its name; or wrap a live model.
 
     >>> model = wb.load("meta-llama/Llama-3.1-8B-Instruct", dtype="bfloat16")
     >>> model = wb.load(hf_model, tokenizer)
 
+    Names: the embedded models (`"tiny"`, `"sums"`, …), and `"smollm2"`, SmolLM2-135M-Instruct,
+    from where `hub.place_of` finds it. A GGUF file is converted once (`gguf_files.plain_folder`),
+    to float32.
     A live model comes with its tokenizer; it may be quantised, or wrapped by PEFT with adapters
     that live in its layers (LoRA and its relatives). `device=None` keeps a live model where it is
     and puts a loaded one on the GPU where there is one; `"auto"` spreads a loaded one over all
@@ -53,8 +59,8 @@ def load(
         name = hf.config.name_or_path or type(hf).__name__
         anatomy = anatomy or anatomy_of(hf.config, name)
     else:
-        source = str(data_folder() / str(model)) if str(model) in EMBEDDED else str(model)
         name = str(model)
+        source = plain_source(name, anatomy)
         config = read_config(source, revision)
         anatomy = anatomy or anatomy_of(config, name)
         tokenizer = tokenizer or read_tokenizer(source, revision)
@@ -74,6 +80,19 @@ def load(
     wrapped = Model(hf, tokenizer, anatomy, name)
     wrapped.refused_sites = refused
     return wrapped
+
+
+def plain_source(name: str, anatomy: Anatomy | None = None) -> str:
+    """The folder or hub id from which plain transformers loads what `load(name)` does."""
+    if name in EMBEDDED:
+        return str(data_folder() / name)
+    if name in SMALL:
+        name, where = place_of(name)
+        log.info("taken from %s", where)
+    if not os.path.isfile(name):
+        return name
+    require(name)
+    return str(plain_folder(Path(name), anatomy))
 
 
 def _unwrapped(model: torch.nn.Module) -> PreTrainedModel:
@@ -119,5 +138,6 @@ def restore_sidecar(hf: PreTrainedModel, source: str | Path, revision: str | Non
 def require_access(source: str) -> None:
     """Raise `ModelError` now where `load(source)` would fail for access, tokenizer or family."""
     if source not in EMBEDDED:
+        source = plain_source(source)
         anatomy_of(read_config(source), source)
         read_tokenizer(source)

@@ -1,6 +1,7 @@
 """Config, tokenizer and weights of a folder or repository: checked first, and none of it run."""
 
 import logging
+import math
 import re
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from transformers.utils import cached_file
 
 from workbench import hub
 from workbench.errors import ModelError
+from workbench.models.limits import require_memory
 from workbench.reading import read_object
 
 log = logging.getLogger(__name__)
@@ -26,7 +28,9 @@ log = logging.getLogger(__name__)
 _TOKENIZER = ("tokenizer_config.json", "tokenizer.json", "special_tokens_map.json",
               "added_tokens.json", "vocab.json")  # fmt: skip
 _INDICES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
-_FLOATS = ("F64", "F32", "F16", "BF16")
+_FLOATS = {
+    "F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16
+}  # fmt: skip
 _LAYER = re.compile(r"(.+?)\.\d+\.")
 _OWN_CODE = (
     "is code of its own ({}), which is never run here. Choose a model that transformers itself "
@@ -97,12 +101,16 @@ def read_tokenizer(source: str, revision: str | None = None) -> Any:
 
 
 def read_weights(
-    source: str, config: PreTrainedConfig, revision: str | None = None, **options: Any
+    source: str,
+    config: PreTrainedConfig,
+    revision: str | None = None,
+    kind: Any = AutoModelForCausalLM,
+    **options: Any,
 ) -> PreTrainedModel:
     """The model of a folder or repository, in evaluation mode; `options` of `from_pretrained`.
 
-    Raises `ModelError` for weights that are damaged, lacking, of another shape or of whole numbers,
-    and for a pickle that holds more than tensors.
+    Raises `ModelError` for weights that are damaged, lacking, of another shape, of whole numbers or
+    too large for the memory, and for a pickle that holds more than tensors.
     """
     for index in _INDICES:
         _check_index(source, index, revision)
@@ -110,8 +118,14 @@ def read_weights(
     layers = config.get_text_config().num_hidden_layers
     if stored and layers > len(stored):
         raise ModelError(f"{source}: a config of {layers} layers, but {len(stored)} weights")
+    dtype = options.get("dtype", "auto")
+    dtype = getattr(torch, dtype, None) if isinstance(dtype, str) else dtype
+    if isinstance(dtype, torch.dtype) and not torch.cuda.is_available():
+        # Those that stay as they are stored are mapped from the file.
+        copied = [n for kind, n in stored.values() if _FLOATS.get(kind, dtype) != dtype]
+        require_memory(source, sum(copied) * dtype.itemsize)
     try:
-        hf, report = AutoModelForCausalLM.from_pretrained(
+        hf, report = kind.from_pretrained(
             source, revision=revision, trust_remote_code=False, weights_only=True,
             output_loading_info=True, **options,
         )  # fmt: skip
@@ -135,9 +149,9 @@ def read_weights(
             f"{source}: {len(surplus)} weights ({surplus[0]}, …) have no place in a "
             f"{type(hf).__name__} of its config and would be left out; correct config.json"
         )
-    wrong = [n for n, _ in hf.named_parameters() if stored.get(n, "F32") not in _FLOATS]
+    wrong = [n for n, _ in hf.named_parameters() if n in stored and stored[n][0] not in _FLOATS]
     if wrong and getattr(hf.config, "quantization_config", None) is None:
-        raise ModelError(f"{source}: {wrong[0]} holds {stored[wrong[0]]}, not floating point")
+        raise ModelError(f"{source}: {wrong[0]} holds {stored[wrong[0]][0]}, not floating point")
     return hf.eval()
 
 
@@ -180,20 +194,21 @@ def _check_index(source: str, name: str, revision: str | None) -> None:
             raise ModelError(f"{source}/{name}: {shard} is not there")
 
 
-def _stored(source: str, revision: str | None) -> dict[str, str]:
-    """name → dtype of each tensor in the safetensors files of a folder, as they name it."""
-    dtypes = {}
+def _stored(source: str, revision: str | None) -> dict[str, tuple[str, int]]:
+    """name → (dtype as they name it, how many numbers), of a folder's safetensors files."""
+    tensors = {}
     folder = Path(source)
     for path in sorted(folder.glob("*.safetensors")) if folder.is_dir() else ():
         if not path.is_file():
             raise ModelError(f"{path} is no file")
         try:
             with safe_open(path, "pt") as file:
-                names = file.keys()
-                dtypes |= {name: file.get_slice(name).get_dtype() for name in names}
+                for name in file.keys():  # noqa: SIM118 - no dict
+                    part = file.get_slice(name)
+                    tensors[name] = part.get_dtype(), math.prod(part.get_shape())
         except (SafetensorError, OSError) as error:
             raise ModelError(f"{path} is damaged: {_short(error)}") from error
-    return dtypes
+    return tensors
 
 
 def _incomplete(source: str, error: Exception) -> str:

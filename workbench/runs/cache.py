@@ -1,18 +1,15 @@
 """Expensive steps cached by content, so that an interrupted run goes on where it stopped."""
 
-import contextlib
 import functools
 import json
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 from workbench.errors import RunError
 from workbench.hashing import digest
-from workbench.writing import disk_errors, whole
+from workbench.writing import alone, whole
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +35,7 @@ def cached(folder: str | Path, name: str, key: dict[str, Any], compute: Callable
     path = Path(folder) / f"{name}-{digest(_spelled(key))}.json"
     if (restored := _restored(path, name, key)) is not None:
         return restored["result"]
-    with _alone(path, name):
+    with alone(path, name):
         if (restored := _restored(path, name, key)) is not None:
             return restored["result"]
         result, text = _plain(compute(), name)
@@ -78,24 +75,6 @@ def _say_restored(folder: Path) -> None:
     log.warning(
         "%s holds finished steps, which are not done again; delete it to begin anew", folder
     )
-
-
-@contextlib.contextmanager
-def _alone(path: Path, name: str) -> Iterator[None]:
-    """Hold the step while it is computed; wait where another run holds it."""
-    with disk_errors(path):
-        lock = FileLock(f"{path}.lock", poll_interval=0.2)
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            log.warning("%s: another run computes it; waiting", name)
-            lock.acquire()
-    try:
-        yield
-    finally:
-        # Whoever waits sees that the file it opened is gone, and begins anew.
-        Path(lock.lock_file).unlink(missing_ok=True)
-        lock.release()
 
 
 def _key_json(value: Any, place: str) -> Any:

