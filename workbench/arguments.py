@@ -147,7 +147,7 @@ def binary(name: str, values: Any, count: int, error: Refusal = ValueError) -> l
 
     Truth values count. Raises `error`, naming the argument, for anything else.
     """
-    labels = _of_prompts(name, values, count, error)
+    labels = of_prompts(name, values, count, error)
     wrong = [v for v in labels if isinstance(v, str | bytes) or v not in (0, 1)]
     if wrong:
         raise error(f"{name} holds {shown(wrong[0])}; they must be one 0 or 1 for each prompt")
@@ -161,7 +161,7 @@ def numbered(name: str, values: Any, count: int, error: Refusal = ValueError) ->
 
     Raises `error`, naming the argument, for another count, or ids that are missing or mixed.
     """
-    ids = _of_prompts(name, values, count, error)
+    ids = of_prompts(name, values, count, error)
     if not all(isinstance(i, str) for i in ids):
         for place, i in enumerate(ids):
             finite(f"{name}[{place}]", i, error=error)
@@ -169,7 +169,8 @@ def numbered(name: str, values: Any, count: int, error: Refusal = ValueError) ->
     return [place_of[i] for i in ids]
 
 
-def _of_prompts(name: str, values: Any, count: int, error: Refusal) -> list[Any]:
+def of_prompts(name: str, values: Any, count: int, error: Refusal = ValueError) -> list[Any]:
+    """`values` as a list with one for each of `count` prompts; raises `error` for any other."""
     entries = listed(name, values, error)
     if len(entries) != count:
         raise error(f"{len(entries)} {name} for {count} prompts")

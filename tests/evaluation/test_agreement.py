@@ -60,6 +60,7 @@ def test_a_constant_that_is_right_with_share_a_has_a_over_one_plus_a():
         (([1, None], [1, 0]), r"labels=\[1, None.* give texts only, or numbers only"),
         (([1, "1"], [1, 1]), "give texts only, or numbers only"),
         (([1, 0], ["1", "0"]), "give texts only, or numbers only"),
+        (([["a"], ["b"]], [["a"], ["b"]]), "give texts only, or numbers only"),
         (([1, 0], [math.nan, 0]), "give texts only, or numbers only"),
         (([True, False], [1, 0]), "give texts only, or numbers only"),
     ],
@@ -167,7 +168,7 @@ def test_alpha_is_disagreement_within_items_over_that_of_all_ratings(items, leve
         if every:
             assert krippendorff_alpha("x", *columns, level) is None
         else:
-            with pytest.raises(ValueError, match=r"x.*(ratings with one rater|two ratings)"):
+            with pytest.raises(ValueError, match=r"x: (ratings with one rater|no item has two)"):
                 krippendorff_alpha("x", *columns, level)
         return
     within = sum(

@@ -146,7 +146,7 @@ def test_what_cannot_be_told_has_no_interval(caplog):
     assert (row["value"], row["ci95"], row["unit"], p) == (
         pytest.approx((OURS - THEIRS).mean()), None, None, None
     )  # fmt: skip
-    assert "7 clusters: an interval and a p-value take 8 or more" in caplog.text
+    assert "7 items or clusters: an interval and a p-value take 8 or more" in caplog.text
     assert paired_bootstrap("gain", OURS, THEIRS, {"dialogues": [i % 8 for i in range(45)]})[1]
     assert paired_bootstrap("gain", [0.4] * 9, [0.3] * 9, "items")[1] is None
     assert paired_bootstrap("gain", [0.4] * 9, [0.4] * 9, "items")[1] == 1
@@ -205,6 +205,11 @@ def test_what_the_bootstrap_or_mcnemar_does_not_do_is_said():
         paired_bootstrap("gain", OURS, THEIRS[1:], "turns", statistic=np.max)
     with pytest.raises(ValueError, match="for scores: sign_flip_p"):
         mcnemar_p([0.5, 1], [1, 0])
+    with (
+        pytest.raises(ValueError, match="differences: a value is not finite"),
+        np.errstate(all="ignore"),
+    ):
+        sign_flip_p([1e308] * 9, [-1e308] * 9)
     with pytest.raises(ValueError, match=r"gain: nan .*not finite"):
         paired_bootstrap("gain", OURS, THEIRS, "turns", statistic=lambda v: np.nan)
     for seeded in (lambda s: sign_flip_p(OURS, THEIRS, seed=s),

@@ -28,8 +28,9 @@ def macro_f1(
     if len(gold) != len(predicted):
         raise ValueError(f"{len(gold)} gold labels, and {len(predicted)} predicted")
     given = [label for label in predicted if label is not None]
-    classes = [*dict.fromkeys(gold if labels is None else arguments.listed("labels", labels))]
-    _one_kind("labels", [*classes, *gold, *given])
+    labels = gold if labels is None else arguments.listed("labels", labels)
+    _one_kind("labels", [*labels, *gold, *given])
+    classes = [*dict.fromkeys(labels)]
     of_gold, of_given = Counter(gold), Counter(given)
     if len(classes) < 2 or not of_gold.keys() <= {*classes}:
         raise ValueError(f"labels={classes!r:.80}: give two or more, those of gold among them")
@@ -69,8 +70,8 @@ def krippendorff_alpha(
     `ratings`, `items`, `raters`: three columns, a row per rating; None or NaN is a missing one.
     `level`: "nominal", of texts or numbers; "ordinal", "interval", "ratio", of numbers. `n`: items
     with two ratings; others count for nothing. None where ratings are all alike, which leaves alpha
-    undefined. Interval: `intervals.bootstrap`. Raises `ValueError` for ratings of one rater, no
-    item with two, two of an item by one rater, mixed types, or over 200 different ratings.
+    undefined. Interval: `intervals.bootstrap`. Raises `ValueError` for ratings with one rater, in
+    all or of every item, two of an item by one, mixed types, or over 200 different ratings.
 
     >>> krippendorff_alpha("tact", [1, 2, 2], ["a", "a", "b"], ["Ann", "Bo", "Bo"], "ordinal")
     """
@@ -124,10 +125,9 @@ def corrected(
     """Rate behind a judge's `positives` among `n` texts: value and 95 % interval (low, high).
 
     `sensitivity`, `specificity`: (right, of how many) on labelled texts of either kind. The value
-    is Rogan and Gladen's (1978), within 0 and 1; the interval the rates that a score test does not
-    reject. It carries the chance in all three counts, with a success and a failure added to either
-    of the judge's (Lang and Reiczigel 2014). Texts are taken for independent, and alike to those
-    that the judge was measured on.
+    is Rogan and Gladen's (1978), within 0 and 1; the interval, the rates that a score test does not
+    reject, carries the chance in all three counts, with a success and a failure added to the
+    judge's (Lang and Reiczigel 2014). All texts are taken for independent and alike.
 
     Raises `ValueError` for counts that are none, for a judge no better than chance (sensitivity +
     specificity at most 1), and where no rate explains the share: the judge errs otherwise here.

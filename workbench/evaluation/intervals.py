@@ -188,7 +188,7 @@ def bootstrap(
     places, size = np.arange(len(clusters)), int(clusters.max()) + 1
     value = float(statistic(places))
     if size < 8:
-        log.warning("%d clusters: an interval and a p-value take 8 or more", size)
+        log.warning("%d items or clusters: an interval and a p-value take 8 or more", size)
         return value, None, None
     _, first, kind = np.unique(
         np.arange(size) if alike is None else alike, return_index=True, return_inverse=True

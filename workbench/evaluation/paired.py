@@ -65,7 +65,7 @@ def sign_flip_p(
     >>> sign_flip_p([3, 4, 5, 4], [1, 2, 2, 3], {"topics": ["a", "a", "b", "c"]})
     """
     a, b = scores(first, second)
-    sums = np.bincount(_clusters(units, len(a))[1], a - b)
+    sums = numbers("differences", np.bincount(_clusters(units, len(a))[1], a - b))
     scale = np.abs(sums).sum()
     # Sorted, so that order does not matter; rounding separates no ties.
     gaps = np.sort(np.abs(sums[np.abs(sums) > 1e-12 * scale]))

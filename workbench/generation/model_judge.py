@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from workbench.arguments import finite, listed, one_of, shown, whole
+from workbench.arguments import finite, listed, of_prompts, one_of, shown, whole
 from workbench.errors import GenerationError
 from workbench.evaluation.agreement import krippendorff_alpha, spearman
 from workbench.evaluation.intervals import AMOUNT, SHARE, Limits, Units, bootstrap, coded
@@ -179,9 +179,7 @@ def _request(place: int, prompt: Prompt) -> str:
 
 def _texts(name: str, replies: Sequence[str], count: int) -> list[str]:
     """What the replies say, their thoughts left off."""
-    texts = listed(name, replies)
-    if len(texts) != count:
-        raise ValueError(f"{len(texts)} {name} for {count} prompts")
+    texts = of_prompts(name, replies, count)
     for place, text in enumerate(texts):
         if not isinstance(text, str):
             raise ValueError(f"{name}[{place}]={shown(text)}: it must be a text")

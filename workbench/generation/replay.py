@@ -43,8 +43,8 @@ class Replay:
         identities = self.store.identities()
         if len(identities) != 1:
             raise StoreError(
-                f"{self.store.path} holds samples of {len(identities)} models or steerings; replay "
-                "needs the model itself to tell which are meant"
+                f"{self.store.path} holds samples of {len(identities)} models or steerings; give "
+                "the model itself, or a store that holds its samples alone"
             )
         return identities[0] | rule_identity(self.rule)
 
