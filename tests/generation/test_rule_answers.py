@@ -7,6 +7,7 @@ import torch
 
 import workbench as wb
 from tests.generation.test_rules import Busy
+from workbench.arguments import FLOAT32
 from workbench.errors import GenerationError
 from workbench.generation.local import LocalBackend
 from workbench.generation.requests import GenRequest
@@ -16,15 +17,15 @@ from workbench.models.prompts import encode
 def answering(hook, answer):
     """A rule that answers so once three tokens are there."""
 
-    class Bad(wb.Rule):
-        name = "my gate"
+    class MyGate(wb.Rule):
+        pass
 
     def late(self, model, rows, *logits):
         good = logits[0] if logits else [[] for _ in rows]
         return answer(rows, *logits) if len(rows[0].new) == 3 else good
 
-    setattr(Bad, hook, late)
-    return Bad()
+    setattr(MyGate, hook, late)
+    return MyGate()
 
 
 def second_row(value):
@@ -47,6 +48,7 @@ BAD = {
     "nan": ("logits", one_of(math.nan), 1, "the largest is nan; one at least"),
     "inf": ("logits", one_of(math.inf), 1, "the largest is inf"),
     "all -inf": ("logits", second_row(-math.inf), 1, "the largest is -inf; one at least"),
+    "all least": ("logits", second_row(-FLOAT32), 1, r"the largest is -3\.40.*e\+38; one"),
     "rows": ("logits", lambda rows, x: x[:1], 0, r"\[1, \d+\] on cpu in place of .* \[2, \d+\]"),
     "width": ("logits", lambda rows, x: x[:, :-1], 0, "in place of"),
     "row": ("logits", lambda rows, x: x[0], 0, "in place of"),
@@ -73,13 +75,13 @@ def test_an_answer_that_cannot_be_used_names_row_and_rule(llama, hook, answer, r
     with pytest.raises(GenerationError, match=match) as error:
         wb.complete(llama, requests, rule=answering(hook, answer))
     place = f"request {row} ({requests[row].prompt!r}…), after 3 new tokens"
-    assert f"{place}: {hook} of rule my gate" in str(error.value)
+    assert f"{place}: {hook} of rule MyGate" in str(error.value)
     assert llama.in_flight is None
 
 
 def test_the_first_id_beyond_the_vocabulary(llama):
     rule = answering("forced", lambda rows: [[llama.n_tokens - 1, llama.n_tokens]])
-    with pytest.raises(GenerationError, match=f"gate={llama.n_tokens}: it must be"):
+    with pytest.raises(GenerationError, match=f"MyGate={llama.n_tokens}: it must be"):
         wb.generate(llama, ["Mend"], max_new_tokens=9, rule=rule)
 
 
@@ -92,9 +94,6 @@ def test_an_error_inside_a_rule_goes_through_and_what_is_stored_stays(llama):
     with wb.SampleStore() as store:
         with pytest.raises(ZeroDivisionError) as error:
             wb.complete(llama, requests, store=store, rule=Failing())
-        (note,) = error.value.__notes__
-        assert "request 1 ('Mend it'" in note
-        assert "rule my gate" in note
         assert len(store) == 4
         assert error.traceback[-1].name == "<lambda>"
     assert llama.in_flight is None
@@ -107,6 +106,12 @@ def test_triggers_that_are_no_tokens_are_refused_before_any_work(llama, triggers
         wb.complete(llama, [GenRequest("Mend")], rule=Busy(triggers))
     with pytest.raises(ValueError, match="triggers of rule Busy"):
         next(LocalBackend(llama).stream([GenRequest("Mend")], rule=Busy(triggers)))
+
+
+@pytest.mark.parametrize("steps", [3, [3], lambda: range(3)])
+def test_steps_that_are_no_range(llama, steps):
+    with pytest.raises(ValueError, match=r"steps of rule Busy=.*must be a range or None"):
+        wb.complete(llama, [GenRequest("Mend")], rule=Busy(steps=steps))
 
 
 def test_triggers_may_be_a_tensor(llama):

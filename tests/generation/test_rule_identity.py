@@ -7,6 +7,7 @@ import pytest
 import workbench as wb
 from tests.generation.test_rules import Busy
 from workbench.errors import GenerationError
+from workbench.generation.complete import backend
 from workbench.generation.local import LocalBackend
 from workbench.generation.requests import GenRequest
 
@@ -31,7 +32,7 @@ def test_the_key_changes_with_the_fingerprint_and_only_with_it(llama, tmp_path):
     assert not any("rule" in parameters for parameters in plain.values())
     assert {p.pop("rule") for p in one.values()} == {"one"}
     assert sorted(map(str, one.values())) == sorted(map(str, plain.values()))
-    streamed = LocalBackend(llama).under(Busy(mark="one"))
+    streamed = backend(LocalBackend(llama), Busy(mark="one"))
     assert keys(streamed, None, tmp_path).keys() == one.keys()
 
 

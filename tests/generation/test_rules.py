@@ -30,16 +30,13 @@ class Busy(wb.Rule):
 
     def __init__(self, triggers=None, steps=None, mark="busy", start=0):
         self.asked, self.replaced = [], []
-        self.on, self.when, self.mark, self.start = triggers, steps, mark, start
+        self.on, self.steps, self.mark, self.start = triggers, steps, mark, start
 
     def fingerprint(self):
         return self.mark
 
     def triggers(self, model):
         return self.on
-
-    def steps(self):
-        return self.when
 
     def of_row(self, row):
         """(ids forced, the shift of its logits or None)."""
@@ -66,7 +63,7 @@ def alone(model, rule, request, index):
     numbers = uniforms([(request.seed, prompt_text(request.prompt), index, request.max_new_tokens)])
     while len(new) < request.max_new_tokens and not set(new) & end_tokens(model):
         logits = model.hf(torch.tensor([ids + new]), use_cache=False).logits[:, -1].float()
-        triggers, steps = rule.triggers(model), rule.steps()
+        triggers, steps = rule.triggers(model), rule.steps
         asked = triggers is None or (ids + new)[-1] in triggers
         asked = asked and (steps is None or len(new) in steps) and not queue
         if asked:

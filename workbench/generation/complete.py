@@ -4,6 +4,7 @@ import logging
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, nullcontext
+from copy import copy
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -24,7 +25,7 @@ from workbench.generation.requests import (
     prompt_text,
     sample_key,
 )
-from workbench.generation.rules import Rule
+from workbench.generation.rules import Rule, as_rule
 from workbench.generation.sample_store import SampleStore
 from workbench.hashing import canonical, digest
 from workbench.models.model import Model
@@ -235,7 +236,9 @@ def backend(model: Completer, rule: Rule | None = None) -> Backend:
             f"rule={shown(rule)}: no rule reaches into a {type(model).__name__}; load the model "
             "here (wb.load), or leave the rule out and ask the server for a form in its own terms"
         )
-    return model.under(rule)
+    ruled = copy(model)
+    ruled.rule = as_rule(rule)
+    return ruled
 
 
 def _jobs(

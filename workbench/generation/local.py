@@ -1,7 +1,6 @@
 """LocalBackend: what a local model completes, in batches that fit its memory."""
 
 from collections.abc import Iterator, Sequence
-from copy import copy
 from functools import partial
 from typing import Any
 
@@ -49,12 +48,6 @@ class LocalBackend:
         self._fitting = Fitting(model, batch_size, budget_bytes)
         self._encoded: dict[str, Encoded] = {}
         self._rendered: dict[str, Encoded] = {}
-
-    def under(self, rule: Rule) -> "LocalBackend":
-        """This backend with a rule for what it decodes. Raises `ValueError` for what is none."""
-        ruled = copy(self)
-        ruled.rule = as_rule(rule)
-        return ruled
 
     @property
     def name(self) -> str:
@@ -158,9 +151,7 @@ class LocalBackend:
 
         Raises as `check` and `draw`, and `ValueError` for other `stop`, `top_k` or `top_p` in one.
         """
-        if rule is not None:
-            yield from self.under(rule).stream(requests)
-            return
+        rule = self.rule if rule is None else as_rule(rule)
         if len({(r.stop, r.top_k, r.top_p) for r in requests}) > 1:
             raise ValueError("requests of one stream have one stop, top_k and top_p")
         self.check(requests)
@@ -175,7 +166,7 @@ class LocalBackend:
             shown -= {CACHED}
         with self.model.lock:
             decoder = Decoder(self.model, batch, requests, encoded, shown)
-            for _ in decoder.steps(self.rule):
+            for _ in decoder.steps(rule):
                 yield decoder
 
     def _encode(self, requests: Sequence[GenRequest]) -> list[Encoded]:

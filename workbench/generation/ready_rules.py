@@ -1,11 +1,11 @@
 """Ready rules: a text that is forced, no end too early, and processors of transformers."""
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from transformers import LogitsProcessorList
+from transformers import LogitsProcessor, LogitsProcessorList
 
 from workbench.arguments import shown, whole
 from workbench.errors import ModelError
@@ -17,10 +17,6 @@ from workbench.models.model import Model
 from workbench.models.token_ids import PROBES, ids_of, require_text
 from workbench.models.tokenizer_state import tokenizer_digest
 
-# Bytes of a character, so many tokens at most.
-_CHARACTER = 4
-_UNFINISHED = "\ufffd"
-
 
 @dataclass(frozen=True)
 class ForcedText(Rule):
@@ -28,9 +24,8 @@ class ForcedText(Rule):
     it has `after` new tokens (0: at once) and does not hold `text` yet.
 
     Special tokens are text here, `"</think>"` say. A token that goes on behind `after` ("=5" where
-    it is "=") leaves no place; a character that `after` tokens leave unfinished is finished first.
-    The ids are those the tokenizer gives `text` in one text with all that precedes it; where it
-    would then write that otherwise, those behind some letter or digit.
+    it is "=") leaves no place. The ids are those the tokenizer gives `text` behind what precedes
+    it; where it would then write that otherwise, those behind some letter or digit.
 
     Raises `ValueError` for no text, and one behind which it would be forced again, without end.
 
@@ -47,14 +42,13 @@ class ForcedText(Rule):
         if not isinstance(self.text, str) or "" in (self.text, after):
             raise ValueError(f"text={shown(self.text)}, after={shown(after)}: a text is not empty")
         require_text("a ForcedText", self.text, str(after))
-        if isinstance(after, str) and f"{after}{self.text}".endswith(after):
+        if isinstance(after, int):
+            object.__setattr__(self, "steps", range(after, after + 1))
+        elif f"{after}{self.text}".endswith(after):
             raise ValueError(f"text={self.text!r} ends as after={after!r}: forced without end")
 
     def fingerprint(self) -> str:
         return canonical(["ForcedText", self.text, self.after])
-
-    def steps(self) -> range | None:
-        return None if isinstance(self.after, str) else range(self.after, self.after + _CHARACTER)
 
     def triggers(self, model: Model) -> Collection[int] | None:
         """The tokens that can complete `after`.
@@ -62,9 +56,9 @@ class ForcedText(Rule):
         Raises `ModelError` for a text that the tokenizer writes otherwise.
         """
         tokenizer = model.tokenizer
-        for text in [self.text, *([self.after] if isinstance(self.after, str) else [])]:
-            (ids,) = ids_of(tokenizer, [text])
-            written = tokenizer.decode(ids, clean_up_tokenization_spaces=False)
+        texts = [text for text in (self.text, self.after) if isinstance(text, str)]
+        for text, ids in zip(texts, ids_of(tokenizer, texts), strict=True):
+            written = _written(tokenizer, ids)
             if not ids or "".join(written.split()) != "".join(text.split()):
                 raise ModelError(f"{model.name}'s tokenizer writes {text!r} as {written!r}")
         if not isinstance(self.after, str):
@@ -73,35 +67,25 @@ class ForcedText(Rule):
         return None if table.all() else table[:-1][: model.n_tokens].nonzero()[:, 0].tolist()
 
     def forced(self, model: Model, rows: Sequence[RowTokens]) -> list[list[int]]:
-        tokenizer = model.tokenizer
-        return [
-            self._ids(tokenizer, [*row.prompt, *row.new])
-            if self._comes_next(tokenizer.decode, row.new)
-            else []
-            for row in rows
-        ]
+        tokenizer, out = model.tokenizer, []
+        for row in rows:
+            new = tokenizer.decode(row.new)
+            due = new.endswith(self.after) if isinstance(self.after, str) else self.text not in new
+            out.append(self._ids(tokenizer, [*row.prompt, *row.new]) if due else [])
+        return out
 
     def _ids(self, tokenizer: Any, before: list[int]) -> list[int]:
         """Those of `text` behind these."""
-        head = tokenizer.decode(before, clean_up_tokenization_spaces=False)
-        alone, whole = ids_of(tokenizer, [self.text, head + self.text])
-        if whole[: len(before)] == before:
-            return whole[len(before) :]
         # Alone, some tokenizers would put a space before it.
-        for sign in PROBES:
-            start, whole = ids_of(tokenizer, [sign, sign + self.text])
-            if whole[: len(start)] == start:
-                return whole[len(start) :]
-        return alone
+        for head in (_written(tokenizer, before), *PROBES):
+            ids, longer = ids_of(tokenizer, [head, head + self.text])
+            if longer[: len(ids)] == ids:
+                return longer[len(ids) :]
+        return ids_of(tokenizer, [self.text])[0]
 
-    def _comes_next(self, decode: Callable[..., str], new: Sequence[int]) -> bool:
-        if isinstance(self.after, str):
-            # At most a token a byte, and some for a first one that is cut.
-            return decode(new[-len(self.after.encode()) - 2 * _CHARACTER :]).endswith(self.after)
-        texts = [decode(new[:length]) for length in range(self.after, len(new) + 1)]
-        unfinished = [text.endswith(_UNFINISHED) for text in texts]
-        ready = not unfinished[-1] or len(texts) == _CHARACTER
-        return ready and all(unfinished[:-1]) and self.text not in texts[-1]
+
+def _written(tokenizer: Any, ids: Sequence[int]) -> str:
+    return tokenizer.decode(ids, clean_up_tokenization_spaces=False)
 
 
 @dataclass(frozen=True)
@@ -118,12 +102,10 @@ class NoEndBefore(Rule):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "n", whole("n", self.n, 1))
+        object.__setattr__(self, "steps", range(self.n))
 
     def fingerprint(self) -> str:
         return canonical(["NoEndBefore", self.n])
-
-    def steps(self) -> range:
-        return range(self.n)
 
     def logits(self, model: Model, rows: Sequence[RowTokens], logits: torch.Tensor) -> torch.Tensor:
         ends = [token for token in end_tokens(model) if token < logits.shape[1]]
@@ -131,27 +113,24 @@ class NoEndBefore(Rule):
 
 
 class ProcessorRule(Rule):
-    """A `LogitsProcessor` of transformers, or a list of them, on each row by itself.
+    """A `LogitsProcessor` of transformers, or a `LogitsProcessorList`, on each row by itself.
 
     It is called as `processor(ids, logits)`, int64 `[1, length]` with the prompt's and float32
     `[1, vocabulary]`: without pads, and in no order of rows, so that it can keep no state.
     `fingerprint` says in a store what it is and how it is set.
 
-    Raises `ValueError` for what cannot be called.
+    Raises `ValueError` for anything else.
     """
 
     def __init__(self, processor: Any, fingerprint: str | None = None) -> None:
-        self.processors = processor if isinstance(processor, list) else [processor]
-        if not self.processors or not all(map(callable, self.processors)):
-            raise ValueError(f"processor={shown(processor)}: it must be one or a list of them")
-        self.mark = fingerprint
-        self.name = "+".join(type(each).__name__ for each in self.processors)
+        if not isinstance(processor, LogitsProcessor | LogitsProcessorList):
+            raise ValueError(f"processor={shown(processor)}: a LogitsProcessor or a list of them")
+        self.processor, self.mark = processor, fingerprint
 
     def fingerprint(self) -> str | None:
         return self.mark
 
     def logits(self, model: Model, rows: Sequence[RowTokens], logits: torch.Tensor) -> torch.Tensor:
-        processors = LogitsProcessorList(self.processors)
         ids = [torch.tensor([[*row.prompt, *row.new]], device=logits.device) for row in rows]
         pairs = zip(ids, logits.split(1), strict=True)
-        return torch.cat([processors(row, scores) for row, scores in pairs])
+        return torch.cat([self.processor(row, scores) for row, scores in pairs])

@@ -1,11 +1,11 @@
 """Replay: a store of samples in place of the model that drew them."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from workbench.errors import GenerationError, StoreError
 from workbench.generation.requests import Drawn, GenRequest, prompt_text
-from workbench.generation.rules import Rule, as_rule, rule_identity
+from workbench.generation.rules import Rule, rule_identity
 from workbench.generation.sample_store import SampleStore
 from workbench.hashing import digest
 
@@ -23,10 +23,6 @@ class Replay:
     store: SampleStore
     by_place: bool = False
     rule: Rule | None = None
-
-    def under(self, rule: Rule) -> "Replay":
-        """This store for samples drawn by a rule. Raises `ValueError` for what is none."""
-        return replace(self, rule=as_rule(rule))
 
     @property
     def name(self) -> str:

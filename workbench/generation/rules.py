@@ -3,15 +3,13 @@
 from collections import deque
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 
-from workbench.arguments import indices, listed, shown, whole
+from workbench.arguments import FLOAT32, indices, listed, shown, whole
 from workbench.errors import GenerationError
 from workbench.models.model import Model
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -26,21 +24,19 @@ class Rule:
     """What happens to rows while a local model decodes them: a base to subclass.
 
     Before a token is picked, the rule is asked in one call about all rows of the batch whose last
-    token is among its `triggers` (the prompt's counts) and whose number of new tokens is among its
-    `steps`: first what is `forced`, then, where nothing is, for other `logits`. What it answers for
-    a row must depend on that row alone: which come together is the batch's affair, and a batch that
-    runs out of memory is decoded anew. `model` is the one that decodes.
+    token is among its `triggers` (the prompt's counts), where their number of new tokens is in
+    `steps` (None: any): first what is `forced`, then, where nothing is, for other `logits`. What it
+    answers for a row must depend on that row alone: which come together is the batch's affair.
 
-    An answer that cannot be used is a `GenerationError` naming request and rule; an error inside a
-    rule goes through with a note that does. `name` (the class's where empty) is for messages.
+    An answer that cannot be used is a `GenerationError` naming request and rule.
 
     >>> class NoDigitFirst(wb.Rule):
-    ...     def steps(self): return range(1)
+    ...     steps = range(1)
     ...     def logits(self, model, rows, logits): return logits.index_fill(1, DIGITS, -torch.inf)
     >>> wb.complete(model, requests, rule=NoDigitFirst())
     """
 
-    name: str = ""
+    steps: range | None = None
 
     def fingerprint(self) -> str | None:
         """Text that changes whenever the answers do: part of a sample's identity in a store.
@@ -51,10 +47,6 @@ class Rule:
 
     def triggers(self, model: Model) -> Collection[int] | None:
         """Token ids behind which it is asked; None: behind any token."""
-        return None
-
-    def steps(self) -> range | None:
-        """The numbers of new tokens at which it is asked; None: at any."""
         return None
 
     def forced(self, model: Model, rows: Sequence[RowTokens]) -> Sequence[Sequence[int]]:
@@ -97,13 +89,14 @@ def rule_identity(rule: Rule | None) -> dict[str, str]:
 def trigger_table(rule: Rule, model: Model) -> torch.Tensor:
     """bool `[token]`, behind which of the model's tokens the rule is asked.
 
-    Raises `ValueError` for triggers that are no tokens of the model, or none at all.
+    Raises `ValueError` for triggers that are no tokens of the model, none at all, or odd `steps`.
     """
+    if not isinstance(rule.steps, range | None):
+        raise ValueError(f"steps of {_named(rule)}={shown(rule.steps)}: it must be a range or None")
     count, triggers = model.n_tokens, rule.triggers(model)
-    if triggers is None:
-        return torch.ones(count, dtype=torch.bool)
-    table = torch.zeros(count, dtype=torch.bool)
-    table[indices(f"triggers of {_named(rule)}", triggers, count)] = True
+    table = torch.full((count,), triggers is None)
+    if triggers is not None:
+        table[indices(f"triggers of {_named(rule)}", triggers, count)] = True
     return table
 
 
@@ -122,8 +115,8 @@ class RuleWatch:
         where: Callable[[int], str],
     ) -> None:
         self.rule, self.model, self.rows, self.where = rule, model, rows, where
-        self.table, self.steps = trigger_table(rule, model), rule.steps()
-        self.queues: dict[int, deque[int]] = {}
+        self.table = trigger_table(rule, model)
+        self.queues: list[deque[int]] = [deque() for _ in rows]
 
     def act(
         self, step: int, logits: torch.Tensor, live: torch.Tensor,
@@ -134,25 +127,25 @@ class RuleWatch:
         On the CPU, a place for each row of `logits`: `live`, which row it is; `last`, its last
         token; bool `going`, whether it has not ended.
         """
-        on = self.steps is None or step in self.steps
+        on = self.rule.steps is None or step in self.rule.steps
         hit = (self.table[last] & going).nonzero()[:, 0].tolist() if on else []
-        if not hit and not any(self.queues.values()):
+        if not hit and not any(self.queues):
             return logits, {}
         rows = live.tolist()
-        hit = [i for i in hit if not self.queues.get(rows[i])]
+        hit = [i for i in hit if not self.queues[rows[i]]]
         if hit:
             self._force([rows[i] for i in hit])
-            hit = [i for i in hit if not self.queues.get(rows[i])]
-        if hit and getattr(self.rule.logits, "__func__", None) is not Rule.logits:
+            hit = [i for i in hit if not self.queues[rows[i]]]
+        if hit:
             replaced = self._replaced([rows[i] for i in hit], logits[hit])
             logits = logits.index_copy(0, torch.tensor(hit, device=logits.device), replaced)
-        queues = {i: self.queues[row] for i, row in enumerate(rows) if self.queues.get(row)}
+        queues = {i: self.queues[row] for i, row in enumerate(rows) if self.queues[row]}
         return logits, {i: queue.popleft() for i, queue in queues.items()}
 
     def _force(self, rows: list[int]) -> None:
         """Queue what the rule forces on these rows."""
         words, most = self._words(rows[0], "forced"), self.model.n_tokens - 1
-        answers = listed(words, self._ask(self.rule.forced, rows), GenerationError)
+        answers = listed(words, self.rule.forced(self.model, self._tokens(rows)), GenerationError)
         if len(answers) != len(rows):
             raise GenerationError(f"{words}: {len(answers)} lists of ids for {len(rows)} rows")
         for row, answer in zip(rows, answers, strict=True):
@@ -160,38 +153,33 @@ class RuleWatch:
                 continue  # words for every row would take longer than all the rest
             words = self._words(row, "forced")
             ids = listed(words, answer, GenerationError, empty=True)
-            self.queues[row] = deque(whole(words, i, 0, most, GenerationError) for i in ids)
+            self.queues[row].extend(whole(words, i, 0, most, GenerationError) for i in ids)
 
     def _replaced(self, rows: list[int], given: torch.Tensor) -> torch.Tensor:
         """What the rule makes of the logits `given` of these rows."""
         wanted = _form(given)
-        out = self._ask(self.rule.logits, rows, given)
+        out = self.rule.logits(self.model, self._tokens(rows), given)
         if _form(out) != wanted:
             words = self._words(rows[0], "logits")
             raise GenerationError(f"{words}: {_form(out)} in place of {wanted}")
-        # NaN is the largest of its row; -inf is where there is nothing else.
+        # NaN is the largest of its row; the least number is how some write -inf.
         for row, largest in zip(rows, out.amax(1).tolist(), strict=True):
-            if not -torch.inf < largest < torch.inf:
+            if not -FLOAT32 < largest < torch.inf:
                 raise GenerationError(
                     f"{self._words(row, 'logits')}: the largest is {largest}; one at least of a "
                     "row must be finite, and none NaN or inf"
                 )
         return out
 
-    def _ask(self, hook: Callable[..., T], rows: list[int], *more: Any) -> T:
-        texts = [RowTokens(*map(tuple, self.rows[row])) for row in rows]
-        try:
-            return hook(self.model, texts, *more)
-        except Exception as error:
-            error.add_note(f"asked of {len(rows)} rows; {self._words(rows[0], hook.__name__)}")
-            raise
+    def _tokens(self, rows: list[int]) -> list[RowTokens]:
+        return [RowTokens(*map(tuple, self.rows[row])) for row in rows]
 
     def _words(self, row: int, hook: str) -> str:
         return f"{self.where(row)}: {hook} of {_named(self.rule)}"
 
 
 def _named(rule: Rule) -> str:
-    return f"rule {rule.name or type(rule).__name__}"
+    return f"rule {type(rule).__name__}"
 
 
 def _form(logits: Any) -> str:
