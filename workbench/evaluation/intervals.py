@@ -190,9 +190,8 @@ def bootstrap(
     if size < 8:
         log.warning("%d items or clusters: an interval and a p-value take 8 or more", size)
         return value, None, None
-    _, first, kind = np.unique(
-        np.arange(size) if alike is None else alike, return_index=True, return_inverse=True
-    )
+    kinds = np.arange(size) if alike is None else alike
+    _, first, kind = np.unique(kinds, return_index=True, return_inverse=True)
     without = np.array([statistic(places[clusters != c]) for c in first], float)[kind]
     # Sorted, upwards from 0, so that neither the order of items nor of two methods matters.
     pseudo = np.sort(np.copysign(1, value) * (size * value - (size - 1) * without))
