@@ -105,9 +105,10 @@ def test_batch_size_and_order_do_not_matter(llama, size):
 
 
 def test_questions_asked_several_times_keep_the_options_of_their_own_prompts(llama):
-    ids = [[[5], [7], [6]], [[6], [9], [5]]]
-    questions = Questions(PROMPTS[:3], encode_all(llama, PROMPTS[:3]), ids)
-    once, twice = scored(llama, questions), scored(llama, questions.repeated(2))
+    ids = torch.tensor([[5, 6], [7, 9], [6, 5]])
+    questions = Questions(encode_all(llama, PROMPTS[:3]), ids)
+    repeated = Questions(questions.encoded * 2, questions.options.repeat(2, 1))
+    once, twice = scored(llama, questions), scored(llama, repeated)
     torch.testing.assert_close(twice, torch.cat([once, once]), atol=1e-6, rtol=1e-5)
     assert not torch.allclose(once[0], once[1])
 
@@ -345,7 +346,7 @@ def test_logits_that_are_not_finite_name_the_prompt(tokenizer):
     model = not_finite_at("!", tokenizer, torch.nan)
     for head in ("", HEAD):
         prompts = [head + x for x in ("Mend it.", "No", "Curse it!", "Sure, sure, sure.")]
-        with pytest.raises(GenerationError, match=r"not finite in torch.bfloat16: request 2"):
+        with pytest.raises(GenerationError, match=r"not finite in torch.bfloat16: prompt 2"):
             wb.option_logprobs(model, prompts, LETTERS)
         assert model.in_flight is None
 

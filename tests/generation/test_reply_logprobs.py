@@ -117,13 +117,15 @@ def test_a_plain_text_is_scored_from_its_second_token_or_behind_its_begin_token(
 
 
 def test_a_shared_beginning_is_computed_once(llama, monkeypatch):
+    # The ways of computing them are tried once, not in what is counted.
+    check(llama, SHARING, wb.reply_logprobs(llama, SHARING))
     with Counted(llama) as shared:
-        check(llama, SHARING, wb.reply_logprobs(llama, SHARING))
+        wb.reply_logprobs(llama, SHARING)
     monkeypatch.setattr(fitting, "plan", lambda *a, **k: batching.plan(*a, **{**k, "reuse": False}))
     with Counted(llama) as apart:
         wb.reply_logprobs(llama, SHARING)
     assert apart.rows == len(SHARING)
-    assert shared.tokens < apart.tokens + sum(map(len, [encode(llama, c).ids for c in SHARING])) / 2
+    assert shared.tokens < apart.tokens / 2
 
 
 def test_logits_of_a_few_tokens_are_held(llama):
@@ -239,12 +241,8 @@ def test_not_finite_names_the_chat(tokenizer):
 def test_bad_input_comes_before_any_forward(llama, tiny):
     question = CHATS[0][:1]
     with Counted(llama) as counted, Counted(tiny) as counted_tiny:
-        for chat, problem in (
-            (question, "its last message is no assistant's"),
-            ([*question, {"role": "assistant", "content": ""}], "its reply has no tokens"),
-            ("(", "nothing precedes its only token"),
-        ):
-            with pytest.raises(DatasetError, match=f"chat 1 has nothing to score: {problem}"):
+        for chat in (question, [*question, {"role": "assistant", "content": ""}], "("):
+            with pytest.raises(DatasetError, match="chat 1 has nothing to score"):
                 wb.reply_logprobs(llama, ["Mend the gate", chat])
         for chat in ("", 3, [], [{"role": "user"}]):
             with pytest.raises(DatasetError, match="prompt 1"):

@@ -9,11 +9,11 @@ import workbench as wb
 from tests.generation.test_choices import BEGUN, EVERY, ITEMS, LETTERS, Counted
 from tests.helpers.directions import some_lock
 from tests.helpers.families import build
-from tests.helpers.faults import not_finite_at
+from tests.helpers.faults import not_finite_at, short_of_memory
 from tests.helpers.prompts import PROMPTS
-from workbench.errors import ContextLengthError, GenerationError
+from workbench.errors import ContextLengthError, GenerationError, ModelError
 from workbench.generation import batching, fitting
-from workbench.generation.choices import token_logprobs
+from workbench.generation.choices import ask, token_logprobs
 from workbench.models.model import InFlight
 from workbench.models.prompts import encode
 
@@ -126,6 +126,18 @@ def test_options_of_several_tokens_that_do_not_fit(tiny):
 
 def test_not_finite_names_the_prompt_of_an_option(tokenizer):
     model = not_finite_at("!", tokenizer, torch.nan)
-    for options in (LETTERS, ("AB", "B")):
-        with pytest.raises(GenerationError, match=r"not finite in torch.bfloat16: request 1\."):
+    for options, name in ((LETTERS, "prompt 1"), (("AB", "B"), "prompt 1 with 'AB'")):
+        with pytest.raises(GenerationError, match=rf"not finite in torch.bfloat16: {name}\."):
             wb.option_logprobs(model, ["Mend it.", "Curse it!", "No"], options)
+
+
+def test_questions_of_one_token_refuse_an_option_of_several(llama):
+    with Counted(llama) as counted, pytest.raises(ModelError, match=r"'BB' is the tokens \["):
+        ask(llama, BEGUN, ("A", "BB"))
+    assert counted.forwards == 0
+
+
+def test_an_option_that_does_not_fit_in_memory_is_named_with_its_prompt(llama):
+    named = r"prompt \d with '(A|BB)'"
+    with short_of_memory(llama, rows=0), pytest.raises(MemoryError, match=named):
+        wb.option_logprobs(llama, BEGUN, ("A", "BB"))

@@ -8,7 +8,6 @@ import torch
 
 from workbench.arguments import finite, listed, shown, truth, whole
 from workbench.errors import ModelError
-from workbench.generation.batch_forward import BatchForward
 from workbench.generation.reply_logprobs import logprobs_of_ends
 from workbench.generation.scoring import score
 from workbench.models.model import Model
@@ -36,9 +35,10 @@ def option_logprobs(
 
     The log-probabilities are over the whole vocabulary: where `exp().sum(-1)` is far below 1 the
     model would write something else here, and the reply should be begun differently. Options are
-    scored as they are written, or all with a space before them where only so each is one token. An
-    option's tokens are added up, or averaged with `per_token`. What follows it is left open: "1"
-    holds the probability of "10", too, where that is "1" and a token more.
+    scored as they are written, or all with a space before them where only so each is one token:
+    write the space of options of several tokens (" Accept"). An option's tokens are added up, or
+    averaged with `per_token`. What follows it is left open: "1" holds the probability of "10" where
+    that is "1" and a token more.
 
     Raises, before any forward, `ModelError` for options that are not tokens of their own (see
     `option_ids`) or a prompt that cannot be encoded; `DatasetError` for what is no prompt, of which
@@ -49,40 +49,54 @@ def option_logprobs(
     >>> logprobs = wb.option_logprobs(model, ["Is a whale a fish? Answer:"], [" Yes", " No"])
     >>> logprobs.exp()  # [prompt, option]
     """
-    questions = ask(model, prompts, options)
-    return scored(model, questions, per_token=per_token, batch_size=batch_size)
+    truth("per_token", per_token)
+    options = listed("options", options)
+    encoded, ids = _asked(model, prompts, options)
+    if all(len(tokens) == 1 for of_prompt in ids for tokens in of_prompt):
+        return scored(model, _questions(encoded, ids, len(options)), batch_size=batch_size)
+    places = [(i, k) for k in range(len(options)) for i in range(len(encoded))]
+    texts = [replace(encoded[i], ids=encoded[i].ids + ids[i][k]) for i, k in places]
+    counts = [len(ids[i][k]) for i, k in places]
+    names = [f"prompt {i} with {options[k]!r}" for i, k in places]
+    for (i, _), text, name in zip(places, texts, names, strict=True):
+        require_fit(model, text.ids, name, i)
+    results: list[torch.Tensor] = []
+    # Alphas are one for each prompt: a call then has every prompt once.
+    size = len(encoded) if model.per_prompt else len(places)
+    for at in range(0, len(places), size):
+        some = slice(at, at + size)
+        results += logprobs_of_ends(
+            model, texts[some], counts[some], names[some], batch_size=batch_size
+        )
+    totals = [of_tokens.mean() if per_token else of_tokens.sum() for of_tokens in results]
+    return torch.stack(totals).view(len(options), -1).T.contiguous()
 
 
 @dataclass(frozen=True)
 class Questions:
-    """Prompts and their options as token ids, encoded once and scored often.
+    """Prompts and their options of one token, encoded once and scored often.
 
-    `options`: tokens, `[option][prompt][token]`.
+    `options`: int64 `[prompt, option]`.
     """
 
-    prompts: list[Prompt]
     encoded: list[Encoded]
-    options: list[list[list[int]]]
-
-    def repeated(self, times: int) -> "Questions":
-        """All questions, `times` over, say one round for each alpha of a batch."""
-        times = whole("times", times, 1)
-        options = [of_prompts * times for of_prompts in self.options]
-        return Questions(self.prompts * times, self.encoded * times, options)
+    options: torch.Tensor
 
 
 def ask(model: Model, prompts: Sequence[Prompt], options: Sequence[str]) -> Questions:
-    """Encode prompts and options. Raises as `option_logprobs` before its forwards."""
-    prompts, options = listed("prompts", prompts, empty=True), listed("options", options)
-    if not all(isinstance(option, str) for option in options):
-        raise ValueError(f"options={shown(options)}: they must be strings")
-    encoded = encode_all(model, prompts)
-    ids = _ids(model, prompts, encoded, options)
-    for i, (prompt, of_prompt) in enumerate(zip(encoded, ids, strict=True)):
+    """Encode prompts and options of one token each.
+
+    Raises as `option_logprobs` before its forwards, and `ModelError` for an option of several.
+    """
+    encoded, ids = _asked(model, prompts, options)
+    for of_prompt in ids:
         for option, tokens in zip(options, of_prompt, strict=True):
             if len(tokens) > 1:
-                require_fit(model, prompt.ids + tokens, f"prompt {i} with {option!r}", i)
-    return Questions(prompts, encoded, [[row[k] for row in ids] for k in range(len(options))])
+                raise ModelError(
+                    f"{model.name}: {option!r} is the tokens {tokens}, and has to be one here; use "
+                    "other options (letters, digits)"
+                )
+    return _questions(encoded, ids, len(options))
 
 
 def token_logprobs(model: Model, prompts: Sequence[Prompt], ids: Sequence[int]) -> torch.Tensor:
@@ -92,44 +106,23 @@ def token_logprobs(model: Model, prompts: Sequence[Prompt], ids: Sequence[int]) 
     """
     ids = [whole("ids", i, 0, model.n_tokens - 1) for i in listed("ids", ids)]
     prompts = listed("prompts", prompts, empty=True)
-    options = [[[i]] * len(prompts) for i in ids]
-    return scored(model, Questions(prompts, encode_all(model, prompts), options))
+    options = torch.tensor(ids).expand(len(prompts), -1)
+    return scored(model, Questions(encode_all(model, prompts), options))
 
 
-def scored(
-    model: Model,
-    questions: Questions,
-    *,
-    per_token: bool = False,
-    batch_size: int | None = None,
-) -> torch.Tensor:
+def scored(model: Model, questions: Questions, *, batch_size: int | None = None) -> torch.Tensor:
     """float32 `[prompt, option]`: `option_logprobs` of questions, under the steering of now."""
-    truth("per_token", per_token)
-    encoded, options = questions.encoded, questions.options
-    names = [f"request {i}" for i in range(len(encoded))]
-    if all(len(tokens) == 1 for of_prompts in options for tokens in of_prompts):
-        ids = torch.tensor(options, dtype=torch.long).view(len(options), len(encoded)).T
+    encoded, ids = questions.encoded, questions.options
 
-        def scores(_: BatchForward, rows: Sequence[int], logits: torch.Tensor) -> torch.Tensor:
-            total = logits.logsumexp(1, keepdim=True)
-            # Where a logit is infinite, others would come out as impossible.
-            total = total.where(total.isfinite(), torch.nan)
-            return (logits.gather(1, ids[rows].to(logits.device)) - total).cpu()
+    def scores(rows: Sequence[int], logits: torch.Tensor) -> torch.Tensor:
+        total = logits.logsumexp(1, keepdim=True)
+        # Where a logit is infinite, others would come out as impossible.
+        total = total.where(total.isfinite(), torch.nan)
+        return (logits.gather(1, ids[rows].to(logits.device)) - total).cpu()
 
-        rows = score(model, encoded, names, scores, batch_size=batch_size)
-        return torch.stack(rows) if rows else torch.empty(ids.shape)
-    columns: list[list[torch.Tensor]] = [[] for _ in encoded]
-    # Alphas are one for each prompt: a call then has every prompt once.
-    size = 1 if model.per_prompt else len(options)
-    for at in range(0, len(options), size):
-        some = options[at : at + size]
-        texts = [replace(prompt, ids=prompt.ids + tokens) for of_prompts in some
-                 for prompt, tokens in zip(encoded, of_prompts, strict=True)]  # fmt: skip
-        counts = [len(tokens) for of_prompts in some for tokens in of_prompts]
-        ends = logprobs_of_ends(model, texts, counts, names * len(some), batch_size=batch_size)
-        for i, end in enumerate(ends):
-            columns[i % len(encoded)].append(end.mean() if per_token else end.sum())
-    return torch.stack([torch.stack(row) for row in columns])
+    names = [f"prompt {i}" for i in range(len(encoded))]
+    rows = score(model, encoded, names, scores, batch_size=batch_size)
+    return torch.stack(rows) if rows else torch.empty(ids.shape)
 
 
 def option_ids(model: Model, options: Sequence[str], text: str = "") -> list[list[int]]:
@@ -202,10 +195,19 @@ def entropy(chosen: torch.Tensor | Sequence[int]) -> float:
     return sum(c / sum(counts) * math.log2(sum(counts) / c) for c in counts)
 
 
-def _ids(
-    model: Model, prompts: Sequence[Prompt], encoded: Sequence[Encoded], options: list[str]
-) -> list[list[list[int]]]:
-    """Tokens `[prompt][option]`, worked out once for every different end of a prompt."""
+def _questions(encoded: list[Encoded], ids: list[list[list[int]]], count: int) -> Questions:
+    options = torch.tensor(ids, dtype=torch.long).view(len(encoded), count)
+    return Questions(encoded, options)
+
+
+def _asked(
+    model: Model, prompts: Sequence[Prompt], options: Sequence[str]
+) -> tuple[list[Encoded], list[list[list[int]]]]:
+    """Prompts, and tokens `[prompt][option]`, worked out once for every different end of one."""
+    prompts, options = listed("prompts", prompts, empty=True), listed("options", options)
+    if not all(isinstance(option, str) for option in options):
+        raise ValueError(f"options={shown(options)}: they must be strings")
+    encoded = encode_all(model, prompts)
     ids_after: dict[tuple[str, str], list[list[int]]] = {}
     last_tokens: dict[str, list[int]] = {}
     ids_of_prompts = []
@@ -223,7 +225,7 @@ def _ids(
         if key not in ids_after:
             ids_after[key] = option_ids(model, [key[1] + option for option in options], key[0])
         ids_of_prompts.append(ids_after[key])
-    return ids_of_prompts
+    return encoded, ids_of_prompts
 
 
 def _written(prompt: Prompt) -> str:

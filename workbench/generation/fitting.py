@@ -32,11 +32,13 @@ class Fitting:
     """Batches of a model's requests, computed in halves where memory runs out.
 
     `rows`: the most in a batch. `budget_bytes`: keys and values held at once, None before the free
-    memory was asked.
+    memory was asked. `names`: what errors call the requests.
     """
 
-    def __init__(self, model: Model, batch_size: int | None, budget_bytes: int | None) -> None:
-        self.model, self.budget_bytes = model, budget_bytes
+    def __init__(
+        self, model: Model, batch_size: int | None, budget: int | None, names: Sequence[str] = ()
+    ) -> None:
+        self.model, self.budget_bytes, self.names = model, budget, names
         on_gpu = model.input_device.type == "cuda"
         self.rows = batch_size or (GPU_ROWS if on_gpu else CPU_ROWS)
         self.prefill = GPU_TOKENS if on_gpu else _CPU_PREFILL
@@ -103,9 +105,11 @@ class Fitting:
                 if not out_of_memory(error):
                     raise
                 if len(batch.rows) == 1:
+                    i = rows[0].request
+                    name = self.names[i] if self.names else f"request {i}"
                     raise MemoryError(
-                        f"request {rows[0].request} does not fit in memory by itself; ask "
-                        "for fewer tokens, shorten the prompt or use a smaller dtype"
+                        f"{name} does not fit in memory by itself; ask for fewer tokens, shorten "
+                        "the prompt or use a smaller dtype"
                     ) from error
             log.warning("out of memory with %d rows; going on with half", len(batch.rows))
             self.budget_bytes = tokens // 2 * self._per_token()

@@ -1,23 +1,17 @@
 """Log-probabilities of replies that are there: one forward of each, logits of a few tokens held."""
 
-import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
 
 from workbench.arguments import listed, truth
-from workbench.errors import DatasetError
-from workbench.generation.batch_forward import BatchForward
+from workbench.errors import DatasetError, ModelError
 from workbench.generation.scoring import score
-from workbench.generation.trials import plain
 from workbench.models.head import Head
 from workbench.models.model import Model
 from workbench.models.prompts import Encoded, Prompt, encode_all
 from workbench.models.token_ids import around
-
-log = logging.getLogger(__name__)
 
 _CHUNK = 256
 """Tokens whose logits are held at once."""
@@ -48,30 +42,29 @@ def reply_logprobs(
 ) -> list[ReplyLogprobs]:
     """The log-probability of each token of every reply, in the order of `chats`.
 
-    A chat ends in an assistant message, whose own tokens are scored (`prompts.encode_all`): not the
-    end-of-turn token, which trainings count (SimPO's `logps` too) and a cut reply does not have. Of
-    a plain string every token is scored but the first, which nothing precedes: the tokenizer's
-    begin token, where it writes one. Inside `steer` the model is steered, per chat where alphas
-    are, and the scored tokens are the generated ones.
+    A chat ends in an assistant message, whose own tokens are scored (`prompts.encode_all`), not the
+    end-of-turn token; of a plain string every token but those that the tokenizer begins a text
+    with, or the first. Inside `steer` the model is steered, per chat where alphas are. Beginnings
+    that chats share are computed once, logits of 256 tokens held. `batch_size` caps rows per batch.
 
-    Softmax in float32 of 256 tokens at a time. Beginnings that chats share are computed once.
-    `batch_size` caps rows per batch. `moments`: also μ = Σ p log p and σ² = Σ p (log p)² − μ² over
-    the vocabulary; Fast-DetectGPT's curvature is (Σ log p(x) − Σ μ) / √Σ σ² (Bao et al. 2024,
-    eq. 3, the model in both parts).
+    `moments`: also μ = Σ p log p and σ² = Σ p (log p)² − μ² over the vocabulary; Fast-DetectGPT's
+    curvature is (Σ log p(x) − Σ μ) / √Σ σ² (Bao et al. 2024, eq. 3, the model in both parts).
 
     Raises, before any forward, `DatasetError` for a chat that ends in no reply or an empty one and
     for what is no chat, of which `ContextLengthError` for one that is too long; `ModelError` for
-    one that cannot be encoded; `ValueError` for one string in place of a list, or a batch size
-    below 1. Then `GenerationError`, naming the chat, for log-probabilities that are not finite, and
-    `MemoryError` for a chat that does not fit by itself.
+    one that cannot be encoded. Then `GenerationError`, naming the chat, for log-probabilities that
+    are not finite, `ModelError` for a model whose logits hooks change, and `MemoryError` for a chat
+    that does not fit by itself.
 
     >>> (reply,) = wb.reply_logprobs(model, [[*question, {"role": "assistant", "content": "No."}]])
     >>> reply.logprobs.sum()  # nats
     """
     chats = listed("chats", chats, empty=True)
     truth("moments", moments)
-    texts = [_begun(model, i, encoded, isinstance(chats[i], str))
-             for i, encoded in enumerate(encode_all(model, chats))]  # fmt: skip
+    texts = [
+        replace(text, start=_start(model, i, chat, text))
+        for i, (chat, text) in enumerate(zip(chats, encode_all(model, chats), strict=True))
+    ]
     counts = [len(text.ids) - text.start for text in texts]
     names = [f"chat {i}" for i in range(len(chats))]
     ends = logprobs_of_ends(model, texts, counts, names, moments=moments, batch_size=batch_size)
@@ -81,19 +74,15 @@ def reply_logprobs(
     ]
 
 
-def _begun(model: Model, i: int, text: Encoded, unasked: bool) -> Encoded:
-    """A text whose tokens from `start` on, one at least, are to be scored."""
-    if unasked:
-        before = around(model.tokenizer)[0]
-        text = replace(text, start=max(1, len(before) * (text.ids[: len(before)] == before)))
-    if text.start >= len(text.ids):
-        lack = (
-            "nothing precedes its only token" if unasked else "its last message is no assistant's"
-        )
+def _start(model: Model, i: int, chat: Prompt, text: Encoded) -> int:
+    """The first token to be scored; `DatasetError` where there is none."""
+    start = max(1, len(around(model.tokenizer)[0])) if isinstance(chat, str) else text.start
+    if start >= len(text.ids):
         raise DatasetError(
-            f"chat {i} has nothing to score: {'its reply has no tokens' if text.replies else lack}"
+            f"chat {i} has nothing to score: end it in an assistant message with text; of a plain "
+            "string a token that nothing precedes is not scored"
         )
-    return text
+    return start
 
 
 def logprobs_of_ends(
@@ -107,53 +96,30 @@ def logprobs_of_ends(
 ) -> list[torch.Tensor]:
     """float32 `[token, 1]`: log-probabilities of each text's last `counts` tokens, in nats.
 
-    `[token, 3]` with `moments`: also mean and variance. `names`: what errors call the texts. Raises
-    as `reply_logprobs` once it has encoded.
+    `[token, 3]` with `moments`: also mean and variance. `names`: what errors call the texts.
     """
+    head = Head(model)
     # From the token on that the first scored one follows, nothing is shared: each has its own.
     planned = [replace(text, ids=[*text.ids[: -count - 1], *[-1 - i] * (count + 1)])
                for i, (text, count) in enumerate(zip(texts, counts, strict=True))]  # fmt: skip
 
-    def scores(batch: _Ends, rows: Sequence[int], logits: torch.Tensor) -> Sequence[torch.Tensor]:
+    def scores(rows: Sequence[int], logits: torch.Tensor) -> Sequence[torch.Tensor]:
+        if not head.agrees(logits[:1]):
+            raise ModelError(
+                f"{model.name}: its logits are not made of one hidden state each by the head of "
+                "its class; remove the hooks that change them, or the forward that replaces its own"
+            )
         sizes = [counts[i] for i in rows]
-        ids = torch.tensor([t for i, size in zip(rows, sizes, strict=True)
-                            for t in texts[i].ids[-size:]])  # fmt: skip
-        measured, at = [], 0
-        for piece in batch.pieces(rows, sizes, logits):
-            measured.append(_measured(piece, ids[at : at + len(piece)], moments))
-            at += len(piece)
+        states = [row[-size - 1 : -1] for row, size in zip(head.hidden, sizes, strict=True)]
+        ids = torch.tensor([t for i in rows for t in texts[i].ids[-counts[i] :]])
+        pieces = zip(torch.cat(states).split(_CHUNK), ids.split(_CHUNK), strict=True)
+        measured = [_measured(head.logits(hidden), some, moments) for hidden, some in pieces]
         return torch.cat(measured).split(sizes)
 
-    return score(model, texts, names, scores, forward=_Ends, planned=planned, batch_size=batch_size)
-
-
-class _Ends(BatchForward):
-    """A forward that keeps the hidden states of a batch's rows, whose ends are then read."""
-
-    def pieces(
-        self, rows: Sequence[int], sizes: Sequence[int], logits: torch.Tensor
-    ) -> Iterator[torch.Tensor]:
-        """Yield logits `[n, vocab]`, in all those before the last `sizes` tokens of each row.
-
-        `rows`: which texts they are. `logits`: what the model's own head has made.
-        """
-        if self.head.agrees(logits[:1], -2):
-            ends = [states[-size - 1 : -1]
-                    for states, size in zip(self.head.hidden, sizes, strict=True)]  # fmt: skip
-            yield from map(self.head.logits, torch.cat(ends).split(_CHUNK))
-            return
-        log.warning(
-            "%s: its logits are made of more than one hidden state each; those of a whole text are "
-            "held, slowly", self.model.name,
-        )  # fmt: skip
-        for i, size in zip(rows, sizes, strict=True):
-            ids, start = self.encoded[i].ids, self.encoded[i].start
-            yield plain(self.model, i, start, ids[:-size], ids[-size:], self.total)[:-1]
-
-    def _logits(self, *args: Any) -> torch.Tensor:
-        self.head = Head(self.model)
-        with self.head.set_apart(-2):
-            return super()._logits(*args)
+    return score(
+        model, texts, names, scores,
+        within=head.set_apart, planned=planned, batch_size=batch_size,
+    )  # fmt: skip
 
 
 def _measured(logits: torch.Tensor, ids: torch.Tensor, moments: bool) -> torch.Tensor:

@@ -1,14 +1,13 @@
 """Texts that are there, scored in batches: a forward of each, in which nothing is decoded."""
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 
 import torch
 from tqdm.auto import tqdm
 
 from workbench.arguments import whole
 from workbench.errors import GenerationError
-from workbench.generation.batch_forward import BatchForward
 from workbench.generation.batching import Row
 from workbench.generation.decoding import Decoder
 from workbench.generation.fitting import Fitting
@@ -16,8 +15,8 @@ from workbench.generation.requests import GenRequest
 from workbench.models.model import Model
 from workbench.models.prompts import Encoded
 
-Scores = Callable[[BatchForward, Sequence[int], torch.Tensor], Sequence[torch.Tensor]]
-"""From a forward, which texts its rows are and its logits float32 `[row, vocab]`: scores of each"""
+Scores = Callable[[Sequence[int], torch.Tensor], Sequence[torch.Tensor]]
+"""From which texts the rows of a forward are, and its logits float32 `[row, vocab]`, scores."""
 
 
 def score(
@@ -26,30 +25,30 @@ def score(
     names: Sequence[str],
     scores: Scores,
     *,
-    forward: type[BatchForward] = BatchForward,
+    within: Callable[[], AbstractContextManager[None]] = nullcontext,
     planned: Sequence[Encoded] | None = None,
     batch_size: int | None = None,
 ) -> list[torch.Tensor]:
     """The `scores` of every text, in order; beginnings that texts share are computed once.
 
-    `names`: what errors call the texts. `planned`: the texts as far as they may share a beginning.
+    `names`: what errors call the texts. `within`: the context in which a batch is computed.
+    `planned`: the texts as far as they may share a beginning.
 
     Raises `ValueError` for a batch size below 1, `GenerationError` for scores that are not numbers
     and `MemoryError` for a text that does not fit by itself.
     """
     if batch_size is not None:
         whole("batch_size", batch_size, 1)
-    fitting = Fitting(model, batch_size, None)
+    fitting = Fitting(model, batch_size, None, names)
     requests = [GenRequest("", max_new_tokens=1)] * len(texts)
     results = [torch.empty(0)] * len(texts)
 
     @torch.inference_mode()
     def work(decoder: Decoder) -> Iterator[list[tuple[Row, torch.Tensor]]]:
-        batch = forward(model, decoder.batch, texts, len(texts), decoder.forward.ways)
-        with ExitStack() as context:
+        with within(), ExitStack() as context:
             context.callback(setattr, model, "in_flight", None)
-            for rows, logits in batch.next_tokens(context):
-                values = scores(batch, [row.request for row in rows], logits)
+            for rows, logits in decoder.forward.next_tokens(context):
+                values = scores([row.request for row in rows], logits)
                 ready = list(zip(rows, values, strict=True))
                 for row, score in ready:
                     if score.isnan().any():

@@ -135,9 +135,9 @@ def _tried(model: Model, way: str, length: int, prompts: int, total: int) -> tup
     forward = BatchForward(model, Batch(rows, shared), encoded, total, frozenset({way}))
     before = model.in_flight
     try:
-        alone = [plain(model, i, e.start, e.ids, more, total) for i, e in enumerate(encoded)]
+        alone = [_plain(model, i, e.start, e.ids, more, total) for i, e in enumerate(encoded)]
         changed = [*reversed(ids[:begin]), *texts[0][begin:]]
-        other = plain(model, 0, len(changed), changed, more, total)
+        other = _plain(model, 0, len(changed), changed, more, total)
     finally:
         model.in_flight = before
     try:
@@ -179,7 +179,7 @@ def _logits(
             yield from ((step, row, logits[i]) for i, row in enumerate(live))
 
 
-def plain(
+def _plain(
     model: Model, prompt: int, start: int, text: list[int], more: list[int], total: int
 ) -> torch.Tensor:
     """Next-token logits `[step, vocab]` behind a text and each of `more`, as the family has it."""

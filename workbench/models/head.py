@@ -10,7 +10,7 @@ import torch
 
 from workbench.models.eager import eager
 from workbench.models.model import Model
-from workbench.models.short_cuts import FAILURES, distance, tolerance
+from workbench.models.short_cuts import FAILURES
 
 
 class Head:
@@ -27,10 +27,10 @@ class Head:
         self.hidden: torch.Tensor | None = None
 
     @contextmanager
-    def set_apart(self, token: int) -> Iterator[None]:
-        """In a forward inside keep what the layers return: `hidden` `[row, token, d]`.
+    def set_apart(self) -> Iterator[None]:
+        """Inside, forwards of this thread keep what the layers return: `hidden` `[row, token, d]`.
 
-        The model's own head then gets one `token` of the first row, and nothing else.
+        The model's own head then gets the last token but one of the first row, and nothing else.
         """
         thread = threading.get_ident()
 
@@ -38,25 +38,23 @@ class Head:
             if thread != threading.get_ident():
                 return None
             self.output, self.hidden = output, output[0]
-            return _with(output, self.hidden[:1, token, None])
+            return _with(output, self.hidden[:1, -2:-1])
 
         with eager(), self.hf.get_submodule(self.path).register_forward_hook(keep):
             yield
 
-    def agrees(self, logits: torch.Tensor, token: int) -> bool:
-        """Whether it makes the `logits` `[1, vocab]` that the model's own head made of a `token`.
+    def agrees(self, logits: torch.Tensor) -> bool:
+        """Whether it makes the `logits` `[1, vocab]` that the model's own head has made.
 
         Not where more than that hidden state matters, or hooks change what the model returns.
         """
         if self.hidden is None or not self.path:
             return False
         try:
-            own = self.logits(self.hidden[0, token, None])
+            own = self.logits(self.hidden[0, -2:-1]).float()
         except FAILURES:
             return False
-        # What is not finite has to lie in the same places.
-        own, logits = (x.float().nan_to_num(0.0, 0.0, 0.0) for x in (own, logits))
-        return distance(own, logits) <= tolerance(self.hf)
+        return torch.allclose(own, logits, rtol=1e-4, atol=1e-5, equal_nan=True)
 
     def logits(self, hidden: torch.Tensor) -> torch.Tensor:
         """Logits `[n, vocab]` of `hidden` `[n, d]`, in the model's dtype."""

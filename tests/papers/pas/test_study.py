@@ -130,7 +130,7 @@ def test_the_bill_is_what_a_run_scores(model, monkeypatch):
 
     def counted(model, questions):
         nonlocal count
-        count += len(questions.prompts)
+        count += len(questions.encoded)
         return real(model, questions)
 
     monkeypatch.setattr(answer, "scored", counted)

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from workbench.errors import RunError
-from workbench.generation.choices import ask, entropy, normalised, scored
+from workbench.generation.choices import Questions, ask, entropy, normalised, scored
 from workbench.generation.complete import generate
 from workbench.models.model import Model
 from workbench.papers.pas.paper import Settings
@@ -77,7 +77,9 @@ def distribution(
     elif together:
         rows = [alpha for alpha in alphas for _ in chats]
         with steer(model, direction, rows):
-            logps = scored(model, questions.repeated(len(alphas))).chunk(len(alphas))
+            n = len(alphas)
+            every = Questions(questions.encoded * n, questions.options.repeat(n, 1))
+            logps = scored(model, every).chunk(n)
     else:
         logps = []
         for alpha in alphas:
