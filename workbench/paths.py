@@ -15,6 +15,11 @@ def data_folder() -> Path:
     return inside if inside.is_dir() else _PACKAGE.parent / "data"
 
 
+def small_folder() -> Path:
+    """Folder of our texts for a small real model, which readers call `"small"`."""
+    return data_folder() / "small"
+
+
 def notebook_folder() -> Path:
     """Folder of the paper notebooks, as shipped: never written to."""
     inside = _PACKAGE / "notebooks"

@@ -12,7 +12,7 @@ import numpy as np
 from workbench.data.fields import as_name
 from workbench.errors import DatasetError, ItemKeyError
 from workbench.files import Row, plain_names, read_rows, suffix
-from workbench.paths import data_folder
+from workbench.paths import data_folder, small_folder
 from workbench.reading import read_json
 
 TRAITS = ("A", "C", "E", "N", "O")
@@ -71,7 +71,8 @@ class Inventory:
 
 
 def read_inventory(source: str | Path = "auto") -> Inventory:
-    """Read the embedded questionnaire (`"auto"`), or a file or folder.
+    """Read the embedded questionnaire (`"auto"`), our 30 statements in plain English (`"small"`),
+    or a file or folder.
 
     A .csv with the columns id, text, trait, facet, sign (1 or -1), split (train or test) may hold
     any inventory. A folder, or `mpi_300.csv`, is read as released for PAPI, together with
@@ -84,7 +85,8 @@ def read_inventory(source: str | Path = "auto") -> Inventory:
     than 1 and -1, unknown traits (released files), empty fields or splits, and for files that
     cannot be read, have no rows, or do not belong together.
     """
-    path = data_folder() / _EMBEDDED if str(source) == "auto" else Path(source)
+    shipped = {"auto": data_folder() / _EMBEDDED, "small": small_folder() / "inventory.csv"}
+    path = shipped.get(str(source), Path(source))
     if path.is_dir():
         path = path / _RELEASED[0]
     if not path.is_file():

@@ -12,7 +12,7 @@ from workbench.hub import hub_rows
 from workbench.models.pair_shapes import SYSTEMS, read_pairs
 from workbench.models.transcripts import single_turn
 from workbench.models.turns import Side
-from workbench.paths import data_folder
+from workbench.paths import data_folder, small_folder
 
 log = logging.getLogger(__name__)
 
@@ -20,12 +20,16 @@ FIELDS = {
     "preference": ("prompt", "chosen", "rejected"),
     "requests": ("prompt", "harmful"),
     "styles": ("prompt", "chosen", "rejected"),
+    "sentiment": ("prompt", "chosen", "rejected"),
+    "formality": ("prompt", "chosen", "rejected"),
+    "refusal": ("prompt", "chosen", "rejected"),
 }
 _EMBEDDED = {
     "preference": "requests.jsonl",
     "requests": "requests.jsonl",
     "styles": "style_pairs.jsonl",
 }
+_CONTRASTS = ("sentiment", "formality", "refusal")
 _HUB = ("preference", "requests")
 _OFFICIAL = {  # the released SafetyLock files' names for the same three fields
     "question": "prompt",
@@ -41,15 +45,16 @@ _HARMFUL, _HARMLESS = ("harmful", "unsafe"), ("harmless", "safe", "benign")
 
 
 def load_data(name: str, split: str = "train", source: str | Path = "auto") -> list[Row]:
-    """Rows of schema `"preference"` or `"styles"` (prompt, chosen, rejected), or `"requests"`
-    (prompt, harmful).
+    """Rows of schema `"requests"` (prompt, harmful), or of pairs (prompt, chosen, rejected).
 
     source: `"auto"` is the embedded sample (that of the town of Brindle carries further fields
-    that its judge uses); `"hub"` the public set a paper names; anything else a local file that
-    `files.read_rows` reads (one whose rows have no `split` serves every split), or a .csv of one
-    bare column: harmful prompts. For `"preference"` `chosen` is the safe answer and only harmful
-    prompts count; `"styles"` are the pairs of the embedded model of that name, split into train and
-    test. Exact duplicates are dropped and counted in the log.
+    that its judge uses); `"small"` our texts in plain English for a real model; `"hub"` the public
+    set a paper names; anything else a local file that `files.read_rows` reads (one whose rows have
+    no `split` serves every split), or a .csv of one bare column: harmful prompts. For
+    `"preference"` `chosen` is the safe answer and only harmful prompts count; `"styles"` are the
+    pairs of the embedded model of that name, split into train and test; `"sentiment"` (glad,
+    displeased), `"formality"` (formal, casual) and `"refusal"` (refused, granted), of no split,
+    are the same under `"auto"` and `"small"`. Exact duplicates are dropped and counted in the log.
 
     Raises `DatasetError` naming the row of the source (from 0) for a missing or empty field, equal
     answers, an unknown name, or one without a public set, and `FileNotFoundError` for a missing
@@ -65,11 +70,16 @@ def load_data(name: str, split: str = "train", source: str | Path = "auto") -> l
             raise DatasetError(f"{name!r} is on no hub: use source='auto', or a local file")
         numbered = list(enumerate(_from_hub(name, split)))
     else:
-        embedded = str(source) == "auto"
-        rows = _from_file(data_folder() / _EMBEDDED[name] if embedded else Path(source))
+        rows = _from_file(_shipped(name, str(source)) or Path(source))
         numbered = of_split(rows, split, str(source))
     read = _requests if name == "requests" else _preferences
     return _once(read(numbered, str(source), name == "preference"), name, str(source))
+
+
+def _shipped(name: str, source: str) -> Path | None:
+    if source == "small" or (source == "auto" and name in _CONTRASTS):
+        return small_folder() / _EMBEDDED.get(name, f"{name}.jsonl")
+    return data_folder() / _EMBEDDED[name] if source == "auto" else None
 
 
 def _from_file(path: Path) -> list[Row]:

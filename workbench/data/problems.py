@@ -16,7 +16,7 @@ from workbench.data.problem_formats import DATASETS, Dataset, Parser
 from workbench.errors import DatasetError
 from workbench.files import Row, rows_or_errors
 from workbench.hub import hub_rows
-from workbench.paths import data_folder
+from workbench.paths import data_folder, small_folder
 
 log = logging.getLogger(__name__)
 
@@ -56,8 +56,9 @@ def read_problems(
 ) -> list[Problem]:
     """The problems of one of `DATASETS`, in their published order.
 
-    source: `"auto"` (the embedded sums; every other set from the hub), `"hub"`, or a local file as
-    published, in any form that `files.read_rows` takes. split concerns the hub only: `"test"` is
+    source: `"auto"` (the embedded sums; every other set from the hub), `"hub"`, `"small"` (40
+    problems of ours, read as `svamp`), or a local file as published, in any form that
+    `files.read_rows` takes. split concerns the hub only: `"test"` is
     the set that the paper scores, anything else a split of that repository. skip_bad leaves
     unreadable records out and logs how many. A record without an id is called by its place, from 0;
     one with the id of another problem by both.
@@ -71,6 +72,10 @@ def read_problems(
         raise ValueError(f"no dataset {name!r} (nearest: {near!r}); known: {', '.join(DATASETS)}")
     if str(source) == "auto":
         source = data_folder() / "sums.jsonl" if name == "sums" else "hub"
+    if str(source) == "small":
+        if name != "svamp":
+            raise DatasetError(f"no small problems for {name!r}; they are in the form of 'svamp'")
+        source = small_folder() / "problems.jsonl"
     dataset, hub = DATASETS[name], str(source) == "hub"
     rows = _published(name, dataset, split) if hub else rows_or_errors(source)
     parse = dataset.hub_parse if hub and dataset.hub_parse else dataset.parse

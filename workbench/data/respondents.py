@@ -14,7 +14,7 @@ from workbench.data.keying import UNDECIDED, Keying, contradicting, detect_keyin
 from workbench.errors import DatasetError
 from workbench.files import Row, read_rows, repeated
 from workbench.hub import hub_rows
-from workbench.paths import data_folder
+from workbench.paths import data_folder, small_folder
 
 log = logging.getLogger(__name__)
 
@@ -70,7 +70,8 @@ def read_respondents(
     trust_keyed: bool = False,
     limit: int | None = None,
 ) -> Respondents:
-    """Read people's answers: the embedded ones (`"auto"`), one of `HUB`, or a local file.
+    """Read people's answers: the embedded ones (`"auto"`), those of the 24 invented people to the
+    small inventory (`"small"`), one of `HUB`, or a local file.
 
     Local: a file of `files.read_rows`, a row per subject, the inventory's item ids as fields;
     `Test-set.json` as released, or a folder that holds it. Subjects are called by `case` or `id`.
@@ -131,7 +132,8 @@ def read_respondents(
 def _rows(source: str, limit: int | None) -> Iterable[Row]:
     if source in HUB:
         return hub_rows(source, "train" if limit is None else f"train[:{limit}]")
-    path = data_folder() / _EMBEDDED if source == "auto" else Path(source)
+    shipped = {"auto": data_folder() / _EMBEDDED, "small": small_folder() / "answers.csv"}
+    path = shipped.get(source, Path(source))
     return read_rows(path / "Test-set.json" if path.is_dir() else path, limit)
 
 
