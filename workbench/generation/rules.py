@@ -79,9 +79,8 @@ def rule_identity(rule: Rule | None) -> dict[str, str]:
     mark = rule.fingerprint()
     if not isinstance(mark, str) or not mark:
         raise ValueError(
-            f"{_named(rule)} has the fingerprint {shown(mark)}, so that its samples have no "
-            "identity in a store: let fingerprint() return a text that changes whenever the "
-            "rule's answers do, or leave out the store"
+            f"{_named(rule)} has the fingerprint {shown(mark)}: let fingerprint() return a text "
+            "that changes whenever the rule's answers do, or leave out the store"
         )
     return {"rule": mark}
 
@@ -167,7 +166,7 @@ class RuleWatch:
             if not -FLOAT32 < largest < torch.inf:
                 raise GenerationError(
                     f"{self._words(row, 'logits')}: the largest is {largest}; one at least of a "
-                    "row must be finite, and none NaN or inf"
+                    "row must be a number above float32's least, and none NaN or inf"
                 )
         return out
 
