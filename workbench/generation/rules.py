@@ -135,7 +135,7 @@ class RuleWatch:
         if hit:
             self._force([rows[i] for i in hit])
             hit = [i for i in hit if not self.queues[rows[i]]]
-        if hit:
+        if hit and getattr(self.rule.logits, "__func__", None) is not Rule.logits:
             replaced = self._replaced([rows[i] for i in hit], logits[hit])
             logits = logits.index_copy(0, torch.tensor(hit, device=logits.device), replaced)
         queues = {i: self.queues[row] for i, row in enumerate(rows) if self.queues[row]}
