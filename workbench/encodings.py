@@ -70,12 +70,10 @@ def text_of(path: Path) -> str:
         raise DatasetError(
             f"{path}:{_line(before)}: no text in {tried}: {error}; {_HOW}"
         ) from error
-    for control in ("\0", "\x1b$", "\x1b("):  # ISO-2022 is ASCII but for such escapes
-        before, control, _ = text.partition(control)
-        if control:
-            raise DatasetError(
-                f"{path}:{_line(before)}: {control!a} is in no text in {codec}; {_HOW}"
-            )
+    # ISO-2022 is ASCII but for its escapes; asked first whether there are any, which is faster.
+    if ("\0" in text or "\x1b" in text) and (odd := re.search("\0|\x1b[$(]", text)):
+        before = text[: odd.start()]
+        raise DatasetError(f"{path}:{_line(before)}: {odd[0]!a} is in no text in {codec}; {_HOW}")
     return text.removeprefix(MARK)
 
 
