@@ -96,9 +96,10 @@ def test_pairs_refuse_and_grant_in_their_own_words():
     assert max(Counter(" ".join(words(text)[:4]) for text in refused).values()) <= 2
 
 
-def test_the_planted_style_tells_chosen_from_rejected_and_length_does_not():
+def test_the_planted_style_tells_chosen_from_rejected_and_length_hardly_does():
     train, test = (wb.load_data("styles", split, "small") for split in ("train", "test"))
     assert (len(train), len(test)) == (60, 20)
+    assert not fives(train) & fives(test)
     lengths = {"chosen": [], "rejected": []}
     for pair in train + test:
         chosen, rejected = pair["chosen"], pair["rejected"]
@@ -111,6 +112,7 @@ def test_the_planted_style_tells_chosen_from_rejected_and_length_does_not():
         for side, texts in lengths.items():
             texts.append(len(pair[side].split()))
     assert abs(np.mean(lengths["chosen"]) - np.mean(lengths["rejected"])) < 2
+    assert sum(np.less(lengths["chosen"], lengths["rejected"])) == 51
     assert len({STEP.match(sentences(p["chosen"])[-1])[1] for p in train}) == 5
 
 
