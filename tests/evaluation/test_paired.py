@@ -185,7 +185,7 @@ def test_differences_of_shares_stay_within_their_limits():
         ([1, 2], [1, 2], {"topics": [1, 2], "seeds": [1, 2]}, "one unit's ids; for more, measured"),
         ([1, 2], [1, 2], {}, "one unit's ids; for more, measured"),
         ([1, 2], [1, 2], ["a", "b"], "give a name, or the ids of every value by name"),
-        (np.ma.masked_invalid([1, np.nan]), [1, 2], "items", "first: a value is not finite"),
+        (np.ma.masked_less([1.0, -5], 0), [1, 2], "items", "first: a value is not finite"),
     ],
 )
 def test_what_cannot_be_compared_is_named(first, second, units, message):

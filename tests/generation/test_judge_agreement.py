@@ -7,6 +7,7 @@ from scipy.stats import spearmanr
 
 import workbench as wb
 from tests.helpers.judges import Scripted, quality, says
+from workbench.evaluation.intervals import bootstrap
 
 PROMPTS = [f"request {i}" for i in range(10)]
 REPLIES = [f"reply {1 + i // 2}" for i in range(10)]
@@ -42,6 +43,13 @@ def test_agreement_is_that_of_the_libraries(scores):
     assert rho["value"] == pytest.approx(spearmanr(np.array(OURS)[scored], means[scored]).statistic)
     assert (people["n"], joint["n"], rho["n"]) == (9, 9, 9)
     assert rho["ci95"][0] < rho["value"] < rho["ci95"][1]
+    ours, theirs = np.array(OURS)[scored], means[scored]
+    plain = bootstrap(lambda left: spearmanr(ours[left], theirs[left]).statistic, np.arange(9))
+    assert rho["ci95"][0] == pytest.approx(plain[1][0])
+    fewer = {"Ann": [*RATED["Ann"][:9], None], "Bo": RATED["Bo"]}
+    theirs = np.nanmean(np.array([*fewer.values()], float), 0)[scored]
+    *_, again = scores.agreement("correctness", **columns(fewer))
+    assert again["value"] == pytest.approx(spearmanr(ours, theirs).statistic)
     label = "model judge scripted: correctness"
     assert [row["name"] for row in (people, joint, rho)] == [
         "people: correctness, alpha", f"{label}, alpha with people",
