@@ -168,6 +168,13 @@ def test_a_file_joined_of_two_encodings_is_refused(tmp_path, other, times):
         read_rows(path)
 
 
+def test_bytes_that_are_hanzi_without_being_chinese_are_not_guessed(tmp_path):
+    # Each of the 3,755 common ones once: the most frequent are there, no more often than others.
+    hanzi = b"\n".join(bytes([a, b]) for a in range(0xB0, 0xD8) for b in range(0xA1, 0xFA))
+    with pytest.raises(DatasetError, match=r"a\.csv:2: no text in utf-8, nor is it Chinese"):
+        read_rows(written(tmp_path, b"a\n" + hanzi, "a.csv"))
+
+
 def test_short_fields_that_could_be_either_are_chinese_among_chinese(tmp_path):
     lines = [("ask", "sex"), (CHINESE, "女"), (CHINESE, "女士"), (CHINESE, "X光"), ("溃疡", "男")]
     path = written(tmp_path, as_csv(lines).encode("gb18030"), "a.csv")

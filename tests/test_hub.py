@@ -93,6 +93,7 @@ def test_a_refused_set_says_what_to_do(server, name):
     assert ", or give a local file. (Dataset 'who/" in str(caught.value)
     # The library asks for the card, we ask why: nobody tries again.
     assert len([path for path in asked if name in path]) == 2
+    assert asked[-1] == f"/api/datasets/who/{name}/auth-check"
 
 
 def test_a_model_that_is_given_passes(server):
