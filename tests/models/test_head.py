@@ -66,9 +66,10 @@ def test_a_model_with_eyes(tokenizer):
     assert check(wb.load(multimodal_gemma3(tokenizer), tokenizer))
 
 
-def test_a_compiled_model_is_run_as_plain_python(tokenizer):
+@pytest.mark.parametrize("part", ["", "model"])
+def test_a_compiled_model_is_run_as_plain_python(tokenizer, part):
     model = build("llama", tokenizer)
-    model.hf.compile(backend="eager")
+    model.hf.get_submodule(part).compile(backend="eager")
     assert check(model)
 
 

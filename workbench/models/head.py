@@ -66,8 +66,8 @@ class Head:
 def _twin(module: torch.nn.Module, path: str, output: Any) -> torch.nn.Module:
     """A module that shares all with `module`, but what lies at `path` returns `output`."""
     twin = copy.copy(module)
-    # These would be bound to the module: nnsight's forward, a compiled one.
-    for own in ("forward", "__nnsight__", "_compiled_call_impl"):
+    # These would be bound to the module, as nnsight's forward is; copies leave compiled calls out.
+    for own in ("forward", "__nnsight__"):
         vars(twin).pop(own, None)
     name, _, rest = path.partition(".")
     if name:
