@@ -149,8 +149,8 @@ def test_an_sae_of_another_model_is_refused_unless_forced(caplog):
     good = health(REFERENCE, ROWS, mirror("blocks.1.hook_resid_post"), "blocks.1.hook_resid_post")
     check_health(good, "mine")
     bad = replace(good, fvu=0.81)
-    with pytest.raises(FeatureError, match=r"mine: .* 81% of the variance .*at most 50%"):
+    with pytest.raises(FeatureError, match=r"mine: .* 81% .*at most 50%.*force_sae=True"):
         check_health(bad, "mine")
     with caplog.at_level(logging.WARNING):
-        check_health(bad, "mine", force=True)
+        check_health(bad, "mine", force_sae=True)
     assert "81%" in caplog.text

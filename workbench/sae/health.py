@@ -83,16 +83,18 @@ def health(
     )  # fmt: skip
 
 
-def check_health(measured: Health, name: str, *, force: bool = False, most: float = 0.5) -> None:
-    """Raise `FeatureError` where `fvu` is above `most`; with `force` only warn."""
+def check_health(
+    measured: Health, name: str, *, force_sae: bool = False, most: float = 0.5
+) -> None:
+    """Raise `FeatureError` where `fvu` is above `most`; with `force_sae` only warn."""
     if measured.fvu <= finite("most", most, 0, error=FeatureError):
         return
     problem = (
         f"{name}: the SAE leaves {measured.fvu:.0%} of the variance unexplained (at most "
         f"{most:.0%}); it was trained for another model, layer or hook"
     )
-    if not force:
-        raise FeatureError(f"{problem}. Give another SAE, or force it")
+    if not force_sae:
+        raise FeatureError(f"{problem}. Give another SAE; force_sae=True goes on all the same")
     log.warning("%s; used all the same", problem)
 
 

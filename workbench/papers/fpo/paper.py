@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from workbench import hub
-from workbench.arguments import different, finite, listed, one_of, whole
+from workbench.arguments import different, finite, listed, one_of, shown, whole
 from workbench.data.fields import of_split
 from workbench.data.preferences import load_data
 from workbench.errors import FeatureError, RunError
@@ -194,17 +194,24 @@ def check_inputs(
     """Refuse a model, an SAE or pairs that cannot serve, before any library is loaded for them.
 
     Raises `ValueError` for a path that is no file, a `k` above the features there are, or a hook
-    behind the last layer; `FeatureError` for what is no SAE; `ModelError` for a model that is
-    gated, missing, unreachable or none.
+    behind the last layer; `FeatureError` for what is no SAE, and for a model of one's own without
+    an SAE of it; `ModelError` for a model that is gated, missing, unreachable or none.
     """
     parameters.check_file("pairs_path", pairs_path)
+    own_model, own_sae = (BASE, SAE) if preset == "paper" else (MODEL, EMBEDDED_SAE)
+    if model_id not in ("", own_model) and not sae:
+        raise FeatureError(
+            f"model_id={shown(model_id)} is given without sae: the preset's SAE reads {own_model} "
+            "alone. Give one of your model with -p sae=RELEASE:ID, a folder or a params.npz; for a "
+            f"fine-tune of {own_model} the preset's will do: -p sae={own_sae}"
+        )
     with parameters.naming("model_id", model_id):
-        config = hub.require_model(model_id or (BASE if preset == "paper" else MODEL))
+        config = hub.require_model(model_id or own_model)
     layers = config.get("num_hidden_layers")
     if settings.hook and isinstance(layers, int) and parse_hook(settings.hook)[0] >= layers:
         raise ValueError(f"hook={settings.hook!r}: the model has {layers} layers, from 0 on")
     with parameters.naming("sae", sae):
-        features = features_of(sae or (SAE if preset == "paper" else EMBEDDED_SAE))
+        features = features_of(sae or own_sae)
     whole("k", settings.k, 1, features)
 
 

@@ -120,7 +120,7 @@ def run(
     fit = Health(
         **keep("health", base, lambda: asdict(health(reference, rows, sae, hook, **batches)))
     )
-    check_health(fit, f"the SAE at {hook}", force=force_sae)
+    check_health(fit, f"the SAE at {hook}", force_sae=force_sae)
     trained = train_all(inputs, settings, seeds, out, keep, rows, base)
     shifts: dict[str, list[tuple[float, float]]] = {}
     for each in sorted(_fpo(trained), key=lambda t: t.condition.alpha):
