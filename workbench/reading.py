@@ -17,6 +17,7 @@ DEPTH = 100
 _DIGITS = 308
 _SURROGATE = re.compile(r"(?<!\\)(?:\\\\)*\\u[dD][89a-fA-F]")
 """The escape of half a pair; after an escaped backslash the same letters are plain text."""
+_YAML = 1_000_000
 _BOMB = 100
 """A zipped array may be this many times its stored size where it takes over 100 MB."""
 
@@ -103,10 +104,12 @@ class _Plain(yaml.SafeLoader):
 def read_yaml(path: str | Path, error: Refusal) -> Any:
     """The content of a YAML file; `error` names one that cannot be read.
 
-    Nothing in it is called. Aliases and merged keys, which make gigabytes of a few lines, and
-    names that are there twice are refused.
+    Nothing in it is called. Aliases and merged keys, which make gigabytes of a few lines, names
+    that are there twice and more than a million characters are refused.
     """
     text = read_text(path, error)
+    if len(text) > _YAML:
+        raise error(f"{path} cannot be read: {len(text)} characters; at most {_YAML} are")
     try:
         return yaml.load(text, _Plain)
     except (yaml.YAMLError, ValueError, RecursionError, TypeError) as reason:
