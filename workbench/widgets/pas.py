@@ -160,7 +160,8 @@ class PAS(View):
         """Target and measured traits, and the items."""
         if not self.measured:
             return f"<p>Personality steering of {self.model.name}: run this cell.</p>"
-        return self._profile() + self.items.value
+        lines = [[who, *levels.values()] for who, levels in self.measured.items()]
+        return table(("", *next(iter(self.measured.values()))), lines) + self.items.value
 
     def _align(self, who: Respondents, stop: threading.Event) -> None:
         settings, inventory = self.settings, self.inventory
@@ -223,10 +224,6 @@ class PAS(View):
             + table(("You …", "target", "before", "after"), lines) + "</div>"
         )  # fmt: skip
         self.keep()
-
-    def _profile(self) -> str:
-        lines = [[who, *levels.values()] for who, levels in self.measured.items()]
-        return table(("", *next(iter(self.measured.values()))), lines)
 
     def _item(self, place: int) -> widgets.Dropdown:
         text = texts(self.inventory, [place], "second", lower=False)[0]

@@ -191,11 +191,9 @@ class ApplyPanel(widgets.VBox):
         self.curve.draw(plots.dose_response(curves, f"{name} with the lock", chosen=alpha))
 
     def _bounds(self) -> None:
-        if self.research.value:
-            self.alpha.min = -4.0
-        else:
-            self.alpha.value = max(self.alpha.value, 0.0)
-            self.alpha.min = 0.0
+        low = -4.0 if self.research.value else 0.0
+        self.alpha.value = max(self.alpha.value, low)
+        self.alpha.min = low
 
 
 def _mean(values: list[int]) -> float:
