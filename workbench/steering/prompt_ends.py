@@ -66,7 +66,11 @@ def noting_prompts(model: Model, matter: bool) -> Iterator[None]:
     @wraps(generate)
     def noting(*args: Any, **kwargs: Any) -> Any:
         before = model.in_flight
-        _check_assistant(model, *args, **kwargs)
+        # An error inside would leave the model with fewer layers.
+        if _option("assistant_early_exit", model, args[1:], kwargs) is not None:
+            raise SteeringError(
+                "assistant_early_exit skips layers that are steered; generate without it, or fold()"
+            )
         if matter:
             model.in_flight = _in_flight(model, *args, **kwargs)
         try:
@@ -89,14 +93,6 @@ def noting_prompts(model: Model, matter: bool) -> Iterator[None]:
 def _option(name: str, model: Model, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     config = (args[0] if args else kwargs.get("generation_config")) or model.hf.generation_config
     return kwargs.get(name, getattr(config, name, None))
-
-
-def _check_assistant(model: Model, inputs: Any = None, *args: Any, **kwargs: Any) -> None:
-    # An error inside would leave the model with fewer layers.
-    if _option("assistant_early_exit", model, args, kwargs) is not None:
-        raise SteeringError(
-            "assistant_early_exit skips layers that are steered; generate without it, or fold()"
-        )
 
 
 def _in_flight(model: Model, inputs: Any = None, *args: Any, **kwargs: Any) -> InFlight:
