@@ -115,12 +115,6 @@ def contrast_directions(
     return separated, torch.stack(units).float(), torch.stack(scales).float()
 
 
-def layer_places(acts: Activations, layers: Sequence[int] | None) -> list[Place]:
-    """Places of these layers, or of all captured ones. Raises `DirectionError` for no list."""
-    asked = acts.layers if layers is None else layers
-    return [(layer,) for layer in listed("layers", asked, DirectionError)]
-
-
 def _places(acts: Activations, places: Sequence[Place]) -> list[Place]:
     """Places as tuples of ints; `DirectionError` for one not captured, or there twice."""
     checked = []

@@ -9,12 +9,12 @@ from typing import Any, ClassVar, Self
 import torch
 
 from workbench.activations.capture import Activations
-from workbench.arguments import indices
+from workbench.arguments import indices, listed
 from workbench.errors import DirectionError
 from workbench.hashing import digest
 from workbench.models.model import Model
 from workbench.steering import direction_files, safelock
-from workbench.steering.contrasts import Place, contrast_directions, layer_places, place_name
+from workbench.steering.contrasts import Place, contrast_directions, place_name
 from workbench.steering.units import normalised
 
 log = logging.getLogger(__name__)
@@ -199,7 +199,7 @@ class HeadDirections(_Directions):
     @property
     def heads(self) -> list[tuple[int, int]]:
         """The (layer, head) of every row."""
-        return list(zip(self.layer.tolist(), self.head.tolist(), strict=True))
+        return self._places
 
     @classmethod
     def contrast(
@@ -285,7 +285,8 @@ class ResidualDirection(_Directions):
 
         Everything else as `HeadDirections.contrast`, on activations of site `"resid"`.
         """
-        places = layer_places(acts, layers)
+        asked = listed("layers", acts.layers if layers is None else layers, DirectionError)
+        places = [(layer,) for layer in asked]
         return cls._contrast(acts, labels, places, method, groups, provenance)
 
 
