@@ -162,14 +162,11 @@ def _index(folder: Path) -> dict[str, Any]:
 
 def _are_ranges(value: Any) -> bool:
     """Whether `value` is [first, last + 1] of the prompts of each shard, without a gap."""
-    if not (
-        value
-        and isinstance(value, list)
-        and all(isinstance(r, list) and len(r) == 2 for r in value)
-    ):
+    if not isinstance(value, list) or not all(isinstance(r, list) and len(r) == 2 for r in value):
         return False
     cuts = [0, *(last for _, last in value)]
-    return [first for first, _ in value] == cuts[:-1] and all(type(cut) is int for cut in cuts)
+    firsts = [first for first, _ in value]
+    return bool(value) and firsts == cuts[:-1] and all(type(cut) is int for cut in cuts)
 
 
 def _of_a_capture(path: Path) -> bool:

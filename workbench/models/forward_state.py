@@ -191,15 +191,10 @@ def _check_code(name: str, module: torch.nn.Module) -> None:
     # nnsight's, which keeps the forward that it found.
     forwards += [attributes["__nnsight__"].original] if "__nnsight__" in attributes else []
     if forwards:
-        _require_known(forwards, where, _homes(type(module)))
+        _require_known(forwards, where, tuple(base.__module__ for base in type(module).__mro__))
     if "_hf_hook" in attributes:
         hook = attributes["_hf_hook"]
         _require_known([type(h) for h in getattr(hook, "hooks", [hook])], where, ())
-
-
-def _homes(kind: type) -> tuple[str, ...]:
-    """Where the code of a module's class may lie."""
-    return tuple(base.__module__ for base in kind.__mro__)
 
 
 def _require_known(functions: Any, where: str, modules: tuple[str, ...]) -> None:

@@ -100,6 +100,10 @@ class _Machine:
             self.stack.append(_CONSTANTS[name]())
         elif name in _STEPS:
             _STEPS[name](self, argument)
+        elif name in ("PERSID", "BINPERSID"):
+            raise UnsafeFileError(
+                f"{self.path} refers to outside data (a persistent id); nothing was executed"
+            )
         elif name not in ("PROTO", "FRAME"):
             raise UnsafeFileError(
                 f"{self.path}: opcode {name} is no part of a .safelock file; nothing was executed"
@@ -161,11 +165,6 @@ class _Machine:
     def stack_global(self) -> None:
         name, module = self.pop(), self.pop()
         self.named(f"{module}.{name}" if isinstance(name, str) and isinstance(module, str) else "?")
-
-    def persistent(self) -> None:
-        raise UnsafeFileError(
-            f"{self.path} refers to outside data (a persistent id); nothing was executed"
-        )
 
     def reduce(self) -> None:
         arguments, called = self.pop(), self.pop()
@@ -251,7 +250,6 @@ _STEPS: dict[str, Callable[[_Machine, Any], None]] = {
     "STACK_GLOBAL": lambda m, _: m.stack_global(),
     "REDUCE": lambda m, _: m.reduce(),
     "BUILD": lambda m, _: m.build(),
-    **dict.fromkeys(("PERSID", "BINPERSID"), lambda m, _: m.persistent()),
     **dict.fromkeys(
         ("PUT", "BINPUT", "LONG_BINPUT"), lambda m, at: m.memo.__setitem__(int(at), m.stack[-1])
     ),
