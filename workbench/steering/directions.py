@@ -286,8 +286,7 @@ class ResidualDirection(_Directions):
         Everything else as `HeadDirections.contrast`, on activations of site `"resid"`.
         """
         asked = listed("layers", acts.layers if layers is None else layers, DirectionError)
-        places = [(layer,) for layer in asked]
-        return cls._contrast(acts, labels, places, method, groups, provenance)
+        return cls._contrast(acts, labels, [(i,) for i in asked], method, groups, provenance)
 
 
 def read_direction(path: str | Path) -> HeadDirections | ResidualDirection:
