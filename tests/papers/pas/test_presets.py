@@ -99,17 +99,24 @@ def test_people_who_cannot_be_read(tmp_path):
     mine = tmp_path / "mine.csv"
     rows = [f"{i.id},{i.text},{i.trait},{i.facet},{i.sign},{i.split}" for i in INVENTORY.items]
     mine.write_text("id,text,trait,facet,sign,split\n" + "\n".join(rows), encoding="utf-8")
-    with pytest.raises(DatasetError, match=r"mine.csv has no answers: give them with answers_path"):
-        paper.people("tiny", str(mine), "", "", "")
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    for path in (folder / "mpi_300.csv", tmp_path / "MINE.CSV"):
+        path.write_bytes(mine.read_bytes())
+    for place in (mine, folder, path):
+        for preset in ("tiny", "paper"):
+            with pytest.raises(DatasetError, match=r"papi_path=.* no answers.* -p answers_path="):
+                paper.people(preset, str(place), model_id="survey")
     given = tmp_path / "answers.json"
     named = [
         {"id": n, **{i.id: int(v) for i, v in zip(INVENTORY.items, row, strict=True)}}
         for n, row in enumerate(respondents(30).values)
     ]
     given.write_text(json.dumps(named), encoding="utf-8")
-    read = paper.people("tiny", str(mine), str(given), "", "")
-    assert (read.keying.verdict, read.targets) == ("raw", "raw")
-    assert read.values.tolist() == respondents(30).values.tolist()
+    for preset in ("tiny", "paper"):
+        read = paper.people(preset, str(mine), str(given), model_id="survey")
+        assert (read.keying.verdict, read.targets) == ("raw", "raw")
+        assert read.values.tolist() == respondents(30).values.tolist()
     with pytest.raises(DatasetError, match="contradicts the data"):
         paper.people("tiny", str(mine), str(given), "", "reverse-scored")
     with pytest.raises(DatasetError, match="targets='both'"):

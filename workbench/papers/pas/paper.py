@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from workbench import hub
-from workbench.arguments import FLOAT32, different, finite, listed, one_of, truth, whole
+from workbench.arguments import FLOAT32, different, finite, listed, one_of, shown, truth, whole
 from workbench.data.inventories import read_inventory
 from workbench.data.respondents import Respondents, read_respondents
 from workbench.errors import DatasetError, RunError
@@ -150,8 +150,8 @@ def people(
 
     `papi_path`: folder with the released files, or an inventory's .csv. `model_id`: the model that
     is going to be used, looked for before anything is read. Raises `ValueError` for a path that is
-    not there; `RunError` for `preset=paper` without the released files; `ModelError` for a model
-    that is gated, missing, unreachable or none; `DatasetError` for an inventory without answers;
+    not there; `RunError` for `preset=paper` without an inventory; `ModelError` for a model that is
+    gated, missing, unreachable or none; `DatasetError` for an inventory without answers;
     and as `read_inventory` and `read_respondents`.
     """
     parameters.check_file("papi_path", papi_path, folder=True)
@@ -160,16 +160,18 @@ def people(
         raise RunError(
             "preset=paper reads the released questionnaire: give the folder that holds "
             "Test-set.json, mpi_300.csv and mpi_300_split.json (zhu-minjun/PAlign, PAPI/) with "
-            "-p papi_path=FOLDER"
+            "-p papi_path=FOLDER; or an inventory's .csv with -p papi_path=FILE, and the answers "
+            "to it with -p answers_path=FILE"
         )
-    if preset == "paper" and not os.path.isdir(papi_path):
-        raise RunError(f"papi_path={papi_path} is no folder")
     with parameters.naming("model_id", model_id):
         hub.require_model(model_id or (BASE if preset == "paper" else MODEL))
     with parameters.naming("papi_path", papi_path):
         inventory = read_inventory(papi_path or "auto")
-    if papi_path and not answers_path and papi_path.endswith(".csv"):
-        raise DatasetError(f"{papi_path} has no answers: give them with answers_path")
+    if papi_path and not (answers_path or os.path.isfile(os.path.join(papi_path, "Test-set.json"))):
+        raise DatasetError(
+            f"papi_path={shown(papi_path)} holds no answers, as Test-set.json of the released "
+            "folder does: give them with -p answers_path=FILE"
+        )
     named = ("answers_path", answers_path) if answers_path else ("papi_path", papi_path)
     with parameters.naming(*named):
         return read_respondents(
