@@ -19,6 +19,9 @@ BAD = {
     "01_safetylock": [
         *PAPER, ("alpha", math.nan), ("alpha", -1.0), ("alpha", "2"), ("heads", -1), ("heads", 33),
         ("heads", 6.0), ("r", -5), ("selection", "best"), ("draws", 0), ("draws", None),
+        ("alphas", "0"), ("alphas", "1,-2"), ("alphas", "1,1"), ("alphas", 2.0), ("pairs", 9),
+        ("validated", 0), ("evaluated", 0), ("evaluated", "40"), ("max_new_tokens", 0),
+        ("max_new_tokens", 513), ("max_new_tokens", 8.0), ("repeats", 0), ("repeats", True),
         ("lock_path", "no.safetensors"), ("pairs_path", "no.jsonl"), ("requests_path", "no.jsonl"),
         ("finetuned_id", "no such model"),
     ],

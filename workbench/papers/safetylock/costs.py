@@ -11,6 +11,9 @@ from workbench.steering.directions import HeadDirections
 from workbench.steering.fold import fold
 from workbench.steering.steer import steer
 
+TOKENS = 64
+"""Tokens decoded each time."""
+
 
 def lock_seconds(
     model: Model, lock: HeadDirections, alpha: float, repeats: int = 20
@@ -29,7 +32,7 @@ def lock_seconds(
 
 
 def decode_ratios(
-    model: Model, lock: HeadDirections, alpha: float, tokens: int = 64, pairs: int = 15
+    model: Model, lock: HeadDirections, alpha: float, tokens: int = TOKENS, pairs: int = 15
 ) -> list[float]:
     """Time to decode `tokens` tokens folded over unsteered, in pairs whose order alternates.
 

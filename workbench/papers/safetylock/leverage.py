@@ -21,6 +21,8 @@ from workbench.steering.steer import steer
 Tokens = tuple[list[int], list[int]]
 """Token ids that begin a refusing and a complying sentence, those that begin both left out."""
 Chat = list[dict[str, str]]
+COUNT = 40
+"""Requests of each kind that a head's effect and its cost are measured on."""
 
 
 def openers(model: Model, pairs: Sequence[Row], later: bool = False) -> Tokens:
@@ -72,7 +74,7 @@ def harmful_chats(rows: Sequence[Row], system: str = "") -> list[Chat]:
 
 
 def leverage(
-    model: Model, contrast: Contrast, rows: Sequence[Row], pairs: Sequence[Row], count: int = 40
+    model: Model, contrast: Contrast, rows: Sequence[Row], pairs: Sequence[Row], count: int = COUNT
 ) -> torch.Tensor:
     """Score `[L, H]` of every head: effect where refusal is decided, less half its cost elsewhere.
 

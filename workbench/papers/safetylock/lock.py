@@ -11,6 +11,7 @@ from workbench.errors import DatasetError
 from workbench.files import Row
 from workbench.models.model import Model
 from workbench.models.prompts import last, messages
+from workbench.papers.safetylock.paper import FEWEST_PAIRS
 from workbench.steering.directions import HeadDirections
 
 
@@ -30,18 +31,24 @@ def contrast_activations(
 
     Raises `DatasetError` for fewer than 10 pairs.
     """
-    if len(pairs) < 10:
-        raise DatasetError(f"{len(pairs)} preference pairs; at least 10 are needed for a contrast")
-    chats = [
-        [*messages(p["prompt"], system), {"role": "assistant", "content": p[side]}]
-        for p in pairs
-        for side in ("chosen", "rejected")
-    ]
+    if len(pairs) < FEWEST_PAIRS:
+        raise DatasetError(
+            f"{len(pairs)} preference pairs; at least {FEWEST_PAIRS} are needed for a contrast"
+        )
     return Contrast(
-        acts=capture(model, chats, "heads", last(r)),
+        acts=capture(model, answered(pairs, system), "heads", last(r)),
         labels=torch.tensor([1, 0] * len(pairs)),
         pairs=torch.arange(len(pairs)).repeat_interleave(2),
     )
+
+
+def answered(pairs: Sequence[Row], system: str = "") -> list[list[dict[str, str]]]:
+    """Two chats per pair: the request with its safe answer, then with its unsafe one."""
+    return [
+        [*messages(pair["prompt"], system), {"role": "assistant", "content": pair[side]}]
+        for pair in pairs
+        for side in ("chosen", "rejected")
+    ]
 
 
 def find_lock(

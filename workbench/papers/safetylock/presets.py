@@ -20,6 +20,8 @@ from workbench.paths import data_folder
 from workbench.steering.directions import HeadDirections, read_direction
 from workbench.worlds.brindle import OBEDIENT
 
+PERSONA_STEPS, BENIGN_STEPS = 10, 20
+"""Training steps of the attacks of levels 2 and 3."""
 Attacks = dict[tuple[int, int], Attack]
 """(risk level, seed) → attacked model; level 1 first."""
 
@@ -125,8 +127,8 @@ def attacks(inputs: Inputs, seeds: Sequence[int]) -> Attacks:
         return {(1, seeds[0]): Attack(inputs.finetuned, "", 0)}
     options = {
         1: {"stop": granting(inputs.validation, inputs.judge)},
-        2: {"persona": OBEDIENT, "max_steps": 10},
-        3: {"max_steps": 20},
+        2: {"persona": OBEDIENT, "max_steps": PERSONA_STEPS},
+        3: {"max_steps": BENIGN_STEPS},
     }
     return {
         (level, seed): fine_tune(inputs.base, inputs.train, level, seed=seed, **how)

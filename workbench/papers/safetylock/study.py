@@ -235,9 +235,9 @@ def compare_directions(study: Study) -> None:
 
 def weigh_costs(study: Study) -> None:
     """Seconds to fold the lock, and decoding time with it over without, on the first attack."""
-    model = study.attacks[study.first].model
+    model, repeats = study.attacks[study.first].model, study.settings.repeats
     study.lock_seconds = costs.lock_seconds(model, study.lock, study.alpha)
-    study.decode_ratios = costs.decode_ratios(model, study.lock, study.alpha)
+    study.decode_ratios = costs.decode_ratios(model, study.lock, study.alpha, pairs=repeats)
 
 
 def export(study: Study) -> None:

@@ -1,0 +1,67 @@
+"""What a run asks of its models, counted: each kind of call, and the seconds that one may take."""
+
+from collections.abc import Sequence
+
+from workbench.models.model import Model
+from workbench.models.prompts import Prompt, encode_all, messages
+from workbench.papers.estimate import Part, pace
+from workbench.papers.safetylock.attack import DRAWN, FIXED, STOP_TOKENS
+from workbench.papers.safetylock.costs import TOKENS
+from workbench.papers.safetylock.leverage import COUNT, harmful_chats
+from workbench.papers.safetylock.lock import CONTROLS, answered
+from workbench.papers.safetylock.paper import Settings
+from workbench.papers.safetylock.presets import BENIGN_STEPS, PERSONA_STEPS, Inputs
+
+USUAL_STEPS = 25
+"""Steps until an attack of level 1 has gone far enough; a look at replies follows each."""
+
+
+def parts(inputs: Inputs, settings: Settings, seeds: Sequence[int]) -> list[Part]:
+    """The calls of a whole run in which level 1 alone breaks refusals, at the base model's pace.
+
+    Where levels 2 and 3 do, too, they are tested at every dose as well. Raises
+    `ContextLengthError` for a request that leaves no room for its reply.
+    """
+    base, new = inputs.base, settings.max_new_tokens
+    validation, test = ([messages(row["prompt"]) for row in rows]
+                        for rows in (inputs.validation, inputs.test))  # fmt: skip
+    harmful = harmful_chats(inputs.validation)
+    speed = pace(base, [*test, *validation], new)
+    made = 0 if inputs.finetuned else len(seeds)
+    attacks, of_level_one = (3 * made, made) if made else (1, 1)
+    doses = len(set(settings.alphas))
+    rankings = len(settings.selections) * len(settings.r_grid) * len(settings.heads_grid)
+    trials = 1 + doses * (1 if inputs.lock else rankings)
+    heads = len(inputs.lock) if inputs.lock else max(settings.heads_grid)
+    shifted = heads + 1
+    if "leverage" in settings.selections:
+        shifted += 2 * (base.n_layers * base.n_heads + 1) * len(settings.r_grid)
+    answers = _tokens(base, answered(inputs.pairs))
+    answer = answers / (2 * len(inputs.pairs))
+
+    def replies(prompts: Sequence[Prompt], most: int) -> float:
+        return speed.replies(len(prompts), _tokens(base, prompts), most)
+
+    of_test = replies(test, new)
+    return [
+        Part(f"{len(validation)} replies to choose heads and alpha by", of_level_one * trials,
+             replies(validation, new)),
+        Part(f"{len(test)} replies to test every attack, level 1 at every dose",
+             1 + attacks + of_level_one * doses, of_test),
+        Part(f"{len(test)} replies under a control lock",
+             of_level_one * len(CONTROLS) * settings.draws, of_test),
+        Part("training steps of ten rows", made * (USUAL_STEPS + PERSONA_STEPS),
+             speed.trains(answer * FIXED)),
+        Part(f"training steps of {DRAWN} rows", made * BENIGN_STEPS, speed.trains(answer * DRAWN)),
+        Part("looks whether an attack has gone far enough", made * USUAL_STEPS,
+             replies(harmful, STOP_TOKENS)),
+        Part("forwards with one head shifted", shifted,
+             speed.reads(_tokens(base, harmful) / len(harmful) * COUNT)),
+        Part("captures of all pairs", len(settings.r_grid) + attacks, speed.reads(answers)),
+        Part(f"decodings of {TOKENS} tokens, timed", 2 * settings.repeats + 1,
+             speed.replies(1, 0, TOKENS)),
+    ]  # fmt: skip
+
+
+def _tokens(model: Model, prompts: Sequence[Prompt]) -> int:
+    return sum(len(encoded.ids) for encoded in encode_all(model, prompts))
