@@ -5,7 +5,7 @@ import torch
 
 import workbench as wb
 from tests.benchmarks import capture, generation, peers, steering, timing
-from workbench.generation.local import LocalBackend
+from workbench.generation import choices
 
 
 @pytest.fixture(scope="module")
@@ -58,13 +58,13 @@ def test_a_shared_beginning_computed_wrongly_is_seen(monkeypatch):
     monkeypatch.setattr(generation, "PREFIX", 20)
     model, asked = generation.behind_one_text("toy")
     assert generation.shared_agreement(model, asked) < 1e-4
-    score = LocalBackend.score
+    scored = choices.scored
 
     def off(*given):
-        for places, scores in score(*given):
-            yield places, scores + 1e-3 * torch.arange(scores.shape[1])
+        scores = scored(*given)
+        return scores + 1e-3 * torch.arange(scores.shape[1])
 
-    monkeypatch.setattr(LocalBackend, "score", off)
+    monkeypatch.setattr(choices, "scored", off)
     with pytest.raises(SystemExit, match="shared beginning"):
         generation.shared_agreement(model, asked)
 

@@ -112,11 +112,10 @@ def test_later_batches_are_not_tried_at_the_size_that_failed(llama):
 
 
 def test_a_row_that_does_not_fit_by_itself(llama):
-    match = "request 1 does not fit in memory by itself"
     with short_of_memory(llama, tokens=60):
-        with pytest.raises(MemoryError, match=match):
+        with pytest.raises(MemoryError, match="request 1 does not fit in memory by itself"):
             wb.generate(llama, ["Hello.", "gate " * 120, "Mend"], n=2, temperature=1.0)
-        with pytest.raises(MemoryError, match=match):
+        with pytest.raises(MemoryError, match="prompt 1 does not fit in memory by itself"):
             wb.option_logprobs(llama, ["Hello.", "gate " * 120 + "(", "Mend"], ("A", "B"))
         assert wb.generate(llama, ["Hello."], max_new_tokens=2)
 
