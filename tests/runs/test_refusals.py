@@ -54,7 +54,9 @@ BAD = {
         "lock_path": PATHS[:2], "pairs_path": PATHS, "requests_path": (*PATHS, "harmful.jsonl"),
         "alpha": (*RATE, "-1", "1e+39"),
         "heads": (*COUNT, "-1", "33", "1000000"), "r": (*COUNT, "-1"),
-        "selection": NAMES, "draws": (*COUNT, "0", "-1"),
+        "selection": NAMES, "draws": (*COUNT, "0"), "alphas": ALPHAS, "repeats": (*COUNT, "0"),
+        "pairs": (*COUNT, "0", "9", "1000000"), "validated": (*COUNT, "0", "1000000"),
+        "evaluated": (*COUNT, "0", "1000000"), "max_new_tokens": (*COUNT, "0", "1000000"),
     },
     "pas": {
         "model_id": MODELS, "papi_path": ("nowhere", "damaged.csv", "empty"),
@@ -87,6 +89,8 @@ GOOD = {
         {}, {"seed": "4294967293"}, {"seeds": "1"}, {"alpha": "0"}, {"alpha": "2"}, {"heads": "0"},
         {"heads": "32"}, {"r": "0"}, {"r": "1"}, {"selection": ""}, {"selection": "leverage"},
         {"draws": "1"}, {"model_id": "tiny"}, {"model_id": ""}, {"requests_path": "good.jsonl"},
+        {"alphas": "0.5, 1"}, {"pairs": "10"}, {"validated": "4"}, {"evaluated": "-1"},
+        {"max_new_tokens": "8"}, {"repeats": "1"}, {"draws": "-1"},
         {"finetuned_id": "tiny", "seeds": "1"},
     ),
     "pas": (
