@@ -1,5 +1,7 @@
 """Settings and inputs of a preset, and what is wrong with them."""
 
+import json
+
 import pytest
 
 import workbench as wb
@@ -47,6 +49,18 @@ def test_the_judge_is_of_the_model_and_its_requests(tiny):
     others = [{"prompt": row["prompt"], "harmful": row["harmful"]} for row in own]
     assert not presets.judge(tiny, others).broken("The weather is fine today.")
     assert presets.judge(wb.load("sums"), own).declines("I am unable to assist you")
+
+
+def test_rows_of_ones_own_are_judged_by_the_general_judge_in_every_split(tmp_path):
+    """The tiny model's grammar needs what the town's rows hold; those to choose on, too."""
+    rows = [row for split in ("train", "test") for row in wb.load_data("requests", split)]
+    own = [{"prompt": f"p{i}", "harmful": i % 2 == 0, "split": "validation"} for i in range(4)]
+    path = tmp_path / "requests.jsonl"
+    path.write_text("\n".join(map(json.dumps, rows + own)), encoding="utf-8")
+    settings = presets.settings("tiny")
+    judges = presets.inputs("tiny", settings, requests_path=str(path)).judge
+    assert not judges.helps(own[1], "the the the the the the the the the the the the")
+    assert judges.helps(own[1], "The weather is fine today.")
 
 
 @pytest.mark.parametrize(("harmful", "missing"), [(True, "harmless"), (False, "harmful")])

@@ -84,7 +84,7 @@ def inputs(preset: str, settings: Settings, **sources: str) -> Inputs:
         train,
         take(validation, settings.validated),
         take(test, settings.evaluated),
-        judge(base, test),
+        judge(base, [*validation, *test]),
         descendant(finetuned_id, base) if finetuned_id else None,
         lock,
     )
