@@ -116,6 +116,7 @@ def test_a_run_killed_again_and_again(toy, tmp_path):
     assert run.wait() == 143
     assert run.left() == []
     assert f"Run again with: workbench run toy --preset tiny --out {run.out}\n" in run.said()
+    assert "begun" in (run.out / "report.html").read_text()
 
     run = toy(tmp_path)
     until_in(run, 3)
@@ -133,13 +134,15 @@ def test_a_run_killed_again_and_again(toy, tmp_path):
     run.kill("run", signal.SIGINT)
     assert run.wait() == 130
     assert run.left() == []
+    assert (run.out / "report.html").exists()
 
     run = toy(tmp_path)
     until_in(run, 4)
     (run.out / "allowed4").touch()
     assert run.wait() == 0, run.said()
     assert run.left() == []
-    assert all("Traceback" not in log.read_text() for log in tmp_path.glob("log-*"))
+    logs = [log.read_text() for log in tmp_path.glob("log-*")]
+    assert not any(word in text for text in logs for word in ("Traceback", "DeadKernelError"))
     is_as_undisturbed(run.out, interruptions=4)
 
 
@@ -160,10 +163,11 @@ def test_a_run_that_is_stopped_at_any_stage_says_how_to_go_on(toy, tmp_path, sig
             time.sleep(chance.random())
             run.kill("group", signum)
         code = run.wait()
-        ended = (run.out / "report.html").exists()
+        ended = all((run.out / name).exists() for name in ("results.json", "report.html"))
         assert code in (0, 128 + signum, -signum)  # before it begins, after it has ended
         assert run.left() == []
         assert "Traceback" not in run.said()
+        assert "DeadKernelError" not in run.said()
         assert code != 128 + signum or f"interrupted ({signum.name})" in run.said()
         again += not ended
     is_as_undisturbed(run.out, interruptions=again)

@@ -59,8 +59,8 @@ def run(
     """Run a paper's notebook; returns its folder: `notebook.ipynb`, `report.html`, `results.json`.
 
     `out` defaults to `runs/<paper>/<time>-<id>/`, and is taken as it is written. A run that failed
-    or was interrupted, or killed, leaves its notebook so far; with the same `out` again it goes on
-    from what it finished.
+    or was interrupted leaves notebook and report so far, one that was killed its notebook; with the
+    same `out` again it goes on from what it finished.
 
     Raises `RunError`, before anything runs, for an unknown paper, preset or parameter, a parameter
     that the paper refuses, a folder that cannot be written or named in a notebook, or one that
@@ -89,13 +89,15 @@ def run(
             if not (out / "results.json").exists():
                 raise RunError("finished without recording results")
             read_results(out)
-        except RunError as error:
+            write_report(target, out / "report.html")
+        except (RunError, KeyboardInterrupt) as error:
             # Only what ran to its end has results.
             (out / "results.json").unlink(missing_ok=True)
             if target.exists():
                 write_report(target, out / "report.html")
+            if isinstance(error, KeyboardInterrupt):
+                raise
             raise RunError(f"{paper} {error}\nThe notebook so far: {target}") from error
-        write_report(target, out / "report.html")
     return out
 
 
