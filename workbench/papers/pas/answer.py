@@ -117,20 +117,28 @@ def parse(reply: str, order: str = "forward") -> int:
     return ORDERS[order][LETTERS.index(match[1].upper())] if match else UNREADABLE
 
 
-def check_collapse(answered: np.ndarray, name: str) -> None:
-    """Raise `RunError`, with the histogram, where answers say nothing: constant, or unreadable.
+def collapsed(answered: np.ndarray) -> str:
+    """In words, how answers say nothing: constant, or unreadable; empty where they do not.
 
-    `answered`: int, any shape; less than 0.2 bit of entropy or more than 15 % unreadable fails.
-    `name` begins the message.
+    `answered`: int, any shape; less than 0.2 bit of entropy, or more than 15 % unreadable.
     """
     flat = answered.ravel()
     counts = {int(v): int((flat == v).sum()) for v in np.unique(flat)}
     unreadable = counts.get(UNREADABLE, 0) / len(flat)
     readable = flat[flat != UNREADABLE]
     bits = entropy(readable.tolist()) if len(readable) else 0.0
-    if unreadable > MAX_UNREADABLE or bits < MIN_ENTROPY:
+    if unreadable <= MAX_UNREADABLE and bits >= MIN_ENTROPY:
+        return ""
+    return (
+        f"the answers have collapsed ({bits:.2f} bits, {unreadable:.0%} unreadable; how often each "
+        f"value, 0 for unreadable: {counts})"
+    )
+
+
+def check_collapse(answered: np.ndarray, name: str) -> None:
+    """Raise `RunError`, with the histogram, where answers have `collapsed`; `name` begins it."""
+    if how := collapsed(answered):
         raise RunError(
-            f"{name}: the answers have collapsed ({bits:.2f} bits, {unreadable:.0%} unreadable; "
-            f"how often each value, 0 for unreadable: {counts}). Such a run measures the letter, "
-            "not the person: lower alpha, or look at the chat template and the option letters."
+            f"{name}: {how}. Such a run measures the letter, not the person: lower alpha, or look "
+            "at the chat template and the option letters."
         )
