@@ -45,15 +45,9 @@ def read_truth(value: Any, place: str, yes: Sequence[str] = (), no: Sequence[str
             return False
     elif isinstance(words, bool | int | float) and words in (0, 1):
         return bool(words)
-    allowed = [
-        "true or false",
-        "yes or no",
-        "1 or 0",
-        *(f"{a} or {b}" for a, b in zip(yes, no, strict=False)),
-    ]
-    raise DatasetError(
-        f"{place} is {value!r:.40}, neither true nor false; use {', '.join(allowed)}"
-    )
+    pairs = (("true", "false"), ("yes", "no"), ("1", "0"), *zip(yes, no, strict=False))
+    allowed = ", ".join(f"{a} or {b}" for a, b in pairs)
+    raise DatasetError(f"{place} is {value!r:.40}, neither true nor false; use {allowed}")
 
 
 def as_name(value: Any) -> str:

@@ -236,25 +236,21 @@ def _checked(name: str, rows: list[Row], known: bool) -> Inventory:
     rows = [
         {
             **row,
+            **{column: str(row[column] or "").strip() for column in COLUMNS},
             "sign": as_name(row["sign"]).replace("\u2212", "-"),  # a minus as it is typeset
             "split": str(row["split"] or "").strip().lower(),
-            "trait": str(row["trait"] or "").strip(),
         }
         for row in rows
     ]
-    ids = Counter(str(row["id"]).strip() for row in rows)
+    ids = Counter(row["id"] for row in rows)
     texts = Counter(_plain(row["text"]) for row in rows)
     # As two traits, or facets, what differs in a capital alone would be halved.
     spellings = Counter(
-        (c, _plain(name))
-        for c in ("trait", "facet")
-        for name in {str(row[c]).strip() for row in rows}
+        (c, _plain(name)) for c in ("trait", "facet") for name in {row[c] for row in rows}
     )
     checks: dict[str, Callable[[Row], bool]] = {
-        "empty id, text, trait or facet": lambda r: all(
-            str(r[c] or "").strip() for c in COLUMNS[:4]
-        ),
-        "id comes twice": lambda r: ids[str(r["id"]).strip()] == 1,
+        "empty id, text, trait or facet": lambda r: all(r[c] for c in COLUMNS[:4]),
+        "id comes twice": lambda r: ids[r["id"]] == 1,
         "statement comes twice": lambda r: texts[_plain(r["text"])] == 1,
         "trait or facet is spelled in two ways": lambda r: all(
             spellings[c, _plain(r[c])] == 1 for c in ("trait", "facet")
@@ -272,8 +268,8 @@ def _checked(name: str, rows: list[Row], known: bool) -> Inventory:
         raise ItemKeyError(f"{name}: {len(rows)} items, but not both train and test items")
     items = tuple(
         Item(
-            str(row["id"]).strip(), str(row["text"]).strip(), row["trait"],
-            row["facet"].strip(), int(row["sign"]), row["split"], row.get("second", ""),
+            row["id"], row["text"], row["trait"], row["facet"], int(row["sign"]),
+            row["split"], row.get("second", ""),
         )
         for row in rows
     )  # fmt: skip

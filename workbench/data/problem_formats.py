@@ -178,11 +178,9 @@ def _tracking(row: Row) -> Parts:
 _hashes = _free("question", "answer", str, _behind_hashes)
 _equation = _free("sQuestion", "lSolutions", list, _only_number)
 _final = _free("question", "final_ans", object, _number)
-_dated = _free("input", "target_scores", dict, _date)
 _targets = _free("input", "target_scores", dict, lambda scores: _yes_no(_only_true(scores)))
 _boolean = _free("question", "answer", bool, lambda answer: "yes" if answer else "no")
 _words = _free("question", "answer", str, str)
-_DEV = ("tau/commonsense_qa", None, "validation")
 DATASETS: dict[str, Dataset] = {
     "sums": Dataset("number", _free("question", "answer", str, _number), "id"),
     "gsm8k": Dataset("number", _hashes, hub=("openai/gsm8k", "main", "test")),
@@ -193,9 +191,11 @@ DATASETS: dict[str, Dataset] = {
     "multiarith": Dataset(
         "number", _equation, "iIndex", ("ChilleD/MultiArith", None, "train+test"), _final
     ),
-    "commonsensqa": Dataset("choice", _commonsense, "id", _DEV),
+    "commonsensqa": Dataset(
+        "choice", _commonsense, "id", ("tau/commonsense_qa", None, "validation")
+    ),
     # BIG-bench's hub copies word the tasks anew and pool their sizes; the coin's are other draws.
-    "bigbench_date": Dataset("date", _dated),
+    "bigbench_date": Dataset("date", _free("input", "target_scores", dict, _date)),
     "strategyqa": Dataset(
         "yesno", _targets, "qid", ("ChilleD/StrategyQA", None, "train+test"), _boolean
     ),
