@@ -116,22 +116,17 @@ class _Counting(CodeGenerator):
             self.write("), ")
         self.write("))")
 
-    def visit_List(self, node: nodes.List, frame: Frame) -> None:  # noqa: N802
-        counted = not all(isinstance(item, nodes.Const) for item in node.items)
-        self.write("context.counted(" if counted else "")
-        super().visit_List(node, frame)
-        self.write(")" if counted else "")
-
-    def visit_Dict(self, node: nodes.Dict, frame: Frame) -> None:  # noqa: N802
+    def visit(self, node: nodes.Node, *args: Any, **settings: Any) -> Any:
+        counted = isinstance(node, nodes.Dict)
+        if isinstance(node, nodes.List):
+            counted = not all(isinstance(item, nodes.Const) for item in node.items)
+        elif isinstance(node, nodes.Tuple):
+            counted = node.ctx == "load"
+        if not counted:
+            return super().visit(node, *args, **settings)
         self.write("context.counted(")
-        super().visit_Dict(node, frame)
+        super().visit(node, *args, **settings)
         self.write(")")
-
-    def visit_Tuple(self, node: nodes.Tuple, frame: Frame) -> None:  # noqa: N802
-        counted = node.ctx == "load"
-        self.write("context.counted(" if counted else "")
-        super().visit_Tuple(node, frame)
-        self.write(")" if counted else "")
 
 
 class _Budget(Context):
