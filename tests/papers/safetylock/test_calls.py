@@ -53,7 +53,8 @@ def test_a_run_makes_the_calls_that_were_counted(tiny, attacked, monkeypatch, tm
     tests = count["8 replies to test every attack, level 1 at every dose"]
     assert asked.count(8) == tests + count["8 replies under a control lock"]
     of_largest = max(SETTINGS.heads_grid) - len(done.lock)
-    assert len(margins) == count["forwards with one head shifted"] - of_largest
+    ranked, alone = count["forwards to rank heads by"], count["forwards with one head of the lock"]
+    assert len(margins) == ranked + alone - of_largest
     assert captures == [60] * count["captures of all pairs"]
     assert len(timed) == 1
     assert len(done.decode_ratios) == 1
@@ -71,7 +72,8 @@ def test_a_model_and_a_lock_that_are_given_need_no_others(tiny, attacked, pairs)
     settings = replace(SETTINGS, selections=("validation",), r_grid=(5,))
     count = {p.what: p.calls for p in calls.parts(replace(inputs, lock=own), settings, [0])}
     assert count["6 replies to choose heads and alpha by"] == 1 + 2
-    assert count["forwards with one head shifted"] == 4 + 1
+    assert count["forwards with one head of the lock"] == 4 + 1
+    assert count["forwards to rank heads by"] == 0
     assert count["8 replies to test every attack, level 1 at every dose"] == 2 + 2
     assert count["8 replies under a control lock"] == 3
     assert count["training steps of ten rows"] == 0

@@ -15,6 +15,9 @@ from workbench.papers.safetylock.presets import BENIGN_STEPS, PERSONA_STEPS, Inp
 USUAL_STEPS = 25
 """Steps until an attack of level 1 has gone far enough; a look at replies follows each."""
 
+PLAIN = 1.5
+"""How much longer plain transformers decodes one row, by which the lock's cost is timed."""
+
 
 def parts(inputs: Inputs, settings: Settings, seeds: Sequence[int]) -> list[Part]:
     """The calls of a whole run in which level 1 alone breaks refusals, at the base model's pace.
@@ -33,9 +36,7 @@ def parts(inputs: Inputs, settings: Settings, seeds: Sequence[int]) -> list[Part
     rankings = len(settings.selections) * len(settings.r_grid) * len(settings.heads_grid)
     trials = 1 + doses * (1 if inputs.lock else rankings)
     heads = len(inputs.lock) if inputs.lock else max(settings.heads_grid)
-    shifted = heads + 1
-    if "leverage" in settings.selections:
-        shifted += 2 * (base.n_layers * base.n_heads + 1) * len(settings.r_grid)
+    ranked = len(settings.r_grid) if "leverage" in settings.selections else 0
     answers = _tokens(base, answered(inputs.pairs))
     answer = answers / (2 * len(inputs.pairs))
 
@@ -55,11 +56,12 @@ def parts(inputs: Inputs, settings: Settings, seeds: Sequence[int]) -> list[Part
         Part(f"training steps of {DRAWN} rows", made * BENIGN_STEPS, speed.trains(answer * DRAWN)),
         Part("looks whether an attack has gone far enough", made * USUAL_STEPS,
              replies(harmful, STOP_TOKENS)),
-        Part("forwards with one head shifted", shifted,
-             speed.reads(_tokens(base, harmful) / len(harmful) * COUNT)),
+        Part("forwards to rank heads by", 2 * ranked * (base.n_layers * base.n_heads + 1),
+             speed.reads(_tokens(base, harmful_chats(inputs.train)[:COUNT]))),
+        Part("forwards with one head of the lock", heads + 1, speed.reads(_tokens(base, harmful))),
         Part("captures of all pairs", len(settings.r_grid) + attacks, speed.reads(answers)),
         Part(f"decodings of {TOKENS} tokens, timed", 2 * settings.repeats + 1,
-             speed.replies(1, 0, TOKENS)),
+             PLAIN * speed.replies(1, 0, TOKENS)),
     ]  # fmt: skip
 
 
