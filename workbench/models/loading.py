@@ -82,6 +82,23 @@ def load(
     return wrapped
 
 
+def load_at_hand() -> tuple[Model, str]:
+    """SmolLM2 where it is at hand, else the embedded `"tiny"`; and, in words, where it is from.
+
+    Nothing is downloaded; the words for `"tiny"` say how to get the real one, which is loaded in
+    float32. Raises `ModelError` where a folder in `WORKBENCH_SMOLLM2` is not such a model.
+    """
+    try:
+        source, where = place_of("smollm2", download=False)
+    except ModelError as error:
+        if os.environ.get("WORKBENCH_SMOLLM2"):
+            raise
+        return load("tiny"), f"tiny, which is embedded and a toy. No real model: {error}"
+    model = load(source, dtype="float32")
+    model.name = "smollm2"
+    return model, f"smollm2, a real model, from {where}"
+
+
 def plain_source(name: str, anatomy: Anatomy | None = None) -> str:
     """The folder or hub id from which plain transformers loads what `load(name)` does."""
     if name in EMBEDDED:
