@@ -204,6 +204,6 @@ def test_the_command_writes_nothing_that_the_schema_does_not_know():
     record = {"name": "x", "status": "failed", "seconds": 1, "values": {}}
     head = command.header(8, False)
     valid({**head, "checks": [{**record, "reason": "in …/x.py"}]})
-    for wrong in ({}, {"reason": "in /root/x.py"}, {"reason": "", "path": "x"}):
+    for wrong in ({}, {"reason": "in /data/x.py"}, {"reason": "", "path": "x"}):
         with pytest.raises(jsonschema.ValidationError):
             valid({**head, "checks": [{**record, **wrong}]})

@@ -14,16 +14,7 @@ from workbench import hub
 from workbench.errors import ModelError
 from workbench.models import gguf_files, limits
 
-
-@pytest.fixture(autouse=True)
-def cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("WORKBENCH_CACHE", str(tmp_path / "cache"))
-    return tmp_path / "cache"
-
-
-@pytest.fixture
-def path(tmp_path):
-    return write(tmp_path / "toy.gguf")
+pytestmark = pytest.mark.usefixtures("cache")
 
 
 def raises(path, words, **options):

@@ -19,15 +19,7 @@ CHAT = [{"role": "user", "content": "hi"}]
 FAMILIES = ("llama", "qwen2")
 
 
-@pytest.fixture(autouse=True)
-def cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("WORKBENCH_CACHE", str(tmp_path / "cache"))
-    return tmp_path / "cache"
-
-
-@pytest.fixture
-def path(tmp_path):
-    return write(tmp_path / "toy.gguf")
+pytestmark = pytest.mark.usefixtures("cache")
 
 
 @pytest.mark.parametrize("quant", ["F32", "F16", "Q4_1", "Q5_0", "Q8_0"])
