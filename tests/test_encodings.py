@@ -205,6 +205,7 @@ def test_a_text_that_breaks_off_or_has_no_mark(tmp_path, content, message):
         (b"PAR1\x15\x04PAR1", "a Parquet file; let its name end with .parquet"),
         (gzip.compress(b"a\n1"), "packed by gzip; let its name end with .gz"),
     ],
+    ids=["zip", "xls", "parquet", "gzip"],
 )
 @pytest.mark.parametrize("name", ["a.csv", "a.json", "a.jsonl", "a"])
 def test_files_that_are_called_what_they_are_not(tmp_path, content, kind, name):
