@@ -15,7 +15,7 @@ PAPER = [*COMMON, ("seed", 2**32), ("seeds", 0), ("seeds", True), ("seeds", 2.0)
 BAD = {
     "00_quickstart": [*COMMON, ("preset", "paper"), ("alpha", math.nan), ("alpha", -1.0)],
     "demo_steering": [*COMMON, ("preset", "paper"), ("alpha", math.inf), ("alpha", "1")],
-    "demo_features": [*COMMON, ("steps", -2), ("steps", 1.5)],
+    "demo_features": [*COMMON, ("steps", -2), ("steps", 1.5), ("sae", "nowhere")],
     "01_safetylock": [
         *PAPER, ("alpha", math.nan), ("alpha", -1.0), ("alpha", "2"), ("heads", -1), ("heads", 33),
         ("heads", 6.0), ("r", -5), ("selection", "best"), ("draws", 0), ("draws", None),
@@ -29,14 +29,21 @@ BAD = {
         *PAPER, ("papi_path", "nowhere"), ("answers_path", "nowhere"), ("targets", "both"),
         ("keyed", "maybe"), ("subjects", -1), ("subjects", 129), ("direction", "lda"),
         ("heads", 0), ("heads", 2.5), ("alphas", "1,nan"), ("alphas", [1, 2]), ("folds", 6),
-        ("folds", -3), ("dpo_subjects", -2), ("official", "yes"),
+        ("folds", -3), ("dpo_subjects", -2), ("official", "yes"), ("items", -2), ("items", 37),
+        ("items", 1.0), ("modes", "fewshot+pas"), ("modes", "pas,p3"), ("modes", "pas,pas"),
+        ("modes", ["pas"]), ("controls", 2), ("controls", True), ("portrait_tokens", 0),
     ],
     "03_fpo": [
         *PAPER, ("sae", "nowhere"), ("hook", "foo"), ("hook", "blocks.9.hook_resid_post"),
         ("pairs_path", "no.jsonl"), ("methods", "fpo,,dpo"), ("methods", "dpo"),
         ("alphas", "1,1"), ("beta", 0.0), ("beta", math.nan), ("k", 257), ("k", 0),
         ("topk", "foo"), ("pool", "padded"), ("reference", "foo"), ("steps", -2),
-        ("pairs", 10**6), ("held_out", 0), ("held_out", 10**6),
+        ("pairs", 10**6), ("held_out", 0), ("held_out", 10**6), ("learning_rate", 0.0),
+        ("learning_rate", math.nan), ("batch", 0), ("batch", 2.0), ("max_length", 0),
+        ("max_length", 129), ("warmup", -2), ("warmup", 30), ("lora", -2), ("lora", 65),
+        ("costs", 2), ("costs", True), ("train_sae", "64,600"), ("train_sae", "64,600,x"),
+        ("train_sae", "7,600,1"), ("train_sae", "64,511,1"), ("train_sae", "64,600,3"),
+        ("train_sae", [64, 600, 1]),
     ],
     "09_self_verification": [
         *PAPER, ("served_model", "x"), ("dataset", "gsm9k"), ("data_path", "no.jsonl"),
@@ -66,3 +73,31 @@ def test_what_is_wrong_is_refused_before_a_model_is_loaded(
     assert name in str(caught.value)
     assert "model" not in names, "loaded before it was refused"
     assert not any(tmp_path.iterdir())
+
+
+REACHED = {
+    "02_pas": {"modes": "pas,p2+pas", "controls": 0, "items": 4, "portrait_tokens": 7},
+    "03_fpo": {"learning_rate": 1e-3, "batch": 24, "max_length": 50, "warmup": 3, "lora": 2,
+               "costs": 0, "train_sae": "16,512,0"},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("notebook", sorted(REACHED))
+def test_what_decides_cost_reaches_the_settings(notebook, tmp_path):
+    book = nbformat.read(notebook_folder() / f"{notebook}.ipynb", as_version=4)
+    parameters, *cells = [cell.source for cell in book.cells if cell.cell_type == "code"]
+    names = {"display": lambda *_: None}
+    exec(parameters, names)
+    names |= {**REACHED[notebook], "out_dir": str(tmp_path), "subjects": 2}
+    exec("\n".join(cells[:2]), names)
+    for name, value in REACHED[notebook].items():
+        reached = getattr(names["settings"], name)
+        assert (",".join(map(str, reached)) if isinstance(value, str) else reached) == value
+    if notebook == "02_pas":
+        assert len(names["people"][0].inventory.items) == 4 * 2 * 5
+    else:
+        assert (names["inputs"].hook, names["inputs"].sae.cfg.d_sae) == (
+            "blocks.0.hook_resid_post",
+            16,
+        )
+        assert names["settings"].per_device == 8

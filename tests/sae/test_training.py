@@ -3,9 +3,10 @@
 import pytest
 import torch
 
+from tests.helpers.fpo_toys import llama
 from workbench.errors import FeatureError
 from workbench.sae.loading import encode, load_sae
-from workbench.sae.training import train_topk
+from workbench.sae.training import response_activations, train_topk
 
 
 def test_a_trained_sae_finds_planted_directions_on_raw_activations(tmp_path):
@@ -39,3 +40,28 @@ def test_a_trained_sae_finds_planted_directions_on_raw_activations(tmp_path):
 def test_what_cannot_be_trained_on_is_refused(values, k, message):
     with pytest.raises(FeatureError, match=message):
         train_topk(values, 8, k, hook_name="blocks.0.hook_resid_post")
+
+
+def test_activations_of_answers_are_those_that_predict_them():
+    model = llama().eval()
+    rows = [
+        {"prompt_ids": [1, 5, 6], "chosen_ids": [7, 8], "rejected_ids": [9]},
+        {"prompt_ids": [1], "chosen_ids": [10, 11, 12], "rejected_ids": [13, 14]},
+    ]
+    expected = []
+    for side in ("chosen_ids", "rejected_ids"):
+        for row in rows:
+            prompt, ids = row["prompt_ids"], row["prompt_ids"] + row[side]
+            with torch.no_grad():
+                states = model(torch.tensor([ids]), output_hidden_states=True).hidden_states[2][0]
+            # Not where the first token of a text stands, as in the health of an SAE.
+            expected += list(states[max(len(prompt) - 1, 1) : len(ids) - 1])
+    given = (model, rows, "blocks.1.hook_resid_post")
+    found = response_activations(*given, 100)
+    assert torch.allclose(found, torch.stack(expected), atol=1e-6)
+    by_one = response_activations(*given, 100, batch=1)
+    order = found.sum(1).argsort(), by_one.sum(1).argsort()
+    assert torch.allclose(found[order[0]], by_one[order[1]], atol=1e-6)
+    assert torch.equal(response_activations(*given, 3), found[:3])
+    with pytest.raises(FeatureError, match="no pairs"):
+        response_activations(model, [], "blocks.1.hook_resid_post", 3)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from workbench.errors import DatasetError
-from workbench.files import Row
+from workbench.files import Row, read_rows
 
 log = logging.getLogger(__name__)
 
@@ -81,3 +81,15 @@ def of_split(rows: Iterable[Row], split: str, source: str) -> list[tuple[int, Ro
         counts = ", ".join(f"{name!r}: {count}" for name, count in list(others.items())[:5])
         log.warning("%s: rows of other splits are left out (%s)", source, counts)
     return chosen
+
+
+def split_of_file(path: str, split: str) -> list[Row]:
+    """Rows of a split of a file; of one without a `split` column the last tenth is the test.
+
+    Raises as `files.read_rows` and `of_split`.
+    """
+    rows = read_rows(path)
+    if any(str(name).strip().lower() == "split" for row in rows for name in row):
+        return [row for _, row in of_split(rows, split, path)]
+    cut = len(rows) - max(len(rows) // 10, 1)
+    return rows[:cut] if split == "train" else rows[cut:]

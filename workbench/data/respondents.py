@@ -3,11 +3,13 @@
 import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from workbench.arguments import whole
 from workbench.data.fields import as_name
 from workbench.data.inventories import Inventory
 from workbench.data.keying import UNDECIDED, Keying, contradicting, detect_keying, evidence, reverse
@@ -116,17 +118,48 @@ def read_respondents(
     values = raw if targets == "raw" else values
     traits = _true_traits(rows, names, inventory, str(source))
     # On raw answers, so that the same people are kept whichever targets are asked for.
-    reasons = [_unusable(row, inventory) for row in raw]
-    dropped = tuple((n, r) for n, r in zip(names, reasons, strict=True) if r)
-    everybody = Respondents(inventory, values, tuple(names), targets, keying, traits, dropped)
+    everybody = Respondents(inventory, values, tuple(names), targets, keying, traits)
+    return _usable(everybody, raw, str(source))
+
+
+def _usable(everybody: Respondents, raw: np.ndarray, source: str) -> Respondents:
+    """Those who are usable; `raw`: everybody's agreement. The others are logged."""
+    reasons = [_unusable(row, everybody.inventory) for row in raw]
+    dropped = tuple((n, r) for n, r in zip(everybody.ids, reasons, strict=True) if r)
     if dropped:
-        log.warning(
-            "%d of %d subjects left out; the first: %s", len(dropped), len(rows), dropped[0]
-        )
+        log.warning("%d of %d subjects left out; the first: %s", len(dropped), len(raw), dropped[0])
     usable = [n for n, reason in enumerate(reasons) if not reason]
     if not usable:
         raise DatasetError(f"{source}: no usable subject; the first: {dropped[0][1]}")
-    return everybody.take(usable)
+    return replace(everybody, dropped=everybody.dropped + dropped).take(usable)
+
+
+def fewer_items(respondents: Respondents, count: int) -> Respondents:
+    """The same people, and at most `count` statements of each trait in each split.
+
+    Either sign takes turns, then facets, so that few are as mixed as all. People who are not usable
+    on those alone are left out. Raises `ValueError` for a count below 1 or above that of every
+    trait, `DatasetError` where nobody is left.
+    """
+    inventory = respondents.inventory
+    groups: dict[tuple[str, str], dict[int, dict[str, list[int]]]] = {}
+    for place, item in enumerate(inventory.items):
+        signs = groups.setdefault((item.trait, item.split), {})
+        signs.setdefault(item.sign, {}).setdefault(item.facet, []).append(place)
+    by_sign = [[_in_turn(list(f.values())) for f in signs.values()] for signs in groups.values()]
+    dealt = [_in_turn(lists) for lists in by_sign]
+    whole("items", count, 1, max(map(len, dealt)))
+    chosen = sorted(place for places in dealt for place in places[:count])
+    inventory = replace(inventory, items=tuple(inventory.items[place] for place in chosen))
+    values = respondents.values[:, chosen]
+    raw = values if respondents.targets == "raw" else reverse(values, inventory)
+    fewer = replace(respondents, inventory=inventory, values=values)
+    return _usable(fewer, raw, f"items={count}")
+
+
+def _in_turn(lists: Sequence[list[int]]) -> list[int]:
+    """The first of each list, then the second of each, to the end of the longest."""
+    return [place for turn in zip_longest(*lists) for place in turn if place is not None]
 
 
 def _rows(source: str, limit: int | None) -> Iterable[Row]:

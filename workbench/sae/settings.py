@@ -1,6 +1,7 @@
 """Which settings of an SAE are honoured and which are refused, by name, before anything runs."""
 
 import logging
+import os
 from collections.abc import Set
 from dataclasses import fields
 from pathlib import Path
@@ -236,3 +237,16 @@ def heads_differ(sae: Any) -> list[str]:
     """Names of the settings by which `hook_z` of the model it was trained on is another."""
     given = sae.cfg.metadata.model_from_pretrained_kwargs or {}
     return [name for name in _OTHER_STREAM if given.get(name)]
+
+
+def stated_features(sae: str | Path) -> int | None:
+    """How many features an SAE's folder says it has; None for a release, or a params.npz.
+
+    Raises `FeatureError` for what is none of these.
+    """
+    if os.path.isdir(sae):
+        count = read_object(Path(sae) / "cfg.json", FeatureError).get("d_sae")
+        return count if isinstance(count, int) else None
+    if ":" not in str(sae) and not (str(sae).endswith(".npz") and os.path.isfile(sae)):
+        raise FeatureError("no SAE: give 'release:id' of SAELens, a folder, or a params.npz")
+    return None

@@ -1,7 +1,7 @@
 """Train a small TopK SAE on captured activations, through SAELens."""
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -9,7 +9,9 @@ import torch
 from workbench.arguments import finite, seed_number, whole
 from workbench.errors import FeatureError
 from workbench.models.hook_names import parse_hook
+from workbench.models.hooks import find_hook, reading
 from workbench.sae.loading import load_sae
+from workbench.sae.pooling import stack_pairs
 
 
 def train_topk(
@@ -84,3 +86,36 @@ def train_topk(
     with tempfile.TemporaryDirectory() as folder:
         sae.save_inference_model(folder)
         return load_sae(folder, device)
+
+
+@torch.no_grad()
+def response_activations(
+    model: Any,
+    rows: Sequence[dict[str, list[int]]],
+    hook_name: str,
+    count: int,
+    *,
+    batch: int = 16,
+    pad_token_id: int = 0,
+) -> torch.Tensor:
+    """The first `count` activations of answers, `[n, d]` float32 on the CPU; fewer where all are.
+
+    `rows`: of `training.pairs.tokenised`. Read where a token of an answer is predicted, never at
+    the first token of a text, as `sae.health` measures. Raises `FeatureError` for a hook that the
+    model has not, and for no pair.
+    """
+    hook, device = find_hook(model, hook_name), next(model.parameters()).device
+    count = whole("count", count, 1, error=FeatureError)
+    batch = whole("batch", batch, 1, error=FeatureError)
+    values: list[torch.Tensor] = []
+    for start in range(0, len(rows), batch):
+        ids, attention, mask = stack_pairs(rows[start : start + batch], pad_token_id, device)
+        mask[:, 0] = False
+        with reading(hook) as slot:
+            model(input_ids=ids, attention_mask=attention, use_cache=False)
+        values.append(slot.value[:, :-1][mask].float().cpu())
+        if sum(map(len, values)) >= count:
+            break
+    if not values:
+        raise FeatureError("there are no pairs to read activations of")
+    return torch.cat(values)[:count]

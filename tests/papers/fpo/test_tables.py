@@ -143,3 +143,12 @@ def test_costs_are_medians_and_the_saving_is_of_the_other():
     assert [r["method"] for r in rows] == ["FPO", "TDPO-2"]
     assert rows[0]["step, s"] == 2.0
     assert [r["reference"] for r in rows] == ["offline", "online"]
+
+
+def test_costs_that_are_not_measured_are_said_and_not_recorded():
+    without = replace(STUDY, costs=[], step_ratios=[])
+    assert tables.costs(without) == [{"method": "not measured (costs=0)"}]
+    assert "not measured" in str(tables.savings(without))
+    names, every = ([m["name"] for m in tables.metrics(s)] for s in (without, STUDY))
+    left = {"peak_bytes_fpo", "peak_bytes_tdpo2", "step_ratio_fpo_vs_ln_dpo"}
+    assert set(every) - set(names) == left

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from tests.helpers.pas import INVENTORY, TEST, respondents
+from workbench.data.respondents import fewer_items
 from workbench.errors import DatasetError, RunError
 from workbench.papers.pas import paper, presets
 from workbench.papers.pas.paper import BASE, Settings, preflight
@@ -42,6 +43,12 @@ def test_settings_of_a_preset():
         ({"folds": 6}, "folds=6: it must be a whole number at least 1 and at most 5"),
         ({"direction": "lda"}, "direction='lda'"),
         ({"selection": "best"}, "selection='best'"),
+        ({"modes": "fewshot+pas"}, r"modes=fewshot\+pas: they must hold pas"),
+        ({"modes": "pas,p3"}, "modes='p3'; use one of pas"),
+        ({"modes": "pas", "portrait_tokens": 9}, "nobody is described without p2"),
+        ({"controls": 2}, "controls=2"),
+        ({"controls": True}, "controls=True"),
+        ({"items": -2}, "items=-2"),
     ],
 )
 def test_bad_settings(given, message):
@@ -150,12 +157,40 @@ def test_alphas_hold_zero_and_one_reply_has_one_order():
         ("tiny", {"alphas": "one"}, "give numbers separated by commas"),
         ("tiny", {"papi_path": "nowhere"}, "papi_path='nowhere' is no file or folder"),
         ("paper", {}, "papi_path=FOLDER"),
+        ("tiny", {"items": 9}, "items=9: .* at most 8"),
+        ("tiny", {"items": 1}, "items=1: no usable subject; the first: . train answers"),
+        ("tiny", {"modes": "p2+pas"}, "they must hold pas"),
+        ("tiny", {"controls": 2}, "controls=2"),
+        ("tiny", {"portrait_tokens": 0}, "portrait_tokens=0"),
     ],
 )
 def test_preflight_names_what_cannot_succeed(preset, given, message):
-    with pytest.raises((RunError, ValueError), match=message):
+    with pytest.raises((RunError, ValueError, DatasetError), match=message):
         preflight(preset, given)
 
 
 def test_preflight_lets_a_tiny_run_begin():
     preflight("tiny", {"alphas": "0,1", "papi_path": ""})
+
+
+@pytest.mark.parametrize("targets", ["raw", "released"])
+def test_fewer_statements_are_as_mixed_as_all(targets):
+    everybody = replace(respondents(40), targets=targets)
+    everybody.values[3] = np.where(everybody.values[3] > 3, 3, everybody.values[3])
+    everybody.values[3, ::3] = 3
+    fewer = fewer_items(everybody, 4)
+    for split in ("train", "test"):
+        for trait in INVENTORY.traits:
+            of_trait = [i for i in fewer.inventory.items if (i.trait, i.split) == (trait, split)]
+            assert sorted(i.sign for i in of_trait) == [-1, -1, 1, 1]
+            assert len({i.facet for i in of_trait}) > 1
+    column = {item.id: n for n, item in enumerate(INVENTORY.items)}
+    for name, row in zip(fewer.ids, fewer.values, strict=True):
+        answered = everybody.values[everybody.ids.index(name)]
+        assert row.tolist() == [answered[column[i.id]] for i in fewer.inventory.items]
+    used = (~np.isin(fewer.values[:, fewer.inventory.split("train")], (0, 3))).sum(1)
+    assert used.min() >= 10
+    assert set(fewer.ids) | {name for name, _ in fewer.dropped} == set(everybody.ids)
+    assert "p3" in dict(fewer.dropped)
+    most = fewer_items(respondents(4), 8)
+    assert most.values.tolist() == respondents(4).values.tolist()

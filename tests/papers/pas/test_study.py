@@ -25,6 +25,7 @@ from workbench.runs.cache import cached
 FEW = Settings(
     heads=4, alphas=(0.0, 3.0), orders=("forward",), portrait_tokens=4, dpo_subjects=1, dpo_steps=1
 )
+ALONE = replace(FEW, modes=("pas",), controls=0)
 
 
 def compute(name, key, job):
@@ -78,30 +79,23 @@ def test_a_study_goes_on_where_it_stopped(model, tmp_path):
     assert b.tuned == a.tuned
 
     other = Counting(tmp_path)
-    study.run(model, {1: everybody}, FEW, other, modes=["pas"], controls=False)
+    study.run(model, {1: everybody}, ALONE, other)
     assert other.computed == ["pas-1-p0", "pas-1-p1", "dpo-1-p0"]
     values = everybody.values.copy()
     values[1, TRAIN[0]] = 6 - values[1, TRAIN[0]] if values[1, TRAIN[0]] != 3 else 5
     one = Counting(tmp_path)
     changed = replace(everybody, values=values)
-    study.run(model, {0: changed}, FEW, one, modes=["pas"], controls=False)
+    study.run(model, {0: changed}, ALONE, one)
     assert one.computed == ["pas-0-p1"]
     weaker = Counting(tmp_path)
-    study.run(
-        model,
-        {0: everybody},
-        replace(FEW, alphas=(0.0, 1.0)),
-        weaker,
-        modes=["pas"],
-        controls=False,
-    )
+    study.run(model, {0: everybody}, replace(ALONE, alphas=(0.0, 1.0)), weaker)
     assert weaker.computed == ["pas-0-p0", "pas-0-p1", "dpo-0-p0"]
     # The same answers to other statements are other results.
     items = list(INVENTORY.items)
     items[TEST[0]] = replace(items[TEST[0]], text=items[TEST[1]].text + " too")
     reworded = replace(everybody, inventory=Inventory("other", tuple(items)))
     text = Counting(tmp_path)
-    study.run(model, {0: reworded}, FEW, text, ["pas"], controls=False)
+    study.run(model, {0: reworded}, ALONE, text)
     assert text.computed == ["pas-0-p0", "pas-0-p1", "dpo-0-p0"]
 
 
@@ -109,22 +103,21 @@ def test_somebody_on_one_side_costs_the_centered_control_alone(model, caplog):
     everybody = respondents(2)
     everybody.values[1] = np.where(everybody.values[1] < 4, 3, everybody.values[1])
     everybody.values[1, TRAIN[::2]] = 5
-    settings = replace(FEW, dpo_subjects=0)
-    (group,) = study.run(model, {0: everybody}, settings, compute, ["pas"]).groups
+    settings = replace(FEW, modes=("pas",), dpo_subjects=0)
+    (group,) = study.run(model, {0: everybody}, settings, compute).groups
     assert list(group.searched) == ["pas", "pas weighted", "pas shuffled"]
     assert "pas centered is left out: all usable answers of subject 1" in caplog.text
     with pytest.raises(DatasetError, match="subject 1"):
         study.run(
-            model, {0: everybody}, replace(settings, direction="centered"), compute, ["pas"],
-            controls=False,
-        )  # fmt: skip
+            model, {0: everybody}, replace(ALONE, dpo_subjects=0, direction="centered"), compute
+        )
 
 
 def test_the_bill_is_what_a_run_scores(model, monkeypatch):
     everybody = respondents(2)
-    settings = replace(FEW, orders=("forward", "reversed"), dpo_subjects=0, folds=2)
-    modes = ["pas", "fewshot+pas"]
-    cost = study.cost(model, everybody, settings, modes)
+    settings = replace(FEW, orders=("forward", "reversed"), dpo_subjects=0, folds=2, controls=0)
+    settings = replace(settings, modes=("pas", "fewshot+pas"))
+    cost = study.cost(model, everybody, settings)
     count = 0
     real = answer.scored
 
@@ -134,7 +127,7 @@ def test_the_bill_is_what_a_run_scores(model, monkeypatch):
         return real(model, questions)
 
     monkeypatch.setattr(answer, "scored", counted)
-    study.run(model, {0: everybody}, settings, compute, modes, controls=False)
+    study.run(model, {0: everybody}, settings, compute)
     extraction = 2 * len(TRAIN) * 2
     assert cost.forwards == count + extraction
     assert cost.released == 2 * 2 * len(TEST)
@@ -188,14 +181,16 @@ def test_everybody_is_tuned_on_their_own_answers():
 def test_two_workers_find_what_one_finds(tmp_path):
     survey = presets.model("tiny", "")
     people = presets.draw(paper.people("tiny"), "tiny", 2, [1])
+    settings = replace(ALONE, modes=("pas", "p2+pas"))
     (one,), (two,) = (
-        study.run(survey, people, FEW, keep, ["p2+pas"], controls=False, workers=count).groups
+        study.run(survey, people, settings, keep, workers=count).groups
         for count, keep in ((1, compute), (2, partial(cached, tmp_path)))
     )
-    (a,), (b,) = one.searched.values(), two.searched.values()
-    assert list(map(timeless, a)) == list(map(timeless, b))
+    for mode in ("pas", "p2+pas"):
+        a, b = one.searched[mode], two.searched[mode]
+        assert list(map(timeless, a)) == list(map(timeless, b))
     assert list(map(timeless, one.tuned)) == list(map(timeless, two.tuned))
-    assert len(list(tmp_path.iterdir())) == 2 + 1
+    assert len(list(tmp_path.iterdir())) == 2 * 2 + 1
 
 
 def timeless(result):
@@ -230,12 +225,12 @@ def head(model):
 
 @pytest.mark.parametrize("edit", [template, token, epsilon, head])
 def test_an_edited_model_is_asked_again(tmp_path, edit):
-    model, settings = build(), replace(FEW, dpo_subjects=0)
+    model, settings = build(), replace(ALONE, dpo_subjects=0)
     first, second, third = (Counting(tmp_path) for _ in range(3))
-    study.run(model, {0: respondents(1)}, settings, first, ["pas"], controls=False)
+    study.run(model, {0: respondents(1)}, settings, first)
     edit(model)
     for counting in (second, third):
-        study.run(model, {0: respondents(1)}, settings, counting, ["pas"], controls=False)
+        study.run(model, {0: respondents(1)}, settings, counting)
     assert first.computed == second.computed == ["pas-0-p0"]
     assert third.computed == []
 

@@ -3,21 +3,19 @@
 *Constrain Alignment with Sparse Autoencoders*, arXiv 2411.07618, ICML 2025.
 """
 
-import os
+import math
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 from workbench import hub
 from workbench.arguments import different, finite, listed, one_of, shown, whole
-from workbench.data.fields import of_split
+from workbench.data.fields import split_of_file
 from workbench.data.preferences import load_data
 from workbench.errors import FeatureError, RunError
-from workbench.files import Row, read_rows
 from workbench.models.hook_names import parse_hook
 from workbench.papers import parameters
 from workbench.paths import data_folder
-from workbench.reading import read_object
+from workbench.sae.settings import stated_features
 
 TITLE = "Constrain Alignment with Sparse Autoencoders (FPO)"
 NOTEBOOK = "03_fpo.ipynb"
@@ -91,6 +89,8 @@ FORMULAS = (
     ("TDPO-2", "DPO − αβ[K(l) − sg K(w)]", "its whole distribution, every step"),
 )
 """(method, u, what it needs of the reference); the loss is −log σ(u) (§2.2)."""
+SAE_BATCH = 512
+"""Activations of a step of an SAE's training; it takes no fewer."""
 MEASURED = [
     {"method": "FPO", "peak, GB": 26.5, "step, s": 0.344},
     {"method": "LN-DPO", "peak, GB": 26.2, "step, s": 0.325},
@@ -107,8 +107,11 @@ class Settings:
 
     `alphas`: weights of FPO's constraint, 0 among them (then it is LN-DPO with D logged). `beta`:
     FPO's and LN-DPO's, `beta_dpo`: DPO's and TDPO's, `beta_simpo`: SimPO's. `hook`: where the SAE
-    reads, or its own. `steps`: optimiser steps, 0 for one epoch. `pairs`: training pairs, 0 for
-    all; `held_out`: pairs to evaluate on.
+    reads, or its own. `steps`: optimiser steps, 0 for one epoch; `warmup`: those in which the
+    learning rate rises. `pairs`: training pairs, 0 for all; `held_out`: pairs to evaluate on.
+    `lora`: rank of the adapter that is trained and then merged, 0 to train all weights. `costs`: 1
+    to measure memory and time of a step, 0 not to. `train_sae`: (features, tokens, layer) of a TopK
+    SAE that is trained before all else, where none is given; none for the preset's.
 
     Raises `ValueError` for a number out of range, an unknown choice, one that is there twice,
     methods without fpo or alphas without 0; `FeatureError` for a hook that is not supported.
@@ -129,11 +132,14 @@ class Settings:
     batch: int = 32
     per_device: int = 2
     learning_rate: float = 5e-7
-    warmup_steps: int = 150
+    warmup: int = 150
     max_length: int = 1024
     pairs: int = 0
     held_out: int = 2000
     checkpointing: bool = True
+    lora: int = 0
+    costs: int = 1
+    train_sae: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         for method in different("methods", listed("methods", self.methods)):
@@ -159,8 +165,14 @@ class Settings:
             parse_hook(self.hook)
         for name in ("k", "batch", "per_device", "max_length", "held_out"):
             whole(name, getattr(self, name), 1)
-        for name in ("steps", "warmup_steps", "pairs"):
+        for name in ("steps", "warmup", "pairs", "lora"):
             whole(name, getattr(self, name), 0)
+        whole("costs", self.costs, 0, 1)
+        if self.train_sae:
+            features, tokens, layer = self.train_sae
+            whole("features of train_sae", features, self.k)
+            whole("tokens of train_sae", tokens, SAE_BATCH)
+            whole("layer of train_sae", layer, 0)
         if self.batch % self.per_device:
             raise ValueError(f"batch={self.batch} is no multiple of per_device={self.per_device}")
 
@@ -168,16 +180,20 @@ class Settings:
         """Larger beta and learning rate, so that 30 steps move a small model; k of 256."""
         return replace(
             self, methods=tuple(METHODS), alphas=(0.0, 0.5, 5.0, 50.0), beta=2.0, k=8, steps=30,
-            batch=16, per_device=16, learning_rate=7e-4, warmup_steps=0, max_length=64, pairs=480,
+            batch=16, per_device=16, learning_rate=7e-4, warmup=0, max_length=64, pairs=480,
             held_out=200, checkpointing=False,
         )  # fmt: skip
 
 
-def settings(preset: str, *, methods: str = "", alphas: str = "", **given: Any) -> Settings:
+def settings(
+    preset: str, *, methods: str = "", alphas: str = "", train_sae: str = "", **given: Any
+) -> Settings:
     """The preset's settings; those given pin a value, unless empty or -1.
 
-    `methods`, `alphas`: separated by commas; 0 is always among the alphas. Raises `ValueError` for
-    an unknown preset, as `parameters.names` and `parameters.strengths`, and as `Settings`.
+    `methods`, `alphas`, `train_sae`: separated by commas; 0 is always among the alphas. A batch is
+    put through the model in parts of the preset's size, or of the largest that divides both. Raises
+    `ValueError` for an unknown preset, as `parameters.names` and `parameters.strengths`, as
+    `Settings`, and for a warmup that the steps do not reach the end of.
     """
     chosen = parameters.of_preset(preset, Settings())
     pinned = parameters.given(given)
@@ -185,7 +201,28 @@ def settings(preset: str, *, methods: str = "", alphas: str = "", **given: Any) 
         pinned["methods"] = compared
     if searched := parameters.strengths("alphas", alphas):
         pinned["alphas"] = searched
-    return replace(chosen, **pinned)
+    if train_sae:
+        pinned["train_sae"] = _sae_sizes(train_sae)
+    if "batch" in pinned:
+        pinned["per_device"] = math.gcd(whole("batch", pinned["batch"], 1), chosen.per_device)
+    chosen = replace(chosen, **pinned)
+    if "warmup" in pinned and 0 < chosen.steps <= chosen.warmup:
+        raise ValueError(
+            f"warmup={chosen.warmup}: training ends after steps={chosen.steps}, before the "
+            "learning rate is reached"
+        )
+    return chosen
+
+
+def _sae_sizes(text: str) -> tuple[int, int, int]:
+    """(features, tokens, layer) of `"1024,20000,14"`."""
+    try:
+        features, tokens, layer = (int(part) for part in text.split(","))
+    except (ValueError, AttributeError):
+        raise ValueError(
+            f"train_sae={shown(text)}: give features, tokens and layer, as 1024,20000,14"
+        ) from None
+    return features, tokens, layer
 
 
 def check_inputs(
@@ -193,25 +230,46 @@ def check_inputs(
 ) -> None:
     """Refuse a model, an SAE or pairs that cannot serve, before any library is loaded for them.
 
-    Raises `ValueError` for a path that is no file, a `k` above the features there are, or a hook
-    behind the last layer; `FeatureError` for what is no SAE, and for a model of one's own without
-    an SAE of it; `ModelError` for a model that is gated, missing, unreachable or none.
+    Raises `ValueError` for a path that is no file, a `k` above the features there are, a hook or a
+    layer behind the last, texts longer than the model reads, an adapter wider than it, or an SAE
+    that is both given and to be trained; `FeatureError` for what is no SAE, and for a model of
+    one's own without an SAE of it; `ModelError` for a model that is gated, missing, unreachable or
+    none.
     """
     parameters.check_file("pairs_path", pairs_path)
     own_model, own_sae = (BASE, SAE) if preset == "paper" else (MODEL, EMBEDDED_SAE)
-    if model_id not in ("", own_model) and not sae:
+    usual = parameters.of_preset(preset, Settings())
+    if settings.train_sae != usual.train_sae:
+        for name, value in (("sae", sae), ("hook", settings.hook)):
+            if value:
+                raise ValueError(
+                    f"{name}={shown(value)} and train_sae are both given: the SAE that is trained "
+                    "reads the residual stream behind its own layer; leave one of them out"
+                )
+    trained = bool(settings.train_sae) and not sae
+    if model_id not in ("", own_model) and not sae and not trained:
         raise FeatureError(
             f"model_id={shown(model_id)} is given without sae: the preset's SAE reads {own_model} "
             "alone. Give one of your model with -p sae=RELEASE:ID, a folder or a params.npz; for a "
-            f"fine-tune of {own_model} the preset's will do: -p sae={own_sae}"
+            f"fine-tune of {own_model} the preset's will do: -p sae={own_sae}. "
+            "Or have one trained in the run: -p train_sae=FEATURES,TOKENS,LAYER"
         )
     with parameters.naming("model_id", model_id):
         config = hub.require_model(model_id or own_model)
+    sizes = {"max_length": "max_position_embeddings", "lora": "hidden_size"}
+    for name, size in sizes.items():
+        most = config.get(size)
+        if isinstance(most, int) and getattr(settings, name) != getattr(usual, name):
+            whole(name, getattr(settings, name), 0, most)
     layers = config.get("num_hidden_layers")
+    if trained and isinstance(layers, int):
+        whole("layer of train_sae", settings.train_sae[2], 0, layers - 1)
     if settings.hook and isinstance(layers, int) and parse_hook(settings.hook)[0] >= layers:
         raise ValueError(f"hook={settings.hook!r}: the model has {layers} layers, from 0 on")
+    if trained:
+        return
     with parameters.naming("sae", sae):
-        features = features_of(sae or own_sae)
+        features = stated_features(sae or own_sae)
     whole("k", settings.k, 1, features)
 
 
@@ -220,7 +278,8 @@ def preflight(preset: str, given: dict[str, Any]) -> None:
 
     Raises `ValueError` for one out of range, or more pairs than there are; as `check_inputs`.
     """
-    knobs = "methods alphas beta k topk pool reference hook steps pairs held_out"
+    knobs = "methods alphas beta k topk pool reference hook steps pairs held_out learning_rate "
+    knobs += "batch max_length warmup lora costs train_sae"
     chosen = settings(preset, **parameters.picked(given, knobs))
     parameters.seed_list(given.get("seed", 0), given.get("seeds", 3))
     check_inputs(preset, chosen, **parameters.picked(given, "model_id sae pairs_path"))
@@ -229,32 +288,7 @@ def preflight(preset: str, given: dict[str, Any]) -> None:
     with parameters.naming("pairs_path", given.get("pairs_path", "")):
         for name, split in (("pairs", "train"), ("held_out", "test")):
             path = given.get("pairs_path")
-            rows = of_file(path, split) if path else load_data(MODEL, split)
+            rows = split_of_file(path, split) if path else load_data(MODEL, split)
             # Fewer than the preset would take are all there are.
             if name in given:
                 whole(name, getattr(chosen, name), 0, len(rows), RunError)
-
-
-def of_file(path: str, split: str) -> list[Row]:
-    """Rows of a split of a file; of one without a `split` column the last tenth is the test.
-
-    Raises as `files.read_rows` and `fields.of_split`.
-    """
-    rows = read_rows(path)
-    if any(str(name).strip().lower() == "split" for row in rows for name in row):
-        return [row for _, row in of_split(rows, split, path)]
-    cut = len(rows) - max(len(rows) // 10, 1)
-    return rows[:cut] if split == "train" else rows[cut:]
-
-
-def features_of(sae: str | Path) -> int | None:
-    """How many features an SAE's folder says it has; None for a release, or a params.npz.
-
-    Raises `FeatureError` for what is none of these.
-    """
-    if os.path.isdir(sae):
-        count = read_object(Path(sae) / "cfg.json", FeatureError).get("d_sae")
-        return count if isinstance(count, int) else None
-    if ":" not in str(sae) and not (str(sae).endswith(".npz") and os.path.isfile(sae)):
-        raise FeatureError("no SAE: give 'release:id' of SAELens, a folder, or a params.npz")
-    return None

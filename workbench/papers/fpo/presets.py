@@ -1,5 +1,6 @@
 """The presets: settings, then the model, SAE and pairs of each. The method is the same."""
 
+import logging
 from dataclasses import dataclass
 from typing import Any
 
@@ -7,6 +8,7 @@ from datasets import Dataset
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from workbench.arguments import whole
+from workbench.data.fields import split_of_file
 from workbench.data.preferences import load_data
 from workbench.hub import hub_rows
 from workbench.models.loading import load
@@ -17,16 +19,21 @@ from workbench.papers.fpo.paper import (
     EMBEDDED_SAE,
     MODEL,
     SAE,
+    SAE_BATCH,
     Settings,
     check_inputs,
-    of_file,
 )
 from workbench.papers.fpo.paper import settings as settings
 from workbench.sae.loading import check_sae, load_sae, sae_hook
+from workbench.sae.training import response_activations, train_topk
 from workbench.training.pair_sets import checked
-from workbench.training.pairs import CHAT_TEMPLATE
+from workbench.training.pairs import CHAT_TEMPLATE, tokenised
+
+log = logging.getLogger(__name__)
 
 PAIRS = "HuggingFaceH4/ultrafeedback_binarized"
+ACTIVE = 32
+"""Features a token of an SAE that is trained in the run."""
 SPLITS = {"train": "train_prefs", "test": "test_prefs"}
 
 
@@ -51,7 +58,8 @@ def inputs(
 ) -> Inputs:
     """Load what the preset or the caller names; cheap and likely refusals first.
 
-    Raises as `check_inputs`, `models.loading.load`, `load_sae` and `training.pair_sets.checked`;
+    Raises as `check_inputs`, `models.loading.load`, `load_sae`, `sae.training.train_topk` and
+    `training.pair_sets.checked`;
     `ValueError` for a `k` above the number of features, or more pairs asked for than there are.
     """
     check_inputs(preset, chosen, model_id=model_id, sae=sae, pairs_path=pairs_path)
@@ -59,9 +67,11 @@ def inputs(
     parameters.one_thread_if_embedded([name])
     train = pairs(preset, "train", pairs_path)
     test = pairs(preset, "test", pairs_path)
-    features = load_sae(sae or (SAE if preset == "paper" else EMBEDDED_SAE))
-    hook = sae_hook(features, chosen.hook)
-    whole("k", chosen.k, 1, features.cfg.d_sae)
+    features: Any = None
+    if sae or not chosen.train_sae:
+        features = load_sae(sae or (SAE if preset == "paper" else EMBEDDED_SAE))
+        hook = sae_hook(features, chosen.hook)
+        whole("k", chosen.k, 1, features.cfg.d_sae)
     usual = settings(preset)
     for count, rows in (("pairs", train), ("held_out", test)):
         # Fewer than the preset would take are all there are; of a number of one's own it is wrong.
@@ -72,11 +82,32 @@ def inputs(
     if isinstance(train[0]["chosen"], list) and not tokenizer.chat_template:
         tokenizer.chat_template = CHAT_TEMPLATE
     require_pad(tokenizer, model.n_tokens)
+    train = _first(train, chosen.pairs)
+    if features is None:
+        features, hook = _trained_sae(reference, tokenizer, train, chosen)
     check_sae(features, reference, hook)
     return Inputs(
         reference, tokenizer, model.name, features.to(reference.device), hook,
-        _first(train, chosen.pairs), _first(test, chosen.held_out),
+        train, _first(test, chosen.held_out),
     )  # fmt: skip
+
+
+def _trained_sae(
+    reference: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, train: Dataset, chosen: Settings
+) -> tuple[Any, str]:
+    """A TopK SAE of the training pairs' answers, and where it reads."""
+    features, tokens, layer = chosen.train_sae
+    hook = f"blocks.{layer}.hook_resid_post"
+    values = response_activations(
+        reference, tokenised(train, tokenizer, chosen.max_length, "train"), hook, tokens,
+        batch=chosen.per_device, pad_token_id=tokenizer.pad_token_id,
+    )  # fmt: skip
+    if len(values) < tokens:
+        log.warning("train_sae: the answers have %d tokens, not %d", len(values), tokens)
+    name = reference.config._name_or_path
+    active = min(ACTIVE, features)
+    sae = train_topk(values, features, active, hook_name=hook, model_name=name, batch=SAE_BATCH)
+    return sae, hook
 
 
 def pairs(preset: str, split: str, path: str = "") -> Dataset:
@@ -86,7 +117,7 @@ def pairs(preset: str, split: str, path: str = "") -> Dataset:
     the test. Raises `DatasetError` as that and `of_split` do, and as `checked`.
     """
     if path:
-        return checked(of_file(path, split), split)
+        return checked(split_of_file(path, split), split)
     if preset == "paper":
         rows = hub_rows(PAIRS, SPLITS[split])
         return checked(rows.select_columns(["prompt", "chosen", "rejected"]), split)

@@ -54,7 +54,8 @@ class Study:
     `rows`: the held-out pairs, tokenised. `shifts`: FPO's condition → (movement of the stream at
     the hook, the share of it outside the SAE), one per seed (`sae.health.stream_shift`). `ends`:
     the weakest and the strongest constraint, of the first seed. `lens`: of every feature, in the
-    reference. `costs`, `step_ratios`: as `costs` gives them, of `bench`'s name, tokens and batch.
+    reference. `costs`, `step_ratios`: as `costs` gives them, of `bench`'s name, tokens and batch;
+    empty where they are not measured.
     """
 
     inputs: Inputs
@@ -112,7 +113,7 @@ def run(
         "sae": sae_digest(inputs.sae),
         "hook": inputs.hook,
         "libraries": libraries(),
-        "settings": asdict(settings),
+        "settings": {k: v for k, v in asdict(settings).items() if k != "costs"},
         "data": [rows_digest(inputs.train), rows_digest(inputs.test)],
     }
     reference, sae, hook = inputs.reference.eval(), inputs.sae, inputs.hook
@@ -140,8 +141,9 @@ def run(
     return Study(
         inputs=inputs, settings=settings, rows=rows, health=fit, trained=trained, shifts=shifts,
         ends=ends, lens=lens(reference, sae, hook, inputs.tokenizer), bench=measured,
-        costs=keep("costs", timed, lambda: costs(on, out / "costs")),
-        step_ratios=keep("step-ratios", timed, lambda: step_ratios(on, out / "costs")),
+        costs=keep("costs", timed, lambda: costs(on, out / "costs")) if settings.costs else [],
+        step_ratios=keep("step-ratios", timed, lambda: step_ratios(on, out / "costs"))
+        if settings.costs else [],
     )  # fmt: skip
 
 

@@ -129,11 +129,13 @@ def costs(study: Study) -> list[Plain]:
             "reference": METHODS[c["method"]][2] if c["method"] != "simpo" else "none",
         }
         for c in study.costs
-    ]
+    ] or [{"method": "not measured (costs=0)"}]
 
 
 def savings(study: Study) -> list[Plain]:
     """FPO's peak beside TDPO-2's, and its step beside LN-DPO's (median of pairs of steps)."""
+    if not study.costs:
+        return [{"peak less than TDPO-2's by": "not measured (costs=0)"}]
     return [
         {
             "peak less than TDPO-2's by": f"{saving(study.costs):.1%}",
@@ -221,7 +223,8 @@ def metrics(study: Study) -> list[Plain]:
             add_pairs(f"{measure}_{method}", values[name], limits)
     for cost in study.costs:
         add(f"peak_bytes_{cost['method']}", cost["peak_bytes"], "steps", statistic=np.median)
-    add("step_ratio_fpo_vs_ln_dpo", study.step_ratios, "pairs of steps", statistic=np.median)
+    if study.step_ratios:
+        add("step_ratio_fpo_vs_ln_dpo", study.step_ratios, "pairs of steps", statistic=np.median)
     for name in ("fvu", "l0", "dead"):
         value = getattr(study.health, name)
         out.append(metric(f"sae_{name}", value, study.health.tokens))

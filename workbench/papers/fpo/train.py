@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from peft import LoraConfig
 from transformers import PreTrainedModel, PrinterCallback, set_seed
 
 from workbench.errors import CacheMismatch, ModelError
@@ -88,7 +89,7 @@ def config(
         fpo_pool=settings.pool,
         beta=beta,
         learning_rate=settings.learning_rate,
-        warmup_steps=settings.warmup_steps,
+        warmup_steps=settings.warmup,
         max_steps=settings.steps or -1,
         num_train_epochs=1,
         per_device_train_batch_size=settings.per_device,
@@ -105,6 +106,19 @@ def config(
         dataloader_pin_memory=False,
         bf16=torch.cuda.is_available(),
     )
+
+
+def adapter(settings: Settings) -> LoraConfig | None:
+    """LoRA on every linear layer but the head, scaled by 2; nothing where all weights are trained.
+
+    Without dropout, as the model is trained.
+    """
+    if not settings.lora:
+        return None
+    return LoraConfig(
+        r=settings.lora, lora_alpha=2 * settings.lora, target_modules="all-linear",
+        task_type="CAUSAL_LM",
+    )  # fmt: skip
 
 
 def train(
@@ -130,6 +144,7 @@ def train(
         train_dataset=inputs.train,
         processing_class=inputs.tokenizer,
         sae=inputs.sae if condition.method == "fpo" else None,
+        peft_config=adapter(settings),
     )
     try:
         trainer = make(copy.deepcopy(inputs.reference))
@@ -142,7 +157,12 @@ def train(
     with disk_errors(folder):
         trainer.train(resume_from_checkpoint=last_checkpoint(folder, identity))
         seconds = time.perf_counter() - started
-        trainer.save_model(str(folder))
+        if settings.lora:  # as one plain transformers loads
+            trainer.accelerator.unwrap_model(trainer.model).merge_and_unload().save_pretrained(
+                folder
+            )
+        else:
+            trainer.save_model(str(folder))
         seal(folder, identity)
     # What was saved, in the precision it is used in: the trainer's own runs under autocast.
     evaluation = evaluate(

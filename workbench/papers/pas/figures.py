@@ -4,8 +4,8 @@ import plotly.graph_objects as go
 
 from workbench.data.respondents import Respondents
 from workbench.papers.pas import scores, tables
+from workbench.papers.pas.paper import MODES
 from workbench.papers.pas.profile import facet_means
-from workbench.papers.pas.search import MODES
 from workbench.papers.pas.study import Geometry, Study
 from workbench.plots.figures import cell_map, dose_response, radar, scatter
 

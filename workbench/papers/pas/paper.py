@@ -7,7 +7,7 @@ from typing import Any
 from workbench import hub
 from workbench.arguments import FLOAT32, different, finite, listed, one_of, shown, truth, whole
 from workbench.data.inventories import read_inventory
-from workbench.data.respondents import Respondents, read_respondents
+from workbench.data.respondents import Respondents, fewer_items, read_respondents
 from workbench.errors import DatasetError, RunError
 from workbench.papers import parameters
 
@@ -63,24 +63,32 @@ MODEL = "survey"
 SUBJECTS = {"tiny": 10, "paper": 20}
 """Subjects a seed."""
 DIRECTIONS = ("paper", "centered", "weighted")
+MODES = ("pas", "fewshot+pas", "p2+pas")
+"""What stands in the system prompt while steering; `fewshot` and `p2` are these at alpha 0."""
 
 
 @dataclass(frozen=True)
 class Settings:
     """The paper's values (§2 of the method); `tiny()` is the tiny preset.
 
-    `direction`: `"paper"` (means of the two classes), `"centered"` (what everybody shares taken
-    out) or `"weighted"` (by intensity, v - 3). `heads`: K. `selection`: ranking of heads by probes,
-    `"paper"` or `"validation"`. `alphas`: strengths searched, in units of σ. `folds` of five: how
-    many fifths of the train items are held out in turn to validate alpha. `orders`: option orders
-    averaged at extraction and when answering. `wording`: `"second"` person, or `"paper"`'s first.
-    `decode`: answers are the likeliest of the five `"letters"`, or read from what is `"written"`.
-    `portrait_tokens`: the longest P² description. `dpo_steps`, and `dpo_subjects` per seed.
+    `modes`: those of `MODES` that are searched, `pas` among them. `controls`: 1 for other
+    directions and shuffled answers beside, 0 for none. `items`: at most so many statements of each
+    trait and split, 0 for all. `direction`: `"paper"` (means of the two classes), `"centered"`
+    (what everybody shares taken out) or `"weighted"` (by intensity, v - 3). `heads`: K.
+    `selection`: ranking of heads by probes, `"paper"` or `"validation"`. `alphas`: strengths
+    searched, in units of σ. `folds` of five: how many fifths of the train items are held out in
+    turn to validate alpha. `orders`: option orders averaged at extraction and when answering.
+    `wording`: `"second"` person, or `"paper"`'s first. `decode`: answers are the likeliest of the
+    five `"letters"`, or read from what is `"written"`. `portrait_tokens`: the longest P²
+    description. `dpo_steps`, and `dpo_subjects` per seed.
 
-    Raises `ValueError` for a number out of range, an unknown choice, alphas without 0 or with one
-    twice.
+    Raises `ValueError` for a number out of range, an unknown choice, alphas without 0, modes
+    without pas, or one of them twice.
     """
 
+    modes: tuple[str, ...] = MODES
+    controls: int = 1
+    items: int = 0
     direction: str = "paper"
     heads: int = 24
     selection: str = "validation"
@@ -94,6 +102,14 @@ class Settings:
     dpo_subjects: int = 5
 
     def __post_init__(self) -> None:
+        for mode in different("modes", listed("modes", self.modes)):
+            one_of("modes", mode, MODES)
+        if "pas" not in self.modes:
+            raise ValueError(
+                f"modes={','.join(self.modes)}: they must hold pas, which all compare with"
+            )
+        whole("controls", self.controls, 0, 1)
+        whole("items", self.items, 0)
         one_of("direction", self.direction, DIRECTIONS)
         one_of("selection", self.selection, ("paper", "validation"))
         one_of("wording", self.wording, ("second", "paper"))
@@ -125,17 +141,29 @@ class Settings:
         )  # fmt: skip
 
 
-def settings(preset: str, *, official: bool = False, alphas: str = "", **pinned: Any) -> Settings:
+def settings(
+    preset: str, *, official: bool = False, alphas: str = "", modes: str = "", **pinned: Any
+) -> Settings:
     """The preset's settings; those pinned replace them, unless empty or -1.
 
-    `alphas`: numbers separated by commas. Raises `ValueError` for an unknown preset, as
-    `parameters.strengths`, and as `Settings`.
+    `alphas`, `modes`: separated by commas. Raises `ValueError` for an unknown preset, as
+    `parameters.strengths` and `parameters.names`, as `Settings`, and for portrait_tokens where no
+    mode has a portrait.
     """
     chosen = parameters.of_preset(preset, Settings())
     chosen = chosen.official() if truth("official", official) else chosen
     if searched := parameters.strengths("alphas", alphas):
         chosen = replace(chosen, alphas=searched)
-    return replace(chosen, **parameters.given(pinned))
+    pinned = parameters.given(pinned)
+    if searched_modes := parameters.names("modes", modes):
+        pinned["modes"] = searched_modes
+    chosen = replace(chosen, **pinned)
+    if "portrait_tokens" in pinned and "p2+pas" not in chosen.modes:
+        raise ValueError(
+            f"portrait_tokens={chosen.portrait_tokens}: nobody is described without p2+pas; add it "
+            "to modes"
+        )
+    return chosen
 
 
 def people(
@@ -145,14 +173,15 @@ def people(
     targets: str = "",
     keyed: str = "",
     model_id: str = "",
+    items: int = 0,
 ) -> Respondents:
-    """The preset's questionnaire and everybody who answered it.
+    """The preset's questionnaire and everybody who answered it; `items` as in `Settings`.
 
     `papi_path`: folder with the released files, or an inventory's .csv. `model_id`: the model that
     is going to be used, looked for before anything is read. Raises `ValueError` for a path that is
     not there; `RunError` for `preset=paper` without an inventory; `ModelError` for a model that is
     gated, missing, unreachable or none; `DatasetError` for an inventory without answers;
-    and as `read_inventory` and `read_respondents`.
+    and as `read_inventory`, `read_respondents` and `fewer_items`.
     """
     parameters.check_file("papi_path", papi_path, folder=True)
     parameters.check_file("answers_path", answers_path, folder=True)
@@ -174,12 +203,13 @@ def people(
         )
     named = ("answers_path", answers_path) if answers_path else ("papi_path", papi_path)
     with parameters.naming(*named):
-        return read_respondents(
+        everybody = read_respondents(
             answers_path or papi_path or "auto",
             inventory,
             targets=targets or "raw",
             keyed=keyed or "auto",
         )
+    return fewer_items(everybody, items) if whole("items", items, 0) else everybody
 
 
 def preflight(preset: str, given: dict[str, Any]) -> None:
@@ -188,11 +218,12 @@ def preflight(preset: str, given: dict[str, Any]) -> None:
     Raises `ValueError` for one out of range, more heads than the model or more subjects than the
     file has; as `people`.
     """
-    knobs = "official direction heads alphas folds dpo_subjects"
+    knobs = "official direction heads alphas folds dpo_subjects modes controls items "
+    knobs += "portrait_tokens"
     chosen = settings(preset, **parameters.picked(given, knobs))
     parameters.seed_list(given.get("seed", 0), given.get("seeds", 3))
     sources = "papi_path answers_path targets keyed model_id"
-    everybody = people(preset, **parameters.picked(given, sources))
+    everybody = people(preset, **parameters.picked(given, sources), items=chosen.items)
     subjects = whole("subjects", given.get("subjects", 0), 0, len(everybody)) or SUBJECTS[preset]
     if "dpo_subjects" in given:
         whole("dpo_subjects", chosen.dpo_subjects, 0, subjects)

@@ -14,14 +14,12 @@ from workbench.generation.complete import generate
 from workbench.models.model import Model
 from workbench.papers.pas.answer import answers
 from workbench.papers.pas.contrast import AnswerContrast
-from workbench.papers.pas.paper import Settings
+from workbench.papers.pas.paper import MODES, Settings
 from workbench.papers.pas.personas import Personas, personas, probes
 from workbench.papers.pas.prompts import SYSTEM, fewshot, portrait_request, texts
 from workbench.papers.pas.reference import errors
 from workbench.steering.directions import HeadDirections
 
-MODES = ("pas", "fewshot+pas", "p2+pas")
-"""What stands in the system prompt while steering; `fewshot` and `p2` are these at alpha 0."""
 FIFTHS = 5
 RULES = ("validated", "one alpha", "oracle", "alpha 0")
 """How alpha is chosen: per subject on held-out train items; one for all subjects of a seed, on

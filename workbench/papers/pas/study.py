@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -22,7 +22,6 @@ from workbench.papers.pas.paper import DIRECTIONS, Settings
 from workbench.papers.pas.personas import personas, probes, stability
 from workbench.papers.pas.prompts import texts
 from workbench.papers.pas.search import (
-    MODES,
     Searched,
     directions_by_fold,
     prompts_per_subject,
@@ -35,6 +34,8 @@ from workbench.papers.workers import Job, Keep, as_loaded, worker_pool
 log = logging.getLogger(__name__)
 
 DPO = "dpo"
+_APART = ("modes", "controls", "items")
+"""Settings that say what is searched; what one search finds does not depend on them."""
 Bench = tuple[Model, AnswerContrast]
 """What every job works with."""
 
@@ -94,8 +95,6 @@ def run(
     people: Mapping[int, Respondents],
     settings: Settings,
     keep: Keep,
-    modes: Sequence[str] = MODES,
-    controls: bool = True,
     workers: int = 1,
 ) -> Study:
     """Extraction once for all, then seed by seed and subject by subject: searches, controls, DPO.
@@ -117,7 +116,7 @@ def run(
     pool = worker_pool(workers, (model, contrast), _set_up, model.name, first, settings)
     with pool as results_of:
         for seed, respondents in people.items():
-            jobs = _searches(model, contrast, respondents, settings, seed, modes, controls)
+            jobs = _searches(model, contrast, respondents, settings, seed)
             jobs[DPO] = _tunings(model, respondents, settings, seed)
             every = [job for each in jobs.values() for job in each]
             results = iter(results_of(every, keep, f"seed {seed}"))
@@ -147,12 +146,10 @@ def _searches(
     respondents: Respondents,
     settings: Settings,
     seed: int,
-    modes: Sequence[str],
-    controls: bool,
 ) -> dict[str, list[Job]]:
     """Condition → a search per subject."""
-    conditions = {mode: (respondents, settings, mode) for mode in modes}
-    if controls:
+    conditions = {mode: (respondents, settings, mode) for mode in settings.modes}
+    if settings.controls:
         for kind in DIRECTIONS:
             if kind != settings.direction:
                 conditions[f"pas {kind}"] = (respondents, replace(settings, direction=kind), "pas")
@@ -206,7 +203,7 @@ def _key(
         **identity,
         "seed": seed,
         "items": digest(repr(respondents.inventory.items)),
-        "settings": asdict(settings),
+        "settings": {k: v for k, v in asdict(settings).items() if k not in _APART},
         "train": respondents.values[subject].tolist(),
     }
 
@@ -245,9 +242,7 @@ def geometry(
     )
 
 
-def cost(
-    model: Model, respondents: Respondents, settings: Settings, modes: Sequence[str] = MODES
-) -> Cost:
+def cost(model: Model, respondents: Respondents, settings: Settings) -> Cost:
     """What a seed will take, from one small batch per mode, measured now."""
     inventory = respondents.inventory
     test = inventory.split("test")
@@ -256,7 +251,7 @@ def cost(
     statements = texts(inventory, test[:16], settings.wording, lower=True)
     one_order = replace(settings, orders=settings.orders[:1])
     seconds = 0.0
-    for mode in modes:
+    for mode in settings.modes:
         nothing = [np.array([], int)]
         ((system,),) = system_prompts(model, mode, respondents.take([0]), nothing, settings)
         answers(model, system, statements, one_order)
@@ -264,4 +259,4 @@ def cost(
         answers(model, system, statements, one_order)
         seconds += per_mode * (time.perf_counter() - started) / len(statements)
     released = len(respondents) * len(settings.alphas) * len(test)
-    return Cost(per_mode * len(modes) + extraction, released, seconds)
+    return Cost(per_mode * len(settings.modes) + extraction, released, seconds)
