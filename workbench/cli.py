@@ -55,7 +55,11 @@ def _parser() -> argparse.ArgumentParser:
     verb = verbs.add_parser("run", help="reproduce a paper: run its notebook, print its table")
     verb.add_argument("paper")
     verb.add_argument("-p", action="append", default=[], metavar="NAME=VALUE", dest="parameters")
-    verb.add_argument("--preset", default="tiny", help="tiny (embedded, default) or paper")
+    verb.add_argument(
+        "--preset",
+        default="tiny",
+        help="tiny (embedded, default), small (SmolLM2 on a CPU) or paper",
+    )
     verb.add_argument("--out", help="folder for the run (default: a new one under runs/)")
     verb.set_defaults(action=_run)
 

@@ -40,9 +40,9 @@ def load(
     >>> model = wb.load("meta-llama/Llama-3.1-8B-Instruct", dtype="bfloat16")
     >>> model = wb.load(hf_model, tokenizer)
 
-    Names: the embedded models (`"tiny"`, `"sums"`, …), and `"smollm2"`, SmolLM2-135M-Instruct,
-    from where `hub.place_of` finds it. A GGUF file is converted once (`gguf_files.plain_folder`),
-    to float32.
+    Names: the embedded models (`"tiny"`, `"sums"`, …), and `"smollm2"`, SmolLM2-135M-Instruct in
+    float32, from where `hub.place_of` finds it. A GGUF file is converted once
+    (`gguf_files.plain_folder`), to float32.
     A live model comes with its tokenizer; it may be quantised, or wrapped by PEFT with adapters
     that live in its layers (LoRA and its relatives). `device=None` keeps a live model where it is
     and puts a loaded one on the GPU where there is one; `"auto"` spreads a loaded one over all
@@ -66,6 +66,9 @@ def load(
         tokenizer = tokenizer or read_tokenizer(source, revision)
         device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         spread = "auto" if device == "auto" else None
+        if name in SMALL and dtype == "auto":
+            # The hub keeps bfloat16, the package none: one name, one model.
+            dtype = "float32"
         hf = read_weights(source, config, revision, dtype=dtype, device_map=spread)
         restore_sidecar(hf, source, revision)
     if device not in (None, "auto"):

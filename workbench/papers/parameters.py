@@ -9,7 +9,7 @@ from workbench.arguments import FLOAT32, different, finite, one_of, seed_number,
 from workbench.errors import RunError, WorkbenchError
 from workbench.paths import EMBEDDED
 
-PRESETS = ("tiny", "paper")
+PRESETS = ("tiny", "small", "paper")
 MOST_SEED = 2**32 - 1
 """NumPy's generators take no larger seed."""
 
@@ -35,8 +35,8 @@ def picked(given: dict[str, Any], names: str) -> dict[str, Any]:
 
 
 def of_preset(preset: str, paper: Any) -> Any:
-    """The paper's settings, or their `tiny()`. Raises `ValueError` for another preset."""
-    return paper if one_of("preset", preset, PRESETS) == "paper" else paper.tiny()
+    """The paper's settings, or their `tiny()` or `small()`. Raises `ValueError` for another."""
+    return paper if one_of("preset", preset, PRESETS) == "paper" else getattr(paper, preset)()
 
 
 def names(name: str, text: str) -> tuple[str, ...]:
