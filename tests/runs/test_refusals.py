@@ -192,7 +192,7 @@ def test_what_is_documented_passes(paper, given):
         ("safetylock", {"finetuned_id": "tiny", "seeds": "2"}, "tiny", "seeds=2: finetuned_id is"),
         ("safetylock", {}, "paper", "-p finetuned_id="),
         ("safetylock", {"finetuned_id": "tiny"}, "paper", "Meta-Llama-3-8B-Instruct cannot be rea"),
-        ("safetylock", {}, "papper", "'papper'; use one of tiny, small, paper; did you mean 'paper'?"),
+        ("safetylock", {}, "papper", "'papper'; use one of tiny, small, paper; did you mean"),
         ("fpo", {"pairs_path": "good.jsonl", "pairs": "4"}, "tiny", "pairs=4: it must be a whole"),
         ("fpo", {"pairs_path": "good.jsonl", "held_out": "2", "model_id": "styles", "sae": "a:b"},
          "paper", "held_out=2: it must be"),
