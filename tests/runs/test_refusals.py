@@ -86,7 +86,7 @@ BAD = {
         "data_path": PATHS, "limit": (*COUNT, "-1", "-5", "1000000"),
         "k": (*COUNT, "0"), "p": (*COUNT, "0"), "sc": (*COUNT, "0"), "t_forward": RATE,
         "t_backward": RATE, "verification": NAMES, "max_new_tokens": (*COUNT, "0", "1000000"),
-        "shots": (*COUNT, "3"), "chat": SWITCH, "official": SWITCH,
+        "shots": (*COUNT, "3"), "chat": ("yes", "2", "1.0", "on"), "official": SWITCH,
         "extraction": NAMES, "seed": SEED, "seeds": SEEDS,
     },
 }  # fmt: skip
@@ -121,7 +121,7 @@ GOOD = {
         {}, {"limit": "0"}, {"limit": "10"}, {"k": "-1"}, {"t_forward": "-1"}, {"t_forward": "0"},
         {"t_backward": "1"}, {"shots": "0"}, {"shots": "-1"}, {"verification": "tfv"},
         {"dataset": "svamp"}, {"dataset": "gsm8k", "shots": "4"}, {"max_new_tokens": "16"},
-        {"model_id": "http://127.0.0.1:1/v1", "served_model": "m"}, {"chat": "false"},
+        {"model_id": "http://127.0.0.1:1/v1", "served_model": "m"}, {"chat": "false"}, {"chat": ""},
         {"extraction": ""}, {"extraction": "official"}, {"extraction": "math-verify"},
     ),
 }  # fmt: skip

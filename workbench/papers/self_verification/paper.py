@@ -19,7 +19,14 @@ CLAIM = (
     "them; the answer from which most conditions are recovered is right more often."
 )
 
-MODEL = "sums"
+MODELS = {"tiny": "sums", "small": "smollm2", "paper": ""}
+"""Preset → its model; the paper's are retired."""
+PROBLEMS = {"tiny": ("sums", "auto"), "small": ("svamp", "small"), "paper": ("gsm8k", "auto")}
+"""Preset → its dataset, and where that is read from."""
+OURS, LIKE_SVAMP = "small-", "like svamp"
+"""How ids of the problems of `small` begin, and what these are called: they are not SVAMP's own."""
+BESIDE = {"sums": "gsm8k", LIKE_SVAMP: "svamp"}
+"""Problems of ours → the dataset whose published figures stand beside them."""
 SERVERS = ("http://", "https://")
 TWO_READINGS = "5-"
 """How ids begin of the sums whose wording has two readings: the negative control."""
@@ -58,6 +65,12 @@ PUBLISHED = [
 ]  # fmt: skip
 """Percentages (solve rate, mean of three runs), except counts and mean distinct answers in Table 2.
 Table 2 counts only questions whose candidates hold one right and at least one wrong answer."""
+
+
+def called(problem: Problem) -> str:
+    """The name of its dataset, as tables and figures show it."""
+    ours = problem.dataset == "svamp" and problem.id.startswith(OURS)
+    return LIKE_SVAMP if ours else problem.dataset
 
 
 def published(metric: str, dataset: str = "gsm8k") -> tuple[float | None, str | None]:
@@ -135,6 +148,10 @@ class Settings:
         """For the embedded sums model: no exemplars, short texts, a temperature that varies it."""
         return replace(self, t_forward=0.7, t_backward=0.7, max_new_tokens=32)
 
+    def small(self) -> "Settings":
+        """For a small instruct model on a CPU: chats, two exemplars, few and short samples."""
+        return replace(self, k=3, p=2, sc=10, max_new_tokens=64, shots=2, chat=True)
+
 
 CHOICES = {
     "verification": ("auto", "cmv", "tfv", "yesno"),
@@ -148,11 +165,14 @@ CHOICES = {
 def settings(preset: str, *, official: bool = False, **given: Any) -> Settings:
     """The preset's settings; those given pin a value, unless empty or -1.
 
-    `official` takes the released code's masks and extraction. Raises `ValueError` for an unknown
-    preset, and as `Settings`; a run without verification samples is none.
+    `official` takes the released code's masks and extraction; `chat` may be a text, too. Raises
+    `ValueError` for an unknown preset, and as `Settings`; a run without verification samples is
+    none.
     """
     chosen = parameters.of_preset(preset, Settings())
     chosen = chosen.official() if truth("official", official) else chosen
+    chat = given.get("chat", "")
+    given["chat"] = {"true": True, "false": False}.get(str(chat).lower(), chat)
     chosen = replace(chosen, **parameters.given(given))
     whole("p", chosen.p, 1)
     return chosen
@@ -163,11 +183,11 @@ def problems_of(preset: str, dataset: str = "", data_path: str = "") -> list[Pro
 
     Raises `ValueError` for an unknown dataset, or a path that is no file, and as `read_problems`.
     """
-    name = dataset or ("gsm8k" if preset == "paper" else "sums")
+    name, source = (dataset, "auto") if dataset else PROBLEMS[preset]
     one_of("dataset", name, tuple(DATASETS))
     parameters.check_file("data_path", data_path)
     with parameters.naming("data_path", data_path):
-        rows = read_problems(name, data_path or "auto")
+        rows = read_problems(name, data_path or source)
     return rows if name != "sums" else [p for p in rows if not p.id.startswith(TWO_READINGS)]
 
 
@@ -187,7 +207,7 @@ def check_model(preset: str, model_id: str = "", served_model: str = "") -> dict
     if served_model:
         raise ValueError(f"served_model={served_model!r} goes unheeded: model_id is no server's")
     with parameters.naming("model_id", model_id):
-        return hub.require_model(model_id or MODEL)
+        return hub.require_model(model_id or MODELS[preset])
 
 
 def preflight(preset: str, given: dict[str, Any]) -> None:
@@ -200,13 +220,14 @@ def preflight(preset: str, given: dict[str, Any]) -> None:
     chosen = settings(preset, **parameters.picked(given, knobs))
     parameters.seed_list(given.get("seed", 0), given.get("seeds", 3))
     limit = whole("limit", given.get("limit", 0), 0)
-    name = given.get("dataset") or ("gsm8k" if preset == "paper" else MODEL)
+    name = given.get("dataset") or PROBLEMS[preset][0]
     one_of("dataset", name, tuple(DATASETS))
     if chosen.extraction == "math-verify":
         math_answers.require(DATASETS[name].kind)
-    if name == MODEL and chosen.shots > 0:
+    if name == "sums" and given.get("shots", -1) > 0:
         raise ValueError(f"shots={chosen.shots}: the sums have no exemplars")
     config = check_model(preset, **parameters.picked(given, "model_id served_model"))
     whole("max_new_tokens", chosen.max_new_tokens, 1, config.get("max_position_embeddings"))
-    if name == MODEL or given.get("data_path"):
-        whole("limit", limit, 0, len(problems_of(preset, name, given.get("data_path", ""))))
+    asked = parameters.picked(given, "dataset data_path")
+    if name == "sums" or given.get("data_path") or (preset == "small" and "dataset" not in asked):
+        whole("limit", limit, 0, len(problems_of(preset, **asked)))

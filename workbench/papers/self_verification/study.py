@@ -11,7 +11,7 @@ from workbench.evaluation.answers import same_answer
 from workbench.generation.complete import Completer, backend
 from workbench.generation.sample_store import SampleStore
 from workbench.papers.self_verification.decision import Verified, decide, majority
-from workbench.papers.self_verification.paper import Settings
+from workbench.papers.self_verification.paper import Settings, called
 from workbench.papers.self_verification.verify import self_verify, solve
 
 
@@ -89,7 +89,7 @@ def run(
         return Study(
             source.name,
             source.device,
-            comparisons[0].verified[0].problem.dataset,
+            called(comparisons[0].verified[0].problem),
             settings,
             list(problems),
             comparisons,

@@ -12,7 +12,14 @@ from workbench.evaluation.paired import mcnemar_p
 from workbench.papers.self_verification import measures, parsers
 from workbench.papers.self_verification.decision import Verified
 from workbench.papers.self_verification.measures import first_right, gains, right_readings
-from workbench.papers.self_verification.paper import BENCHMARK, PICKS, TABLE_1, TABLE_2, published
+from workbench.papers.self_verification.paper import (
+    BENCHMARK,
+    BESIDE,
+    PICKS,
+    TABLE_1,
+    TABLE_2,
+    published,
+)
 from workbench.papers.self_verification.presets import CONTROL
 from workbench.papers.self_verification.study import Comparison, Study
 
@@ -135,7 +142,7 @@ def readings(study: Study) -> list[dict[str, float]]:
 def metrics(study: Study) -> list[dict[str, Any]]:
     """The run's metrics; intervals are over seeds and questions."""
     comparisons, rows = study.comparisons, []
-    dataset = "gsm8k" if study.dataset == "sums" else study.dataset
+    dataset = BESIDE.get(study.dataset, study.dataset)
 
     def add(
         name: str,
