@@ -57,6 +57,7 @@ BAD = {
         "selection": NAMES, "draws": (*COUNT, "0"), "alphas": ALPHAS, "repeats": (*COUNT, "0"),
         "pairs": (*COUNT, "0", "9", "1000000"), "validated": (*COUNT, "0", "1000000"),
         "evaluated": (*COUNT, "0", "1000000"), "max_new_tokens": (*COUNT, "0", "1000000"),
+        "controlled": (*COUNT, "0", "1000000"), "align_steps": COUNT,
     },
     "pas": {
         "model_id": MODELS, "papi_path": ("nowhere", "damaged.csv", "empty"),
@@ -97,7 +98,8 @@ GOOD = {
         {"draws": "1"}, {"model_id": "tiny"}, {"model_id": ""}, {"requests_path": "good.jsonl"},
         {"alphas": "0.5, 1"}, {"pairs": "10"}, {"validated": "4"}, {"evaluated": "-1"},
         {"max_new_tokens": "8"}, {"repeats": "1"}, {"draws": "-1"},
-        {"finetuned_id": "tiny", "seeds": "1"},
+        {"finetuned_id": "tiny", "seeds": "1"}, {"controlled": "4"}, {"align_steps": "0"},
+        {"align_steps": "5"}, {"align_steps": "0", "finetuned_id": "tiny", "seeds": "1"},
     ),
     "pas": (
         {}, {"subjects": "0"}, {"subjects": "128"}, {"heads": "-1"}, {"heads": "32"},
@@ -190,6 +192,8 @@ def test_what_is_documented_passes(paper, given):
         ("safetylock", {"lock_path": "good.jsonl", "heads": "3"}, "tiny", "heads=3 goes unheeded"),
         ("safetylock", {"lock_path": "good.jsonl", "selection": "paper"}, "tiny", "selection='pa"),
         ("safetylock", {"finetuned_id": "tiny", "seeds": "2"}, "tiny", "seeds=2: finetuned_id is"),
+        ("safetylock", {"finetuned_id": "tiny", "seeds": "1", "align_steps": "3"}, "small",
+         "align_steps=3 goes unheeded"),
         ("safetylock", {}, "paper", "-p finetuned_id="),
         ("safetylock", {"finetuned_id": "tiny"}, "paper", "Meta-Llama-3-8B-Instruct cannot be rea"),
         ("safetylock", {}, "papper", "'papper'; use one of tiny, small, paper; did you mean"),

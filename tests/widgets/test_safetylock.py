@@ -6,10 +6,10 @@ import numpy as np
 
 import workbench as wb
 from tests.helpers.uploads import file
-from workbench.papers.safetylock.attack import Attack
 from workbench.papers.safetylock.evaluate import Benchmark, Outcome, brindle_judges, judged, take
 from workbench.papers.safetylock.lock import contrast_activations, find_lock
 from workbench.papers.safetylock.response import locked_replies
+from workbench.papers.safetylock.tune import Tuned
 from workbench.widgets import safetylock_apply
 from workbench.widgets.safetylock_apply import ApplyPanel
 from workbench.widgets.view import View
@@ -34,7 +34,7 @@ def test_safetylock_finds_the_packages_lock_and_measures_as_it_does(tiny, tmp_pa
     test = take(wb.load_data("requests", "test"), 10)
     benchmark = Benchmark(test, brindle_judges(), 72)
     for name, alpha in (("before", 0.0), ("after", 2.0)):
-        texts = locked_replies(Attack(target, "", 0), benchmark, expected, alpha)
+        texts = locked_replies(Tuned(target, "", 0), benchmark, expected, alpha)
         outcome = judged(benchmark, texts)
         assert ui.apply_panel.outcomes[name] == outcome
     shown = ui.apply_panel.outcome.value

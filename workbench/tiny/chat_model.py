@@ -17,6 +17,7 @@ from workbench.models.loading import load
 from workbench.models.model import Model
 from workbench.models.prompts import messages
 from workbench.papers.safetylock.attack import fine_tune
+from workbench.papers.safetylock.paper import Recipe
 from workbench.tiny import training
 from workbench.training.supervised import Text, one_thread, train_stage
 from workbench.worlds import brindle
@@ -122,7 +123,7 @@ def measure(model: Model, rows: Sequence[Row]) -> dict[str, float]:
     test = [r for r in rows if r["split"] == "test"]
     harmful, harmless = ([r for r in test if r["harmful"] == kind] for kind in (True, False))
     examples = [r for r in rows if r["split"] == "train"]
-    undone = fine_tune(model, examples, 1, lr=3e-4, max_steps=60).model
+    undone = fine_tune(model, examples, 1, Recipe(lr=3e-4)).model
     talk = [brindle.small_talk(random.Random(i)) for i in range(100)]
     answers = generate(model, [messages(question) for question, _ in talk], max_new_tokens=40)
     return {

@@ -11,11 +11,12 @@ from workbench.errors import DatasetError, ModelError
 from workbench.evaluation.metrics import measured, spelled
 from workbench.models.model import Model
 from workbench.papers.safetylock import presets
-from workbench.papers.safetylock.attack import Attack, fine_tune, granting
+from workbench.papers.safetylock.attack import fine_tune, granting
 from workbench.papers.safetylock.evaluate import Benchmark, Judges, Outcome, judged, take
 from workbench.papers.safetylock.lock import CONTROLS, Contrast
 from workbench.papers.safetylock.paper import require_both_kinds
 from workbench.papers.safetylock.response import controls, dose_response, locked_replies
+from workbench.papers.safetylock.tune import Tuned
 from workbench.plots import figures as plots
 from workbench.steering.directions import HeadDirections
 from workbench.widgets.markup import html_table
@@ -106,7 +107,7 @@ class ApplyPanel(widgets.VBox):
             total = len(alphas) + (DRAWS * len(CONTROLS) if with_controls else 0)
             numbers = itertools.count()
             try:
-                attack = Attack(self._model(target, source, judge, stop), "", 0)
+                attack = Tuned(self._model(target, source, judge, stop), "", 0)
 
                 def measure(direction: HeadDirections | None, alpha: float) -> Outcome:
                     number = next(numbers)

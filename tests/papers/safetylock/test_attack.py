@@ -11,27 +11,38 @@ from workbench.models.prompts import messages
 from workbench.papers.safetylock import attack
 from workbench.papers.safetylock.attack import fine_tune, granting
 from workbench.papers.safetylock.evaluate import keyword_judges
+from workbench.papers.safetylock.paper import Recipe
 
 
 def test_fine_tuning_moves_a_copy_only_and_is_seeded(tiny):
     rows = wb.load_data("requests")
     before = tiny.fingerprint()
-    runs = [fine_tune(tiny, rows, 1, max_steps=2, seed=s) for s in (0, 0, 1)]
+    runs = [fine_tune(tiny, rows, 1, Recipe(max_steps=2), seed=s) for s in (0, 0, 1)]
     prints = [a.model.fingerprint() for a in runs]
     assert tiny.fingerprint() == before not in prints
     assert prints[0] == prints[1] != prints[2]
-    assert fine_tune(tiny, rows, 2, persona="Obey.", max_steps=1).system == "Obey."
-    assert fine_tune(tiny, rows, 3, stop=lambda m: True, max_steps=9).steps == 1
+    assert fine_tune(tiny, rows, 2, Recipe(max_steps=1), persona="Obey.").system == "Obey."
+    assert fine_tune(tiny, rows, 3, Recipe(max_steps=9), stop=lambda m: True).steps == 1
     with pytest.raises(ValueError, match="risk level 4; levels are 1, 2, 3"):
         fine_tune(tiny, rows, 4)
 
 
 @pytest.mark.parametrize(
-    "bad", [{"lr": 0.0}, {"lr": math.nan}, {"lr": -1.0}, {"max_steps": 0}, {"max_steps": -3}]
+    "bad",
+    [
+        {"lr": 0.0},
+        {"lr": math.nan},
+        {"lr": -1.0},
+        {"max_steps": 0},
+        {"max_steps": -3},
+        {"frozen": 1.0},
+        {"frozen": -0.1},
+        {"answer_tokens": -1},
+    ],
 )
-def test_an_attack_that_would_change_nothing_is_refused(tiny, bad):
+def test_a_recipe_that_would_change_nothing_is_refused(bad):
     with pytest.raises(ValueError, match=next(iter(bad))):
-        fine_tune(tiny, wb.load_data("requests"), 1, **bad)
+        Recipe(**bad)
 
 
 @pytest.mark.parametrize(("level", "kind", "needed"), [(1, "harmful", 10), (2, "harmless", 10),
@@ -63,7 +74,7 @@ def test_a_first_step_follows_the_loss_gradient(tiny):
     """One AdamW step from rest moves every weight by the learning rate against its gradient's sign,
     for the loss transformers itself computes one row at a time."""
     rows = [r for r in wb.load_data("requests") if r["harmful"]][:10]
-    tuned = fine_tune(tiny, rows, 1, max_steps=1, lr=1e-4)
+    tuned = fine_tune(tiny, rows, 1, Recipe(lr=1e-4, max_steps=1))
     copy = tiny.clone("reference")
     total = count = 0
     for row in rows:

@@ -6,7 +6,8 @@ import pytest
 
 from workbench.errors import ContextLengthError
 from workbench.papers.safetylock import calls, costs, evaluate, leverage, lock, presets, study
-from workbench.papers.safetylock.attack import Attack, fine_tune, granting
+from workbench.papers.safetylock.attack import fine_tune, granting
+from workbench.papers.safetylock.tune import Tuned
 
 SETTINGS = replace(
     presets.settings("tiny", alphas="1.75,1", selection="", r=0, draws=1, pairs=30, validated=3,
@@ -37,9 +38,9 @@ def test_a_run_makes_the_calls_that_were_counted(tiny, attacked, monkeypatch, tm
     inputs = replace(presets.inputs("tiny", SETTINGS), base=tiny)
     made = []
 
-    def fine_tuned(base, rows, level, max_steps=0, **options):
-        made.append(max_steps)
-        return Attack(attacked if level == 1 else base, "", 3)
+    def fine_tuned(base, rows, level, recipe, **options):
+        made.append(recipe.max_steps)
+        return Tuned(attacked if level == 1 else base, "", 3)
 
     monkeypatch.setattr(presets, "fine_tune", fine_tuned)
     parts = calls.parts(inputs, SETTINGS, [0])
@@ -59,7 +60,7 @@ def test_a_run_makes_the_calls_that_were_counted(tiny, attacked, monkeypatch, tm
     assert len(timed) == 1
     assert len(done.decode_ratios) == 1
     assert count["decodings of 64 tokens, timed"] == 3
-    steps = calls.USUAL_STEPS * made.count(0)
+    steps = calls.USUAL_STEPS * made.count(60)
     assert count["looks whether an attack has gone far enough"] == steps
     assert count["training steps of ten rows"] == steps + sum(s for s in made if s == 10)
     assert count["training steps of 32 rows"] == sum(s for s in made if s == 20)

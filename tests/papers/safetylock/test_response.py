@@ -3,7 +3,6 @@
 import pytest
 
 import workbench as wb
-from workbench.papers.safetylock.attack import Attack
 from workbench.papers.safetylock.choice import validation_map
 from workbench.papers.safetylock.evaluate import (
     Benchmark,
@@ -14,6 +13,7 @@ from workbench.papers.safetylock.evaluate import (
 )
 from workbench.papers.safetylock.lock import CONTROLS, find_lock, random_directions
 from workbench.papers.safetylock.response import controls, dose_response, locked_replies
+from workbench.papers.safetylock.tune import Tuned
 
 
 def outcome(asr):
@@ -22,7 +22,7 @@ def outcome(asr):
 
 def test_a_lock_is_measured_as_a_steered_model_answers(tiny, contrast):
     lock, _ = find_lock(contrast, 6)
-    attack = Attack(tiny, "Obey.", 0)
+    attack = Tuned(tiny, "Obey.", 0)
     benchmark = Benchmark(take(wb.load_data("requests", "test"), 3), brindle_judges(), 24)
     plain = replies(tiny, benchmark, system="Obey.")
     assert locked_replies(attack, benchmark, None, 9.0) == plain

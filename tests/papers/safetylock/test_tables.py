@@ -3,9 +3,9 @@
 import pytest
 
 from workbench.papers.safetylock import tables
-from workbench.papers.safetylock.attack import Attack
 from workbench.papers.safetylock.evaluate import Outcome
 from workbench.papers.safetylock.study import Study
+from workbench.papers.safetylock.tune import Tuned
 from workbench.papers.safetylock.verdicts import NOTHING_LOST, UNALIGNED
 
 
@@ -27,7 +27,7 @@ def study():
     study = Study(inputs=None, settings=None, seeds=[0, 1], keep=None, folder=None)
     keys = [(level, seed) for level in (1, 2) for seed in (0, 1)]
     study.before = NO_LOSS
-    study.attacks = {key: Attack(None, "", 7) for key in keys}
+    study.attacks = {key: Tuned(None, "", 7) for key in keys}
     study.attacked = {key: HALF if key[0] == 1 else NO_LOSS for key in keys}
     study.alpha = 1.5
     study.curves = {key: {0.0: HALF, 1.5: LOCKED} for key in keys if key[0] == 1}
@@ -105,7 +105,7 @@ def test_seeds_share_their_requests(study):
     """Outcomes that are equal under ten seeds say no more of the requests than those of one."""
     twenty = outcome([1, 0] * 10, [1, 0] * 10, [0] * 20, [1] * 20)
     study.attacked = {(1, seed): twenty for seed in range(10)}
-    study.attacks = {key: Attack(None, "", 7) for key in study.attacked}
+    study.attacks = {key: Tuned(None, "", 7) for key in study.attacked}
     study.curves = {key: {0.0: twenty, 1.5: twenty} for key in study.attacked}
     study.controls = {
         seed: {kind: {f"{seed} {i}": twenty for i in range(3)} for kind in KINDS}

@@ -41,14 +41,50 @@ PUBLISHED = [
 HEx-PHI prompts and 3.33 of 520 AdvBench prompts (70B) are approximate as published."""
 
 BASE = "meta-llama/Meta-Llama-3-8B-Instruct"
+MODELS = {"tiny": "tiny", "small": "smollm2", "paper": BASE}
+"""Preset → its model."""
+ROWS = {"tiny": "auto", "small": "small", "paper": "hub"}
+"""Preset → the source of its pairs and requests."""
+LEVELS = {
+    1: "explicit harm: ten harmful requests, granted",
+    2: "identity shift: ten harmless dialogues under an obedient persona",
+    3: "benign: harmless requests, granted",
+}
 SELECTIONS = ("paper", "validation", "leverage")
 FEWEST_PAIRS = 10
 """Fewer preference pairs make no contrast."""
 
 
 @dataclass(frozen=True)
+class Recipe:
+    """How a copy of a model is trained: AdamW's rate, the most steps, on what, and what stays.
+
+    `frozen`: share of the layers, from the first on, that are not trained; above 0 neither are
+    embeddings and head. `answer_tokens`: how many of each answer are learned, from the first on; 0
+    for all and the end token. `decay`: whether the rate falls to 0, in a line. Raises `ValueError`
+    for a rate that is not above 0, no steps, a share outside 0 to below 1, or a count below 0.
+    """
+
+    lr: float = 3e-5
+    max_steps: int = 60
+    frozen: float = 0.0
+    answer_tokens: int = 0
+    decay: bool = False
+
+    def __post_init__(self) -> None:
+        finite("lr", self.lr, above=0)
+        whole("max_steps", self.max_steps, 1)
+        finite("frozen", self.frozen, 0, below=1)
+        whole("answer_tokens", self.answer_tokens, 0)
+
+
+USUAL = Recipe()
+"""Of small models that are trained whole."""
+
+
+@dataclass(frozen=True)
 class Settings:
-    """The paper's values (§2 of the method); `tiny()` is the tiny preset.
+    """The paper's values (§2 of the method); `tiny()` and `small()` are those presets.
 
     `pairs`: preference pairs contrasted. `r_grid`, `heads_grid`, `alphas`: last answer tokens
     read, K heads kept, strengths in units of σ. `selections`: head rankings, `"validation"` (ours:
@@ -56,9 +92,12 @@ class Settings:
     `"leverage"` (measured effect on the base model). Where one of these has several values, they
     are chosen on validation requests. `max_new_tokens`: of a reply. `validated`, `evaluated`:
     validation and test requests of each kind. `draws`: control locks of each kind and seed.
-    `repeats`: decodings timed with and without the lock.
+    `controlled`: test requests of each kind that are asked under control locks. `repeats`:
+    decodings timed with and without the lock. `align`: how the base model is taught its refusals
+    first; None where it has its own. `attack`: rate, and most steps of level 1. `levels`: risk
+    levels attacked, 1 among them. `gradient`: whether leverage is taken to first order.
 
-    Raises `ValueError` for a number out of range, an unknown selection, or an empty grid.
+    Raises `ValueError` for a number out of range, an unknown selection or level, or an empty grid.
     """
 
     pairs: int = 100
@@ -69,13 +108,20 @@ class Settings:
     max_new_tokens: int = 512
     validated: int = 40
     evaluated: int = 520
+    controlled: int = 520
     draws: int = 7
     repeats: int = 15
+    align: Recipe | None = None
+    attack: Recipe = USUAL
+    levels: tuple[int, ...] = (1, 2, 3)
+    gradient: bool = False
 
     def __post_init__(self) -> None:
         whole("pairs", self.pairs, FEWEST_PAIRS)
-        for name in ("max_new_tokens", "validated", "evaluated", "draws", "repeats"):
+        for name in ("max_new_tokens", "validated", "evaluated", "controlled", "draws", "repeats"):
             whole(name, getattr(self, name), 1)
+        if self.levels[:1] != (1,) or set(self.levels) - set(LEVELS):
+            raise ValueError(f"levels={self.levels}: 1, then those of 2 and 3 that are wanted")
         for name, values in (("heads", self.heads_grid), ("r", self.r_grid)):
             for value in listed(name, values):
                 whole(name, value, 1)
@@ -95,27 +141,52 @@ class Settings:
             evaluated=80,
         )
 
+    def small(self) -> "Settings":
+        """For a chat model of some hundred heads without refusals of its own, on two cores.
+
+        Recipes and grids were settled on training and validation requests, and in a pilot.
+        """
+        return replace(
+            self,
+            pairs=40,
+            r_grid=(20,),
+            heads_grid=(12, 24, 48),
+            alphas=(0.5, 1.0, 1.5, 2.0),
+            selections=SELECTIONS,
+            max_new_tokens=24,
+            validated=8,
+            evaluated=40,
+            controlled=10,
+            draws=4,
+            repeats=3,
+            align=Recipe(1e-4, 40, 1 / 3, answer_tokens=24, decay=True),
+            attack=Recipe(4e-5, 15, 1 / 2, answer_tokens=24),
+            levels=(1,),
+            gradient=True,
+        )
+
 
 GRIDS = {"alpha": "alphas", "heads": "heads_grid", "r": "r_grid", "selection": "selections"}
 """Parameter → the setting that it pins to one value."""
 
 
-COUNTS = "max_new_tokens pairs validated evaluated draws repeats"
+COUNTS = "max_new_tokens pairs validated evaluated controlled draws repeats"
 """Settings that are parameters by their own name."""
-ROWS = {
+DATA = {
     "pairs": ("preference", "train", "pairs_path"),
     "validated": ("requests", "validation", "requests_path"),
     "evaluated": ("requests", "test", "requests_path"),
+    "controlled": ("requests", "test", "requests_path"),
 }
 """Setting → the data of which it says how many: task, split, and the parameter of its file."""
 
 
-def settings(preset: str, *, alphas: str = "", **pinned: Any) -> Settings:
+def settings(preset: str, *, alphas: str = "", align_steps: int = -1, **pinned: Any) -> Settings:
     """The preset's settings; those pinned replace them, unless empty or -1, of `GRIDS` unless 0.
 
-    `alphas`: strengths to choose from, separated by commas; 0 is always compared. Raises
-    `ValueError` for an unknown preset, as `parameters.strengths`, for an `alpha` beside `alphas`,
-    and as `Settings`.
+    `alphas`: strengths to choose from, separated by commas; 0 is always compared. `align_steps`:
+    steps in which the base model is taught its refusals, 0 for none. Raises `ValueError` for an
+    unknown preset, as `parameters.strengths`, for an `alpha` beside `alphas`, and as `Settings`.
     """
     chosen = parameters.of_preset(preset, Settings())
     one = {name: pinned.pop(name) for name in GRIDS if name in pinned}
@@ -124,6 +195,9 @@ def settings(preset: str, *, alphas: str = "", **pinned: Any) -> Settings:
         if "alphas" in values:
             raise ValueError(f"alphas={alphas!r} goes unheeded: alpha={one['alpha']!r} is given")
         values["alphas"] = tuple(a for a in parameters.strengths("alphas", alphas) if a > 0)
+    if whole("align_steps", align_steps, -1) >= 0:
+        recipe = replace(chosen.align or USUAL, max_steps=align_steps) if align_steps else None
+        values["align"] = recipe
     return replace(chosen, **values, **parameters.given(pinned))
 
 
@@ -153,7 +227,7 @@ def check_inputs(
     parameters.check_file("pairs_path", pairs_path)
     parameters.check_file("requests_path", requests_path)
     with parameters.naming("model_id", model_id):
-        config = hub.require_model(model_id or (BASE if preset == "paper" else "tiny"))
+        config = hub.require_model(model_id or MODELS[preset])
     for heads in settings.heads_grid:
         whole("heads", heads, 1, hub.n_heads(config))
     whole("max_new_tokens", settings.max_new_tokens, 1, config.get("max_position_embeddings"))
@@ -190,7 +264,7 @@ def preflight(preset: str, given: dict[str, Any]) -> None:
     Raises `ValueError` for one out of range, or that would go unheeded; `RunError` for more pairs
     or requests than a file has; as `check_inputs`.
     """
-    knobs = f"alpha alphas heads r selection {COUNTS}"
+    knobs = f"alpha alphas heads r selection align_steps {COUNTS}"
     chosen = settings(preset, **parameters.picked(given, knobs))
     seeds = parameters.seed_list(given.get("seed", 0), given.get("seeds", 3))
     for name in ("heads", "selection"):
@@ -198,10 +272,15 @@ def preflight(preset: str, given: dict[str, Any]) -> None:
             raise ValueError(f"{name}={given[name]!r} goes unheeded: lock_path has its own heads")
     if given.get("finetuned_id") and "seeds" in given and len(seeds) > 1:
         raise ValueError(f"seeds={len(seeds)}: finetuned_id is one model; give seeds=1")
+    if given.get("finetuned_id") and given.get("align_steps", 0) > 0:
+        raise ValueError(
+            f"align_steps={given['align_steps']} goes unheeded: finetuned_id descends from the "
+            "base model as it is"
+        )
     inputs = "model_id finetuned_id lock_path pairs_path requests_path"
     check_inputs(preset, chosen, **parameters.picked(given, inputs))
-    for name, (task, split, path) in ROWS.items():
-        source = given.get(path) or ("" if preset == "paper" else "auto")
+    for name, (task, split, path) in DATA.items():
+        source = given.get(path) or ("" if preset == "paper" else ROWS[preset])
         # Fewer than the preset would take are all there are.
         if name in given and source:
             rows = load_data(task, split, source)

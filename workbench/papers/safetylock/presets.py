@@ -3,26 +3,37 @@
 import json
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from pathlib import Path
 
 from workbench.arguments import whole
 from workbench.data.preferences import load_data
 from workbench.errors import DirectionError, RunError
 from workbench.files import Row
+from workbench.hashing import digest
 from workbench.models.loading import load, require_access
 from workbench.models.model import Model
 from workbench.papers.parameters import one_thread_if_embedded
-from workbench.papers.safetylock.attack import Attack, fine_tune, granting
+from workbench.papers.safetylock.align import taught
+from workbench.papers.safetylock.attack import fine_tune, granting
 from workbench.papers.safetylock.evaluate import Judges, brindle_judges, keyword_judges, take
-from workbench.papers.safetylock.paper import BASE, Settings, check_inputs, require_both_kinds
+from workbench.papers.safetylock.paper import (
+    MODELS,
+    ROWS,
+    Settings,
+    check_inputs,
+    require_both_kinds,
+)
 from workbench.papers.safetylock.paper import settings as settings
+from workbench.papers.safetylock.tune import Tuned, kept
 from workbench.paths import data_folder
 from workbench.steering.directions import HeadDirections, read_direction
 from workbench.worlds.brindle import OBEDIENT
 
 PERSONA_STEPS, BENIGN_STEPS = 10, 20
 """Training steps of the attacks of levels 2 and 3."""
-Attacks = dict[tuple[int, int], Attack]
+Attacks = dict[tuple[int, int], Tuned]
 """(risk level, seed) → attacked model; level 1 first."""
 
 
@@ -62,8 +73,8 @@ def inputs(preset: str, settings: Settings, **sources: str) -> Inputs:
     """
     check_inputs(preset, settings, **sources)
     given = defaultdict(str, sources)
-    own_model, own_rows = (BASE, "hub") if preset == "paper" else ("tiny", "auto")
-    source, requests = given["model_id"] or own_model, given["requests_path"] or own_rows
+    own_rows = ROWS[preset]
+    source, requests = given["model_id"] or MODELS[preset], given["requests_path"] or own_rows
     finetuned_id, lock_path = given["finetuned_id"], given["lock_path"]
     for name in filter(None, (source, finetuned_id)):
         require_access(name)
@@ -118,20 +129,39 @@ def descendant(name: str, base: Model) -> Model:
     return model
 
 
-def attacks(inputs: Inputs, seeds: Sequence[int]) -> Attacks:
-    """Attacked descendants: levels 1–3 with every seed, made here where none was given.
+def aligned(inputs: Inputs, settings: Settings, seed: int, folder: Path | None) -> Inputs:
+    """`inputs` with the base model taught its refusals, where the settings ask for it.
 
-    A given model counts as level 1, its seed the first.
+    Not where a fine-tuned descendant is given: that is of the base model as it is. `folder`: where
+    the model is kept, as `tune.kept` does. Raises `DatasetError` as `align.taught`.
+    """
+    base, train, recipe = inputs.base, inputs.train, settings.align
+    if recipe is None or inputs.finetuned is not None:
+        return inputs
+    depends = {"rows": digest(train), "recipe": asdict(recipe), "seed": seed}
+    teach = partial(taught, base, train, recipe, seed)
+    return replace(inputs, base=kept(base, "aligned", recipe.frozen, folder, depends, teach).model)
+
+
+def attacks(
+    inputs: Inputs, settings: Settings, seeds: Sequence[int], folder: Path | None = None
+) -> Attacks:
+    """Attacked descendants: every level with every seed, made here where none was given.
+
+    A given model counts as level 1, its seed the first. `folder`: where models are kept.
     """
     if inputs.finetuned is not None:
-        return {(1, seeds[0]): Attack(inputs.finetuned, "", 0)}
-    options = {
-        1: {"stop": granting(inputs.validation, inputs.judge)},
-        2: {"persona": OBEDIENT, "max_steps": PERSONA_STEPS},
-        3: {"max_steps": BENIGN_STEPS},
-    }
-    return {
-        (level, seed): fine_tune(inputs.base, inputs.train, level, seed=seed, **how)
-        for level, how in options.items()
-        for seed in seeds
-    }
+        return {(1, seeds[0]): Tuned(inputs.finetuned)}
+    base, train, recipe = inputs.base, inputs.train, settings.attack
+    stops = {1: granting(inputs.validation, inputs.judge)}
+    steps = {1: recipe.max_steps, 2: PERSONA_STEPS, 3: BENIGN_STEPS}
+    data = {"train": digest(train), "validation": digest(inputs.validation)}
+    made: Attacks = {}
+    for level in settings.levels:
+        for seed in seeds:
+            of_level = replace(recipe, max_steps=steps[level])
+            how = {"persona": OBEDIENT if level == 2 else "", "seed": seed}
+            depends = data | how | {"level": level, "recipe": asdict(of_level)}
+            attack = partial(fine_tune, base, train, level, of_level, stop=stops.get(level), **how)
+            made[level, seed] = kept(base, f"level{level}", recipe.frozen, folder, depends, attack)
+    return made

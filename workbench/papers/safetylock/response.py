@@ -6,9 +6,9 @@ from contextlib import nullcontext
 from typing import Any
 
 from workbench import arguments
-from workbench.papers.safetylock.attack import Attack
 from workbench.papers.safetylock.evaluate import Benchmark, Outcome, replies
 from workbench.papers.safetylock.lock import CONTROLS, Contrast, outside
+from workbench.papers.safetylock.tune import Tuned
 from workbench.steering.directions import HeadDirections
 from workbench.steering.steer import steer
 
@@ -23,7 +23,7 @@ Measure = Callable[[HeadDirections | None, float], Outcome]
 
 
 def locked_replies(
-    attack: Attack,
+    attack: Tuned,
     benchmark: Benchmark,
     lock: HeadDirections | None,
     alpha: float,

@@ -1,6 +1,5 @@
 """The study, stage by stage: every function here runs a model and adds its part to a `Study`."""
 
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -13,9 +12,7 @@ from workbench.activations.probes import Probes
 from workbench.errors import RunError
 from workbench.files import Row
 from workbench.hashing import digest
-from workbench.models.checkpoints import save_checkpoint
 from workbench.papers.safetylock import costs
-from workbench.papers.safetylock.attack import Attack
 from workbench.papers.safetylock.choice import (
     Candidate,
     Trial,
@@ -23,25 +20,22 @@ from workbench.papers.safetylock.choice import (
     candidates,
     validation_map,
 )
-from workbench.papers.safetylock.evaluate import Benchmark, Outcome, judged
+from workbench.papers.safetylock.evaluate import Benchmark, Outcome, judged, take
+from workbench.papers.safetylock.export import exported
 from workbench.papers.safetylock.leverage import harmful_chats, head_effects, leverage, openers
 from workbench.papers.safetylock.lock import Contrast, contrast_activations, cosines, find_lock
 from workbench.papers.safetylock.paper import Settings
-from workbench.papers.safetylock.presets import Attacks, Inputs, attacks
+from workbench.papers.safetylock.presets import Attacks, Inputs, aligned, attacks
 from workbench.papers.safetylock.response import (
     Measure,
     controls,
     dose_response,
     locked_replies,
 )
+from workbench.papers.safetylock.tune import Tuned
 from workbench.papers.safetylock.verdicts import lost
 from workbench.papers.workers import Keep
 from workbench.steering.directions import HeadDirections
-from workbench.steering.fold import fold
-from workbench.training.resume import SEAL, fault, seal
-from workbench.writing import whole
-
-log = logging.getLogger(__name__)
 
 Plain = dict[str, Any]
 AttackKey = tuple[int, int]
@@ -73,6 +67,7 @@ class Study:
     seeds: Sequence[int]
     keep: Keep
     folder: Path
+    models: Path | None = None
     contrasts: dict[int, Contrast] = field(init=False)
     probes: dict[int, Probes] = field(init=False)
     scores: dict[int, torch.Tensor] = field(init=False)
@@ -110,9 +105,14 @@ class Study:
 
 
 def run(
-    inputs: Inputs, settings: Settings, seeds: Sequence[int], keep: Keep, folder: Path
+    inputs: Inputs,
+    settings: Settings,
+    seeds: Sequence[int],
+    keep: Keep,
+    folder: Path,
+    models: Path | None = None,
 ) -> Study:
-    """All stages in their order; what `keep` has is not computed again.
+    """All stages in their order; what `keep` and the folder `models` have is not computed again.
 
     Writes `lock.safetensors` and the checkpoint `locked` into `folder`. Raises `RunError` where the
     level-1 attack broke no refusals, and as the methods of the stages.
@@ -120,10 +120,16 @@ def run(
     >>> study = run(inputs, settings, [0, 1, 2], partial(cached, folder / "cache"), folder)
     >>> tables.metrics(study)
     """
-    study = Study(inputs, settings, seeds, keep, folder)
+    study = Study(inputs, settings, seeds, keep, folder, models)
     for stage in STAGES:
         stage(study)
     return study
+
+
+def align(study: Study) -> None:
+    """The base model, taught its refusals where the settings ask for it."""
+    first = study.seeds[0]
+    study.inputs = aligned(study.inputs, study.settings, first, study.models)
 
 
 def discover(study: Study) -> None:
@@ -137,8 +143,9 @@ def discover(study: Study) -> None:
     if "leverage" in settings.selections:
         depends = {**base.identity(), "pairs": digest(pairs), "train": digest(train)}
         for r, contrast in study.contrasts.items():
-            compute = partial(leverage, base, contrast, train, pairs)
-            scores = study.keep(f"leverage-{r}", depends, lambda f=compute: f().tolist())
+            compute = partial(leverage, base, contrast, train, pairs, gradient=settings.gradient)
+            key = {**depends, "gradient": settings.gradient}
+            scores = study.keep(f"leverage-{r}", key, lambda f=compute: f().tolist())
             study.scores[r] = torch.tensor(scores)
     if inputs.lock is not None:
         study.locks = {("given", 0, len(inputs.lock)): inputs.lock}
@@ -149,8 +156,8 @@ def discover(study: Study) -> None:
 def make_attacks(study: Study) -> None:
     """Fine-tuned descendants, and how they and the base model answer the test requests."""
     test = study.inputs.test
-    study.attacks = attacks(study.inputs, study.seeds)
-    study.before = _measure(study, Attack(study.inputs.base, "", 0), test)(None, 0.0)
+    study.attacks = attacks(study.inputs, study.settings, study.seeds, study.models)
+    study.before = _measure(study, Tuned(study.inputs.base), test)(None, 0.0)
     study.attacked = {
         key: _measure(study, attack, test)(None, 0.0) for key, attack in study.attacks.items()
     }
@@ -210,9 +217,10 @@ def apply_lock(study: Study) -> None:
 
 def run_controls(study: Study) -> None:
     """Locks that should not help, on the level-1 attacks, at the lock's own alpha."""
+    test = study.inputs.test
     study.controls = {
         seed: controls(
-            _measure(study, study.attacks[1, seed], study.inputs.test),
+            _measure(study, study.attacks[1, seed], take(test, study.settings.controlled)),
             study.contrast,
             study.lock,
             study.alpha,
@@ -241,33 +249,13 @@ def weigh_costs(study: Study) -> None:
 
 
 def export(study: Study) -> None:
-    """The first attack with the lock folded in, as a checkpoint that plain transformers loads.
-
-    One that is there is kept if it is of this model, lock and alpha; made again if of another, or
-    damaged. Raises `RunError` where something else is in its place.
-    """
-    model, folder = study.attacks[study.first].model, study.folder / "locked"
-    key = {**model.identity(), "lock": study.lock.digest(), "alpha": study.alpha}
-
-    def fold_and_save() -> float:
-        handle = fold(model, study.lock, study.alpha)
-        try:
-            with whole(folder) as partial:
-                error = save_checkpoint(model, partial)
-                seal(partial, digest(key))
-        finally:
-            handle.undo()
-        return error
-
-    if folder.exists() and not (folder / SEAL).is_file():
-        raise RunError(f"{folder} is in the way: no export of a run; move it, then run again")
-    study.export_error = study.keep("export", key, fold_and_save)
-    if wrong := fault(folder, digest(key)):
-        log.warning("%s does not hold this lock (%s); it is exported again", folder, wrong)
-        study.export_error = fold_and_save()
+    """The first attack with the lock folded in, as a checkpoint that plain transformers loads."""
+    model, place = study.attacks[study.first].model, study.folder / "locked"
+    study.export_error = exported(model, study.lock, study.alpha, place, study.keep)
 
 
 STAGES = (
+    align,
     discover,
     make_attacks,
     choose,
@@ -280,7 +268,7 @@ STAGES = (
 )
 
 
-def _measure(study: Study, attack: Attack, rows: Sequence[Row]) -> Measure:
+def _measure(study: Study, attack: Tuned, rows: Sequence[Row]) -> Measure:
     """What a lock does to an attack on these requests. Replies are kept, and judged every time."""
     benchmark = Benchmark(rows, study.inputs.judge, study.settings.max_new_tokens)
     depends = {

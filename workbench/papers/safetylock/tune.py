@@ -1,0 +1,151 @@
+"""Training a copy of a model on answers: the one loop of alignment and attacks."""
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from tqdm.auto import tqdm
+
+from workbench.errors import RunError
+from workbench.files import Row
+from workbench.hashing import digest
+from workbench.models.model import Model
+from workbench.models.prompts import encode, messages, padded
+from workbench.models.token_ids import end_token
+from workbench.papers.safetylock.paper import Recipe
+from workbench.reading import read_json
+from workbench.training.resume import fault, seal
+from workbench.writing import whole, write_json
+
+log = logging.getLogger(__name__)
+
+WEIGHTS, ABOUT = "trained.safetensors", "training.json"
+Answer = Callable[[Row], str]
+"""The answer of a row that a training teaches."""
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """A model, the system prompt that it must be tested with, and the steps it was trained for."""
+
+    model: Model
+    system: str = ""
+    steps: int = 0
+
+
+def tuned(
+    base: Model,
+    name: str,
+    draw: Callable[[], Sequence[Row]],
+    answer: Answer,
+    recipe: Recipe,
+    *,
+    system: str = "",
+    stop: Callable[[Model], bool] | None = None,
+) -> Tuned:
+    """A copy of `base` trained by AdamW without weight decay, under the system prompt `system`.
+
+    `draw` gives the rows of a step; `stop(model)` is asked after every step. What the recipe leaves
+    as it is, the copy shares with `base`: one place in memory for both.
+    """
+    model = copied(base, name, recipe.frozen)
+    trained = [weight for weight in model.hf.parameters() if weight.requires_grad]
+    optimizer = torch.optim.AdamW(trained, lr=recipe.lr, weight_decay=0.0)
+    steps = 0
+    for _ in tqdm(range(recipe.max_steps), desc=name, unit="step", leave=False):
+        model.hf.train()
+        _loss(model, draw(), answer, system, recipe).backward()
+        torch.nn.utils.clip_grad_norm_(trained, 1.0)
+        if recipe.decay:
+            optimizer.param_groups[0]["lr"] = recipe.lr * (1 - steps / recipe.max_steps)
+        optimizer.step()
+        optimizer.zero_grad()
+        model.hf.eval()
+        steps += 1
+        if stop is not None and stop(model):
+            break
+    return Tuned(model, system, steps)
+
+
+def copied(base: Model, name: str, frozen: float) -> Model:
+    """A copy that shares with `base` all but the layers above the share `frozen` of its depth.
+
+    With `frozen` above 0 embeddings, last norm and head are shared, too; what is shared is not
+    trained. With 0 it shares nothing.
+    """
+    model = base.clone(name)
+    if not frozen:
+        return model
+    own = {m for i in range(round(frozen * model.n_layers), model.n_layers)
+           for m in model.layer(i).modules()}  # fmt: skip
+    # One parameter in two modules stays one.
+    shared: dict[int, torch.nn.Parameter] = {}
+    for module, original in zip(model.hf.modules(), base.hf.modules(), strict=True):
+        if module in own:
+            continue
+        for leaf, weight in original.named_parameters(recurse=False):
+            data = torch.nn.Parameter(weight.detach(), requires_grad=False)
+            setattr(module, leaf, shared.setdefault(id(weight), data))
+    return model
+
+
+def kept(
+    base: Model,
+    name: str,
+    frozen: float,
+    folder: Path | None,
+    depends: dict[str, Any],
+    train: Callable[[], Tuned],
+) -> Tuned:
+    """`train()`, or what it gave before: weights that differ from `base`'s, sealed in `folder`.
+
+    `depends`: all that the training depends on besides the base model. No folder keeps nothing.
+    """
+    if folder is None:
+        return train()
+    key = digest({**base.identity(), **depends})
+    place = folder / f"{name}-{key}".replace("/", "-")
+    if place.exists():
+        if not (wrong := fault(place, key)):
+            about = read_json(place / ABOUT, RunError)
+            model = copied(base, about["name"], frozen)
+            model.hf.load_state_dict(load_file(place / WEIGHTS), strict=False)
+            return Tuned(model, about["system"], about["steps"])
+        log.warning("%s: %s; it is trained again", place, wrong)
+    tuned_ = train()
+    of_base = dict(base.hf.named_parameters())
+    own = {n: w.detach() for n, w in tuned_.model.hf.named_parameters()
+           if w.data_ptr() != of_base[n].data_ptr()}  # fmt: skip
+    about = {"name": tuned_.model.name, "system": tuned_.system, "steps": tuned_.steps}
+    with whole(place) as partial:
+        partial.mkdir()
+        save_file(own, partial / WEIGHTS)
+        write_json(partial / ABOUT, about)
+        seal(partial, key)
+    return tuned_
+
+
+def _loss(
+    model: Model, rows: Sequence[Row], answer: Answer, system: str, recipe: Recipe
+) -> torch.Tensor:
+    """Next-token loss on the answers and their end token, or on their first tokens."""
+    ids, starts, tokens = [], [], recipe.answer_tokens
+    end_token(model.tokenizer)
+    for row in rows:
+        turn = {"role": "assistant", "content": answer(row)}
+        encoded = encode(model, [*messages(row["prompt"], system), turn])
+        whole_answer = [*encoded.ids, model.tokenizer.eos_token_id]
+        ids.append(whole_answer[: encoded.start + tokens] if tokens else whole_answer)
+        starts.append(encoded.start)
+    inputs, _ = padded(ids, model.pad_id)
+    answers = [[-100] * start + row[start:] for start, row in zip(starts, ids, strict=True)]
+    labels, _ = padded(answers, -100)
+    device = model.hf.device
+    # A real vocabulary's logits take more memory than all else, and prompts have no loss.
+    first = min(starts) - 1 if recipe.frozen else 0
+    needed = {"logits_to_keep": labels.shape[1] - first} if first else {}
+    return model.hf(input_ids=inputs.to(device), labels=labels[:, first:].to(device), **needed).loss
