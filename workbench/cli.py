@@ -231,12 +231,15 @@ def _doctor(_: argparse.Namespace) -> int:
         print(f"{label}: {folder if there else f'MISSING at {folder}'}")
     print(f"disk here: {shutil.disk_usage('.').free / 2**30:.0f} GiB free")
     print(f"hub: {_hub()}")
+    real = good
     for name in SMALL:
         try:
             print(f"{name}: {place_of(name)[1]}")
         except WorkbenchError as error:
+            real &= name != "smollm2"
             print(f"{name}: NOT HERE: {error}")
     print("preset=tiny will work" if good else "preset=tiny will NOT work; see MISSING above")
+    print("preset=small will work" if real else "preset=small will NOT work; see above")
     return 0 if good else 1
 
 

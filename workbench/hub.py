@@ -30,6 +30,14 @@ SMALL = {
     ),
 }
 """Real models that fit a laptop: repository, Python package that carries it, file, its SHA-256."""
+SIZES = {
+    "smollm2": {
+        "num_hidden_layers": 30, "num_attention_heads": 9, "hidden_size": 576,
+        "max_position_embeddings": 8192,
+    }
+}  # fmt: skip
+"""What their config.json says of these, known before it is here."""
+INDICES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
 
 
 def place_of(name: str, download: bool = True) -> tuple[str, str]:
@@ -47,7 +55,10 @@ def place_of(name: str, download: bool = True) -> tuple[str, str]:
     if own := os.environ.get(variable):
         if not os.path.exists(own):
             raise ModelError(f"{variable}={own}: there is no such folder")
-        require_model(own)
+        try:
+            require_model(own)
+        except ModelError as error:
+            raise ModelError(f"{variable}: {error}") from None
         return own, f"{own} ({variable})"
     files = ("config.json", "model.safetensors", "tokenizer.json")
     if all(isinstance(try_to_load_from_cache(repository, f), str) for f in files):
@@ -179,12 +190,16 @@ def require(source: str) -> None:
 
 
 def require_model(source: str) -> dict[str, Any]:
-    """The config.json of an embedded model, a folder or a cached one; {} where there is none yet.
+    """The config.json of an embedded model, a folder or a cached one; {} where there is none yet,
+    and for `"smollm2"` its `SIZES`.
 
-    Loads nothing. Raises `ModelError` as `require`, and for a folder without
-    config.json, weights or tokenizer.
+    Loads nothing. Raises `ModelError` as `require`, and for a folder without config.json, weights
+    or tokenizer, or with weights that are cut off or lack a file.
     """
-    source = place_of(source)[0] if source in SMALL else source
+    from safetensors import SafetensorError, safe_open
+
+    if source in SMALL:
+        return require_model(place_of(source)[0]) or SIZES.get(source, {})
     folder = data_folder() / source if source in EMBEDDED else Path(source)
     if not os.path.isdir(folder):
         require(source)
@@ -205,7 +220,30 @@ def require_model(source: str) -> dict[str, Any]:
                 f"{source} is a folder without {name}: no model that can be loaded. Give the one "
                 "that holds config.json, the weights as safetensors and the tokenizer"
             )
+    for index in (folder / name for name in INDICES if (folder / name).is_file()):
+        require_shards(source, index.name, read_object(index, ModelError))
+    for path in sorted(folder.glob("*.safetensors")):
+        try:
+            with safe_open(path, "np"):
+                pass
+        except (SafetensorError, OSError) as error:
+            raise ModelError(
+                f"{path} is damaged, or downloaded in part ({_line(error)}); bring it again"
+            ) from None
     return read_object(folder / "config.json", ModelError)
+
+
+def require_shards(source: str, name: str, index: dict[str, Any]) -> None:
+    """Raise `ModelError` for an index of weights (its content) that names no files, or others than
+    those of its folder or repository."""
+    places = index.get("weight_map")
+    if not isinstance(places, dict) or not all(isinstance(p, str) for p in places.values()):
+        raise ModelError(f"{source}/{name}: no weight_map of weights to files")
+    for shard in sorted(set(places.values())):
+        if "/" in shard or "\\" in shard:
+            raise ModelError(f"{source}/{name}: {shard!r} lies outside the folder")
+        if Path(source).is_dir() and not (Path(source) / shard).is_file():
+            raise ModelError(f"{source}/{name}: {shard} is not there")
 
 
 def n_heads(config: dict[str, Any]) -> int | None:

@@ -27,7 +27,6 @@ log = logging.getLogger(__name__)
 
 _TOKENIZER = ("tokenizer_config.json", "tokenizer.json", "special_tokens_map.json",
               "added_tokens.json", "vocab.json")  # fmt: skip
-_INDICES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
 _FLOATS = {
     "F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16
 }  # fmt: skip
@@ -112,8 +111,8 @@ def read_weights(
     Raises `ModelError` for weights that are damaged, lacking, of another shape, of whole numbers or
     too large for the memory, and for a pickle that holds more than tensors.
     """
-    for index in _INDICES:
-        _check_index(source, index, revision)
+    for name, content in _read_objects(source, hub.INDICES, revision).items():
+        hub.require_shards(source, name, content)
     stored = _stored(source, revision)
     layers = config.get_text_config().num_hidden_layers
     if stored and layers > len(stored):
@@ -177,21 +176,6 @@ def _refuse_kernels(source: str, content: dict[str, Any]) -> None:
                     f"{source}: config.json asks for a kernel from the hub ({name}={value!r}), "
                     "which is code and never run here; remove that line"
                 )
-
-
-def _check_index(source: str, name: str, revision: str | None) -> None:
-    """Shards lie beside their index, and are there."""
-    content = _read_objects(source, (name,), revision).get(name)
-    if content is None:
-        return
-    places = content.get("weight_map")
-    if not isinstance(places, dict) or not all(isinstance(p, str) for p in places.values()):
-        raise ModelError(f"{source}/{name}: no weight_map of weights to files")
-    for shard in sorted(set(places.values())):
-        if "/" in shard or "\\" in shard:
-            raise ModelError(f"{source}/{name}: {shard!r} lies outside the folder")
-        if Path(source).is_dir() and not (Path(source) / shard).is_file():
-            raise ModelError(f"{source}/{name}: {shard} is not there")
 
 
 def _stored(source: str, revision: str | None) -> dict[str, tuple[str, int]]:

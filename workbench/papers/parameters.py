@@ -1,15 +1,27 @@
 """How a notebook's parameters become a preset's settings; the same for every paper."""
 
 import contextlib
+import logging
 import os
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import psutil
 
 from workbench.arguments import FLOAT32, different, finite, one_of, seed_number, shown, whole
 from workbench.errors import RunError, WorkbenchError
 from workbench.paths import EMBEDDED
 
+if TYPE_CHECKING:  # preflights read parameters too, and must not wait for torch
+    from workbench.models.model import Model
+
+log = logging.getLogger(__name__)
+
 PRESETS = ("tiny", "small", "paper")
+SMALL_BYTES = 1.5e9
+"""Memory that the least of the small presets takes."""
+PLAIN_TEMPLATE = "{% for message in messages %}{{ message['content'] }}\n\n{% endfor %}"
+"""A chat for a model that has no form of its own: what is said, and nothing of who says it."""
 MOST_SEED = 2**32 - 1
 """NumPy's generators take no larger seed."""
 
@@ -35,8 +47,17 @@ def picked(given: dict[str, Any], names: str) -> dict[str, Any]:
 
 
 def of_preset(preset: str, paper: Any) -> Any:
-    """The paper's settings, or their `tiny()` or `small()`. Raises `ValueError` for another."""
-    return paper if one_of("preset", preset, PRESETS) == "paper" else getattr(paper, preset)()
+    """The paper's settings, or their `tiny()` or `small()`.
+
+    Raises `ValueError` for another, `RunError` for `"small"` where memory is too little for it.
+    """
+    free = psutil.virtual_memory().available + psutil.swap_memory().free
+    if one_of("preset", preset, PRESETS) == "small" and free < SMALL_BYTES:
+        raise RunError(
+            f"preset=small takes {SMALL_BYTES / 1e9:.1f} GB of memory at least, and "
+            f"{free / 1e9:.1f} GB are free. Free some, or take preset=tiny"
+        )
+    return paper if preset == "paper" else getattr(paper, preset)()
 
 
 def names(name: str, text: str) -> tuple[str, ...]:
@@ -108,12 +129,22 @@ def check_file(name: str, path: str, folder: bool = False) -> None:
         raise ValueError(f"{name}={shown(path)} is no file{' or folder' if folder else ''}")
 
 
+def with_template(model: "Model") -> "Model":
+    """The model; one without a chat template gets `PLAIN_TEMPLATE`, and a warning says so."""
+    if model.tokenizer.chat_template is None:
+        model.tokenizer.chat_template = PLAIN_TEMPLATE
+        log.warning(
+            "%s has no chat template: it is asked in plain prompts, one message after the other, "
+            "and nothing tells it who is speaking", model.name,
+        )  # fmt: skip
+    return model
+
+
 def one_thread_if_embedded(models: Sequence[str]) -> None:
     """Compute on one thread where a model is embedded.
 
     So small a model gains nothing from a second thread, and loses much on a busy machine.
     """
-    # Preflights read parameters too, and must not wait for torch.
     import torch
 
     if any(name in EMBEDDED for name in models):

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,7 +17,8 @@ from workbench.papers.pas.paper import BASE, Settings, preflight
 
 def test_settings_of_a_preset():
     assert presets.settings("paper") == Settings()
-    assert presets.settings("tiny") == Settings().tiny()
+    for preset in ("tiny", "small"):
+        assert presets.settings(preset) == getattr(Settings(), preset)()
     official = presets.settings("paper", official=True)
     assert (official.orders, official.wording, official.decode, official.selection) == (
         ("forward",), "paper", "written", "paper",
@@ -57,7 +59,8 @@ def test_bad_settings(given, message):
 
 
 def test_each_seed_draws_from_a_block_of_its_own():
-    everybody = respondents(4 * presets.BLOCK)
+    block = presets.BLOCKS["tiny"]
+    everybody = respondents(4 * block)
     drawn = presets.draw(everybody, "tiny", 0, range(4))
     assert list(drawn) == [0, 1, 2, 3]
     assert [len(r) for r in drawn.values()] == [10] * 4
@@ -65,15 +68,25 @@ def test_each_seed_draws_from_a_block_of_its_own():
     assert len(set(ids)) == len(ids)
     for seed, some in drawn.items():
         places = [int(i[1:]) for i in some.ids]
-        assert {p // presets.BLOCK for p in places} == {seed}
+        assert {p // block for p in places} == {seed}
         assert np.array_equal(some.values, everybody.values[places])
     assert presets.draw(everybody, "tiny", 0, [2])[2].ids == drawn[2].ids
     assert len(presets.draw(everybody, "tiny", 5, [0])[0]) == 5
 
 
+def test_three_seeds_of_small_draw_nobody_twice():
+    everybody = paper.people("small", model_id="survey")
+    assert (len(everybody), len(everybody.inventory.items)) == (24, 30)
+    for count, drawn in ((0, 4), (8, 8)):
+        ids = [r.ids for r in presets.draw(everybody, "small", count, [0, 1, 2]).values()]
+        assert [len(names) for names in ids] == [drawn] * 3
+        assert len({name for names in ids for name in names}) == 3 * drawn
+    assert len(presets.draw(everybody, "small", 24, [1])[1]) == 24
+
+
 @pytest.mark.parametrize(("preset", "count"), [("paper", 5), ("tiny", 40)])
 def test_a_stratified_draw_takes_one_of_every_part(preset, count):
-    everybody = respondents(3 * presets.BLOCK, missing=0.05)
+    everybody = respondents(3 * presets.BLOCKS["tiny"], missing=0.05)
     far = []
     for row in everybody.values:
         error = 0.0
@@ -131,14 +144,17 @@ def test_people_who_cannot_be_read(tmp_path):
 
 
 def test_models_of_a_preset(monkeypatch):
-    monkeypatch.setattr(presets, "load", lambda name: name)
+    tokenizer = SimpleNamespace(chat_template="own")
+    monkeypatch.setattr(presets, "load", lambda n: SimpleNamespace(name=n, tokenizer=tokenizer))
     asked = []
     monkeypatch.setattr(torch, "set_num_threads", asked.append)
-    assert presets.model("paper", "") == BASE
-    assert presets.model("tiny", "some/model") == "some/model"
+    assert presets.model("paper", "").name == BASE
+    assert presets.model("small", "").name == "smollm2"
+    assert presets.model("tiny", "some/model").name == "some/model"
     assert asked == []
-    assert presets.model("tiny", "") == "survey"
+    assert presets.model("tiny", "").name == "survey"
     assert asked == [1]
+    assert tokenizer.chat_template == "own"
 
 
 def test_alphas_hold_zero_and_one_reply_has_one_order():

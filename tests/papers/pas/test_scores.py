@@ -63,8 +63,24 @@ def test_equal_means_have_no_correlation_whatever_their_last_digit(count):
     assert scores.correlations(everybody, same).tolist() == [0.0]
 
 
-def test_collapsed_answers_fail_the_run():
-    scores.check(STUDY)
+def test_answers_that_collapse_under_steering_fail_the_run():
+    assert scores.check(STUDY) == ""
+    answers = subject("x", [[3, 1, 3, 4], [5] * 4, [4] * 4], [2, 1, 1], [2, 1, 1])
+    with pytest.raises(RunError, match=r"^pas: .* collapsed .*\{5: 8\}\)\. Such a run"):
+        scores.check(study(replace(GROUP, searched={"pas": [answers, answers]})))
     flat = subject("x", [[5] * 4] * 3, [1, 1, 1], [1, 1, 1])
-    with pytest.raises(RunError, match=r"fewshot\+pas: the answers have collapsed"):
-        scores.check(study(replace(GROUP, searched={"pas": [X, Y], "fewshot+pas": [flat, flat]})))
+    searched = {"pas": [replace(answers, validation=[1, 2, 2])] * 2, "fewshot+pas": [flat, flat]}
+    with pytest.raises(RunError, match=r"^fewshot\+pas: the answers have collapsed"):
+        scores.check(study(replace(GROUP, searched=searched)))
+
+
+def test_answers_that_had_collapsed_before_are_a_null_result():
+    """Steering moves the constant, for one person alone."""
+    flat = subject("x", [[3] * 4, [3] * 4, [3] * 4], [1, 1, 1], [1, 1, 1])
+    moved = subject("y", [[3] * 4, [4] * 4, [1] * 4], [2, 1, 1], [2, 1, 1])
+    null = study(replace(GROUP, searched={"pas": [flat, moved], "fewshot+pas": [X, X]}))
+    told = scores.check(null)
+    assert told.startswith("NULL RESULT. pas: the answers have collapsed (0.00 bits")
+    assert "{3: 4, 4: 4}). So it was without a persona and not steered: small answers" in told
+    assert "fewshot" not in told
+    assert scores.collapses(null, "oracle").keys() == {"pas"}

@@ -172,10 +172,10 @@ def test_letters_and_profiles():
     assert bits == pytest.approx([0.0, 1.5, 1.5])
     assert [r["chosen (validated)"] for r in rows] == [1, 1, 0]
     assert two["answer 5"] == pytest.approx(3 / 8)
-    assert tables.extreme(GROUP) == 0  # x gains 2, y nothing
+    assert scores.extreme(GROUP) == 0  # x gains 2, y nothing
     best_at_last = subject("w", X.answers, [1, 2, 3], [9, 1, 0])
     two = people(ids=("w", "x"))
-    assert tables.extreme(Group(0, two, {"pas": [best_at_last, X]}, [])) == 1
+    assert scores.extreme(Group(0, two, {"pas": [best_at_last, X]}, [])) == 1
     assert tables.profiles(GROUP, 0) == {
         "own answers": {"A": 5.0, "C": 4.0},
         "pas, validated": {"A": 5.0, "C": 3.0},

@@ -27,7 +27,11 @@ def test_a_collapse_is_told_with_what_the_probabilities_still_hold():
     assert "+1.00 (1: the statement decides" in said
     assert "-1.00" in str(Unsteered(threes, letters(rising, rising[::-1])))
     assert "not: one does not vary" in str(Unsteered(threes, letters(rising, rising * 0 + 0.1)))
-    forward, _ = Unsteered(threes, letters(rising, rising)).rows()
+    forward, _, averaged = Unsteered(threes, letters(rising, rising[::-1])).rows()
+    assert averaged["first option"] == "either, averaged"
+    assert averaged["answer 3"] == 1
+    assert abs(averaged["its spread"]) < 1e-12
+    forward, *_ = Unsteered(threes, letters(rising, rising)).rows()
     assert forward["first option"] == "Very Accurate"
     assert forward["answer 3"] == 1
     assert np.isclose(forward["p(5)"], rising.mean())

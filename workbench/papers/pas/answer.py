@@ -6,7 +6,6 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from workbench.errors import RunError
 from workbench.generation.choices import Questions, ask, entropy, normalised, scored
 from workbench.generation.complete import generate
 from workbench.models.model import Model
@@ -120,25 +119,16 @@ def parse(reply: str, order: str = "forward") -> int:
 def collapsed(answered: np.ndarray) -> str:
     """In words, how answers say nothing: constant, or unreadable; empty where they do not.
 
-    `answered`: int, any shape; less than 0.2 bit of entropy, or more than 15 % unreadable.
+    `answered`: int `[statement]`, or `[subject, statement]`, where everybody may have a constant
+    of their own. Less than 0.2 bit of entropy in a row, on average, or more than 15 % unreadable.
     """
-    flat = answered.ravel()
-    counts = {int(v): int((flat == v).sum()) for v in np.unique(flat)}
-    unreadable = counts.get(UNREADABLE, 0) / len(flat)
-    readable = flat[flat != UNREADABLE]
-    bits = entropy(readable.tolist()) if len(readable) else 0.0
+    counts = {int(v): int((answered == v).sum()) for v in np.unique(answered)}
+    unreadable = counts.get(UNREADABLE, 0) / answered.size
+    readable = [row[row != UNREADABLE].tolist() for row in np.atleast_2d(answered)]
+    bits = float(np.mean([entropy(row) if row else 0.0 for row in readable]))
     if unreadable <= MAX_UNREADABLE and bits >= MIN_ENTROPY:
         return ""
     return (
         f"the answers have collapsed ({bits:.2f} bits, {unreadable:.0%} unreadable; how often each "
         f"value, 0 for unreadable: {counts})"
     )
-
-
-def check_collapse(answered: np.ndarray, name: str) -> None:
-    """Raise `RunError`, with the histogram, where answers have `collapsed`; `name` begins it."""
-    if how := collapsed(answered):
-        raise RunError(
-            f"{name}: {how}. Such a run measures the letter, not the person: lower alpha, or look "
-            "at the chat template and the option letters."
-        )

@@ -58,6 +58,6 @@ def controls(study: Study) -> go.Figure:
 def extreme(study: Study) -> go.Figure:
     """Trait means of the first seed's subject who gains most."""
     group = study.groups[0]
-    subject = tables.extreme(group)
+    subject = scores.extreme(group)
     title = f"{group.respondents.ids[subject]}, who gains most: trait means on test statements"
     return radar(tables.profiles(group, subject), title)

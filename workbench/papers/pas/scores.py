@@ -6,7 +6,8 @@ import numpy as np
 
 from workbench.data.keying import reverse
 from workbench.data.respondents import Respondents
-from workbench.papers.pas.answer import check_collapse
+from workbench.errors import RunError
+from workbench.papers.pas.answer import collapsed
 from workbench.papers.pas.reference import errors, middle
 from workbench.papers.pas.search import RULES, Searched, chosen
 from workbench.papers.pas.study import Group, Study
@@ -118,13 +119,43 @@ def correlations(respondents: Respondents, answered: Answers) -> np.ndarray:
     return out
 
 
-def check(study: Study) -> None:
-    """Raise `RunError` where the answers that are reported have collapsed to one letter."""
-    for condition in ZERO:
-        reported = [
-            answers(g.searched[condition], "validated")
-            for g in study.groups
-            if condition in g.searched
-        ]
-        if reported:
-            check_collapse(np.concatenate(reported), condition)
+def extreme(group: Group) -> int:
+    """The subject whose validated PAS answers gain most over no persona."""
+    searched = group.searched["pas"]
+    gains = [
+        s.test[s.alphas.index(0.0)] - s.test[place]
+        for s, place in zip(searched, chosen(searched, "validated"), strict=True)
+    ]
+    return int(np.argmax(gains))
+
+
+def collapses(study: Study, rule: str = "validated") -> dict[str, str]:
+    """Mode → how its answers at a rule's alpha have collapsed, in words; only where they have."""
+    out = {}
+    for mode in ZERO:
+        answered = [answers(g.searched[mode], rule) for g in study.groups if mode in g.searched]
+        if answered and (how := collapsed(np.concatenate(answered))):
+            out[mode] = how
+    return out
+
+
+def check(study: Study) -> str:
+    """A null result in words: the answers that are reported have collapsed; empty where not.
+
+    Raises `RunError`, with the histogram, where they have, and had not before the model was
+    steered: that is no property of the model, but of this run.
+    """
+    reported = collapses(study)
+    if not reported:
+        return ""
+    how = "; ".join(f"{mode}: {collapse}" for mode, collapse in reported.items())
+    if "pas" not in collapses(study, "alpha 0"):
+        raise RunError(
+            f"{how}. Such a run measures the letter, not the person: lower alpha, or look at the "
+            "chat template and the option letters."
+        )
+    return (
+        f"NULL RESULT. {how}. So it was without a persona and not steered: {study.model} answers "
+        "the same whatever the statement is. Scores below are those of constants; nothing here is "
+        "about people, or about PAS. Take a better model with -p model_id=HUB_ID_OR_FOLDER"
+    )

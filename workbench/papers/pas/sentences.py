@@ -33,8 +33,8 @@ def bill(cost: Cost, seeds: int) -> str:
     return (
         f"A seed scores {cost.forwards:,} prompts (one forward each); released decoding would "
         f"generate {cost.released:,} answers per mode, up to 15 tokens each. About "
-        f"{cost.seconds * seeds / 60:.1f} minutes for {seeds} seeds on one core, without controls "
-        "and DPO."
+        f"{cost.seconds * seeds / 60:.1f} minutes for {seeds} seeds at the speed just measured, "
+        "without extraction, controls and DPO."
     )
 
 

@@ -14,7 +14,15 @@ from workbench.generation.choices import entropy
 from workbench.papers.pas.paper import PUBLISHED, REFERENCE_300, SCORES_300
 from workbench.papers.pas.profile import trait_means
 from workbench.papers.pas.reference import middle, misscored, own_mean, reference_rows
-from workbench.papers.pas.scores import ZERO, answers, baseline, correlations, method_errors, pooled
+from workbench.papers.pas.scores import (
+    ZERO,
+    answers,
+    baseline,
+    collapses,
+    correlations,
+    method_errors,
+    pooled,
+)
 from workbench.papers.pas.search import chosen
 from workbench.papers.pas.sentences import described
 from workbench.papers.pas.study import Group, Study
@@ -152,16 +160,6 @@ def letters(study: Study, condition: str = "pas") -> list[Row]:
     return rows
 
 
-def extreme(group: Group) -> int:
-    """The subject whose validated PAS answers gain most over no persona."""
-    searched = group.searched["pas"]
-    gains = [
-        s.test[s.alphas.index(0.0)] - s.test[place]
-        for s, place in zip(searched, chosen(searched, "validated"), strict=True)
-    ]
-    return int(np.argmax(gains))
-
-
 def profiles(group: Group, subject: int) -> dict[str, dict[str, float]]:
     """Who answers → trait → mean on the test statements, more is more of the trait."""
     people = group.respondents
@@ -211,11 +209,15 @@ def times(study: Study) -> list[Row]:
 
 
 def metrics(study: Study) -> list[Row]:
-    """The metrics of `results.json`; published values stand beside the paper's own rule."""
+    """The metrics of `results.json`; published values stand beside the paper's own rule.
+
+    None of them beside answers that have collapsed: constants come near 4.41, too.
+    """
     by_method = method_errors(study)
     people = study.groups[0].respondents
     here = f"here {study.model}, {described(people, len(pooled(study)))}, {people.targets} values"
     beside = {p["metric"]: (p["value"], f"{p['model']}, {p['dataset']}; {here}") for p in PUBLISHED}
+    beside = {} if "fewshot+pas" in collapses(study, "oracle") else beside
 
     def add(
         name: str,
