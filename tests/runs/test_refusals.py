@@ -3,12 +3,13 @@
 import json
 import subprocess
 import sys
+from importlib.metadata import PackageNotFoundError
 
 import pytest
 
 from workbench import hub
 from workbench.cli import main
-from workbench.errors import WorkbenchError
+from workbench.errors import ModelError, WorkbenchError
 from workbench.papers.registry import PAPERS
 from workbench.runs import execute
 from workbench.runs.parameters import declared
@@ -129,8 +130,21 @@ GOOD = {
 }  # fmt: skip
 
 
+SMALL = tuple(
+    ("pas", {"model_id": "survey", **given}) for given in (
+        {}, {"subjects": "24"}, {"dpo_subjects": "4"}, {"modes": "pas, p2+pas"}, {"controls": "1"},
+        {"official": "true"}, {"items": "4"}, {"alphas": "0, 1"}, {"heads": "32"}, {"seed": "7"},
+    )
+)  # fmt: skip
+"""Values that pass at small, each with an embedded model, which is always at hand."""
+
+
 class StartedError(Exception):
     """A run got as far as its folder."""
+
+
+def absent(package):
+    raise PackageNotFoundError(package)
 
 
 @pytest.fixture(autouse=True)
@@ -186,6 +200,24 @@ def test_what_is_documented_passes(paper, given):
         execute.run(paper, given, out="out")
 
 
+@pytest.mark.parametrize("given", SMALL)
+def test_what_is_documented_passes_at_small(given):
+    paper, values = given
+    with pytest.raises(StartedError):
+        execute.run(paper, values, preset="small", out="out")
+
+
+@pytest.mark.parametrize("paper", dict(SMALL))
+def test_small_without_a_model_names_the_ways_to_one(paper, monkeypatch):
+    monkeypatch.delenv("WORKBENCH_SMOLLM2", raising=False)
+    monkeypatch.setattr(hub, "distribution", absent)
+    with pytest.raises(ModelError) as caught:
+        execute.run(paper, {}, preset="small", out="out")
+    assert caught.value.__cause__ is None
+    for way in ("WORKBENCH_SMOLLM2", hub.SMALL["smollm2"][0], "`pip install gguf` and `pip"):
+        assert way in str(caught.value)
+
+
 @pytest.mark.parametrize(
     ("paper", "given", "preset", "said"),
     [
@@ -204,6 +236,11 @@ def test_what_is_documented_passes(paper, given):
         ("pas", {}, "paper", "-p answers_path=FILE"),
         ("pas", {"papi_path": "good.jsonl", "model_id": "survey"}, "paper", "give a .csv"),
         ("pas", {"subjects": "5", "dpo_subjects": "6"}, "tiny", "dpo_subjects=6"),
+        ("pas", {"model_id": "survey", "subjects": "25"}, "small", "subjects=25: it must be"),
+        ("pas", {"model_id": "survey", "heads": "33"}, "small", "heads=33: it must be"),
+        ("pas", {"model_id": "survey", "dpo_subjects": "5"}, "small", "dpo_subjects=5: it"),
+        ("pas", {"model_id": "survey", "items": "5"}, "small", "items=5: it must be"),
+        ("pas", {"model_id": "survey", "portrait_tokens": "9"}, "small", "nobody is described"),
         ("fpo", {}, "paper", "google/gemma-2-2b cannot be reached"),
         ("fpo", {"model_id": "styles", "sae": "a:b", "k": "0"}, "paper", "k=0"),
         ("fpo", {"model_id": "own", "force_sae": "true"}, "paper",
