@@ -1,6 +1,6 @@
 """What a run is going to take: its calls times the speed of the loaded model, give or take a third.
 
-A paper counts its calls; `pace` measures the model for about two seconds; `spelled` says it.
+A paper counts its calls; `pace` measures the model for some seconds; `spelled` says it.
 """
 
 import time
@@ -9,16 +9,19 @@ from contextlib import closing
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from scipy.optimize import nnls
+from transformers import PreTrainedModel
 
 from workbench.arguments import listed
 from workbench.generation.local import LocalBackend
 from workbench.generation.requests import GenRequest
 from workbench.models.model import Model
-from workbench.models.prompts import Prompt, encode_all
+from workbench.models.prompts import Prompt, encode_all, padded
 
-ROWS = 16
-"""Replies decoded side by side at most: enough to tell what a row costs, few enough to be quick."""
+ROWS, READ = 16, 256
+"""Replies decoded side by side, and tokens of their prompts, at most: enough to tell what a row
+costs, few enough to be quick."""
 STEPS = 3
 """Tokens of each that are awaited, however slow the model is."""
 BACKWARD = 2
@@ -31,16 +34,20 @@ Line = tuple[float, float]
 
 @dataclass(frozen=True)
 class Part:
-    """One kind of work in a run: `calls` of `seconds` each, on average."""
+    """One kind of work in a run: `calls` of `seconds` each, on average.
+
+    `seconds`: None where a server makes them. `tokens`: that one generates at most.
+    """
 
     what: str
     calls: int
-    seconds: float
+    seconds: float | None
+    tokens: int = 0
 
     @property
     def total(self) -> float:
         """Seconds of all calls."""
-        return self.calls * self.seconds
+        return self.calls * (self.seconds or 0.0)
 
 
 @dataclass(frozen=True)
@@ -75,7 +82,7 @@ def pace(
     prompts: Sequence[Prompt],
     max_new_tokens: int,
     *,
-    seconds: float = 2.0,
+    seconds: float = 1.0,
     clock: Callable[[], float] = time.perf_counter,
 ) -> Pace:
     """Decode a few of the prompts, greedily, for about so many `seconds`; `clock` tells them.
@@ -89,6 +96,8 @@ def pace(
     backend.check(requests)
     # Rows in a file may be sorted by kind.
     chosen = requests[:: -(-len(requests) // ROWS)]
+    read = np.cumsum([len(e.ids) for e in encode_all(model, [r.prompt for r in chosen])])
+    chosen = chosen[: max(2, int((read <= READ).sum()))]
     few = chosen[: -(-len(chosen) // 4)]
     _decode(backend, few[:1], 0.0, clock)  # what a first call does once is no part of the pace
     reading, steps, lengths = [], [], [0.0]
@@ -100,13 +109,36 @@ def pace(
     return Pace(_line(reading), _line(steps), float(np.mean(lengths)), max(lengths))
 
 
-def spelled(parts: Sequence[Part]) -> str:
-    """The whole with its range, then what makes it up, the longest first.
+def reading(hf: PreTrainedModel, texts: Sequence[Sequence[int]]) -> Line:
+    """Seconds of a plain forward, logits of every token included, by tokens: one text, then four.
+
+    For models that are trained; `texts` of token ids.
+    """
+    points: list[tuple[float, float]] = []
+    with torch.inference_mode():
+        for rows in (texts[:1], texts[:1], texts[:4]):
+            ids, mask = padded(rows, 0, "left")
+            started = time.perf_counter()
+            hf(input_ids=ids.to(hf.device), attention_mask=mask.to(hf.device), use_cache=False)
+            points.append((ids.numel(), time.perf_counter() - started))
+    return _line(points[1:])
+
+
+def spelled(parts: Sequence[Part], left_out: str = "") -> str:
+    """The whole with its range, then what makes it up, the longest first, then what is left out.
+
+    Of a server, whose speed is not known, calls and tokens alone.
 
     >>> print(spelled([Part("replies", 90, 2.0)]))
     About 3.0 minutes (2.0 to 4.0) at the speed just measured, less what is kept of an earlier run:
         3.0 minutes: 90 × replies
     """
+    ends = [f"    Left out: {left_out}."] if left_out else []
+    if any(part.seconds is None for part in parts):
+        tokens = sum(part.calls * part.tokens for part in parts)
+        lines = [f"A server of unknown speed is asked for at most {tokens:,} tokens:"]
+        lines += [f"    {p.calls:,} × {p.what}, {p.tokens} tokens at most" for p in parts]
+        return "\n".join(lines + ends)
     whole = sum(part.total for part in parts)
     unit, word = _unit(whole)
     low, high = (f"{whole * (1 + sign * SPREAD) / unit:.1f}" for sign in (-1, 1))
@@ -117,7 +149,7 @@ def spelled(parts: Sequence[Part]) -> str:
     for part in sorted(parts, key=lambda part: -part.total):
         unit, word = _unit(part.total)
         lines.append(f"    {part.total / unit:.1f} {word}: {part.calls:,} × {part.what}")
-    return "\n".join(lines)
+    return "\n".join(lines + ends)
 
 
 def _decode(

@@ -1,0 +1,60 @@
+"""What a run asks of its models, counted: each kind of call, and the seconds that one may take."""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from workbench.papers.estimate import BACKWARD, Part, reading
+from workbench.papers.fpo.costs import BATCHES, COMPARED, bench
+from workbench.papers.fpo.paper import METHODS, Settings
+from workbench.papers.fpo.presets import Inputs
+from workbench.papers.fpo.train import conditions
+from workbench.training.pairs import tokenised
+
+LOOKED_AT = 64
+"""Pairs whose lengths tell those of all."""
+ROUNDS = 8
+LEFT_OUT = "an SAE that was trained while loading, the features' statistics, tables and figures"
+
+
+def parts(preset: str, inputs: Inputs, settings: Settings, seeds: Sequence[int]) -> list[Part]:
+    """The calls of a whole run, at the speed of the reference's forward measured now.
+
+    A backward counts as two forwards, a checkpointed one as three.
+    """
+    rows = inputs.train.select(range(min(LOOKED_AT, len(inputs.train))))
+    lengths, texts = [], []
+    for row in tokenised(rows, inputs.tokenizer, settings.max_length, "train"):
+        both = [row["prompt_ids"] + row[side] for side in ("chosen_ids", "rejected_ids")]
+        texts += both
+        lengths.append(2 * max(map(len, both)))
+    constant, each = reading(inputs.reference, texts)
+    pair = each * float(np.mean(lengths))
+
+    def forward(pairs: int) -> float:
+        """Seconds of a forward of so many pairs, in the parts that fit."""
+        return constant * math.ceil(pairs / settings.per_device) + pair * pairs
+
+    trained = conditions(settings)
+    count = len(seeds) * len(trained)
+    online = sum(METHODS[c.method][2] == "online" or settings.reference == "online" and
+                 c.method == "fpo" for c in trained) / len(trained)  # fmt: skip
+    steps = settings.steps or math.ceil(len(inputs.train) / settings.batch)
+    passes = 1 + BACKWARD + settings.checkpointing + online
+    fpo = len(seeds) * len(settings.alphas)
+    held_out = forward(len(inputs.test))
+    out = [
+        Part(f"training steps of {settings.batch} pairs", count * steps,
+             passes * forward(settings.batch)),
+        Part("forwards of all training pairs for the reference", 1, forward(len(inputs.train))),
+        Part("forwards of all held-out pairs", 2 * count + 2 * fpo + 2 * 2 + 2, held_out),
+    ]  # fmt: skip
+    if settings.costs:
+        on = bench(preset, inputs, settings)
+        few = [[token % 100 + 3 for token in range(on.tokens)]] * 4
+        constant, each = reading(on.model(), few)
+        step = (2 + BACKWARD) * (constant + each * 2 * on.batch * on.tokens)
+        timed = len(COMPARED) * (1 + 2 * BATCHES) + 2 * (1 + ROUNDS)
+        out.append(Part("training steps to measure memory and time", timed, step))
+    return out
