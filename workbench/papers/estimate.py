@@ -99,7 +99,7 @@ def pace(
     read = np.cumsum([len(e.ids) for e in encode_all(model, [r.prompt for r in chosen])])
     chosen = chosen[: max(2, int((read <= READ).sum()))]
     few = chosen[: -(-len(chosen) // 4)]
-    _decode(backend, few[:1], 0.0, clock)  # what a first call does once is no part of the pace
+    _decode(backend, chosen[:2], 0.0, clock)  # what a first call does once is no part of the pace
     reading, steps, lengths = [], [], [0.0]
     for asked in (few, chosen):
         times, live, lengths = _decode(backend, asked, seconds / 2, clock)

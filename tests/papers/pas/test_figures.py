@@ -6,7 +6,7 @@ import numpy as np
 
 from tests.helpers.pas_study import EVERYTHING, GROUP, KEYING, STUDY, people, study
 from workbench.papers.pas import figures, sentences, tables
-from workbench.papers.pas.study import Cost, Geometry
+from workbench.papers.pas.study import Geometry
 
 GEOMETRY = Geometry(
     [
@@ -68,8 +68,5 @@ def test_sentences():
     assert "off the middle: 2..4, mean 3.0; yea-saying (mean sign): +0.000" in sentences.summary(
         people()
     )
-    bill = sentences.bill(Cost(1200, 300, 90.0), 2)
-    assert "1,200 prompts" in bill
-    assert "About 3.0 minutes for 2 seeds" in bill
     assert sentences.extraction(GEOMETRY).endswith("Jaccard overlap over splits 0.60")
     assert "4 statements x 2 layers x 8 heads x 16" in sentences.extraction(GEOMETRY)

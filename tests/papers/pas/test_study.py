@@ -13,7 +13,7 @@ from tests.helpers.directions import some_lock
 from tests.helpers.pas import INVENTORY, TEST, TRAIN, build, respondents
 from workbench.data.inventories import Inventory
 from workbench.errors import DatasetError
-from workbench.papers.pas import answer, paper, presets, study
+from workbench.papers.pas import answer, calls, paper, presets, study
 from workbench.papers.pas.contrast import contrast_answers
 from workbench.papers.pas.dpo import tune
 from workbench.papers.pas.paper import Settings
@@ -113,11 +113,11 @@ def test_somebody_on_one_side_costs_the_centered_control_alone(model, caplog):
         )
 
 
-def test_the_bill_is_what_a_run_scores(model, monkeypatch):
+def test_the_prompts_that_were_counted_are_scored(model, monkeypatch):
     everybody = respondents(2)
-    settings = replace(FEW, orders=("forward", "reversed"), dpo_subjects=0, folds=2, controls=0)
+    settings = replace(FEW, orders=("forward", "reversed"), dpo_subjects=0, folds=2, controls=1)
     settings = replace(settings, modes=("pas", "fewshot+pas"))
-    cost = study.cost(model, everybody, settings)
+    parts = {part.what: part for part in calls.parts(model, {0: everybody}, settings)}
     count = 0
     real = answer.scored
 
@@ -128,10 +128,17 @@ def test_the_bill_is_what_a_run_scores(model, monkeypatch):
 
     monkeypatch.setattr(answer, "scored", counted)
     study.run(model, {0: everybody}, settings, compute)
-    extraction = 2 * len(TRAIN) * 2
-    assert cost.forwards == count + extraction
-    assert cost.released == 2 * 2 * len(TEST)
-    assert cost.seconds > 0
+    assert parts.pop("answers captured").calls == 2 * len(TRAIN) * 2
+    assert sum(part.calls for part in parts.values()) == count
+    assert all(part.seconds > 0 for part in parts.values())
+
+
+def test_descriptions_and_tunings_are_counted(model):
+    people = {0: respondents(2), 1: respondents(3)}
+    settings = replace(FEW, modes=("pas", "p2+pas"), folds=2, dpo_subjects=2, portrait_tokens=7)
+    count = {part.what: part.calls for part in calls.parts(model, people, settings)}
+    assert count["descriptions of 7 tokens at most"] == 5 * 3
+    assert count["DPO steps of 16 pairs"] == 4 * settings.dpo_steps
 
 
 def test_geometry(model):

@@ -38,8 +38,10 @@ def parts(preset: str, inputs: Inputs, settings: Settings, seeds: Sequence[int])
 
     trained = conditions(settings)
     count = len(seeds) * len(trained)
-    online = sum(METHODS[c.method][2] == "online" or settings.reference == "online" and
-                 c.method == "fpo" for c in trained) / len(trained)  # fmt: skip
+    references = [
+        settings.reference if c.method == "fpo" else METHODS[c.method][2] for c in trained
+    ]
+    online = references.count("online") / len(trained)
     steps = settings.steps or math.ceil(len(inputs.train) / settings.batch)
     passes = 1 + BACKWARD + settings.checkpointing + online
     fpo = len(seeds) * len(settings.alphas)

@@ -29,7 +29,6 @@ def parts(model: Model, people: Mapping[int, Respondents], settings: Settings) -
     statements = texts(inventory, test, settings.wording, lower=True)
     told = fewshot(inventory, train, first.values[0, train], settings.wording)
     bare: list[Prompt] = [chat(SYSTEM, text, PREFILL) for text in statements]
-    request = portrait_request(told)
     describes = "p2+pas" in settings.modes
     speed = pace(model, bare, settings.portrait_tokens if describes else NEW_TOKENS)
     own = _tokens(model, bare) / len(bare)
@@ -53,10 +52,9 @@ def parts(model: Model, people: Mapping[int, Respondents], settings: Settings) -
             once = speed.reads(length) * contexts * len(settings.alphas) / asked
             out.append(Part(f"prompts scored, {mode}", subjects * asked, scored + once))
     if describes:
-        rows = subjects * contexts
-        most = settings.portrait_tokens
-        out.append(Part(f"descriptions of {most} tokens at most", rows,
-                        speed.replies(rows, rows * _tokens(model, [request]), most) / rows))  # fmt: skip
+        rows, most = subjects * contexts, settings.portrait_tokens
+        seconds = speed.replies(rows, rows * shared, most) / rows
+        out.append(Part(f"descriptions of {most} tokens at most", rows, seconds))
     tuned = sum(min(settings.dpo_subjects, len(group)) for group in people.values())
     step = speed.trains(2 * PAIRS * own) + speed.reads(2 * PAIRS * own)
     out.append(Part(f"DPO steps of {PAIRS} pairs", tuned * settings.dpo_steps, step))

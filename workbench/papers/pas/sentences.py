@@ -1,10 +1,10 @@
-"""Sentences that introduce figures: the people, what a run will take, what was extracted."""
+"""Sentences that introduce figures: the people, what was extracted."""
 
 import numpy as np
 
 from workbench.data.respondents import Respondents
 from workbench.papers.pas.reference import leanings
-from workbench.papers.pas.study import Cost, Geometry
+from workbench.papers.pas.study import Geometry
 
 
 def described(respondents: Respondents, count: int | None = None) -> str:
@@ -25,16 +25,6 @@ def summary(respondents: Respondents) -> str:
         f"{respondents.targets}\ntrain answers off the middle: {leaning['used'].min()}.."
         f"{leaning['used'].max()}, mean {leaning['used'].mean():.1f}; yea-saying (mean sign): "
         f"{leaning['lean'].mean():+.3f}"
-    )
-
-
-def bill(cost: Cost, seeds: int) -> str:
-    """What a run is about to take."""
-    return (
-        f"A seed scores {cost.forwards:,} prompts (one forward each); released decoding would "
-        f"generate {cost.released:,} answers per mode, up to 15 tokens each. About "
-        f"{cost.seconds * seeds / 60:.1f} minutes for {seeds} seeds at the speed just measured, "
-        "without extraction, controls and DPO."
     )
 
 

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-import numpy as np
 import torch
 
 from workbench.data.respondents import Respondents
@@ -15,16 +14,13 @@ from workbench.hashing import digest
 from workbench.models.loading import load
 from workbench.models.model import Model
 from workbench.papers.parameters import one_thread_if_embedded
-from workbench.papers.pas.answer import answers
 from workbench.papers.pas.contrast import AnswerContrast, contrast_answers
 from workbench.papers.pas.dpo import Tuned, tune
 from workbench.papers.pas.paper import DIRECTIONS, Settings
 from workbench.papers.pas.personas import personas, probes, stability
-from workbench.papers.pas.prompts import texts
 from workbench.papers.pas.search import (
     Searched,
     directions_by_fold,
-    prompts_per_subject,
     search,
     shuffled,
     system_prompts,
@@ -59,19 +55,6 @@ class Study:
     settings: Settings
     groups: tuple[Group, ...]
     seconds_extract: float
-
-
-@dataclass(frozen=True)
-class Cost:
-    """What one seed takes without controls and DPO.
-
-    `forwards`: prompts scored, one forward each; `released`: answers a mode that the released code
-    would generate, up to 15 tokens each, for the same subjects; `seconds` at the rate measured.
-    """
-
-    forwards: int
-    released: int
-    seconds: float
 
 
 @dataclass(frozen=True)
@@ -240,23 +223,3 @@ def geometry(
     return Geometry(
         subjects, cosines, list(respondents.ids[:compared]), tuple(contrast.delta.shape)
     )
-
-
-def cost(model: Model, respondents: Respondents, settings: Settings) -> Cost:
-    """What a seed will take, from one small batch per mode, measured now."""
-    inventory = respondents.inventory
-    test = inventory.split("test")
-    per_mode = len(respondents) * prompts_per_subject(inventory, settings)
-    extraction = 2 * len(inventory.split("train")) * len(settings.orders)
-    statements = texts(inventory, test[:16], settings.wording, lower=True)
-    one_order = replace(settings, orders=settings.orders[:1])
-    seconds = 0.0
-    for mode in settings.modes:
-        nothing = [np.array([], int)]
-        ((system,),) = system_prompts(model, mode, respondents.take([0]), nothing, settings)
-        answers(model, system, statements, one_order)
-        started = time.perf_counter()
-        answers(model, system, statements, one_order)
-        seconds += per_mode * (time.perf_counter() - started) / len(statements)
-    released = len(respondents) * len(settings.alphas) * len(test)
-    return Cost(per_mode * len(settings.modes) + extraction, released, seconds)

@@ -5,8 +5,10 @@ from collections.abc import Sequence
 from workbench.models.model import Model
 from workbench.models.prompts import Prompt, encode_all, messages
 from workbench.papers.estimate import Part, pace
+from workbench.papers.safetylock.align import HARMFUL, HARMLESS
 from workbench.papers.safetylock.attack import DRAWN, FIXED, STOP_TOKENS
 from workbench.papers.safetylock.costs import TOKENS
+from workbench.papers.safetylock.evaluate import take
 from workbench.papers.safetylock.leverage import COUNT, harmful_chats
 from workbench.papers.safetylock.lock import CONTROLS, answered
 from workbench.papers.safetylock.paper import Settings
@@ -17,12 +19,13 @@ USUAL_STEPS = 25
 
 PLAIN = 1.5
 """How much longer plain transformers decodes one row, by which the lock's cost is timed."""
+LEFT_OUT = "probes, checkpoints written and read again, loading, tables and figures"
 
 
 def parts(inputs: Inputs, settings: Settings, seeds: Sequence[int]) -> list[Part]:
     """The calls of a whole run in which level 1 alone breaks refusals, at the base model's pace.
 
-    Where levels 2 and 3 do, too, they are tested at every dose as well. Raises
+    Where other levels do, too, they are tested at every dose as well. Raises
     `ContextLengthError` for a request that leaves no room for its reply.
     """
     base, new = inputs.base, settings.max_new_tokens
@@ -31,7 +34,9 @@ def parts(inputs: Inputs, settings: Settings, seeds: Sequence[int]) -> list[Part
     harmful = harmful_chats(inputs.validation)
     speed = pace(base, [*test, *validation], new)
     made = 0 if inputs.finetuned else len(seeds)
-    attacks, of_level_one = (3 * made, made) if made else (1, 1)
+    attacks, of_level_one = (len(settings.levels) * made, made) if made else (1, 1)
+    usual = min(USUAL_STEPS, settings.attack.max_steps)
+    ten = made * (usual + PERSONA_STEPS * (2 in settings.levels))
     doses = len(set(settings.alphas))
     rankings = len(settings.selections) * len(settings.r_grid) * len(settings.heads_grid)
     trials = 1 + doses * (1 if inputs.lock else rankings)
@@ -39,6 +44,12 @@ def parts(inputs: Inputs, settings: Settings, seeds: Sequence[int]) -> list[Part
     ranked = len(settings.r_grid) if "leverage" in settings.selections else 0
     answers = _tokens(base, answered(inputs.pairs))
     answer = answers / (2 * len(inputs.pairs))
+    align = settings.align if made else None
+    chats = _tokens(base, harmful_chats(inputs.train)[:COUNT])
+    # To first order a backward takes the place of a forward for each head.
+    ranking = speed.trains(chats) if settings.gradient else speed.reads(chats)
+    per_ranking = 1 if settings.gradient else base.n_layers * base.n_heads + 1
+    shown = [messages(row["prompt"]) for row in take(inputs.test, settings.controlled)]
 
     def replies(prompts: Sequence[Prompt], most: int) -> float:
         return speed.replies(len(prompts), _tokens(base, prompts), most)
@@ -49,15 +60,16 @@ def parts(inputs: Inputs, settings: Settings, seeds: Sequence[int]) -> list[Part
              replies(validation, new)),
         Part(f"{len(test)} replies to test every attack, level 1 at every dose",
              1 + attacks + of_level_one * doses, of_test),
-        Part(f"{len(test)} replies under a control lock",
-             of_level_one * len(CONTROLS) * settings.draws, of_test),
-        Part("training steps of ten rows", made * (USUAL_STEPS + PERSONA_STEPS),
-             speed.trains(answer * FIXED)),
-        Part(f"training steps of {DRAWN} rows", made * BENIGN_STEPS, speed.trains(answer * DRAWN)),
-        Part("looks whether an attack has gone far enough", made * USUAL_STEPS,
+        Part(f"{len(shown)} replies under a control lock",
+             of_level_one * len(CONTROLS) * settings.draws, replies(shown, new)),
+        Part("training steps to teach refusals", align.max_steps if align else 0,
+             speed.trains(answer * (HARMFUL + HARMLESS))),
+        Part("training steps of ten rows", ten, speed.trains(answer * FIXED)),
+        Part(f"training steps of {DRAWN} rows", made * BENIGN_STEPS * (3 in settings.levels),
+             speed.trains(answer * DRAWN)),
+        Part("looks whether an attack has gone far enough", made * usual,
              replies(harmful, STOP_TOKENS)),
-        Part("forwards to rank heads by", 2 * ranked * (base.n_layers * base.n_heads + 1),
-             speed.reads(_tokens(base, harmful_chats(inputs.train)[:COUNT]))),
+        Part("forwards to rank heads by", 2 * ranked * per_ranking, ranking),
         Part("forwards with one head of the lock", heads + 1, speed.reads(_tokens(base, harmful))),
         Part("captures of all pairs", len(settings.r_grid) + attacks, speed.reads(answers)),
         Part(f"decodings of {TOKENS} tokens, timed", 2 * settings.repeats + 1,

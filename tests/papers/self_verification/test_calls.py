@@ -1,0 +1,62 @@
+"""What a run asks of its model, counted beforehand."""
+
+from dataclasses import replace
+
+import pytest
+
+import workbench as wb
+from workbench.errors import ContextLengthError
+from workbench.generation.complete import backend
+from workbench.generation.endpoint import Endpoint
+from workbench.papers.estimate import spelled
+from workbench.papers.self_verification import calls, presets, study
+from workbench.papers.self_verification.paper import Settings
+
+SETTINGS = replace(Settings().tiny(), k=3, p=2, sc=4)
+
+
+@pytest.fixture(scope="module")
+def problems():
+    return presets.problems("tiny", "", "", 6, [0, 1])
+
+
+@pytest.fixture(scope="module")
+def sums():
+    return backend(wb.load("sums"))
+
+
+def test_prompts_are_counted_as_a_run_masks(sums, problems):
+    done = study.run(sums, problems, SETTINGS, wb.SampleStore())
+    asked = [v for c in done.comparisons for v in c.verified]
+    contested = [v for v in asked if v.hits]
+    assert contested
+    assert all(calls._masks(v.problem, SETTINGS) == len(v.conditions) for v in contested)
+    one = replace(SETTINGS, conditions="first")
+    assert {calls._masks(v.problem, one) for v in asked} == {1}
+    count = {part.what: part.calls for part in calls.parts(sums, problems, SETTINGS)}
+    candidates = calls.DIFFERENT * SETTINGS.k
+    masks = sum(calls._masks(v.problem, SETTINGS) for v in asked)
+    assert count["samples of masked conditions"] == round(candidates * masks * SETTINGS.p)
+    assert count["samples of true or false"] == round(candidates * SETTINGS.p * 12)
+    assert count["greedy answers and conclusions"] == 24
+
+
+def test_stages_add_their_own_and_more_samples_take_longer(sums, problems):
+    few = calls.parts(sums, problems, SETTINGS)
+    both = calls.parts(sums, problems, SETTINGS, {"again": (sums, problems)})
+    assert [p.calls for p in both][:1] == [2 * few[0].calls]
+    assert all(part.seconds > 0 for part in few)
+
+
+def test_of_a_server_calls_and_tokens_alone(problems):
+    parts = calls.parts(Endpoint("http://127.0.0.1:1/v1", "m"), problems, SETTINGS)
+    assert all(part.seconds is None for part in parts)
+    text = spelled(parts, calls.LEFT_OUT)
+    total = 32 * sum(part.calls for part in parts)
+    assert text.startswith(f"A server of unknown speed is asked for at most {total:,} tokens:\n")
+    assert "minutes" not in text
+
+
+def test_a_question_without_room_is_refused(sums, problems):
+    with pytest.raises(ContextLengthError):
+        calls.parts(sums, problems, replace(SETTINGS, max_new_tokens=10**6))
