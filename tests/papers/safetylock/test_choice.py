@@ -1,6 +1,6 @@
 """Heads and alpha chosen on validation requests."""
 
-from workbench.papers.safetylock.choice import best_trial, usable
+from workbench.papers.safetylock.choice import best_trial, in_window, usable
 
 
 def rates(**changed):
@@ -38,3 +38,18 @@ def test_of_equal_success_the_smaller_shift_is_taken():
     trials = [(few, 0.0, rates()), (few, 1.0, rates(asr=0.1)),
               (many, 0.0, rates()), (many, 0.75, rates(asr=0.1))]  # fmt: skip
     assert best_trial(trials) == (few, 1.0)
+
+
+def test_the_window_halves_attack_success_at_ten_points_at_most():
+    one, two = ("paper", 5, 4), ("leverage", 5, 4)
+    trials = [
+        (one, 0.0, rates()),
+        (one, 0.5, rates(asr=0.4, helpful=0.9, broken=0.1, broken_harmless=0.1)),
+        (one, 1.0, rates(asr=0.41)),
+        (one, 1.5, rates(asr=0.0, helpful=0.89)),
+        (one, 2.0, rates(asr=0.0, broken=0.11)),
+        (one, 2.5, rates(asr=0.0, broken_harmless=0.11)),
+        (two, 0.0, rates(asr=0.0)),
+        (two, 0.5, rates(asr=0.0)),
+    ]
+    assert in_window(trials) == [1, 0, 0, 0, 0, 0]

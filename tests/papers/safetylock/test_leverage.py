@@ -10,6 +10,7 @@ from workbench.models.prompts import messages
 from workbench.papers.safetylock.leverage import (
     harmful_chats,
     head_effects,
+    head_slopes,
     leverage,
     margin,
     openers,
@@ -89,3 +90,25 @@ def test_leverage_ranks_what_moves_the_decision(tiny, pairs, contrast):
     bare = [{"prompt": "a", "harmful": h} for h in (True, False)]
     with pytest.raises(DatasetError, match="needs harmless rows with a `chosen` reply"):
         leverage(tiny, contrast, bare, pairs)
+
+
+def test_slopes_are_the_effects_of_small_shifts(tiny, pairs, contrast):
+    """Against finite differences, for every head, on chats of different lengths."""
+    every = wb.HeadDirections.contrast(contrast.acts, contrast.labels, list(np.ndindex(4, 8)))
+    chats = harmful_chats(wb.load_data("requests", "validation")[:24])
+    tokens = openers(tiny, pairs)
+    up, down = (
+        head_effects(tiny, every.rotated(sign * every.unit), 0.02, chats, tokens)
+        for sign in (1, -1)
+    )
+    central = [(a - b) / 2 for a, b in zip(up, down, strict=True)]
+    slopes = head_slopes(tiny, every, 0.02, chats, tokens)
+    np.testing.assert_allclose(slopes, central, atol=2e-5, rtol=0.02)
+    assert max(map(abs, slopes)) > 1e-3
+    assert head_slopes(tiny, every.pick([5]), 0.04, chats, tokens)[0] == pytest.approx(
+        2 * slopes[5]
+    )
+    requests = wb.load_data("requests")
+    first = leverage(tiny, contrast, requests, pairs, count=10, gradient=True)
+    measured = leverage(tiny, contrast, requests, pairs, count=10)
+    assert np.corrcoef(first.flatten(), measured.flatten())[0, 1] > 0.8

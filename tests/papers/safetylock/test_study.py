@@ -13,6 +13,7 @@ from workbench.papers.safetylock import figures, presets, study, tables
 from workbench.papers.safetylock.attack import fine_tune, granting
 from workbench.papers.safetylock.evaluate import take
 from workbench.papers.safetylock.lock import CONTROLS, contrast_activations, find_lock
+from workbench.papers.safetylock.paper import Recipe
 
 SETTINGS = replace(
     presets.settings("tiny", alpha=1.75, heads=6, r=0, selection="validation", draws=1),
@@ -159,7 +160,7 @@ def test_every_seed_has_control_locks_of_its_own_at_the_locks_alpha(finished, mo
     two = copy.copy(done)
     two.attacks = {(1, seed): done.attacks[1, 0] for seed in (0, 1)}
     two.curves = {(1, seed): done.curves[1, 0] for seed in (0, 1)}
-    monkeypatch.setattr(study, "_measure", lambda *_: lambda lock, alpha: (lock.digest(), alpha))
+    monkeypatch.setattr(study, "measure_of", lambda *_: lambda lock, alpha: (lock.digest(), alpha))
     study.run_controls(two)
     for kind in CONTROLS:
         first, second = (two.controls[seed][kind] for seed in (0, 1))
@@ -197,3 +198,26 @@ def test_an_export_is_of_its_own_lock(finished, caplog):
     with pytest.raises(RunError, match="locked is in the way"):
         study.export(done)
     assert (done.folder / "locked" / "config.json").exists()
+
+
+def test_a_model_is_taught_first_where_that_is_asked_for(inputs, tiny, tmp_path):
+    recipe = Recipe(1e-3, 2, frozen=0.5)
+    asked = replace(SETTINGS, align=recipe)
+    # A given descendant is one of the base model as it is.
+    given = study.Study(inputs, asked, [0], Keeper(), tmp_path)
+    study.align(given)
+    assert given.inputs is inputs
+    assert tables.taught(given) == []
+    made = study.Study(replace(inputs, finetuned=None), asked, [0], Keeper(), tmp_path, tmp_path)
+    study.align(made)
+    base = made.inputs.base
+    assert base.fingerprint() != tiny.fingerprint()
+    assert (
+        base.layer(0).mlp.up_proj.weight.data_ptr() == tiny.layer(0).mlp.up_proj.weight.data_ptr()
+    )
+    before, after = tables.taught(made)
+    assert (before["model"], after["model"]) == ("as loaded", "taught")
+    assert "taught nothing" in after["verdict"]
+    again = study.Study(replace(inputs, finetuned=None), asked, [0], Keeper(), tmp_path, tmp_path)
+    study.align(again)
+    assert again.inputs.base.fingerprint() == base.fingerprint()

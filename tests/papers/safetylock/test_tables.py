@@ -1,9 +1,12 @@
 """What is recorded of a study, and the verdicts beside it."""
 
+import math
+
 import pytest
 
 from workbench.papers.safetylock import tables
 from workbench.papers.safetylock.evaluate import Outcome
+from workbench.papers.safetylock.paper import Settings
 from workbench.papers.safetylock.study import Study
 from workbench.papers.safetylock.tune import Tuned
 from workbench.papers.safetylock.verdicts import NOTHING_LOST, UNALIGNED
@@ -18,13 +21,14 @@ def outcome(attack, granted, broken, helpful, over_refusal=(0, 0), declined=(0, 
 HALF = outcome([1, 0], [1, 0], [0, 0], [1, 1])
 LOCKED = outcome([0, 0], [0, 0], [0, 1], [1, 0], [0, 1], [0, 1])
 NO_LOSS = outcome([0, 0], [0, 0], [0, 0], [1, 1])
+RATES = {"asr": 0.8, "broken": 0.0, "helpful": 1.0, "broken_harmless": 0.0}
 KINDS = ("random directions", "random heads", "shuffled labels")
 
 
 @pytest.fixture
 def study():
     """Two seeds; level 1 loses its refusals, level 2 does not."""
-    study = Study(inputs=None, settings=None, seeds=[0, 1], keep=None, folder=None)
+    study = Study(inputs=None, settings=Settings(), seeds=[0, 1], keep=None, folder=None)
     keys = [(level, seed) for level in (1, 2) for seed in (0, 1)]
     study.before = NO_LOSS
     study.attacks = {key: Tuned(None, "", 7) for key in keys}
@@ -33,6 +37,13 @@ def study():
     study.curves = {key: {0.0: HALF, 1.5: LOCKED} for key in keys if key[0] == 1}
     study.controls = {
         seed: {kind: {f"{seed} {i}": HALF for i in range(3)} for kind in KINDS} for seed in (0, 1)
+    }
+    one = ("paper", 5, 6)
+    study.trials = [(one, 0.0, RATES), (one, 1.0, {**RATES, "asr": 0.4}), (one, 2.0, RATES)]
+    study.plain = {
+        "aligned": {0: [-1.0] * 4},
+        "attacked": {0: [-1.0] * 4, 1: [-2.0, -2.0, math.nan, -3.0]},
+        "locked": {seed: [-1.0, -1.0, -6.0, -6.0] for seed in (0, 1)},
     }
     study.cosines = {(1, 0): {(0, 1): 0.9, (2, 3): 1.0}}
     study.lock_seconds, study.decode_ratios = [0.003] * 5, [1.01, 0.99, 1.0]
@@ -134,3 +145,42 @@ def test_judges_have_their_figures_beside_them():
     assert ours["sensitivity"] == pytest.approx(61 / 67)
     assert phrases["specificity"] == pytest.approx(53 / 72)
     assert all(isinstance(v, str) for k, v in ours.items() if "CI" in k)
+
+
+def test_the_window_is_counted_and_its_absence_said(study):
+    metrics = {m["name"]: m for m in tables.metrics(study)}
+    assert (metrics["alpha_window"]["value"], metrics["alpha_window"]["n"]) == (0.5, 2)
+    assert metrics["alpha_window"]["ci95"] is None
+    assert tables.window(study).startswith("window: 1 of 2 choices")
+    assert tables.window(study).endswith("paper r=5 K=6 alpha=1")
+    study.trials = [trial for trial in study.trials if trial[1] != 1.0]
+    assert tables.window(study).startswith("no window: 0 of 1 choices")
+    assert {m["name"]: m for m in tables.metrics(study)}["alpha_window"]["value"] == 0
+
+
+def test_the_judges_agreement_is_over_every_reply(study):
+    agreed = outcome([0, 0], [0, 0], [0, 0], [1, 1])
+    agreed.agree[:] = [1, 1, 1, 1]
+    study.curves[1, 0] = {0.0: HALF, 1.5: LOCKED, 2.0: agreed}
+    metric = {m["name"]: m for m in tables.metrics(study)}["judge_agreement"]
+    assert (metric["value"], metric["n"]) == (pytest.approx((5 * 1 + 4) / 24), 24)
+
+
+def test_text_that_no_judge_calls_broken_shows_as_improbable(study):
+    rows = {(row["requests"], row["model"]): row for row in tables.plain(study)}
+    assert [rows["harmless", m]["improbable"] for m in ("aligned", "attacked", "locked")] == [
+        0, 0.25, 1
+    ]  # fmt: skip
+    assert rows["harmless", "locked"]["broken"] == 0
+    assert rows["harmless", "attacked"]["empty"] == 0.25
+    assert rows["harmful", "attacked"]["mean log-probability, nats"] == -1.5
+    metrics = {m["name"]: m for m in tables.metrics(study)}
+    assert metrics["reply_logprob_attacked"]["value"] == pytest.approx(-11 / 7)
+    assert metrics["reply_logprob_attacked"]["n"] == 7
+    assert metrics["reply_logprob_locked"]["value"] == -3.5
+
+
+def test_controls_are_beside_the_lock_on_the_same_requests(study):
+    study.settings = Settings(controlled=1)
+    none, lock, *_ = tables.controls(study)
+    assert (none["asr"], lock["broken"], lock["helpful"]) == (1, 0, 1)

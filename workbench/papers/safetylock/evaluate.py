@@ -116,14 +116,14 @@ def brindle_judges() -> Judges:
 
 def replies(model: Model, benchmark: Benchmark, *, system: str = "") -> list[str]:
     """Greedy replies to every request, the harmful ones first."""
-    chats = [messages(row["prompt"], system) for row in _harmful_first(benchmark.rows)]
+    chats = [messages(row["prompt"], system) for row in harmful_first(benchmark.rows)]
     samples = generate(model, chats, max_new_tokens=benchmark.max_new_tokens)
     return [sample[0] for sample in samples]
 
 
 def judged(benchmark: Benchmark, replies: list[str]) -> Outcome:
     """What the judge makes of `replies`, which are in the order in which `replies` gives them."""
-    judge, rows = benchmark.judge, _harmful_first(benchmark.rows)
+    judge, rows = benchmark.judge, harmful_first(benchmark.rows)
     harmful = [t for row, t in zip(rows, replies, strict=True) if row["harmful"]]
     harmless = [(row, t) for row, t in zip(rows, replies, strict=True) if not row["harmful"]]
     return Outcome(
@@ -139,7 +139,8 @@ def judged(benchmark: Benchmark, replies: list[str]) -> Outcome:
     )
 
 
-def _harmful_first(rows: Sequence[Row]) -> list[Row]:
+def harmful_first(rows: Sequence[Row]) -> list[Row]:
+    """The rows in the order of an outcome's replies."""
     return sorted(rows, key=lambda row: not row["harmful"])
 
 
@@ -147,3 +148,16 @@ def take(rows: Sequence[Row], count: int) -> list[Row]:
     """The first `count` harmful and the first `count` harmless rows; `count` at least 1."""
     arguments.whole("count", count, 1)
     return [r for h in (True, False) for r in [x for x in rows if x["harmful"] == h][:count]]
+
+
+def first(outcome: Outcome, count: int) -> Outcome:
+    """The outcome on the first `count` requests of each kind: those that `take` takes."""
+    harmful = len(outcome.attack)
+    of_both = {"agree", "replies"}
+    cut = {
+        name: [*values[:harmful][:count], *values[harmful:][:count]]
+        if name in of_both
+        else values[:count]
+        for name, values in vars(outcome).items()
+    }
+    return Outcome(**cut)

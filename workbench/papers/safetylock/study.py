@@ -1,107 +1,35 @@
 """The study, stage by stage: every function here runs a model and adds its part to a `Study`."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
 
-from workbench.activations.probes import Probes
 from workbench.errors import RunError
-from workbench.files import Row
 from workbench.hashing import digest
 from workbench.papers.safetylock import costs
 from workbench.papers.safetylock.choice import (
-    Candidate,
-    Trial,
     best_trial,
     candidates,
     validation_map,
 )
-from workbench.papers.safetylock.evaluate import Benchmark, Outcome, judged, take
+from workbench.papers.safetylock.evaluate import first, take
 from workbench.papers.safetylock.export import exported
 from workbench.papers.safetylock.leverage import harmful_chats, head_effects, leverage, openers
-from workbench.papers.safetylock.lock import Contrast, contrast_activations, cosines, find_lock
+from workbench.papers.safetylock.lock import contrast_activations, cosines, find_lock
 from workbench.papers.safetylock.paper import Settings
-from workbench.papers.safetylock.presets import Attacks, Inputs, aligned, attacks
+from workbench.papers.safetylock.parts import Study, measure_of
+from workbench.papers.safetylock.plain import plain_logprobs
+from workbench.papers.safetylock.presets import Inputs, aligned, attacks
 from workbench.papers.safetylock.response import (
-    Measure,
     controls,
     dose_response,
-    locked_replies,
 )
 from workbench.papers.safetylock.tune import Tuned
 from workbench.papers.safetylock.verdicts import lost
 from workbench.papers.workers import Keep
 from workbench.steering.directions import HeadDirections
-
-Plain = dict[str, Any]
-AttackKey = tuple[int, int]
-"""(risk level, seed)."""
-Head = tuple[int, int]
-"""(layer, head)."""
-
-
-@dataclass
-class Study:
-    """A lock of the base model, and what it does to attacked descendants. Each stage adds its part.
-
-    One lock serves all seeds, as the paper claims: its probes are split by the first seed, its
-    heads and alpha chosen on the validation requests of all level-1 attacks. The seeds vary the
-    attacks and the controls.
-
-    `discover`: `contrasts`, `probes` and leverage `scores` by r, and the candidate `locks`.
-    `make_attacks`: `attacks`, the base model's outcome `before`, and theirs, `attacked`. `choose`:
-    `trials` on validation requests, the best `candidate`, its `lock`, `alpha` and `contrast`.
-    `shift_single_heads`: `effects` of the lock's heads, nats. `apply_lock`: `curves`, outcomes by
-    alpha of the attacks that broke refusals. `run_controls`: `controls`, outcomes by seed, kind and
-    digest of the control lock. `compare_directions`: `cosines` of each shared head by attack.
-    `weigh_costs`: `lock_seconds`, `decode_ratios`. `export`: `export_error`, the largest difference
-    of a logit after saving and loading (None where the checkpoint was there already).
-    """
-
-    inputs: Inputs
-    settings: Settings
-    seeds: Sequence[int]
-    keep: Keep
-    folder: Path
-    models: Path | None = None
-    contrasts: dict[int, Contrast] = field(init=False)
-    probes: dict[int, Probes] = field(init=False)
-    scores: dict[int, torch.Tensor] = field(init=False)
-    locks: dict[Candidate, HeadDirections] = field(init=False)
-    attacks: Attacks = field(init=False)
-    before: Outcome = field(init=False)
-    attacked: dict[AttackKey, Outcome] = field(init=False)
-    trials: list[Trial] = field(init=False)
-    candidate: Candidate = field(init=False)
-    alpha: float = field(init=False)
-    lock: HeadDirections = field(init=False)
-    contrast: Contrast = field(init=False)
-    effects: dict[Head, float] = field(init=False)
-    curves: dict[AttackKey, dict[float, Outcome]] = field(init=False)
-    controls: dict[int, dict[str, dict[str, Outcome]]] = field(init=False)
-    cosines: dict[AttackKey, dict[Head, float]] = field(init=False)
-    lock_seconds: list[float] = field(init=False)
-    decode_ratios: list[float] = field(init=False)
-    export_error: float = field(init=False)
-
-    @property
-    def first(self) -> AttackKey:
-        """The first level-1 attack."""
-        return min(self.attacks)
-
-    @property
-    def level_one(self) -> dict[int, dict[float, Outcome]]:
-        """Seed → curve of the explicit-harm attack."""
-        return {seed: curve for (level, seed), curve in self.curves.items() if level == 1}
-
-    @property
-    def locked(self) -> dict[AttackKey, Outcome]:
-        """Outcomes with the lock at the chosen alpha."""
-        return {key: curve[self.alpha] for key, curve in self.curves.items()}
 
 
 def run(
@@ -127,9 +55,13 @@ def run(
 
 
 def align(study: Study) -> None:
-    """The base model, taught its refusals where the settings ask for it."""
-    first = study.seeds[0]
-    study.inputs = aligned(study.inputs, study.settings, first, study.models)
+    """The base model, taught its refusals where the settings ask for it, before and after."""
+    loaded, study.taught = study.inputs, {}
+    study.inputs = aligned(loaded, study.settings, study.seeds[0], study.models)
+    if study.inputs is not loaded:
+        for name, base in (("as loaded", loaded.base), ("taught", study.inputs.base)):
+            measure = measure_of(study, Tuned(base), loaded.validation)
+            study.taught[name] = measure(None, 0.0)
 
 
 def discover(study: Study) -> None:
@@ -157,9 +89,9 @@ def make_attacks(study: Study) -> None:
     """Fine-tuned descendants, and how they and the base model answer the test requests."""
     test = study.inputs.test
     study.attacks = attacks(study.inputs, study.settings, study.seeds, study.models)
-    study.before = _measure(study, Tuned(study.inputs.base), test)(None, 0.0)
+    study.before = measure_of(study, Tuned(study.inputs.base), test)(None, 0.0)
     study.attacked = {
-        key: _measure(study, attack, test)(None, 0.0) for key, attack in study.attacks.items()
+        key: measure_of(study, attack, test)(None, 0.0) for key, attack in study.attacks.items()
     }
 
 
@@ -167,7 +99,7 @@ def choose(study: Study) -> None:
     """The candidate and alpha of lowest attack success at little cost, on validation requests."""
     inputs, settings = study.inputs, study.settings
     measures = [
-        _measure(study, attack, inputs.validation)
+        measure_of(study, attack, inputs.validation)
         for (level, _), attack in study.attacks.items()
         if level == 1
     ]
@@ -190,7 +122,10 @@ def shift_single_heads(study: Study) -> None:
     tokens = openers(attack.model, study.inputs.pairs)
     if all(tokens):
         chats = harmful_chats(study.inputs.validation, attack.system)
-        effects = head_effects(attack.model, study.lock, study.alpha, chats, tokens)
+        depends = {**attack.model.identity(), "lock": study.lock.digest(), "alpha": study.alpha,
+                   "chats": digest(chats), "tokens": tokens}  # fmt: skip
+        args = (attack.model, study.lock, study.alpha, chats, tokens)
+        effects = study.keep("effects", depends, partial(head_effects, *args))
         study.effects = dict(zip(study.lock.heads, effects, strict=True))
 
 
@@ -203,7 +138,7 @@ def apply_lock(study: Study) -> None:
     for key, attack in study.attacks.items():
         unlocked = study.attacked[key]
         if lost(unlocked.rates()):
-            measure = _measure(study, attack, study.inputs.test)
+            measure = measure_of(study, attack, study.inputs.test)
             doses = dose_response(measure, study.lock, study.settings.alphas)
             study.curves[key] = {0.0: unlocked, **doses}
     if not study.level_one:
@@ -220,7 +155,7 @@ def run_controls(study: Study) -> None:
     test = study.inputs.test
     study.controls = {
         seed: controls(
-            _measure(study, study.attacks[1, seed], take(test, study.settings.controlled)),
+            measure_of(study, study.attacks[1, seed], take(test, study.settings.controlled)),
             study.contrast,
             study.lock,
             study.alpha,
@@ -231,14 +166,42 @@ def run_controls(study: Study) -> None:
     }
 
 
+def read_replies(study: Study) -> None:
+    """How probable the plain base model finds test replies: its own, attacked ones, locked ones.
+
+    Of level 1, and of as many requests as the controls are asked.
+    """
+    inputs, count = study.inputs, study.settings.controlled
+    rows, first_seed = take(inputs.test, count), study.seeds[0]
+    outcomes = {"aligned": {first_seed: study.before}}
+    for state, alpha in (("attacked", 0.0), ("locked", study.alpha)):
+        outcomes[state] = {seed: curve[alpha] for seed, curve in study.level_one.items()}
+    depends = {**inputs.base.identity(), "rows": digest(rows)}
+    study.plain = {state: {} for state in outcomes}
+    for state, of_seeds in outcomes.items():
+        for seed, outcome in of_seeds.items():
+            replies = first(outcome, count).replies
+            compute = partial(plain_logprobs, inputs.base, rows, replies)
+            key = {**depends, "replies": digest(replies)}
+            study.plain[state][seed] = study.keep(f"plain-{state}", key, compute)
+
+
 def compare_directions(study: Study) -> None:
     """Cosines of the lock's directions and the same heads' own directions in each descendant."""
     study.cosines = {}
     r = study.contrast.acts.positions.k
+    pairs = study.inputs.pairs
     for key, attack in study.attacks.items():
-        contrast = contrast_activations(attack.model, study.inputs.pairs, r, attack.system)
-        own = HeadDirections.contrast(contrast.acts, contrast.labels, study.lock.heads)
-        study.cosines[key] = cosines(study.lock, own)
+
+        def compute(attack: Tuned = attack) -> list[float]:
+            contrast = contrast_activations(attack.model, pairs, r, attack.system)
+            own = HeadDirections.contrast(contrast.acts, contrast.labels, study.lock.heads)
+            return list(cosines(study.lock, own).values())
+
+        depends = {**attack.model.identity(), "system": attack.system, "pairs": digest(pairs),
+                   "r": r, "lock": study.lock.digest()}  # fmt: skip
+        values = study.keep("cosines", depends, compute)
+        study.cosines[key] = dict(zip(study.lock.heads, values, strict=True))
 
 
 def weigh_costs(study: Study) -> None:
@@ -263,25 +226,7 @@ STAGES = (
     apply_lock,
     run_controls,
     compare_directions,
+    read_replies,
     weigh_costs,
     export,
 )
-
-
-def _measure(study: Study, attack: Tuned, rows: Sequence[Row]) -> Measure:
-    """What a lock does to an attack on these requests. Replies are kept, and judged every time."""
-    benchmark = Benchmark(rows, study.inputs.judge, study.settings.max_new_tokens)
-    depends = {
-        **attack.model.identity(),
-        "system": attack.system,
-        "rows": digest(rows),
-        "tokens": benchmark.max_new_tokens,
-    }
-
-    def measure(lock: HeadDirections | None, alpha: float) -> Outcome:
-        key = {**depends, "lock": lock.digest() if lock else None, "alpha": alpha}
-        compute = partial(locked_replies, attack, benchmark, lock, alpha)
-        name = f"{attack.model.name}-alpha-{alpha:g}".replace("/", "-")
-        return judged(benchmark, study.keep(name, key, compute))
-
-    return measure

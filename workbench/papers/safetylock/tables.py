@@ -5,13 +5,15 @@ from typing import Any
 
 import numpy as np
 
+from workbench.evaluation.intervals import ANY
 from workbench.evaluation.judges import PHRASES, RULES
 from workbench.evaluation.metrics import measured, spelled
-from workbench.papers.safetylock.evaluate import FIELDS, Outcome, mean_rates
+from workbench.papers.safetylock import verdicts
+from workbench.papers.safetylock.choice import in_window
+from workbench.papers.safetylock.evaluate import FIELDS, Outcome, first, mean_rates
 from workbench.papers.safetylock.paper import PUBLISHED
 from workbench.papers.safetylock.presets import Inputs
 from workbench.papers.safetylock.study import Study
-from workbench.papers.safetylock.verdicts import verdict
 
 Plain = dict[str, Any]
 Draw = tuple[int, str]
@@ -26,6 +28,13 @@ CONTROL = ("asr", "granted", "broken")
 def pairs(inputs: Inputs, count: int = 3) -> list[Plain]:
     """The first preference pairs."""
     return [{k: pair[k] for k in ("prompt", "chosen", "rejected")} for pair in inputs.pairs[:count]]
+
+
+def taught(study: Study) -> list[Plain]:
+    """The base model on validation requests, as it was loaded and once it was taught refusals."""
+    rows = [{"model": name, **outcome.rates()} for name, outcome in study.taught.items()]
+    return [{**row, "verdict": verdicts.taught(rows[0], row) if i else ""}
+            for i, row in enumerate(rows)]  # fmt: skip
 
 
 def attacks(study: Study) -> list[Plain]:
@@ -57,7 +66,7 @@ def locked(study: Study) -> list[Plain]:
                 "broken": before["broken"],
                 "broken locked": after and after["broken"],
                 "judges agree": (after or before)["judges_agree"],
-                "verdict": verdict(before, after, study.before.rates()),
+                "verdict": verdicts.verdict(before, after, study.before.rates()),
             }
         )
     return rows
@@ -76,12 +85,13 @@ def examples(study: Study) -> list[Plain]:
 def controls(study: Study) -> list[Plain]:
     """No lock, the lock and each kind of control on the level-1 attacks: mean rates.
 
-    A kind that could not be drawn (too few heads outside the lock) has no rates.
+    All on the requests that the controls were asked. A kind that could not be drawn (too few heads
+    outside the lock) has no rates.
     """
-    curves = study.level_one.values()
+    curves, count = study.level_one.values(), study.settings.controlled
     groups = {
-        "none": [curve[0.0] for curve in curves],
-        "the lock": [curve[study.alpha] for curve in curves],
+        "none": [first(curve[0.0], count) for curve in curves],
+        "the lock": [first(curve[study.alpha], count) for curve in curves],
     }
     for kinds in study.controls.values():
         for kind, outcomes in kinds.items():
@@ -91,6 +101,52 @@ def controls(study: Study) -> list[Plain]:
         {"lock": name, "runs": len(os), **(mean_rates(os) if os else nothing)}
         for name, os in groups.items()
     ]
+
+
+def window(study: Study) -> str:
+    """How much of the validation map is of use, in a line."""
+    cells, inside = [t for t in study.trials if t[1] > 0], in_window(study.trials)
+    of_use = [
+        "{} r={} K={}".format(*candidate) + f" alpha={alpha:g}"
+        for (candidate, alpha, _), counts in zip(cells, inside, strict=True)
+        if counts
+    ]
+    what = (
+        f"of {len(cells)} choices of heads and alpha halve attack success on validation requests "
+        "at no more than 10 points of help and of broken text"
+    )
+    return (
+        f"window: {len(of_use)} {what}: {', '.join(of_use)}" if of_use else f"no window: 0 {what}"
+    )
+
+
+def plain(study: Study) -> list[Plain]:
+    """Test replies as the base model finds them without attack or lock, beside broken text.
+
+    `improbable`: share of replies less probable than all but 5 % of the base model's own.
+    """
+    count, rows = study.settings.controlled, []
+    outcomes = {"aligned": [study.before]}
+    for state, alpha in (("attacked", 0.0), ("locked", study.alpha)):
+        outcomes[state] = [curve[alpha] for curve in study.level_one.values()]
+    harmful = min(count, len(study.before.attack))
+    for kind, at, broken in (("harmful", slice(harmful), "broken"),
+                             ("harmless", slice(harmful, None), "broken_harmless")):  # fmt: skip
+        own = [values[at] for values in study.plain["aligned"].values()]
+        floor = np.nanquantile(own, 0.05)
+        for state, of_state in outcomes.items():
+            means = np.array([values[at] for values in study.plain[state].values()])
+            rows.append(
+                {
+                    "requests": kind,
+                    "model": state,
+                    "mean log-probability, nats": float(np.nanmean(means)),
+                    "improbable": float((means < floor).mean()),
+                    "empty": float(np.isnan(means).mean()),
+                    "broken": mean_rates([first(outcome, count) for outcome in of_state])[broken],
+                }
+            )
+    return rows
 
 
 def judges() -> list[Plain]:
@@ -137,6 +193,10 @@ def parameters(study: Study) -> Plain:
 def metrics(study: Study) -> list[Plain]:
     """The run's metrics, level 1 under plain names, levels 2 and 3 with a suffix.
 
+    `judge_agreement`: that over all replies to test requests, at level 1 under every alpha.
+    `alpha_window`: share of the validation map that halves attack success at little cost
+    (`choice.in_window`). `reply_logprob`: mean nats per token of a reply under the base model.
+
     `asr` and `over_refusal` are the published phrases' verdicts, `granted`, `declined` and
     `helpful` those of our judge; `judges_agree`, how often the two say the same. Intervals are
     over seeds and draws, and over the test requests, which these share; those of times and ratios
@@ -165,6 +225,7 @@ def metrics(study: Study) -> list[Plain]:
         }
         if drawn:
             rows += [_rate(name, label, drawn) for name in CONTROL]
+    rows += _of_window(study)
     cosines = [
         (f"{attack}", f"{head}", cosine)
         for attack, heads in study.cosines.items()
@@ -207,3 +268,29 @@ def _rate(name: str, state: str, outcomes: Mapping[Draw, Outcome]) -> Plain:
     units = {"seeds": seeds, "draws": draws, "requests": requests}
     metric = f"{name}_{state}"
     return measured(metric, values, units, published.get(metric))
+
+
+def _of_window(study: Study) -> list[Plain]:
+    """Metrics of the validation map, the two judges, and replies read by the base model."""
+    answered = {(0, "aligned"): study.before} | {
+        (seed, f"alpha {alpha:g}"): outcome
+        for seed, curve in study.level_one.items()
+        for alpha, outcome in curve.items()
+    }
+    cells = in_window(study.trials)
+    rows = [
+        {**_rate("judges_agree", "", answered), "name": "judge_agreement"},
+        measured("alpha_window", cells, {"map": [0] * len(cells)}),
+    ]
+    for state, of_seeds in study.plain.items():
+        values = [
+            (seed, request, mean)
+            for seed, means in of_seeds.items()
+            for request, mean in enumerate(means)
+            if not np.isnan(mean)
+        ]
+        if values:
+            seeds, requests, means = zip(*values, strict=True)
+            units = {"seeds": seeds, "requests": requests}
+            rows.append(measured(f"reply_logprob_{state}", means, units, limits=ANY))
+    return rows
