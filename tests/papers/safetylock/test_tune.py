@@ -40,9 +40,9 @@ def test_what_is_frozen_is_shared_and_stays(tiny, rows):
 def test_only_the_first_tokens_of_answers_are_learned(tiny, rows):
     """One AdamW step from rest goes against the sign of the gradient of transformers' own loss."""
     recipe = Recipe(1e-4, 1, frozen=0.5, answer_tokens=3)
-    tuned = fine_tune(tiny, rows, 1, recipe).model
-    copy, total = tiny.clone("reference"), 0
     harmful = [r for r in rows if r["harmful"]][:10]
+    tuned = fine_tune(tiny, harmful, 1, recipe).model
+    copy, total = tiny.clone("reference"), 0
     for row in harmful:
         head = copy.tokenizer.apply_chat_template(
             messages(row["prompt"]), add_generation_prompt=True, tokenize=False
