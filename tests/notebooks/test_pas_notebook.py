@@ -84,3 +84,16 @@ def test_bad_input_is_refused_before_anything_runs(tmp_path, given, preset, mess
     with pytest.raises(RunError, match=message):
         run("pas", given, preset=preset, out=tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.slow
+def test_small_begins_with_what_an_earlier_run_finished(tmp_path, monkeypatch):
+    monkeypatch.setenv("WORKBENCH_CACHE", str(tmp_path / "cache"))
+    given = "--preset small -p model_id=survey -p modes=pas -p subjects=2 -p seeds=1 -p alphas=0,1"
+    first = finished("pas", tmp_path / "first", *given.split())
+    assert "score_pas_validated" in first
+    kept = {p: p.stat().st_mtime_ns for p in (tmp_path / "cache").rglob("*.json")}
+    assert len(kept) == 2
+    again = finished("pas", tmp_path / "again", *given.split())
+    assert {p: p.stat().st_mtime_ns for p in (tmp_path / "cache").rglob("*.json")} == kept
+    assert again["score_pas_validated"] == first["score_pas_validated"]

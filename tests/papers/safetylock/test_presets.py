@@ -1,6 +1,7 @@
 """Settings and inputs of a preset, and what is wrong with them."""
 
 import json
+import shutil
 
 import pytest
 
@@ -8,6 +9,7 @@ import workbench as wb
 from tests.helpers.families import CHATS, build
 from workbench.errors import DatasetError, DirectionError, RunError
 from workbench.papers.safetylock import presets
+from workbench.paths import data_folder
 
 
 def test_settings_and_bad_input(tmp_path, tiny, tokenizer):
@@ -73,3 +75,12 @@ def test_requests_of_one_kind_are_refused_before_a_model_is_loaded(
     settings = presets.settings("tiny", alpha=0, heads=0, r=0, selection="")
     with pytest.raises(DatasetError, match=f"hold no {missing} ones"):
         presets.inputs("tiny", settings, requests_path=str(tmp_path / "requests.jsonl"))
+
+
+def test_a_model_without_a_template_is_asked_in_plain_prompts(tmp_path, caplog):
+    folder = shutil.copytree(data_folder() / "tiny", tmp_path / "bare")
+    (folder / "chat_template.jinja").unlink()
+    given = {"model_id": str(folder), "finetuned_id": str(folder)}
+    inputs = presets.inputs("tiny", presets.settings("tiny"), **given)
+    assert caplog.text.count("no chat template: it is asked in plain prompts") == 2
+    assert wb.generate(inputs.base, [[{"role": "user", "content": "hello"}]], max_new_tokens=1)

@@ -14,7 +14,7 @@ from workbench.files import Row
 from workbench.hashing import digest
 from workbench.models.loading import load, require_access
 from workbench.models.model import Model
-from workbench.papers.parameters import one_thread_if_embedded
+from workbench.papers.parameters import one_thread_if_embedded, with_template
 from workbench.papers.safetylock.align import taught
 from workbench.papers.safetylock.attack import fine_tune, granting
 from workbench.papers.safetylock.evaluate import Judges, brindle_judges, keyword_judges, take
@@ -85,7 +85,7 @@ def inputs(preset: str, settings: Settings, **sources: str) -> Inputs:
     )
     for name, rows in (("validation", validation), ("test", test)):
         require_both_kinds(rows, name)
-    base = load(source)
+    base = with_template(load(source))
     for heads in settings.heads_grid:
         whole("heads", heads, 1, base.n_layers * base.n_heads)
     lock = read_lock(lock_path, base) if lock_path else None
@@ -123,7 +123,7 @@ def read_lock(path: str, model: Model) -> HeadDirections:
 
 def descendant(name: str, base: Model) -> Model:
     """A fine-tuned model, loaded as the base model is. Raises `RunError` for other sizes."""
-    model = load(name, dtype=base.hf.dtype, device=base.hf.device)
+    model = with_template(load(name, dtype=base.hf.dtype, device=base.hf.device))
     if model.sizes != base.sizes:
         raise RunError(f"{name} {model.sizes} is no descendant of {base.sizes}")
     return model
