@@ -1,5 +1,7 @@
 """A model that answers one letter throughout is told before anything is searched."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from tests.helpers.pas import INVENTORY, TEST
@@ -46,5 +48,8 @@ def test_one_that_answers_is_not(model):
     both = distribution(model, SYSTEM, statements, settings.orders)[0]
     assert np.allclose(asked.letters.mean(0), both, atol=1e-6)
     assert asked.answers.tolist() == (both.argmax(-1) + 1).tolist()
+    one_order = unsteered(model, INVENTORY, replace(settings, orders=("reversed",)))
+    assert one_order.answers.tolist() == (asked.letters[1].argmax(-1) + 1).tolist()
+    assert one_order.answers.tolist() != (asked.letters[0].argmax(-1) + 1).tolist()
     mixed = Unsteered(np.arange(24) % 5 + 1, asked.letters)
     assert str(mixed).startswith("No persona, not steered: 2.32 bits in the answers; mean answers")
