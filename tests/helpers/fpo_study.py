@@ -22,6 +22,7 @@ def evaluation(accuracy, d, kl, n=20, entropy=1.5):
         score_chosen=np.where(right, 1.0, -1.0), score_rejected=0 * ones,
         logp_chosen=-ones, logp_rejected=-2 * ones, kl_chosen=kl / 2 * ones, kl_rejected=kl * ones,
         d_chosen=d / 2 * ones, d_rejected=d * ones, entropy=entropy * ones,
+        shift=np.zeros(2),
     )  # fmt: skip
 
 

@@ -135,6 +135,13 @@ SMALL = tuple(
         {}, {"subjects": "24"}, {"dpo_subjects": "4"}, {"modes": "pas, p2+pas"}, {"controls": "1"},
         {"official": "true"}, {"items": "4"}, {"alphas": "0, 1"}, {"heads": "32"}, {"seed": "7"},
     )
+) + tuple(
+    ("fpo", {"model_id": "styles", **given}) for given in (
+        {"train_sae": "64,2000,2"}, {"train_sae": "64,2000,2", "k": "64"}, {"sae": "release:id"},
+        {"hook": "blocks.1.hook_resid_pre"}, {"train_sae": "64,2000,0", "lora": "0", "costs": "1"},
+        {"train_sae": "64,2000,0", "methods": "fpo", "alphas": "1", "steps": "0", "batch": "3"},
+        {"train_sae": "64,2000,0", "pairs": "60", "held_out": "20", "warmup": "7"},
+    )
 )  # fmt: skip
 """Values that pass at small, each with an embedded model, which is always at hand."""
 
@@ -241,6 +248,14 @@ def test_small_without_a_model_names_the_ways_to_one(paper, monkeypatch):
         ("pas", {"model_id": "survey", "dpo_subjects": "5"}, "small", "dpo_subjects=5: it"),
         ("pas", {"model_id": "survey", "items": "5"}, "small", "items=5: it must be"),
         ("pas", {"model_id": "survey", "portrait_tokens": "9"}, "small", "nobody is described"),
+        ("fpo", {"model_id": "styles"}, "small", "train_sae=1024,12000,14: the model has 3 layers"),
+        ("fpo", {"model_id": "styles", "train_sae": "8,2000,1"}, "small", "features of train_sae"),
+        ("fpo", {"model_id": "styles", "train_sae": "64,2000,1", "pairs": "61"}, "small", "pairs=61"),
+        ("fpo", {"model_id": "styles", "train_sae": "64,2000,1", "held_out": "21"}, "small",
+         "held_out=21"),
+        ("fpo", {"model_id": "styles", "train_sae": "64,2000,1", "warmup": "8"}, "small",
+         "warmup=8: training ends after steps=8"),
+        ("fpo", {"model_id": "no/such-model"}, "small", "model_id='no/such-model'"),
         ("fpo", {}, "paper", "google/gemma-2-2b cannot be reached"),
         ("fpo", {"model_id": "styles", "sae": "a:b", "k": "0"}, "paper", "k=0"),
         ("fpo", {"model_id": "own", "force_sae": "true"}, "paper",

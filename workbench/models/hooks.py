@@ -70,6 +70,28 @@ def reading(hook: Hook) -> Iterator[Slot]:
 
 
 @contextmanager
+def read_alone(hook: Hook) -> Iterator[Callable[..., torch.Tensor]]:
+    """Yield a function that runs a model up to `hook`, and returns the activation there."""
+
+    def stop(hidden: torch.Tensor) -> None:
+        raise _Read(hidden)
+
+    def run(model: Any, **inputs: Any) -> torch.Tensor:
+        try:
+            model(**inputs)
+        except _Read as reached:
+            return reached.args[0]
+        raise FeatureError(f"{hook.name} is not reached in a forward of this model")
+
+    with _attached(hook, stop):
+        yield run
+
+
+class _Read(Exception):  # noqa: N818 - no error: what the forward was for is there
+    pass
+
+
+@contextmanager
 def replacing(hook: Hook, mask: torch.Tensor, value: torch.Tensor) -> Iterator[None]:
     """Put `value` in the place of the activation at `hook`, in every forward inside the block.
 

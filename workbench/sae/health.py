@@ -114,21 +114,44 @@ def stream_shift(
     Σ‖Δh‖² / Σ‖h − mean h‖² of the reference, and Σ‖Δh − W_decᵀΔc‖² / Σ‖Δh‖² (0 where nothing
     moved); Δ policy − reference, over the positions of `health` (§2.8).
     """
-    missed = squared = 0.0
-    spread = _Spread()
+    shift = Shift(sae)
     hooks = [_checked(sae, model, hook_name, rows) for model in (policy, reference)]
     for ids, attention, mask in _batches(policy, rows, batch, pad_token_id):
         hidden = []
         for model, hook in zip((policy, reference), hooks, strict=True):
             with reading(hook) as slot:
                 model(input_ids=ids, attention_mask=attention, use_cache=False)
-            hidden.append(fed(sae, slot.value[:, :-1][mask]))
+            hidden.append(slot.value)
+        shift.add(*hidden, mask)
+    return shift.total()
+
+
+class Shift:
+    """`stream_shift` of activations that come in batches."""
+
+    def __init__(self, sae: Any) -> None:
+        self._sae, self._spread = sae, _Spread()
+        self._missed = self._squared = 0.0
+
+    def add(self, policy: torch.Tensor, reference: torch.Tensor, mask: torch.Tensor) -> None:
+        """Count `[b, T, d]` of both models in, at the positions of `mask` `[b, T-1]` but the first.
+
+        No SAE is asked to explain BOS, whose norm is far from every other token's.
+        """
+        mask = mask.clone()
+        mask[:, 0] = False
+        hidden = [fed(self._sae, each[:, :-1][mask]) for each in (policy, reference)]
         moved = hidden[0] - hidden[1]
-        change = encode(sae, hidden[0]) - encode(sae, hidden[1])
-        missed += (moved - change @ sae.W_dec.float()).double().square().sum().item()
-        squared += moved.double().square().sum().item()
-        spread.add(hidden[1])
-    return squared / spread.total(), missed / squared if squared else 0.0
+        change = encode(self._sae, hidden[0]) - encode(self._sae, hidden[1])
+        outside = moved - change @ self._sae.W_dec.float()
+        self._missed += outside.double().square().sum().item()
+        self._squared += moved.double().square().sum().item()
+        self._spread.add(hidden[1])
+
+    def total(self) -> tuple[float, float]:
+        """The movement, and the share of it outside the SAE."""
+        missed = self._missed / self._squared if self._squared else 0.0
+        return self._squared / self._spread.total(), missed
 
 
 def _checked(sae: Any, model: Any, hook_name: str, rows: Rows) -> Hook:

@@ -9,7 +9,7 @@ import torch
 from workbench.arguments import finite, seed_number, whole
 from workbench.errors import FeatureError
 from workbench.models.hook_names import parse_hook
-from workbench.models.hooks import find_hook, reading
+from workbench.models.hooks import find_hook, read_alone
 from workbench.sae.loading import load_sae
 from workbench.sae.pooling import stack_pairs
 
@@ -111,9 +111,9 @@ def response_activations(
     for start in range(0, len(rows), batch):
         ids, attention, mask = stack_pairs(rows[start : start + batch], pad_token_id, device)
         mask[:, 0] = False
-        with reading(hook) as slot:
-            model(input_ids=ids, attention_mask=attention, use_cache=False)
-        values.append(slot.value[:, :-1][mask].float().cpu())
+        with read_alone(hook) as read:
+            hidden = read(model, input_ids=ids, attention_mask=attention, use_cache=False)
+        values.append(hidden[:, :-1][mask].float().cpu())
         if sum(map(len, values)) >= count:
             break
     if not values:

@@ -23,8 +23,8 @@ def test_steps_and_forwards_of_every_condition_and_seed(inputs):
     parts = counted(inputs, replace(SETTINGS, costs=0))
     assert len(conditions(SETTINGS)) == 3
     assert parts["training steps of 16 pairs"].calls == 2 * 3 * SETTINGS.steps
-    # Evaluation of six policies and shifts of four, ends of two, each beside the reference; health.
-    assert parts["forwards of all held-out pairs"].calls == 2 * 6 + 2 * 4 + 2 * 2 + 2
+    # Evaluation of six policies and the ends of two, each beside the reference; three for health.
+    assert parts["forwards of all held-out pairs"].calls == 2 * 6 + 2 * 2 + 3
     assert len(parts) == 3
     epoch = counted(inputs, replace(SETTINGS, costs=0, steps=0))
     assert epoch["training steps of 16 pairs"].calls == 2 * 3 * 2
@@ -39,6 +39,8 @@ def test_a_step_takes_what_its_passes_take(inputs, monkeypatch):
     step = counted(inputs, replace(SETTINGS, costs=0))["training steps of 16 pairs"]
     # One part of 16 pairs; of three conditions one has its reference beside it at every step.
     assert step.seconds == pytest.approx(0.5 * (3 + 1 / 3))
+    adapted = counted(inputs, replace(SETTINGS, costs=0, lora=2))["training steps of 16 pairs"]
+    assert adapted.seconds == pytest.approx(0.5 * (2 + 1 / 3))
     checkpointed = replace(SETTINGS, costs=0, checkpointing=True, per_device=8)
     step = counted(inputs, checkpointed)["training steps of 16 pairs"]
     assert step.seconds == pytest.approx(2 * 0.5 * (4 + 1 / 3))

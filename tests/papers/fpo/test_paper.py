@@ -3,7 +3,8 @@
 import pytest
 
 from workbench.papers.fpo import tables
-from workbench.papers.fpo.paper import ABLATION_ALPHA, FORMULAS, METHODS, PUBLISHED, Settings
+from workbench.papers.fpo.paper import FORMULAS, METHODS, PUBLISHED, Settings
+from workbench.papers.fpo.published import ABLATION_ALPHA
 
 
 def test_settings_refuse_what_cannot_be_compared():

@@ -52,7 +52,7 @@ def test_inputs_that_do_not_fit_are_refused_and_splits_share_no_pair():
         ({"train_sae": "64,600"}, "train_sae='64,600': give features, tokens and layer"),
         ({"train_sae": "7,600,1"}, "features of train_sae=7: .* at least 8"),
         ({"train_sae": "64,511,1"}, "tokens of train_sae=511: .* at least 512"),
-        ({"train_sae": "64,600,3"}, "layer of train_sae=3: .* at most 2"),
+        ({"train_sae": "64,600,3"}, "train_sae=64,600,3: the model has 3 layers"),
         ({"train_sae": "64,600,1", "sae": "x:y"}, "sae='x:y' and train_sae are both given"),
         (
             {"train_sae": "64,600,1", "hook": "blocks.0.hook_resid_post"},

@@ -7,7 +7,7 @@ import pytest
 from scipy.stats import binomtest, t
 
 from tests.helpers.fpo_study import COSTS, STUDY, TRAINED, evaluation, trained
-from workbench.papers.fpo import tables
+from workbench.papers.fpo import published, tables
 
 
 def test_the_table_is_the_mean_and_range_over_seeds():
@@ -130,7 +130,7 @@ def test_published_and_own_values_stand_in_one_row():
 
 
 def test_win_rates_are_clear_only_where_they_leave_the_binomial_interval():
-    rows = tables.win_rates()
+    rows = published.win_rates()
     assert [r["FPO against"] for r in rows] == ["SFT", "DPO", "TDPO-1", "TDPO-2", "SimPO"]
     clear = sum(r["clear of a tie"].count("AlpacaEval") for r in rows)
     assert clear == 4  # the four cells at 54.0 and above (§1)

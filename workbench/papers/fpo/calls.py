@@ -21,7 +21,8 @@ LEFT_OUT = "an SAE that was trained while loading, the features' statistics, tab
 def parts(preset: str, inputs: Inputs, settings: Settings, seeds: Sequence[int]) -> list[Part]:
     """The calls of a whole run, at the speed of the reference's forward measured now.
 
-    A backward counts as two forwards, a checkpointed one as three.
+    A backward counts as two forwards, as one where an adapter alone is trained, and a checkpointed
+    one as one more.
     """
     rows = inputs.train.select(range(min(LOOKED_AT, len(inputs.train))))
     lengths, texts = [], []
@@ -43,14 +44,14 @@ def parts(preset: str, inputs: Inputs, settings: Settings, seeds: Sequence[int])
     ]
     online = references.count("online") / len(trained)
     steps = settings.steps or math.ceil(len(inputs.train) / settings.batch)
-    passes = 1 + BACKWARD + settings.checkpointing + online
-    fpo = len(seeds) * len(settings.alphas)
+    backward = 1 if settings.lora else BACKWARD
+    passes = 1 + backward + settings.checkpointing + online
     held_out = forward(len(inputs.test))
     out = [
         Part(f"training steps of {settings.batch} pairs", count * steps,
              passes * forward(settings.batch)),
         Part("forwards of all training pairs for the reference", 1, forward(len(inputs.train))),
-        Part("forwards of all held-out pairs", 2 * count + 2 * fpo + 2 * 2 + 2, held_out),
+        Part("forwards of all held-out pairs", 2 * count + 2 * 2 + 3, held_out),
     ]  # fmt: skip
     if settings.costs:
         on = bench(preset, inputs, settings)

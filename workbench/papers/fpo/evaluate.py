@@ -11,6 +11,7 @@ from transformers import PreTrainedModel
 from workbench.models.hooks import find_hook, reading
 from workbench.models.logprobs import entropy, next_tokens, per_text, sequence_kl
 from workbench.papers.fpo.distance import feature_distance
+from workbench.sae.health import Shift
 from workbench.sae.pooling import Constraint, pool, stack_pairs
 
 
@@ -20,7 +21,8 @@ class Evaluation:
 
     `score`: length-normalised log-ratio s(y), nats a token. `logp`: mean log-probability, nats a
     token. `kl`: KL(reference ‖ policy), nats a sequence. `d`: feature distance. `entropy`: of the
-    policy's next token on response positions, nats, mean over the tokens of both answers.
+    policy's next token on response positions, nats, mean over the tokens of both answers. `shift`
+    `[2]`: `sae.health.stream_shift` over all pairs.
     """
 
     score_chosen: np.ndarray
@@ -32,6 +34,7 @@ class Evaluation:
     d_chosen: np.ndarray
     d_rejected: np.ndarray
     entropy: np.ndarray
+    shift: np.ndarray
 
 
 @torch.no_grad()
@@ -48,6 +51,7 @@ def evaluate(
 ) -> Evaluation:
     """Both models on the same tokens, `rows` of `training.pairs.tokenised`. Mean pooling."""
     batches: dict[str, list[np.ndarray]] = {}
+    shift = Shift(sae)
     for start in range(0, len(rows), batch):
         ids, attention, mask = stack_pairs(rows[start : start + batch], pad_token_id, policy.device)
         logits, hidden = [], []
@@ -56,6 +60,7 @@ def evaluate(
                 out = model(input_ids=ids, attention_mask=attention, use_cache=False)
             logits.append(out.logits)
             hidden.append(slot.value)
+        shift.add(*hidden, mask)
         kl, logps, ref_logps = sequence_kl(*logits, ids, mask)
         pooled = pool(sae, hidden[1], mask, decoder_scale=constraint.decoder_scale)
         distance = feature_distance(sae, hidden[0], mask, pooled, constraint, gradient=False)
@@ -71,4 +76,5 @@ def evaluate(
             values[f"{name}_chosen"], values[f"{name}_rejected"] = per_response.chunk(2)
         for name, value in values.items():
             batches.setdefault(name, []).append(value.double().cpu().numpy())
-    return Evaluation(**{name: np.concatenate(parts) for name, parts in batches.items()})
+    per_pair = {name: np.concatenate(parts) for name, parts in batches.items()}
+    return Evaluation(**per_pair, shift=np.array(shift.total()))

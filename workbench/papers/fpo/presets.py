@@ -2,6 +2,7 @@
 
 import logging
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from datasets import Dataset
@@ -10,16 +11,18 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from workbench.arguments import whole
 from workbench.data.fields import split_of_file
 from workbench.data.preferences import load_data
+from workbench.hashing import digest
 from workbench.hub import hub_rows
+from workbench.models.forward_state import forward_digest, libraries
 from workbench.models.loading import load
 from workbench.models.token_ids import require_pad
 from workbench.papers import parameters
 from workbench.papers.fpo.paper import (
-    BASE,
-    EMBEDDED_SAE,
     MODEL,
-    SAE,
+    MODELS,
+    ROWS,
     SAE_BATCH,
+    SAES,
     Settings,
     check_inputs,
 )
@@ -28,12 +31,16 @@ from workbench.sae.loading import check_sae, load_sae, sae_hook
 from workbench.sae.training import response_activations, train_topk
 from workbench.training.pair_sets import checked
 from workbench.training.pairs import CHAT_TEMPLATE, tokenised
+from workbench.training.resume import fault, seal
+from workbench.writing import disk_errors
 
 log = logging.getLogger(__name__)
 
 PAIRS = "HuggingFaceH4/ultrafeedback_binarized"
 ACTIVE = 32
 """Features a token of an SAE that is trained in the run."""
+BESIDE = {"small": ("preference",)}
+"""Pairs of ours whose answers an SAE is trained on besides: those of the study are few."""
 SPLITS = {"train": "train_prefs", "test": "test_prefs"}
 
 
@@ -54,22 +61,31 @@ class Inputs:
 
 
 def inputs(
-    preset: str, chosen: Settings, *, model_id: str = "", sae: str = "", pairs_path: str = ""
+    preset: str,
+    chosen: Settings,
+    *,
+    model_id: str = "",
+    sae: str = "",
+    pairs_path: str = "",
+    work: Path | None = None,
 ) -> Inputs:
     """Load what the preset or the caller names; cheap and likely refusals first.
+
+    An SAE that is trained is kept in `work`, where one is given. At `small` pairs of texts become
+    conversations where the model has a chat template.
 
     Raises as `check_inputs`, `models.loading.load`, `load_sae`, `sae.training.train_topk` and
     `training.pair_sets.checked`;
     `ValueError` for a `k` above the number of features, or more pairs asked for than there are.
     """
     check_inputs(preset, chosen, model_id=model_id, sae=sae, pairs_path=pairs_path)
-    name = model_id or (BASE if preset == "paper" else MODEL)
+    name = model_id or MODELS[preset]
     parameters.one_thread_if_embedded([name])
     train = pairs(preset, "train", pairs_path)
     test = pairs(preset, "test", pairs_path)
     features: Any = None
     if sae or not chosen.train_sae:
-        features = load_sae(sae or (SAE if preset == "paper" else EMBEDDED_SAE))
+        features = load_sae(sae or SAES[preset])
         hook = sae_hook(features, chosen.hook)
         whole("k", chosen.k, 1, features.cfg.d_sae)
     usual = settings(preset)
@@ -82,9 +98,12 @@ def inputs(
     if isinstance(train[0]["chosen"], list) and not tokenizer.chat_template:
         tokenizer.chat_template = CHAT_TEMPLATE
     require_pad(tokenizer, model.n_tokens)
+    beside = [_ours(name, "train", "small") for name in BESIDE.get(preset, ())]
+    if preset == "small":
+        train, test, *beside = (as_chat(rows, tokenizer) for rows in (train, test, *beside))
     train = _first(train, chosen.pairs)
     if features is None:
-        features, hook = _trained_sae(reference, tokenizer, train, chosen)
+        features, hook = _trained_sae(reference, tokenizer, [train, *beside], chosen, work)
     check_sae(features, reference, hook)
     return Inputs(
         reference, tokenizer, model.name, features.to(reference.device), hook,
@@ -93,20 +112,32 @@ def inputs(
 
 
 def _trained_sae(
-    reference: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, train: Dataset, chosen: Settings
+    reference: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    sets: list[Dataset],
+    chosen: Settings,
+    work: Path | None,
 ) -> tuple[Any, str]:
-    """A TopK SAE of the training pairs' answers, and where it reads."""
+    """A TopK SAE of the answers of some pairs, and where it reads; kept in `work`, if anywhere."""
     features, tokens, layer = chosen.train_sae
-    hook = f"blocks.{layer}.hook_resid_post"
+    hook = chosen.hook or f"blocks.{layer}.hook_resid_post"
+    rows = [row for each in sets for row in tokenised(each, tokenizer, chosen.max_length, "train")]
+    key = digest([forward_digest(reference.eval()), rows, chosen.train_sae, hook, libraries()])
+    folder = work / f"sae-{key}" if work else None
+    if folder and not fault(folder, key):
+        return load_sae(folder), hook
     values = response_activations(
-        reference, tokenised(train, tokenizer, chosen.max_length, "train"), hook, tokens,
-        batch=chosen.per_device, pad_token_id=tokenizer.pad_token_id,
-    )  # fmt: skip
+        reference, rows, hook, tokens, batch=chosen.per_device, pad_token_id=tokenizer.pad_token_id
+    )
     if len(values) < tokens:
         log.warning("train_sae: the answers have %d tokens, not %d", len(values), tokens)
     name = reference.config._name_or_path
     active = min(ACTIVE, features)
     sae = train_topk(values, features, active, hook_name=hook, model_name=name, batch=SAE_BATCH)
+    if folder:
+        with disk_errors(folder):
+            sae.save_model(folder)
+            seal(folder, key)
     return sae, hook
 
 
@@ -121,9 +152,24 @@ def pairs(preset: str, split: str, path: str = "") -> Dataset:
     if preset == "paper":
         rows = hub_rows(PAIRS, SPLITS[split])
         return checked(rows.select_columns(["prompt", "chosen", "rejected"]), split)
+    return checked(_ours(MODEL, split, ROWS[preset]), split)
+
+
+def _ours(name: str, split: str, source: str) -> Dataset:
     columns = ("prompt", "chosen", "rejected")
-    rows = Dataset.from_list([{c: r[c] for c in columns} for r in load_data(MODEL, split)])
-    return checked(rows, split)
+    rows = load_data(name, split, source)
+    return Dataset.from_list([{c: row[c] for c in columns} for row in rows])
+
+
+def as_chat(rows: Dataset, tokenizer: PreTrainedTokenizerBase) -> Dataset:
+    """Pairs of texts as conversations, if the model has a template for them."""
+    if isinstance(rows[0]["chosen"], list):
+        return rows
+    if not tokenizer.chat_template:
+        log.warning("the model has no chat template: an answer follows its prompt as plain text")
+        return rows
+    roles = {"prompt": "user", "chosen": "assistant", "rejected": "assistant"}
+    return rows.map(lambda row: {c: [{"role": r, "content": row[c]}] for c, r in roles.items()})
 
 
 def _first(rows: Dataset, count: int) -> Dataset:

@@ -24,7 +24,7 @@ from workbench.papers.fpo.presets import Inputs
 from workbench.papers.fpo.train import Rows, Trained, conditions, load_policy, train
 from workbench.papers.workers import Keep
 from workbench.sae.diff import FeatureDiff, diff_features
-from workbench.sae.health import Health, check_health, health, stream_shift
+from workbench.sae.health import Health, check_health, health
 from workbench.sae.lens import lens
 from workbench.sae.loading import sae_digest
 from workbench.sae.pooling import Constraint
@@ -125,15 +125,8 @@ def run(
     trained = train_all(inputs, settings, seeds, out, keep, rows, base)
     shifts: dict[str, list[tuple[float, float]]] = {}
     for each in sorted(_fpo(trained), key=lambda t: t.condition.alpha):
-        name = each.policy.name
-        shift = keep(
-            f"shift-{name}",
-            {**base, "policy": name},
-            lambda policy=each.policy: stream_shift(
-                load_policy(policy, reference), reference, rows, sae, hook, **batches
-            ),
-        )
-        shifts.setdefault(each.condition.name, []).append(tuple(shift))
+        size, outside = each.evaluation.shift.tolist()
+        shifts.setdefault(each.condition.name, []).append((size, outside))
     ends = [feature_end(each, inputs, settings, rows, out) for each in extremes(trained, seeds[0])]
     on = bench(preset, inputs, settings)
     measured = {"bench": on.name, "tokens": on.tokens, "batch": on.batch}

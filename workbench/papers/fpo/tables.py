@@ -11,15 +11,7 @@ from scipy.stats import spearmanr
 from workbench.evaluation.intervals import AMOUNT, SHARE, Limits, Units
 from workbench.evaluation.metrics import measured, metric, over_seeds
 from workbench.papers.fpo.evaluate import Evaluation
-from workbench.papers.fpo.paper import (
-    ABLATION_ALPHA,
-    FORMULAS,
-    METHODS,
-    PUBLISHED,
-    STANDARD_ERROR,
-    WIN_RATES,
-    Settings,
-)
+from workbench.papers.fpo.paper import FORMULAS, METHODS, PUBLISHED, Settings
 from workbench.papers.fpo.study import Study
 from workbench.papers.fpo.train import Trained
 
@@ -167,30 +159,6 @@ def beside(study: Study) -> list[Plain]:
         row["peak GB, here"] = peaks.get(method)
         out.append(row)
     return out
-
-
-def win_rates() -> list[Plain]:
-    """Published win rates of FPO with their binomial error; `clear`: which differ from a tie."""
-    columns = ("AlpacaEval-2, length-controlled", "AlpacaEval-2", "Arena-Hard")
-    out = []
-    for method, (*rates, bench) in WIN_RATES.items():
-        clear = [c for c, rate, error in zip(columns, rates, STANDARD_ERROR, strict=True)
-                 if abs(rate - 50) > 1.96 * error]  # fmt: skip
-        texts = {
-            c: f"{rate:.1f} ± {1.96 * error:.1f}"
-            for c, rate, error in zip(columns, rates, STANDARD_ERROR, strict=True)
-        }
-        out.append({"FPO against": method, **texts, "MT-Bench": bench,
-                    "clear of a tie": ", ".join(clear) or "none"})  # fmt: skip
-    return out
-
-
-def ablation() -> list[Plain]:
-    """The published ablation of alpha: accuracy in % / entropy in nats."""
-    return [
-        {"variant": variant, **{f"α={a:g}": f"{x:.1f} / {h:.3f}" for a, (x, h) in values.items()}}
-        for variant, values in ABLATION_ALPHA.items()
-    ]
 
 
 def metrics(study: Study) -> list[Plain]:

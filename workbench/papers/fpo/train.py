@@ -1,6 +1,7 @@
 """One method trained with one seed from the common checkpoint, and evaluated against it."""
 
 import copy
+import gc
 import logging
 import shutil
 import time
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from peft import LoraConfig
+from peft import LoraConfig, PeftModel
 from transformers import PreTrainedModel, PrinterCallback, set_seed
 
 from workbench.errors import CacheMismatch, ModelError
@@ -97,7 +98,7 @@ def config(
         gradient_checkpointing=settings.checkpointing,
         max_length=settings.max_length,
         seed=seed,
-        logging_steps=5 if settings.steps else 10,
+        logging_steps=min(max(settings.steps // 6, 1), 5) if settings.steps else 10,
         save_strategy="steps" if settings.steps == 0 else "no",
         save_steps=100,
         save_total_limit=1,
@@ -132,12 +133,16 @@ def train(
 ) -> Plain:
     """Train, save into `folder` and evaluate on `rows`; goes on from a checkpoint that is there.
 
-    `identity`: digest of all that the training depends on; a checkpoint of another is left alone.
+    `identity`: digest of all that the training depends on; what is there of another is removed.
+    Where an adapter is trained, it alone is saved.
     Gives what `Trained` holds as plain values: `held_out`, `curves`, `seconds`.
     """
     set_seed(seed)
     started = time.perf_counter()
     args = config(settings, condition, seed, folder, inputs.hook)
+    last = last_checkpoint(folder, identity)
+    if not last:
+        shutil.rmtree(folder, ignore_errors=True)
     make = partial(
         FPOTrainer,
         args=args,
@@ -155,15 +160,17 @@ def train(
     trainer.remove_callback(PrinterCallback)
     trainer.add_callback(Sealing(identity))
     with disk_errors(folder):
-        trainer.train(resume_from_checkpoint=last_checkpoint(folder, identity))
+        trainer.train(resume_from_checkpoint=last)
         seconds = time.perf_counter() - started
-        if settings.lora:  # as one plain transformers loads
-            trainer.accelerator.unwrap_model(trainer.model).merge_and_unload().save_pretrained(
-                folder
-            )
+        if settings.lora:
+            trainer.accelerator.unwrap_model(trainer.model).save_pretrained(folder)
         else:
             trainer.save_model(str(folder))
         seal(folder, identity)
+    history = trainer.state.log_history
+    # Its model would be in memory beside the one that is evaluated.
+    del trainer
+    gc.collect()
     # What was saved, in the precision it is used in: the trainer's own runs under autocast.
     evaluation = evaluate(
         load_policy(folder, inputs.reference),
@@ -175,7 +182,6 @@ def train(
         batch=settings.per_device,
         pad_token_id=inputs.tokenizer.pad_token_id,
     )
-    history = trainer.state.log_history
     curves = {n: [(h["step"], h[n]) for h in history if n in h] for n in CURVES}
     return {
         "held_out": {name: values.tolist() for name, values in vars(evaluation).items()},
@@ -185,7 +191,13 @@ def train(
 
 
 def load_policy(folder: Path, reference: PreTrainedModel) -> PreTrainedModel:
-    """A trained checkpoint as the reference runs. Raises `ModelError` where it is not there."""
+    """A trained checkpoint as the reference runs; an adapter is merged into a copy of that.
+
+    Raises `ModelError` where neither is there.
+    """
+    if (folder / "adapter_config.json").exists():
+        adapted = PeftModel.from_pretrained(copy.deepcopy(reference), str(folder))
+        return adapted.merge_and_unload().eval()
     if not (folder / "config.json").exists():
         raise ModelError(
             f"{folder} holds no checkpoint, though its results are cached: delete the cache beside "
