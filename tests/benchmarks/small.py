@@ -1,9 +1,12 @@
-"""The real small model: seconds to load it; decode and capture beside plain transformers."""
+"""The real small model: loading, decode, capture, and how soon the steering UI shows a token."""
 
 import os
+import statistics
 import subprocess
 import sys
 import tempfile
+import threading
+import time
 
 import torch
 
@@ -11,7 +14,8 @@ import workbench as wb
 from tests.benchmarks import timing
 from workbench.errors import ModelError
 from workbench.hub import place_of
-from workbench.models.prompts import encode_all
+from workbench.models.prompts import encode_all, messages
+from workbench.papers.safetylock.lock import contrast_activations, find_lock
 
 REQUESTS = (
     "What is the capital of France?", "Write a line about a typical Monday.",
@@ -42,6 +46,60 @@ def loads() -> dict[str, float]:
             for _ in range(4)
         ]  # fmt: skip
     return {"small_first_load_s": times[0], "small_later_load_s": min(times[1:])}
+
+
+def alpha_to_token(model: wb.Model, changes: int = 12) -> dict[str, float]:
+    """Milliseconds from an alpha change in the steering UI to the first token drawn, by medians.
+
+    At rest and while a reply is being written, the worst of both; and of transformers' own forward
+    of the same prompt with a hook that adds the same shift, its likeliest token decoded.
+    """
+    contrast = contrast_activations(model, wb.load_data("sentiment"))
+    lock, _ = find_lock(contrast, 48)
+    ui = wb.ui.steering(model, lock, prompt=REQUESTS[1], alpha=0.0)
+    drawn, took = threading.Event(), {"rest": [], "writing": []}
+
+    def look(change: dict[str, str]) -> None:
+        # Of the run before a frame may still come.
+        if f"alpha {ui.alpha.value:g}<" in change["new"]:
+            drawn.set()
+
+    ui.columns.observe(look, "value")
+
+    def change(alpha: float) -> float:
+        drawn.clear()
+        started = time.perf_counter()
+        ui.alpha.value = alpha
+        if not drawn.wait(30):
+            raise SystemExit("the steering UI has drawn nothing in 30 s")
+        return 1000 * (time.perf_counter() - started)
+
+    for i in range(changes):
+        took["rest"].append(change(1.0 + 0.1 * i))
+        time.sleep(0.3)
+        took["writing"].append(change(1.05 + 0.1 * i))
+        ui.stop.click()
+        ui.wait()
+    ui.close()
+    ids = torch.tensor([encode_all(model, [messages(REQUESTS[1])])[0].ids])
+
+    def plain() -> str:
+        with wb.steer(model, lock, 2.0, how="hook"), torch.inference_mode():
+            return model.tokenizer.decode(model.hf(ids).logits[0, -1].argmax())
+
+    plain()
+    times = []
+    for _ in range(changes):
+        started = time.perf_counter()
+        plain()
+        times.append(1000 * (time.perf_counter() - started))
+    out = {f"small_alpha_to_token_{name}_ms": statistics.median(ms) for name, ms in took.items()}
+    worst = max(max(took["rest"][1:]), max(took["writing"]))
+    return out | {
+        "small_alpha_to_token_first_ms": took["rest"][0],
+        "small_alpha_to_token_worst_ms": worst,
+        "small_hooked_forward_ms": statistics.median(times),
+    }
 
 
 @torch.inference_mode()
@@ -83,7 +141,13 @@ def small() -> dict[str, float]:
     timing.require_close("capture", captured()[:, :-1], hidden()[:, :-1])
     decode = timing.interleaved({"ours": ours, "generate": generate}, ROUNDS)
     capture = timing.interleaved({"ours": captured, "hidden": hidden}, ROUNDS)
-    return loads() | {
-        "small_decode_vs_generate": timing.ratio(decode, "generate", "ours"),
-        "small_capture_vs_hidden_states": timing.ratio(capture, "hidden", "ours"),
-    }
+    with torch.inference_mode(False):
+        latency = alpha_to_token(model)
+    return (
+        loads()
+        | latency
+        | {
+            "small_decode_vs_generate": timing.ratio(decode, "generate", "ours"),
+            "small_capture_vs_hidden_states": timing.ratio(capture, "hidden", "ours"),
+        }
+    )
