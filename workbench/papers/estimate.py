@@ -19,9 +19,9 @@ from workbench.generation.requests import GenRequest
 from workbench.models.model import Model
 from workbench.models.prompts import Prompt, encode_all, padded
 
-ROWS, READ = 16, 256
+ROWS, READ, MANY = 16, 256, 256
 """Replies decoded side by side, and tokens of their prompts, at most: enough to tell what a row
-costs, few enough to be quick."""
+costs, few enough to be quick. `MANY` rows where that takes no longer."""
 STEPS = 3
 """Tokens of each that are awaited, however slow the model is."""
 BACKWARD = 2
@@ -96,17 +96,29 @@ def pace(
     backend.check(requests)
     # Rows in a file may be sorted by kind.
     chosen = requests[:: -(-len(requests) // ROWS)]
-    read = np.cumsum([len(e.ids) for e in encode_all(model, [r.prompt for r in chosen])])
-    chosen = chosen[: max(2, int((read <= READ).sum()))]
+    tokens = np.cumsum([len(e.ids) for e in encode_all(model, [r.prompt for r in chosen])])
+    chosen = chosen[: max(2, int((tokens <= READ).sum()))]
     few = chosen[: -(-len(chosen) // 4)]
     _decode(backend, chosen[:2], 0.0, clock)  # what a first call does once is no part of the pace
-    reading, steps, lengths = [], [], [0.0]
-    for asked in (few, chosen):
-        times, live, lengths = _decode(backend, asked, seconds / 2, clock)
-        tokens = sum(len(e.ids) for e in encode_all(model, [r.prompt for r in asked]))
-        reading.append((tokens, times[0]))
-        steps += zip(live, times[1:], strict=True)
-    return Pace(_line(reading), _line(steps), float(np.mean(lengths)), max(lengths))
+    read, steps, lengths = [], [], [0.0]
+
+    def measure(asked: Sequence[GenRequest]) -> float:
+        """Seconds of reading their prompts."""
+        nonlocal lengths
+        times, live, lengths = _decode(backend, asked, seconds / 3, clock)
+        read.append(
+            (sum(len(e.ids) for e in encode_all(model, [r.prompt for r in asked])), times[0])
+        )
+        steps.extend(zip(live, times[1:], strict=True))
+        return times[0]
+
+    measure(few)
+    took = measure(chosen)
+    # A fast model decodes many more side by side, where a row costs less than among few.
+    copies = int(min(MANY / len(chosen), seconds / 3 / max(took, 1e-9)))
+    if copies > 1:
+        measure(chosen * copies)
+    return Pace(_line(read), _line(steps), float(np.mean(lengths)), max(lengths))
 
 
 def reading(hf: PreTrainedModel, texts: Sequence[Sequence[int]]) -> Line:

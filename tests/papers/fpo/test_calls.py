@@ -38,9 +38,9 @@ def test_a_step_takes_what_its_passes_take(inputs, monkeypatch):
     monkeypatch.setattr(calls, "reading", lambda hf, texts: (0.5, 0.0))
     step = counted(inputs, replace(SETTINGS, costs=0))["training steps of 16 pairs"]
     # One part of 16 pairs; of three conditions one has its reference beside it at every step.
-    assert step.seconds == pytest.approx(0.5 * (3 + 1 / 3))
+    assert step.seconds == pytest.approx(calls.BESIDE + 0.5 * (3 + 1 / 3))
     adapted = counted(inputs, replace(SETTINGS, costs=0, lora=2))["training steps of 16 pairs"]
-    assert adapted.seconds == pytest.approx(0.5 * (2 + 1 / 3))
+    assert adapted.seconds == pytest.approx(calls.BESIDE + 0.5 * (2 + 1 / 3))
     checkpointed = replace(SETTINGS, costs=0, checkpointing=True, per_device=8)
     step = counted(inputs, checkpointed)["training steps of 16 pairs"]
-    assert step.seconds == pytest.approx(2 * 0.5 * (4 + 1 / 3))
+    assert step.seconds == pytest.approx(calls.BESIDE + 2 * 0.5 * (4 + 1 / 3))

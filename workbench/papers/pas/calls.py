@@ -15,13 +15,16 @@ from workbench.papers.pas.search import prompts_per_subject
 
 PAIRS = 16
 """Preference pairs in a step of DPO."""
-LEFT_OUT = "probes and directions, loading, tables and figures"
+LEFT_OUT = "probes and directions, about half a minute of loading, tables and figures"
 
 
-def parts(model: Model, people: Mapping[int, Respondents], settings: Settings) -> list[Part]:
-    """The calls of a whole run on one core, all seeds, controls and DPO, at the model's pace.
+def parts(
+    model: Model, people: Mapping[int, Respondents], settings: Settings, workers: int = 1
+) -> list[Part]:
+    """The calls of a whole run, all seeds, controls and DPO, at the model's pace.
 
-    Raises `ContextLengthError` for a prompt that leaves no room for a description.
+    `workers`: processes that share all but descriptions and captures. Raises
+    `ContextLengthError` for a prompt that leaves no room for a description.
     """
     first = next(iter(people.values()))
     inventory = first.inventory
@@ -43,21 +46,21 @@ def parts(model: Model, people: Mapping[int, Respondents], settings: Settings) -
         Part("answers captured", 2 * len(train) * len(settings.orders),
              speed.reads(64 * own) / 64),
         Part("prompts scored without a persona, controls included",
-             subjects * asked * (1 + others), scored),
+             subjects * asked * (1 + others), scored / workers),
     ]  # fmt: skip
     for mode in settings.modes:
         if mode != "pas":
             # What stands in front is computed once for each alpha and part.
             length = shared if mode == "fewshot+pas" else settings.portrait_tokens
             once = speed.reads(length) * contexts * len(settings.alphas) / asked
-            out.append(Part(f"prompts scored, {mode}", subjects * asked, scored + once))
+            out.append(Part(f"prompts scored, {mode}", subjects * asked, (scored + once) / workers))
     if describes:
         rows, most = subjects * contexts, settings.portrait_tokens
         seconds = speed.replies(rows, rows * shared, most) / rows
         out.append(Part(f"descriptions of {most} tokens at most", rows, seconds))
     tuned = sum(min(settings.dpo_subjects, len(group)) for group in people.values())
     step = speed.trains(2 * PAIRS * own) + speed.reads(2 * PAIRS * own)
-    out.append(Part(f"DPO steps of {PAIRS} pairs", tuned * settings.dpo_steps, step))
+    out.append(Part(f"DPO steps of {PAIRS} pairs", tuned * settings.dpo_steps, step / workers))
     return [part for part in out if part.calls]
 
 

@@ -19,7 +19,9 @@ USUAL_STEPS = 25
 
 PLAIN = 1.5
 """How much longer plain transformers decodes one row, by which the lock's cost is timed."""
-LEFT_OUT = "probes, checkpoints written and read again, loading, tables and figures"
+LEFT_OUT = (
+    "probes, checkpoints written and read again, about half a minute of loading, tables and figures"
+)
 
 
 def parts(inputs: Inputs, settings: Settings, seeds: Sequence[int]) -> list[Part]:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from workbench.data.problems import Problem
+from workbench.generation.fitting import CPU_ROWS
 from workbench.generation.local import LocalBackend
 from workbench.generation.requests import Backend
 from workbench.models.prompts import encode_all
@@ -13,11 +14,9 @@ from workbench.papers.self_verification.presets import Problems
 
 DIFFERENT = 0.6
 """Share of a question's k answers that are taken to differ; of a weak model's nearly all do."""
-BESIDE = 100
-"""Rows that are decoded side by side, about."""
 LEFT_OUT = (
-    f"loading, tables and figures. Of k answers {DIFFERENT:.0%} are taken to differ; where all do, "
-    "verification and voting at its cost take up to 1.7 times as long"
+    f"about half a minute of loading, tables and figures. Of k answers {DIFFERENT:.0%} are taken "
+    "to differ; where all do, verification and voting at its cost take up to 1.7 times as long"
 )
 
 
@@ -49,7 +48,9 @@ def parts(
         count = round(samples)
         if speed is None:
             return Part(what, count, None, new)
-        decoding = speed.replies(BESIDE, 0, new) / BESIDE
+        # All of a seed's are asked for together.
+        rows = max(1, min(CPU_ROWS, count // sum(map(len, sets))))
+        decoding = speed.replies(rows, 0, new) / rows
         return Part(what, count, decoding + speed.reads(read) * prompts_read / max(1, count), new)
 
     n = len(asked)
