@@ -1,6 +1,9 @@
 """The preset `small`: an SAE of the run's own, adapters in place of checkpoints, conversations."""
 
 import copy
+import json
+from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -11,6 +14,7 @@ from workbench.models.forward_state import forward_digest
 from workbench.papers.fpo import paper, presets, study, tables
 from workbench.papers.fpo.evaluate import evaluate
 from workbench.papers.fpo.train import conditions, load_policy, train
+from workbench.sae.health import stream_shift
 from workbench.sae.loading import sae_digest
 from workbench.sae.pooling import Constraint
 from workbench.sae.training import response_activations
@@ -48,9 +52,31 @@ def test_a_trained_sae_is_kept_and_made_again_where_it_is_damaged(toy, monkeypat
     weights.write_bytes(weights.read_bytes()[:-4] + b"\0\0\0\1")
     assert again() == sae_digest(inputs.sae)
     assert len(trained) == 1
-    other = presets.settings("small", **FEW | {"train_sae": "64,601,1"})
-    presets.inputs("small", other, model_id="styles", work=work)
-    assert len(trained) == 2
+
+
+def test_an_sae_is_of_its_texts_sizes_and_place(toy, monkeypatch, tmp_path):
+    read, inputs = [], toy[1]
+
+    def texts(model, rows, *_, **__):
+        read.append(rows)
+        return rows
+
+    monkeypatch.setattr(presets, "train_topk", lambda *a, **k: inputs.sae)
+    monkeypatch.setattr(
+        presets, "response_activations", lambda m, rows, *a, **k: read.append(rows) or rows
+    )
+    monkeypatch.setattr(presets, "log", SimpleNamespace(warning=lambda *a: None))
+    own = tmp_path / "own.jsonl"
+    rows = [{"prompt": f"Say {i}", "chosen": "one two", "rejected": "three"} for i in range(40)]
+    own.write_text("\n".join(map(json.dumps, rows)))
+    for change, given in (
+        ({}, {}), ({"max_length": 99}, {}), ({"pairs": 9}, {}), ({"train_sae": "64,601,1"}, {}),
+        ({}, {"pairs_path": str(own)}), ({}, {}),
+    ):  # fmt: skip
+        chosen = presets.settings("small", **FEW | change)
+        presets.inputs("small", chosen, model_id="styles", work=tmp_path, **given)
+    assert len(read) == len(list(tmp_path.glob("sae-*"))) == 5
+    assert [len(rows) for rows in read] == [68, 68, 69, 68, 68]  # 60 pairs of ours besides
 
 
 def test_what_is_trained_is_kept_as_an_adapter_and_is_what_was_evaluated(toy, tmp_path):
@@ -72,10 +98,25 @@ def test_what_is_trained_is_kept_as_an_adapter_and_is_what_was_evaluated(toy, tm
             policy, inputs.reference, done.rows, inputs.sae, inputs.hook, Constraint(k=settings.k),
             batch=settings.per_device, pad_token_id=inputs.tokenizer.pad_token_id,
         )  # fmt: skip
+        assert again.kl_rejected.min() > 0
+        drift = stream_shift(policy, inputs.reference, done.rows, inputs.sae, inputs.hook)
+        assert done.shifts[end.trained.condition.name] == [pytest.approx(drift, rel=1e-3)]
         for name, values in vars(end.trained.evaluation).items():
             assert (getattr(again, name) == values).all(), name
     after = inputs.reference.state_dict()
     assert all(torch.equal(value, after[name]) for name, value in before.items())
+
+
+def test_what_another_training_left_is_removed(toy, tmp_path):
+    settings, inputs, _ = toy
+    rows = tokenised(inputs.test, inputs.tokenizer, settings.max_length)
+    dpo = conditions(settings)[2]
+    train(inputs, settings, rows, dpo, 0, tmp_path / "a", "x")
+    (tmp_path / "a/left.bin").write_bytes(b"left")
+    train(inputs, replace(settings, lora=0), rows, dpo, 0, tmp_path / "a", "y")
+    files = {p.name for p in (tmp_path / "a").iterdir()}
+    assert "model.safetensors" in files
+    assert not files & {"left.bin", "adapter_config.json"}
 
 
 def test_activations_are_those_of_a_whole_forward(toy):
