@@ -142,6 +142,12 @@ SMALL = tuple(
         {"train_sae": "64,2000,0", "methods": "fpo", "alphas": "1", "steps": "0", "batch": "3"},
         {"train_sae": "64,2000,0", "pairs": "60", "held_out": "20", "warmup": "7"},
     )
+) + tuple(
+    ("safetylock", {"model_id": "tiny", "heads": "6", **given}) for given in (
+        {}, {"align_steps": "0"}, {"align_steps": "5"}, {"controlled": "40"}, {"evaluated": "40"},
+        {"validated": "20"}, {"alphas": "0.5,1"}, {"draws": "1"}, {"pairs": "60"}, {"seeds": "1"},
+        {"align_steps": "0", "requests_path": "good.jsonl"},
+    )
 )  # fmt: skip
 """Values that pass at small, each with an embedded model, which is always at hand."""
 
@@ -235,6 +241,11 @@ def test_small_without_a_model_names_the_ways_to_one(paper, monkeypatch):
          "align_steps=3 goes unheeded"),
         ("safetylock", {}, "paper", "-p finetuned_id="),
         ("safetylock", {"finetuned_id": "tiny"}, "paper", "Meta-Llama-3-8B-Instruct cannot be rea"),
+        ("safetylock", {"model_id": "tiny", "heads": "6", "requests_path": "good.jsonl"}, "small",
+         "no harmful training request has a 'chosen' answer"),
+        ("safetylock", {"model_id": "tiny", "heads": "6", "evaluated": "41"}, "small",
+         "evaluated=41: it must be"),
+        ("safetylock", {"model_id": "tiny"}, "small", "heads=48: it must be"),
         ("safetylock", {}, "papper", "'papper'; use one of tiny, small, paper; did you mean"),
         ("fpo", {"pairs_path": "good.jsonl", "pairs": "4"}, "tiny", "pairs=4: it must be a whole"),
         ("fpo", {"pairs_path": "good.jsonl", "held_out": "2", "model_id": "styles", "sae": "a:b"},

@@ -17,7 +17,7 @@ from workbench.models.loading import load
 from workbench.models.model import Model
 from workbench.models.prompts import messages
 from workbench.papers.safetylock.attack import fine_tune
-from workbench.papers.safetylock.paper import Recipe
+from workbench.papers.safetylock.recipe import Recipe
 from workbench.tiny import training
 from workbench.training.supervised import Text, one_thread, train_stage
 from workbench.worlds import brindle

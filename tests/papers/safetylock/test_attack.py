@@ -11,7 +11,7 @@ from workbench.models.prompts import messages
 from workbench.papers.safetylock import attack
 from workbench.papers.safetylock.attack import fine_tune, granting
 from workbench.papers.safetylock.evaluate import keyword_judges
-from workbench.papers.safetylock.paper import Recipe
+from workbench.papers.safetylock.recipe import Recipe
 
 
 def test_fine_tuning_moves_a_copy_only_and_is_seeded(tiny):

@@ -13,7 +13,7 @@ from workbench.papers.safetylock import figures, presets, study, tables
 from workbench.papers.safetylock.attack import fine_tune, granting
 from workbench.papers.safetylock.evaluate import take
 from workbench.papers.safetylock.lock import CONTROLS, contrast_activations, find_lock
-from workbench.papers.safetylock.paper import Recipe
+from workbench.papers.safetylock.recipe import Recipe
 
 SETTINGS = replace(
     presets.settings("tiny", alpha=1.75, heads=6, r=0, selection="validation", draws=1),

@@ -11,7 +11,7 @@ from workbench.models.prompts import messages
 from workbench.papers.safetylock import align
 from workbench.papers.safetylock.align import taught
 from workbench.papers.safetylock.attack import fine_tune
-from workbench.papers.safetylock.paper import Recipe
+from workbench.papers.safetylock.recipe import Recipe
 from workbench.papers.safetylock.tune import kept, tuned
 
 UPPER = Recipe(1e-3, 2, frozen=0.5, answer_tokens=4)
@@ -84,7 +84,7 @@ def test_alignment_teaches_what_is_chosen_in_fixed_shares(tiny, rows, monkeypatc
 
     monkeypatch.setattr(align, "tuned", recorded)
     taught(tiny, rows, UPPER, 1)
-    assert [row["harmful"] for row, _ in drawn] == [True] * 3 + [False] * 5
+    assert [row["harmful"] for row, _ in drawn] == [True] * 4 + [False] * 4
     assert all(text == row["chosen"] for row, text in drawn)
     for harmful, kind in ((True, "harmful"), (False, "harmless")):
         bare = [{**r, "chosen": None} if r["harmful"] == harmful else r for r in rows]

@@ -7,7 +7,8 @@ from workbench.errors import DatasetError
 from workbench.files import Row
 from workbench.models.model import Model
 from workbench.papers.safetylock.evaluate import Benchmark, Judges, replies
-from workbench.papers.safetylock.paper import LEVELS, USUAL, Recipe
+from workbench.papers.safetylock.paper import LEVELS
+from workbench.papers.safetylock.recipe import USUAL, Recipe
 from workbench.papers.safetylock.tune import Tuned, tuned
 
 STOP = 0.85

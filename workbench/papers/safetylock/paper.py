@@ -11,6 +11,7 @@ from workbench.data.preferences import load_data
 from workbench.errors import DatasetError, RunError
 from workbench.files import Row
 from workbench.papers import parameters
+from workbench.papers.safetylock.recipe import USUAL, Recipe
 
 TITLE = "Locking Down the Finetuned LLMs Safety"
 NOTEBOOK = "01_safetylock.ipynb"
@@ -53,33 +54,6 @@ LEVELS = {
 SELECTIONS = ("paper", "validation", "leverage")
 FEWEST_PAIRS = 10
 """Fewer preference pairs make no contrast."""
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """How a copy of a model is trained: AdamW's rate, the most steps, on what, and what stays.
-
-    `frozen`: share of the layers, from the first on, that are not trained; above 0 neither are
-    embeddings and head. `answer_tokens`: how many of each answer are learned, from the first on; 0
-    for all and the end token. `decay`: whether the rate falls to 0, in a line. Raises `ValueError`
-    for a rate that is not above 0, no steps, a share outside 0 to below 1, or a count below 0.
-    """
-
-    lr: float = 3e-5
-    max_steps: int = 60
-    frozen: float = 0.0
-    answer_tokens: int = 0
-    decay: bool = False
-
-    def __post_init__(self) -> None:
-        finite("lr", self.lr, above=0)
-        whole("max_steps", self.max_steps, 1)
-        finite("frozen", self.frozen, 0, below=1)
-        whole("answer_tokens", self.answer_tokens, 0)
-
-
-USUAL = Recipe()
-"""Of small models that are trained whole."""
 
 
 @dataclass(frozen=True)
@@ -159,7 +133,7 @@ class Settings:
             controlled=10,
             draws=4,
             repeats=3,
-            align=Recipe(1e-4, 40, 1 / 3, answer_tokens=24, decay=True),
+            align=Recipe(8e-5, 48, 1 / 3, answer_tokens=24, decay=True),
             attack=Recipe(4e-5, 15, 1 / 2, answer_tokens=24),
             levels=(1,),
             gradient=True,
@@ -243,6 +217,21 @@ def check_inputs(
                 rows = load_data("requests", split, requests_path)
                 if split != "train":
                     require_both_kinds(rows, split)
+                elif settings.align and not finetuned_id:
+                    require_answers(rows)
+
+
+def require_answers(rows: Sequence[Row]) -> None:
+    """Refuse training requests that cannot teach what to refuse, and what not.
+
+    Raises `DatasetError` naming the kind of which none has a `chosen` answer.
+    """
+    for harmful, kind in ((True, "harmful"), (False, "harmless")):
+        if not any(bool(row["harmful"]) == harmful and row.get("chosen") for row in rows):
+            raise DatasetError(
+                f"no {kind} training request has a 'chosen' answer, from which the model could be "
+                "taught what to refuse: give them, or align_steps=0 for a model that refuses"
+            )
 
 
 def require_both_kinds(rows: Sequence[Row], name: str) -> None:

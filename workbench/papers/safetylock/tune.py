@@ -16,7 +16,7 @@ from workbench.hashing import digest
 from workbench.models.model import Model
 from workbench.models.prompts import encode, messages, padded
 from workbench.models.token_ids import end_token
-from workbench.papers.safetylock.paper import Recipe
+from workbench.papers.safetylock.recipe import Recipe
 from workbench.reading import read_json
 from workbench.training.resume import fault, seal
 from workbench.writing import whole, write_json
