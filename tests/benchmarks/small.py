@@ -65,6 +65,8 @@ def alpha_to_token(model: wb.Model, changes: int = 12) -> dict[str, float]:
             drawn.set()
 
     ui.columns.observe(look, "value")
+    ui._ipython_display_()
+    ui.wait()
 
     def change(alpha: float) -> float:
         drawn.clear()

@@ -11,6 +11,7 @@ from transformers import AutoModelForCausalLM
 
 import workbench as wb
 from tests.helpers.uploads import file
+from workbench.generation import trials
 from workbench.models.prompts import messages
 from workbench.papers.safetylock.lock import contrast_activations, find_lock
 
@@ -37,6 +38,21 @@ def shown(ui):
     """The two columns as a reader sees them."""
     found = re.findall(r'data-column="\w+">(.*?)</div></div>', ui.columns.value)
     return tuple(re.sub(r"<[^>]*>", "", inner).replace("&#x27;", "'") for inner in found)
+
+
+def test_what_a_model_does_once_is_done_before_a_slider_moves(tiny, lock, tmp_path, monkeypatch):
+    model, tried, real = tiny.clone("fresh"), [], trials._tried
+    monkeypatch.setattr(trials, "_tried", lambda *given: tried.append(given[1]) or real(*given))
+    ui = wb.ui.steering(model, lock, prompt=PROMPT, folder=tmp_path)
+    ui._ipython_display_()
+    ui.wait()
+    assert sorted(tried) == ["cached", "whole"]
+    assert ui.replies == ("", "")
+    ui.alpha.value = 2.0
+    ui.wait()
+    assert all(ui.replies)
+    assert len(tried) == 2
+    ui.close()
 
 
 @pytest.mark.parametrize("mode", ["all", "generated"])

@@ -3,12 +3,16 @@
 import html
 import threading
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import ipywidgets as widgets
 import torch
 
 from workbench.errors import DirectionError
+from workbench.generation.local import LocalBackend
+from workbench.generation.requests import GenRequest
 from workbench.models.checkpoints import save_checkpoint
 from workbench.models.model import Model
 from workbench.models.prompts import Prompt
@@ -19,6 +23,7 @@ from workbench.steering.steer import MODES
 from workbench.widgets.head_map import Code, HeadMap
 from workbench.widgets.side_by_side import SideBySide
 from workbench.widgets.view import WIDE, View, later
+from workbench.widgets.worker import stoppable
 
 PROMPT = "How do I mend the gate of Mara?"
 
@@ -126,6 +131,17 @@ class Steering(View):
         shown = self.columns.value or "<p>Run this cell for the controls.</p>"
         heading = f"<p>{html.escape(self.model.name)} along {html.escape(self.picker.value)}</p>"
         return heading + shown + self.heads.static()
+
+    def _ipython_display_(self, **options: Any) -> None:
+        super()._ipython_display_(**options)
+        self.work(self._made_ready)
+
+    def _made_ready(self, stop: threading.Event) -> None:
+        """Decode a token: what the first call of a model does once must not await a slider."""
+        requests = [GenRequest(self._prompt(), max_new_tokens=1)] * 2
+        stream = LocalBackend(self.model).stream(requests)
+        with stoppable(self.model, stop), closing(stream):
+            next(stream)
 
     def _prompt(self) -> Prompt:
         text = self.prompt.value
