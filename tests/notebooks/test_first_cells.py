@@ -1,11 +1,12 @@
 """A notebook run by hand, or by plain papermill, refuses in its first cells what a run does."""
 
 import math
+from importlib.metadata import PackageNotFoundError
 
 import nbformat
 import pytest
 
-from workbench.errors import WorkbenchError
+from workbench.errors import ModelError, WorkbenchError
 from workbench.paths import notebook_folder
 
 COMMON = [("preset", "papper"), ("preset", None), ("seed", -1), ("seed", 1.0), ("seed", True),
@@ -73,6 +74,26 @@ def test_what_is_wrong_is_refused_before_a_model_is_loaded(
     assert name in str(caught.value)
     assert "model" not in names, "loaded before it was refused"
     assert not any(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("notebook", ["01_safetylock", "02_pas", "03_fpo", "09_self_verification"])
+def test_small_by_hand_without_a_model_names_the_ways_to_one(notebook, tmp_path, monkeypatch):
+    def absent(package):
+        raise PackageNotFoundError(package)
+
+    monkeypatch.delenv("WORKBENCH_SMOLLM2", raising=False)
+    monkeypatch.setenv("WORKBENCH_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("workbench.hub.reachable", lambda: False)
+    monkeypatch.setattr("workbench.hub.distribution", absent)
+    book = nbformat.read(notebook_folder() / f"{notebook}.ipynb", as_version=4)
+    parameters, *cells = [cell.source for cell in book.cells if cell.cell_type == "code"]
+    names = {"display": lambda *_: None}
+    exec(parameters, names)
+    names |= {"preset": "small", "out_dir": str(tmp_path / "out")}
+    with pytest.raises(ModelError, match=r"WORKBENCH_SMOLLM2 .* HuggingFace.*`pip"):
+        exec("\n".join(cells[:3]).replace("%%capture", ""), names)
+    assert "model" not in names
+    assert not (tmp_path / "out").exists()
 
 
 REACHED = {
