@@ -90,7 +90,7 @@ def test_small_by_hand_without_a_model_names_the_ways_to_one(notebook, tmp_path,
     names = {"display": lambda *_: None}
     exec(parameters, names)
     names |= {"preset": "small", "out_dir": str(tmp_path / "out")}
-    with pytest.raises(ModelError, match=r"WORKBENCH_SMOLLM2 .* HuggingFace.*`pip"):
+    with pytest.raises(ModelError, match=r"WORKBENCH_SMOLLM2 .*HuggingFace.*`pip"):
         exec("\n".join(cells[:3]).replace("%%capture", ""), names)
     assert "model" not in names
     assert not (tmp_path / "out").exists()

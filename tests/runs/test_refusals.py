@@ -268,6 +268,8 @@ def test_small_without_a_model_names_the_ways_to_one(paper, monkeypatch):
         ("fpo", {"model_id": "styles", "train_sae": "64,2000,1", "warmup": "8"}, "small",
          "warmup=8: training ends after steps=8"),
         ("fpo", {"model_id": "no/such-model"}, "small", "model_id='no/such-model'"),
+        ("fpo", {"model_id": "styles", "train_sae": "64,2000,1", "pairs_path": "good.jsonl"},
+         "small", "pairs_path='good.jsonl': train, row 0: chosen is missing"),
         ("fpo", {}, "paper", "google/gemma-2-2b cannot be reached"),
         ("fpo", {"model_id": "styles", "sae": "a:b", "k": "0"}, "paper", "k=0"),
         ("fpo", {"model_id": "own", "force_sae": "true"}, "paper",

@@ -12,7 +12,9 @@ from workbench.arguments import different, finite, listed, one_of, shown, whole
 from workbench.data.fields import split_of_file
 from workbench.data.preferences import load_data
 from workbench.errors import FeatureError, RunError
+from workbench.files import Row
 from workbench.models.hook_names import parse_hook
+from workbench.models.pair_shapes import read_pairs
 from workbench.papers import parameters
 from workbench.paths import data_folder
 from workbench.sae.settings import stated_features
@@ -269,7 +271,8 @@ def check_inputs(
 def preflight(preset: str, given: dict[str, Any]) -> None:
     """Refuse a run that cannot succeed. `given`: parameters that differ from the notebook's own.
 
-    Raises `ValueError` for one out of range, or more pairs than there are; as `check_inputs`.
+    Raises `ValueError` for one out of range, or more pairs than there are; as `check_inputs`, and
+    as `read_pairs` for a file of the caller's.
     """
     knobs = "methods alphas beta k topk pool reference hook steps pairs held_out learning_rate "
     knobs += "batch max_length warmup lora costs train_sae"
@@ -278,6 +281,7 @@ def preflight(preset: str, given: dict[str, Any]) -> None:
     check_inputs(preset, chosen, **parameters.picked(given, "model_id sae pairs_path"))
     if preset == "paper" and not given.get("pairs_path"):
         return
+    given_rows: list[list[tuple[str, Row]]] = []
     with parameters.naming("pairs_path", given.get("pairs_path", "")):
         for name, split in (("pairs", "train"), ("held_out", "test")):
             path = given.get("pairs_path")
@@ -285,3 +289,6 @@ def preflight(preset: str, given: dict[str, Any]) -> None:
             # Fewer than the preset would take are all there are.
             if name in given:
                 whole(name, getattr(chosen, name), 0, len(rows), RunError)
+            given_rows.append([(f"{split}, row {n}", row) for n, row in enumerate(rows) if path])
+        for numbered in given_rows:
+            read_pairs(numbered)

@@ -97,6 +97,7 @@ def inputs(
     reference, tokenizer = model.hf, model.tokenizer
     if isinstance(train[0]["chosen"], list) and not tokenizer.chat_template:
         tokenizer.chat_template = CHAT_TEMPLATE
+        log.warning("%s has no chat template: it is given the released code's", model.name)
     require_pad(tokenizer, model.n_tokens)
     beside = [_ours(name, "train", "small") for name in BESIDE.get(preset, ())]
     if preset == "small":
