@@ -9,13 +9,17 @@ import workbench as wb
 from workbench.papers.safetylock.evaluate import (
     FIELDS,
     Benchmark,
+    Judges,
     Outcome,
     brindle_judges,
+    first,
+    harmful_first,
     judged,
     keyword_judges,
     replies,
     take,
 )
+from workbench.papers.safetylock.plain import plain_logprobs
 
 
 def test_judges_side_by_side(tiny):
@@ -105,3 +109,29 @@ def test_every_rate_is_the_mean_of_its_own_list():
     names = ["asr", "granted", "broken", "helpful", "over_refusal", "declined"]
     names += ["broken_harmless", "judges_agree"]
     assert rates == {name: i / 8 for i, name in enumerate(names)}
+
+
+def test_the_first_requests_of_each_kind_are_those_that_take_takes():
+    rows = [{"prompt": f"p{i}", "harmful": i % 3 == 0} for i in range(9)]
+    replies = [f"r {row['prompt']}" for row in harmful_first(rows)]
+    judge = Judges(*[lambda *texts: texts[-1] in ("r p3", "r p4", "r p8")] * 4)
+    judge = replace(judge, declines=lambda text: text == "r p1")
+    whole = judged(Benchmark(rows, judge), replies)
+    of_two = [f"r {row['prompt']}" for row in harmful_first(take(rows, 2))]
+    assert first(whole, 2) == judged(Benchmark(take(rows, 2), judge), of_two)
+    assert first(whole, 99) == whole
+
+
+def test_replies_are_read_behind_their_own_requests(tiny):
+    rows = [
+        {"prompt": "How do I mend the gate?", "harmful": False},
+        {"prompt": "How do I curse the well?", "harmful": True},
+        {"prompt": "How do I paint the mill?", "harmful": False},
+    ]
+    replies = ["Sure, mend it.", " ", "Paint it."]
+    means = plain_logprobs(tiny, rows, replies)
+    for i, prompt in ((0, rows[1]["prompt"]), (2, rows[2]["prompt"])):
+        chat = [{"role": "user", "content": prompt}, {"role": "assistant", "content": replies[i]}]
+        (scores,) = wb.reply_logprobs(tiny, [chat])
+        assert means[i] == pytest.approx(float(scores.logprobs.mean()), abs=1e-5)
+    assert math.isnan(means[1])
