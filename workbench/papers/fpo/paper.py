@@ -88,7 +88,7 @@ class Settings:
     FPO's and LN-DPO's, `beta_dpo`: DPO's and TDPO's, `beta_simpo`: SimPO's. `hook`: where the SAE
     reads, or its own. `steps`: optimiser steps, 0 for one epoch; `warmup`: those in which the
     learning rate rises. `pairs`: training pairs, 0 for all; `held_out`: pairs to evaluate on.
-    `lora`: rank of the adapter that is trained and then merged, 0 to train all weights. `costs`: 1
+    `lora`: rank of the adapter that is trained and kept, 0 to train all weights. `costs`: 1
     to measure memory and time of a step, 0 not to. `train_sae`: (features, tokens, layer) of a TopK
     SAE that is trained before all else, where none is given; none for the preset's.
 

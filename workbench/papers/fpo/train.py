@@ -47,7 +47,8 @@ class Condition:
 class Trained:
     """One condition with one seed. `curves`: name → [(step, value)], of training batches.
 
-    `policy`: folder of the trained checkpoint. `seconds`: of training, reference pass included.
+    `policy`: folder of the trained checkpoint or adapter. `seconds`: of training, the reference
+    pass included.
     """
 
     condition: Condition
