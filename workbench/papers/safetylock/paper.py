@@ -118,7 +118,7 @@ class Settings:
     def small(self) -> "Settings":
         """For a chat model of some hundred heads without refusals of its own, on two cores.
 
-        Recipes and grids were settled on training and validation requests, and in a pilot.
+        How it is taught was chosen on validation requests; attack and grids are near a pilot's.
         """
         return replace(
             self,
