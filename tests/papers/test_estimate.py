@@ -97,7 +97,7 @@ def test_what_is_said():
     text = spelled([Part("captures", 3, 20.0), Part("replies", 1000, 0.12), Part("none", 0, 9.0)])
     first, *lines = text.splitlines()
     assert first.startswith("About 3.0 minutes (2.0 to 4.0) at the speed just measured")
-    assert lines[:2] == ["    2.0 minutes: 1,000 × replies", "    60.0 seconds: 3 × captures"]
+    assert lines == ["    2.0 minutes: 1,000 × replies", "    60.0 seconds: 3 × captures"]
     assert spelled([Part("replies", 1, 7200.0)]).startswith("About 2.0 hours (1.3 to 2.7)")
     assert spelled([Part("replies", 3, 2.0)]).startswith("About 6.0 seconds (4.0 to 8.0)")
 

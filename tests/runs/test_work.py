@@ -3,10 +3,15 @@
 import os
 import subprocess
 import sys
+from types import SimpleNamespace
 
+import nbformat
 import pytest
 
 from workbench.errors import WriteError
+from workbench.generation.endpoint import Endpoint
+from workbench.generation.local import LocalBackend
+from workbench.paths import notebook_folder
 from workbench.runs import work
 from workbench.runs.work import work_folder
 
@@ -76,11 +81,45 @@ def test_a_folder_in_use_is_not_removed(monkeypatch):
     assert all(folder.exists() for folder in work._held)
 
 
-def test_the_digest_follows_source_and_libraries(monkeypatch):
+@pytest.mark.parametrize("library", ["torch", "peft", "numpy", "scipy"])
+def test_the_digest_follows_source_and_libraries(library, monkeypatch):
     before = work.source_digest.__wrapped__()
     assert before == work.source_digest.__wrapped__()
-    monkeypatch.setattr(work, "version", lambda name: "0")
+    installed = work.version
+    other = {library: "0"}
+    monkeypatch.setattr(work, "version", lambda name: other.get(name) or installed(name))
     assert work.source_digest.__wrapped__() != before
+
+
+def test_a_link_to_nowhere_is_no_source(tmp_path, monkeypatch):
+    """As an editor leaves one beside a file with changes that are not saved."""
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / "work.py").write_text("state = 1")
+    monkeypatch.setattr(work, "__file__", str(tmp_path / "runs" / "work.py"))
+    before = work.source_digest.__wrapped__()
+    (tmp_path / "runs" / ".#work.py").symlink_to("somebody@somewhere.1")
+    assert work.source_digest.__wrapped__() == before
+    (tmp_path / "runs" / "work.py").write_text("state = 2")
+    assert work.source_digest.__wrapped__() != before
+
+
+def test_what_does_not_tell_weights_apart_stays_in_its_own_folder(tmp_path, cache):
+    assert work_folder("self_verification", "small", tmp_path, shared=False) == tmp_path
+    assert not cache.exists()
+
+
+def test_samples_of_a_server_are_not_shared_by_runs(tmp_path, cache):
+    """Another server's model may have the same name: `default`, say."""
+    cells = nbformat.read(notebook_folder() / "09_self_verification.ipynb", as_version=4).cells
+    (cell,) = [c.source for c in cells if 'samples.sqlite"' in c.source]
+    stores = []
+    study = SimpleNamespace(run=lambda *arguments: stores.append(arguments[3]))
+    for model in (Endpoint("http://127.0.0.1:1/v1", "default"), object.__new__(LocalBackend)):
+        names = {"work_folder": work_folder, "LocalBackend": LocalBackend, "study": study}
+        names |= {"preset": "small", "out": tmp_path, "model": model}
+        exec(cell, names | dict.fromkeys(("problems", "settings", "stages")))
+    assert stores[0] == tmp_path / "samples.sqlite"
+    assert stores[1].is_relative_to(cache)
 
 
 def test_an_unknown_preset_and_a_folder_that_cannot_be_made(tmp_path, monkeypatch):
@@ -88,5 +127,5 @@ def test_an_unknown_preset_and_a_folder_that_cannot_be_made(tmp_path, monkeypatc
         work_folder("fpo", "smal", tmp_path)
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("WORKBENCH_CACHE", str(tmp_path / "file"))
-    with pytest.raises(WriteError, match="cannot be written"):
+    with pytest.raises(WriteError, match=r"cannot be written.*WORKBENCH_CACHE names"):
         work_folder("fpo", "small", tmp_path)

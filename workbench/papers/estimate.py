@@ -145,6 +145,7 @@ def reading(hf: PreTrainedModel, texts: Sequence[Sequence[int]]) -> Line:
 
 def spelled(parts: Sequence[Part], left_out: str = "") -> str:
     """The whole with its range, then what makes it up, the longest first, then what is left out.
+    Parts without a call are not named.
 
     Of a server, whose speed is not known, calls and tokens alone.
 
@@ -152,10 +153,14 @@ def spelled(parts: Sequence[Part], left_out: str = "") -> str:
     About 3.0 minutes (2.0 to 4.0) at the speed just measured, less what is kept of an earlier run:
         3.0 minutes: 90 × replies
     """
+    parts = [part for part in parts if part.calls]
     ends = [f"    Left out: {left_out}."] if left_out else []
     if any(part.seconds is None for part in parts):
         tokens = sum(part.calls * part.tokens for part in parts)
-        lines = [f"A server of unknown speed is asked for at most {tokens:,} tokens:"]
+        lines = [
+            f"A server of unknown speed is asked for about {tokens:,} tokens, if each sample takes "
+            "all it may:"
+        ]
         lines += [f"    {p.calls:,} × {p.what}, {p.tokens} tokens at most" for p in parts]
         return "\n".join(lines + ends)
     whole = sum(part.total for part in parts)

@@ -10,6 +10,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from workbench.arguments import one_of
+from workbench.errors import WriteError
 from workbench.hashing import digest, file_digest
 from workbench.papers.parameters import PRESETS
 from workbench.paths import cache_folder
@@ -20,17 +21,20 @@ log = logging.getLogger(__name__)
 
 KEPT = 2
 """Folders of a paper, each of another state of the source; older ones are removed."""
+_BENEATH = ("numpy", "scipy", "peft", "tokenizers", "accelerate", "pandas")
+"""Libraries that results depend on, beside those that a run records."""
 _held: dict[Path, FileLock] = {}
 
 
-def work_folder(paper: str, preset: str, out: str | Path) -> Path:
+def work_folder(paper: str, preset: str, out: str | Path, *, shared: bool = True) -> Path:
     """The folder for a run's cache, samples and trained models, of which every one says its key.
 
     At `small` one below `cache_folder()`, so that a second run, wherever it writes its results,
     begins with what the first one finished; `out` at `tiny`, which always computes, being the check
     that all works here, and at `paper`, whose models are too large to lie in a home folder. Named
     by the package's source and the versions of its libraries: after a change all is computed anew.
-    One process at a time uses it, until it ends: another one works in its own `out`.
+    One process at a time uses it, until it ends: another one works in its own `out`. `shared`:
+    False where what is kept does not tell weights apart, as samples of a server do not: then `out`.
 
     Raises `ValueError` for an unknown preset, `WriteError` where the disk refuses.
 
@@ -38,18 +42,24 @@ def work_folder(paper: str, preset: str, out: str | Path) -> Path:
     >>> keep = partial(cached, work / "cache")
     """
     out = Path(out)
-    if one_of("preset", preset, PRESETS) != "small":
+    if one_of("preset", preset, PRESETS) != "small" or not shared:
         return out
     folder = cache_folder() / "small" / f"{paper}-{source_digest()}"
-    with disk_errors(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        if not _hold(folder):
-            log.warning("another run works in %s; what this one finishes stays in %s", folder, out)
-            return out
-        if any(folder.iterdir()):
-            log.warning("%s holds what earlier runs finished, which is not done again", folder)
-        folder.touch()
-        _clear(paper, folder)
+    try:
+        with disk_errors(folder):
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            if not _hold(folder):
+                log.warning(
+                    "another run works in %s; what this one finishes stays in %s", folder, out
+                )
+                return out
+            folder.mkdir(exist_ok=True)
+            if any(folder.iterdir()):
+                log.warning("%s holds what earlier runs finished, which is not done again", folder)
+            folder.touch()
+            _clear(paper, folder)
+    except WriteError as error:
+        raise WriteError(f"{error}. WORKBENCH_CACHE names the folder of the cache") from error
     return folder
 
 
@@ -57,8 +67,11 @@ def work_folder(paper: str, preset: str, out: str | Path) -> Path:
 def source_digest() -> str:
     """Digest of the package's source and of the libraries that it calls."""
     package = Path(__file__).parents[1]
-    source = {str(p.relative_to(package)): file_digest(p) for p in package.rglob("*.py")}
-    return digest([source, [version(name) for name in LIBRARIES]])
+    # Some editors mark an open file by a link to nowhere.
+    files = [p for p in package.rglob("*.py") if p.is_file()]
+    source = {str(p.relative_to(package)): file_digest(p) for p in files}
+    libraries = {*LIBRARIES, *_BENEATH}
+    return digest([source, {name: version(name) for name in libraries}])
 
 
 def _hold(folder: Path) -> bool:

@@ -32,6 +32,8 @@ def test_scores_by_alpha():
     controls = lines(figures.controls(everything))
     assert list(controls) == ["pas", "pas centered", "pas weighted", "pas shuffled"]
     assert controls["pas centered"][1] == [3.0, 1.0, 0.0]
+    none = replace(everything, settings=replace(everything.settings, controls=0))
+    assert "No controls in this run" in figures.controls(none).data
     (reference,) = figures.alphas(STUDY).layout.shapes
     assert reference.y0 == 2.5
 

@@ -53,8 +53,26 @@ def test_of_a_server_calls_and_tokens_alone(problems):
     assert all(part.seconds is None for part in parts)
     text = spelled(parts, calls.LEFT_OUT)
     total = 32 * sum(part.calls for part in parts)
-    assert text.startswith(f"A server of unknown speed is asked for at most {total:,} tokens:\n")
+    # How many answers differ is not known beforehand: no bound.
+    assert text.startswith(f"A server of unknown speed is asked for about {total:,} tokens, if ")
     assert "minutes" not in text
+
+
+def test_without_heat_a_sample_is_drawn_once(sums, problems):
+    cold = replace(SETTINGS, t_forward=0.0, t_backward=0.0)
+    with wb.SampleStore() as store:
+        study.run(sums, problems, cold, store)
+        drawn = {stage: count for stage, (count, _) in store.stages().items()}
+    count = {part.what: part.calls for part in calls.parts(sums, problems, cold) if part.calls}
+    assert drawn == {"forward": 12}  # nothing is contested, so nothing is concluded or verified
+    assert count == {"greedy answers and conclusions": 24}
+    checked = {part.what: part.calls for part in calls.parts(sums, problems, SETTINGS)}
+    once = {
+        part.what: part.calls
+        for part in calls.parts(sums, problems, replace(SETTINGS, t_backward=0.0))
+    }
+    for what in ("samples of masked conditions", "samples of true or false"):
+        assert once[what] == pytest.approx(checked[what] / SETTINGS.p, abs=1)
 
 
 def test_a_question_without_room_is_refused(sums, problems):

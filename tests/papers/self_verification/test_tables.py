@@ -36,6 +36,14 @@ def test_metrics_are_means_with_their_published_figures():
     assert "sv_picks_right_reading" not in made
 
 
+def test_the_record_holds_every_setting_by_which_its_numbers_change():
+    made = study(comparison(RIGHT))
+    recorded = tables.parameters(made)
+    assert recorded["seeds"] == made.seeds
+    for name in "k p sc shots chat max_new_tokens verification extraction masking".split():
+        assert recorded[name] == getattr(made.settings, name)
+
+
 def test_the_same_question_under_another_seed_is_no_new_evidence():
     repeated = [comparison(RIGHT, OTHER), comparison(RIGHT, OTHER)]
     assert {m["n"] for m in tables.metrics(study(*repeated))} == {4}

@@ -61,7 +61,7 @@ def parts(
     tuned = sum(min(settings.dpo_subjects, len(group)) for group in people.values())
     step = speed.trains(2 * PAIRS * own) + speed.reads(2 * PAIRS * own)
     out.append(Part(f"DPO steps of {PAIRS} pairs", tuned * settings.dpo_steps, step / workers))
-    return [part for part in out if part.calls]
+    return out
 
 
 def _tokens(model: Model, prompts: list[Prompt]) -> int:

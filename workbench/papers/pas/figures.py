@@ -1,6 +1,7 @@
 """Study → Plotly: people, directions, alphas."""
 
 import plotly.graph_objects as go
+from IPython.display import HTML
 
 from workbench.data.respondents import Respondents
 from workbench.papers.pas import scores, tables
@@ -45,8 +46,10 @@ def alphas(study: Study) -> go.Figure:
     )  # fmt: skip
 
 
-def controls(study: Study) -> go.Figure:
-    """Score by alpha of other directions, and of shuffled answers."""
+def controls(study: Study) -> go.Figure | HTML:
+    """Score by alpha of other directions, and of shuffled answers, where they were searched."""
+    if not study.settings.controls:
+        return HTML("<p>No controls in this run: -p controls=1 searches them, too.</p>")
     curves = scores.curves(study, "test")
     return dose_response(
         {name: curve for name, curve in curves.items() if name.startswith("pas")},

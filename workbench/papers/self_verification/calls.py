@@ -40,9 +40,15 @@ def parts(
     speed = pace(local, texts, new) if local else None
     read = sum(len(e.ids) for e in encode_all(local, texts)) / len(texts) if local else 0.0
     masks = [_masks(p, settings) for p in asked]
-    candidates = max(1.0, DIFFERENT * settings.k) if settings.k > 1 else 0.0
-    of_each = [candidates * count * settings.p for count in masks]
-    votes = sum(max(settings.k, settings.sc, round(settings.k + n)) for n in of_each)
+    # Without heat all samples of a prompt are one, which is drawn once.
+    p = settings.p if settings.t_backward else 1
+    contested = settings.k > 1 and settings.t_forward > 0
+    candidates = max(1.0, DIFFERENT * settings.k) if contested else 0.0
+    of_each = [candidates * count * p for count in masks]
+    votes = sum(
+        max(settings.k, settings.sc, round(settings.k + n)) if settings.t_forward else 0
+        for n in of_each
+    )
 
     def part(what: str, samples: float, prompts_read: float) -> Part:
         count = round(samples)
@@ -59,7 +65,7 @@ def parts(
         part("samples to vote among, as many tokens as verification takes", votes, 2 * n),
         part("samples of masked conditions", sum(of_each), candidates * sum(masks)),
         part("more of them for the two most frequent answers", sum(of_each) / 4, sum(masks) / 2),
-        part("samples of true or false", candidates * settings.p * len(main),
+        part("samples of true or false", candidates * p * len(main),
              candidates * len(main)),
     ]  # fmt: skip
 

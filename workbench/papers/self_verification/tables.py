@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -193,13 +194,13 @@ def _questions(comparisons: Sequence[Comparison], values: Sequence[Sequence[floa
 
 def parameters(study: Study) -> dict[str, Any]:
     """What the run was given, for its record."""
-    names = ("k", "p", "sc", "t_forward", "t_backward")
+    settings = {name: value for name, value in asdict(study.settings).items() if name != "seed"}
     return {
         "model": study.model,
         "dataset": study.dataset,
         "problems": len(study.comparisons[0].verified),
         "seeds": study.seeds,
-        **{name: getattr(study.settings, name) for name in names},
+        **settings,
     }
 
 
