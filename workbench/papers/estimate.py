@@ -14,6 +14,7 @@ from scipy.optimize import nnls
 from transformers import PreTrainedModel
 
 from workbench.arguments import listed
+from workbench.generation.batching import shared_length
 from workbench.generation.local import LocalBackend
 from workbench.generation.requests import GenRequest
 from workbench.models.model import Model
@@ -126,6 +127,13 @@ def pace(
         row = min(step[1], of_reading[1])
         step = max(0.0, float(np.mean(times - row * rows))), row
     return Pace(of_reading, step, float(np.mean(lengths)), max(lengths))
+
+
+def read_once(model: Model, prompts: Sequence[Prompt]) -> int:
+    """Tokens of the prompts, what all begin with counted once, as it is computed."""
+    ids = [e.ids for e in encode_all(model, prompts)]
+    shared = min(shared_length(ids[0], other, len(other)) for other in ids)
+    return shared + sum(len(row) - shared for row in ids)
 
 
 def reading(hf: PreTrainedModel, texts: Sequence[Sequence[int]]) -> Line:

@@ -64,7 +64,7 @@ def test_a_run_makes_the_calls_that_were_counted(tiny, attacked, monkeypatch, tm
     assert count["looks whether an attack has gone far enough"] == steps
     assert count["training steps of ten rows"] == steps + sum(s for s in made if s == 10)
     assert count["training steps of 32 rows"] == sum(s for s in made if s == 20)
-    assert all(part.seconds > 0 for part in parts)
+    assert all(part.seconds > 0 for part in parts if part.calls)
 
 
 def test_a_model_and_a_lock_that_are_given_need_no_others(tiny, attacked, pairs):

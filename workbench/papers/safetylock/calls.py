@@ -4,14 +4,14 @@ from collections.abc import Sequence
 
 from workbench.models.model import Model
 from workbench.models.prompts import Prompt, encode_all, messages
-from workbench.papers.estimate import Part, pace
+from workbench.papers.estimate import BACKWARD, Part, pace, read_once
 from workbench.papers.safetylock.align import HARMFUL, HARMLESS
 from workbench.papers.safetylock.attack import DRAWN, FIXED, STOP_TOKENS
 from workbench.papers.safetylock.costs import TOKENS
 from workbench.papers.safetylock.evaluate import take
 from workbench.papers.safetylock.leverage import COUNT, harmful_chats
 from workbench.papers.safetylock.lock import CONTROLS, answered
-from workbench.papers.safetylock.paper import Settings
+from workbench.papers.safetylock.paper import Recipe, Settings
 from workbench.papers.safetylock.presets import BENIGN_STEPS, PERSONA_STEPS, Inputs
 
 USUAL_STEPS = 25
@@ -54,7 +54,14 @@ def parts(inputs: Inputs, settings: Settings, seeds: Sequence[int]) -> list[Part
     shown = [messages(row["prompt"]) for row in take(inputs.test, settings.controlled)]
 
     def replies(prompts: Sequence[Prompt], most: int) -> float:
-        return speed.replies(len(prompts), _tokens(base, prompts), most)
+        return speed.replies(len(prompts), read_once(base, prompts), most)
+
+    def training(rows: int, recipe: Recipe) -> float:
+        """Seconds of a step on so many rows; what is frozen has no backward."""
+        asked = _tokens(base, test) / len(test)
+        learned = max(0.0, answer - asked)
+        length = asked + min(learned, recipe.answer_tokens or learned)
+        return speed.reads(rows * length) * (1 + BACKWARD * (1 - recipe.frozen))
 
     of_test = replies(test, new)
     return [
@@ -65,10 +72,10 @@ def parts(inputs: Inputs, settings: Settings, seeds: Sequence[int]) -> list[Part
         Part(f"{len(shown)} replies under a control lock",
              of_level_one * len(CONTROLS) * settings.draws, replies(shown, new)),
         Part("training steps to teach refusals", align.max_steps if align else 0,
-             speed.trains(answer * (HARMFUL + HARMLESS))),
-        Part("training steps of ten rows", ten, speed.trains(answer * FIXED)),
+             training(HARMFUL + HARMLESS, align) if align else 0.0),
+        Part("training steps of ten rows", ten, training(FIXED, settings.attack)),
         Part(f"training steps of {DRAWN} rows", made * BENIGN_STEPS * (3 in settings.levels),
-             speed.trains(answer * DRAWN)),
+             training(DRAWN, settings.attack)),
         Part("looks whether an attack has gone far enough", made * usual,
              replies(harmful, STOP_TOKENS)),
         Part("forwards to rank heads by", 2 * ranked * per_ranking, ranking),

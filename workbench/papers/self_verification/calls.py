@@ -6,8 +6,7 @@ from workbench.data.problems import Problem
 from workbench.generation.fitting import CPU_ROWS
 from workbench.generation.local import LocalBackend
 from workbench.generation.requests import Backend
-from workbench.models.prompts import encode_all
-from workbench.papers.estimate import Part, pace
+from workbench.papers.estimate import Part, pace, read_once
 from workbench.papers.self_verification import conditions, prompts
 from workbench.papers.self_verification.paper import Settings
 from workbench.papers.self_verification.presets import Problems
@@ -38,7 +37,7 @@ def parts(
     new, chat = settings.max_new_tokens, settings.chat
     texts = [prompts.question_prompt(p.text, [], chat) for p in asked]
     speed = pace(local, texts, new) if local else None
-    read = sum(len(e.ids) for e in encode_all(local, texts)) / len(texts) if local else 0.0
+    read = read_once(local, texts) / len(texts) if local else 0.0
     masks = [_masks(p, settings) for p in asked]
     # Without heat all samples of a prompt are one, which is drawn once.
     p = settings.p if settings.t_backward else 1
