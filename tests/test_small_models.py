@@ -13,10 +13,11 @@ import torch
 import workbench as wb
 from workbench import hub
 from workbench.cli import main
-from workbench.errors import ModelError
+from workbench.errors import ModelError, RunError
 from workbench.hub import SMALL, place_of, require_model
 from workbench.models.loading import load_at_hand
-from workbench.paths import data_folder
+from workbench.papers import parameters
+from workbench.paths import cache_folder, data_folder, require_cache
 
 find_spec = importlib.util.find_spec
 CONTENT = {"smollm2": b"GGUF of no use", "minilm": b"weights"}
@@ -196,3 +197,32 @@ def test_the_doctor_says_where_each_comes_from(packages, capsys):
     assert f"smollm2: {packages}" in printed
     assert f"minilm: {packages}" in printed
     assert "minilm: NOT HERE: " in printed
+
+
+def test_the_doctor_knows_what_else_small_takes(tmp_path, monkeypatch, capsys):
+    """A folder for what is kept, and memory."""
+    folder = shutil.copytree(data_folder() / "tiny", tmp_path / "own")
+    monkeypatch.setenv("WORKBENCH_SMOLLM2", str(folder))
+    monkeypatch.setenv("WORKBENCH_CACHE", str(tmp_path / "kept" / "here"))
+    main(["doctor"])
+    printed = capsys.readouterr().out
+    assert f"cache: {tmp_path}/kept/here\n" in printed
+    assert "preset=small will work" in printed
+    (tmp_path / "kept").write_text("a file")
+    main(["doctor"])
+    printed = capsys.readouterr().out
+    assert "kept/here cannot be written. WORKBENCH_CACHE names" in printed
+    assert "preset=small will NOT work" in printed
+    monkeypatch.delenv("WORKBENCH_CACHE")
+    monkeypatch.setattr(parameters, "SMALL_BYTES", 1e15)
+    main(["doctor"])
+    printed = capsys.readouterr().out
+    assert "preset=small takes 1000000.0 GB of memory" in printed
+    assert "preset=small will NOT work" in printed
+
+
+def test_the_home_of_nobody_is_no_cache(monkeypatch):
+    monkeypatch.setenv("WORKBENCH_CACHE", "~nobody-of-this-name/cache")
+    for function in (cache_folder, require_cache):
+        with pytest.raises(RunError, match=r"no such home\. WORKBENCH_CACHE names"):
+            function()

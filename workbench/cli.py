@@ -200,7 +200,8 @@ def _samples(args: argparse.Namespace) -> int:
 
 def _doctor(_: argparse.Namespace) -> int:
     from workbench.hub import SMALL, place_of
-    from workbench.paths import data_folder, notebook_folder
+    from workbench.papers.parameters import require_small_memory
+    from workbench.paths import data_folder, notebook_folder, require_cache
     from workbench.runs.record import LIBRARIES
 
     good = True
@@ -238,6 +239,12 @@ def _doctor(_: argparse.Namespace) -> int:
         except WorkbenchError as error:
             real &= name != "smollm2"
             print(f"{name}: NOT HERE: {error}")
+    try:
+        print(f"cache: {require_cache()}")
+        require_small_memory()
+    except WorkbenchError as error:
+        real = False
+        print(f"NOT ENOUGH: {error}")
     print("preset=tiny will work" if good else "preset=tiny will NOT work; see MISSING above")
     print("preset=small will work" if real else "preset=small will NOT work; see above")
     return 0 if good else 1

@@ -27,9 +27,29 @@ def notebook_folder() -> Path:
 
 
 def cache_folder() -> Path:
-    """Where converted models are kept: `WORKBENCH_CACHE`, else `workbench` in the user's cache."""
+    """Where converted models and steps of runs at `small` are kept.
+
+    `WORKBENCH_CACHE`, else `workbench` in the user's cache. Raises `RunError` where the path begins
+    with the home of somebody who has none.
+    """
     user = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(os.environ.get("WORKBENCH_CACHE") or f"{user}/workbench").expanduser().absolute()
+    text = os.environ.get("WORKBENCH_CACHE") or f"{user}/workbench"
+    try:
+        return Path(text).expanduser().absolute()
+    except RuntimeError:
+        raise RunError(
+            f"{text} is no folder: there is no such home. WORKBENCH_CACHE names the folder of the "
+            "cache"
+        ) from None
+
+
+def require_cache() -> Path:
+    """`cache_folder()`. Raises as that, and `RunError` where nothing can be written to it."""
+    folder = cache_folder()
+    there = next(p for p in (folder, *folder.parents) if os.path.exists(p))
+    if not (there.is_dir() and os.access(there, os.W_OK | os.X_OK)):
+        raise RunError(f"{folder} cannot be written. WORKBENCH_CACHE names the folder of the cache")
+    return folder
 
 
 def as_written(out: str | Path) -> Path:

@@ -49,15 +49,21 @@ def picked(given: dict[str, Any], names: str) -> dict[str, Any]:
 def of_preset(preset: str, paper: Any) -> Any:
     """The paper's settings, or their `tiny()` or `small()`.
 
-    Raises `ValueError` for another, `RunError` for `"small"` where memory is too little for it.
+    Raises `ValueError` for another, and for `"small"` as `require_small_memory`.
     """
+    if one_of("preset", preset, PRESETS) == "small":
+        require_small_memory()
+    return paper if preset == "paper" else getattr(paper, preset)()
+
+
+def require_small_memory() -> None:
+    """Raise `RunError` where memory is too little for any run at `small`."""
     free = psutil.virtual_memory().available + psutil.swap_memory().free
-    if one_of("preset", preset, PRESETS) == "small" and free < SMALL_BYTES:
+    if free < SMALL_BYTES:
         raise RunError(
             f"preset=small takes {SMALL_BYTES / 1e9:.1f} GB of memory at least, and "
             f"{free / 1e9:.1f} GB are free. Free some, or take preset=tiny"
         )
-    return paper if preset == "paper" else getattr(paper, preset)()
 
 
 def names(name: str, text: str) -> tuple[str, ...]:
