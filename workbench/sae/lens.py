@@ -38,7 +38,7 @@ def lens(
     features: Sequence[int] | None = None,
     *,
     top: int = 10,
-    budget: int = 1 << 28,
+    budget: int = 1 << 26,
 ) -> pd.DataFrame:
     """The logit lens of features (all of them by default), indexed by feature.
 

@@ -17,12 +17,14 @@ def telling(study: Study, count: int = 8) -> list[Plain]:
     """The features that tell chosen from rejected best, and the words they are about.
 
     Of those with `q_ref` ≤ .05 (of all, where there are none), by |AUROC − ½| of the reference's
-    features, which know nothing of the training. `active on`: tokens of their strongest contexts.
+    features, which know nothing of the training; of those that tell all pairs, by |d_z|. `active
+    on`: tokens of their strongest contexts.
     """
     table = study.weakest.table
     significant = table[table["q_ref"] <= 0.05]
-    auroc = (significant if len(significant) else table)["auroc_ref"]
-    order = (auroc - 0.5).abs().sort_values(ascending=False, kind="stable")
+    ranked = (significant if len(significant) else table)[["auroc_ref", "dz_ref"]].copy()
+    ranked["auroc_ref"] -= 0.5
+    order = ranked.abs().sort_values(["auroc_ref", "dz_ref"], ascending=False, kind="stable")
     out = []
     for i in order.index[:count]:
         effect = table.loc[i, "effect_ref"]
