@@ -37,3 +37,9 @@ def test_a_model_without_a_template_is_asked_in_plain_prompts(caplog):
     assert text == "be kind.\n\nsay it.\n\n"
     told = distribution(model, "be kind.", ["like order", "trust others"], ("forward",))
     assert told.shape == (1, 2, 5)
+
+
+def test_more_seeds_than_a_list_holds_are_refused():
+    assert parameters.seed_list(2, 3) == [2, 3, 4]
+    with pytest.raises(ValueError, match="seeds=4000000000"):
+        parameters.seed_list(0, 4 * 10**9)

@@ -22,6 +22,7 @@ SMALL_BYTES = 1.5e9
 """Memory that the least of the small presets takes."""
 PLAIN_TEMPLATE = "{% for message in messages %}{{ message['content'] }}\n\n{% endfor %}"
 """A chat for a model that has no form of its own: what is said, and nothing of who says it."""
+MOST_SEEDS = 10**6
 MOST_SEED = 2**32 - 1
 """NumPy's generators take no larger seed."""
 
@@ -105,10 +106,11 @@ def strengths(name: str, text: str) -> tuple[float, ...]:
 def seed_list(seed: int, seeds: int) -> list[int]:
     """`seeds` consecutive seeds from `seed` on.
 
-    Raises `ValueError` for fewer than one, and for seeds outside 0 to `MOST_SEED`.
+    Raises `ValueError` for fewer than one or more than `MOST_SEEDS`, and for seeds outside 0 to
+    `MOST_SEED`.
     """
     first = seed_number(seed, MOST_SEED)
-    count = whole("seeds", seeds, 1)
+    count = whole("seeds", seeds, 1, MOST_SEEDS)
     if first + count - 1 > MOST_SEED:
         raise ValueError(f"seeds={count} from seed={first} on: the last may be {MOST_SEED} at most")
     return list(range(first, first + count))

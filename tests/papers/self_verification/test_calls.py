@@ -36,9 +36,23 @@ def test_prompts_are_counted_as_a_run_masks(sums, problems):
     count = {part.what: part.calls for part in calls.parts(sums, problems, SETTINGS)}
     candidates = calls.DIFFERENT * SETTINGS.k
     masks = sum(calls._masks(v.problem, SETTINGS) for v in asked)
-    assert count["samples of masked conditions"] == round(candidates * masks * SETTINGS.p)
+    assert count["samples of conditions masked, or of conclusions judged"] == round(
+        candidates * masks * SETTINGS.p
+    )
     assert count["samples of true or false"] == round(candidates * SETTINGS.p * 12)
     assert count["greedy answers and conclusions"] == 24
+
+
+def test_true_or_false_is_drawn_once_where_nothing_is_masked(sums, problems):
+    plain = replace(SETTINGS, verification="tfv")
+    with wb.SampleStore() as store:
+        done = study.run(sums, problems, plain, store)
+        drawn = store.stages()["backward"][0]
+    judged = sum(len(v.candidates) for c in done.comparisons for v in c.verified if v.hits)
+    assert judged * plain.p <= drawn  # those of the two most frequent answers are more
+    count = {part.what: part.calls for part in calls.parts(sums, problems, plain)}
+    assert count["samples of true or false"] == 0
+    assert done.variants.keys() == {"all conditions", "stopping early"}
 
 
 def test_stages_add_their_own_and_more_samples_take_longer(sums, problems):
@@ -71,7 +85,10 @@ def test_without_heat_a_sample_is_drawn_once(sums, problems):
         part.what: part.calls
         for part in calls.parts(sums, problems, replace(SETTINGS, t_backward=0.0))
     }
-    for what in ("samples of masked conditions", "samples of true or false"):
+    for what in (
+        "samples of conditions masked, or of conclusions judged",
+        "samples of true or false",
+    ):
         assert once[what] == pytest.approx(checked[what] / SETTINGS.p, abs=1)
 
 

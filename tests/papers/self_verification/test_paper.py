@@ -11,7 +11,8 @@ from workbench.papers.self_verification.paper import LIKE_SVAMP, Settings, calle
 
 @pytest.mark.parametrize(
     "bad",
-    [{"k": 0}, {"p": -1}, {"sc": 0}, {"t_forward": -0.1}, {"t_backward": -1.0}, {"shots": -2},
+    [{"k": 0}, {"k": 10**400}, {"sc": 10**9}, {"p": 10**7},
+     {"p": -1}, {"sc": 0}, {"t_forward": -0.1}, {"t_backward": -1.0}, {"shots": -2},
      {"max_new_tokens": 0}, {"max_conditions": -1}, {"votes": -0.5}, {"verification": "rtv"},
      {"conditions": "last"}, {"masking": "tokens"}, {"extraction": "strict"},
      {"equation_style": "latex"}, {"early_stop": True, "votes": 0.1}],

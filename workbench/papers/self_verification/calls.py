@@ -32,7 +32,8 @@ def parts(
     """
     sets = [problems, *(rows for _, rows in (stages or {}).values())]
     asked = [p for by_seed in sets for rows in by_seed.values() for p in rows]
-    main = [p for rows in problems.values() for p in rows]
+    # Where masks verify, true or false is a variant; elsewhere it is what was counted already.
+    varied = [p for rows in problems.values() for p in rows if _kind(p, settings) == "cmv"]
     local = model.model if isinstance(model, LocalBackend) else None
     new, chat = settings.max_new_tokens, settings.chat
     texts = [prompts.question_prompt(p.text, [], chat) for p in asked]
@@ -62,18 +63,22 @@ def parts(
     return [
         part("greedy answers and conclusions", 2 * n, 2 * n),
         part("samples to vote among, as many tokens as verification takes", votes, 2 * n),
-        part("samples of masked conditions", sum(of_each), candidates * sum(masks)),
+        part("samples of conditions masked, or of conclusions judged", sum(of_each),
+             candidates * sum(masks)),
         part("more of them for the two most frequent answers", sum(of_each) / 4, sum(masks) / 2),
-        part("samples of true or false", candidates * p * len(main),
-             candidates * len(main)),
+        part("samples of true or false", candidates * p * len(varied),
+             candidates * len(varied)),
     ]  # fmt: skip
+
+
+def _kind(problem: Problem, settings: Settings) -> str:
+    kind = settings.verification
+    return prompts.verification_kind(problem.dataset) if kind == "auto" else kind
 
 
 def _masks(problem: Problem, settings: Settings) -> int:
     """How many prompts verify one of its candidates."""
-    kind = settings.verification
-    kind = prompts.verification_kind(problem.dataset) if kind == "auto" else kind
-    if kind != "cmv" or settings.conditions != "all":
+    if _kind(problem, settings) != "cmv" or settings.conditions != "all":
         return 1
     stated, _ = conditions.statement(problem)
     found = len(conditions.find(stated, dates=problem.kind == "date"))

@@ -28,6 +28,8 @@ OURS, LIKE_SVAMP = "small-", "like svamp"
 BESIDE = {"sums": "gsm8k", LIKE_SVAMP: "svamp"}
 """Problems of ours → the dataset whose published figures stand beside them."""
 SERVERS = ("http://", "https://")
+MOST_SAMPLES = 10**6
+"""Of one prompt."""
 TWO_READINGS = "5-"
 """How ids begin of the sums whose wording has two readings: the negative control."""
 BENCHMARK = "gsm8k singleeq addsub multiarith aqua svamp commonsensqa bigbench_date".split()
@@ -122,9 +124,10 @@ class Settings:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("k", "sc", "max_new_tokens"):
-            whole(name, getattr(self, name), 1)
-        for name, least in (("p", 0), ("shots", -1), ("max_conditions", 0), ("seed", 0)):
+        whole("max_new_tokens", self.max_new_tokens, 1)
+        for name, least in (("k", 1), ("sc", 1), ("p", 0)):
+            whole(name, getattr(self, name), least, MOST_SAMPLES)
+        for name, least in (("shots", -1), ("max_conditions", 0), ("seed", 0)):
             whole(name, getattr(self, name), least)
         for name in ("t_forward", "t_backward", "votes"):
             finite(name, getattr(self, name), 0)
