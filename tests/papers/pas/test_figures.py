@@ -49,6 +49,13 @@ def test_scores_end_with_the_subjects_that_dpo_tuned():
 def test_people():
     assert "Subject y" in figures.facets(people(), 1).layout.title.text
     assert "x, who gains most" in figures.extreme(STUDY).layout.title.text
+    # y, whose alpha stays 0, answers as without a persona.
+    y = replace(
+        GROUP, respondents=GROUP.respondents.take([1]),
+        searched={"pas": GROUP.searched["pas"][1:]}, tuned=[],
+    )  # fmt: skip
+    assert "y, though nobody gains" in figures.extreme(study(y)).layout.title.text
+    assert tables.over(study(y)) == "one subject alone"
     assert len(tables.statements(people())) == 6
     assert "scored on released" in tables.references(people())[-1]["predictor"]
     assert tables.published()[-1]["Score"] == 4.41

@@ -59,8 +59,9 @@ def controls(study: Study) -> go.Figure | HTML:
 
 
 def extreme(study: Study) -> go.Figure:
-    """Trait means of the first seed's subject who gains most."""
+    """Trait means of the first seed's subject who gains most, or loses least."""
     group = study.groups[0]
     subject = scores.extreme(group)
-    title = f"{group.respondents.ids[subject]}, who gains most: trait means on test statements"
+    who = "who gains most" if scores.gains(group)[subject] > 0 else "though nobody gains"
+    title = f"{group.respondents.ids[subject]}, {who}: trait means on test statements"
     return radar(tables.profiles(group, subject), title)

@@ -119,14 +119,18 @@ def correlations(respondents: Respondents, answered: Answers) -> np.ndarray:
     return out
 
 
-def extreme(group: Group) -> int:
-    """The subject whose validated PAS answers gain most over no persona."""
+def gains(group: Group) -> list[float]:
+    """By how much each subject's validated PAS answers err less than without a persona."""
     searched = group.searched["pas"]
-    gains = [
+    return [
         s.test[s.alphas.index(0.0)] - s.test[place]
         for s, place in zip(searched, chosen(searched, "validated"), strict=True)
     ]
-    return int(np.argmax(gains))
+
+
+def extreme(group: Group) -> int:
+    """The subject who gains most."""
+    return int(np.argmax(gains(group)))
 
 
 def collapses(study: Study, rule: str = "validated") -> dict[str, str]:

@@ -283,7 +283,7 @@ def over(study: Study) -> str:
     """What the intervals of `scores` and `differences` vary over."""
     by_seed = [g.respondents.ids for g in study.groups]
     ids, units = over_seeds(by_seed, subjects=by_seed)
-    return " and ".join(layout(units, len(ids)).names)
+    return " and ".join(layout(units, len(ids)).names) or "one subject alone"
 
 
 def _seconds_shared(study: Study) -> float:
