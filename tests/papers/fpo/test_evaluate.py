@@ -6,6 +6,7 @@ import torch
 
 from tests.helpers.fpo_toys import llama, tokenised_pairs, toy_sae
 from workbench.papers.fpo.evaluate import evaluate
+from workbench.sae.health import stream_shift
 from workbench.sae.pooling import Constraint
 
 HOOK = "blocks.1.hook_resid_post"
@@ -51,3 +52,10 @@ def test_evaluation_is_the_loop_over_single_responses():
             entropy -= (logs[0].exp() * logs[0]).sum().item()
             tokens += n
         assert found.entropy[r] == pytest.approx(entropy / tokens, rel=1e-4)
+
+
+def test_the_drift_is_that_of_its_own_pass_and_leaves_the_first_token_out():
+    policy, reference, sae = llama(seed=3).eval(), llama().eval(), toy_sae("jumprelu")
+    rows = [row | {"prompt_ids": row["prompt_ids"][:1]} for row in tokenised_pairs(5, seed=0)]
+    found = evaluate(policy, reference, rows, sae, HOOK, Constraint(k=6), batch=2)
+    assert tuple(found.shift) == stream_shift(policy, reference, rows, sae, HOOK, batch=2)

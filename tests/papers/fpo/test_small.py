@@ -71,12 +71,14 @@ def test_an_sae_is_of_its_texts_sizes_and_place(toy, monkeypatch, tmp_path):
     own.write_text("\n".join(map(json.dumps, rows)))
     for change, given in (
         ({}, {}), ({"max_length": 99}, {}), ({"pairs": 9}, {}), ({"train_sae": "64,601,1"}, {}),
+        ({"train_sae": "", "hook": "blocks.1.hook_resid_pre"}, {}),
         ({}, {"pairs_path": str(own)}), ({}, {}),
     ):  # fmt: skip
         chosen = presets.settings("small", **FEW | change)
-        presets.inputs("small", chosen, model_id="styles", work=tmp_path, **given)
-    assert len(read) == len(list(tmp_path.glob("sae-*"))) == 5
-    assert [len(rows) for rows in read] == [68, 68, 69, 68, 68]  # 60 pairs of ours besides
+        made = presets.inputs("small", chosen, model_id="styles", work=tmp_path, **given)
+        assert made.hook == change.get("hook", "blocks.1.hook_resid_post")
+    assert len(read) == len(list(tmp_path.glob("sae-*"))) == 6
+    assert [len(rows) for rows in read] == [68, 68, 69, 68, 68, 68]  # 60 pairs of ours besides
 
 
 def test_what_is_trained_is_kept_as_an_adapter_and_is_what_was_evaluated(toy, tmp_path):
