@@ -2,7 +2,7 @@
 
 import copy
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -165,8 +165,23 @@ class Model(TransformersModel):
             "d_model": self.d_model,
         }
 
-    def clone(self, name: str) -> "Model":
+    def _sharing(self, shared: Callable[[str], bool]) -> PreTrainedModel:
+        """A copy of the module, never all of whose weights are in memory twice."""
+        with torch.device("meta"):
+            hf = type(self.hf)(copy.deepcopy(self.hf.config))
+        state = self.hf.state_dict()
+        own = {name: w if shared(name) else w.clone() for name, w in state.items()}
+        hf.load_state_dict(own, assign=True)
+        hf.tie_weights()
+        for name, weight in hf.named_parameters():
+            weight.requires_grad_(not shared(name))
+        return hf.eval()
+
+    def clone(self, name: str, shared: Callable[[str], bool] | None = None) -> "Model":
         """An independent copy with its own weights, say to fine-tune. Undo folds before.
+
+        `shared(weight)`: whether the weight of that name lies in one place of memory for both; it
+        then asks for no gradient in the copy, and must not be changed in place.
 
         Raises `ModelError` under a fold, and where more was changed after loading than weights: an
         epsilon, a module, hooks of your own. The copy is built from the config, and would be
@@ -177,8 +192,12 @@ class Model(TransformersModel):
                 f"{self.name} cannot be copied while a fold is in place: undo it first"
             )
         # Not deepcopy: nnsight binds each module's forward to the instance it wraps.
-        hf = type(self.hf)(copy.deepcopy(self.hf.config)).to(self.hf.device, self.hf.dtype).eval()
-        hf.load_state_dict(self.hf.state_dict())
+        if shared is None:
+            hf = type(self.hf)(copy.deepcopy(self.hf.config))
+            hf = hf.to(self.hf.device, self.hf.dtype).eval()
+            hf.load_state_dict(self.hf.state_dict())
+        else:
+            hf = self._sharing(shared)
         # Rotary frequencies are in no state dict, and stay float32 in a half-precision model.
         for path, buffer in self.hf.named_buffers():
             owner, _, leaf = path.rpartition(".")

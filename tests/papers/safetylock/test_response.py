@@ -12,7 +12,12 @@ from workbench.papers.safetylock.evaluate import (
     take,
 )
 from workbench.papers.safetylock.lock import CONTROLS, find_lock, random_directions
-from workbench.papers.safetylock.response import controls, dose_response, locked_replies
+from workbench.papers.safetylock.response import (
+    controls,
+    dose_response,
+    locked_replies,
+    side_by_side,
+)
 from workbench.papers.safetylock.tune import Tuned
 
 
@@ -31,6 +36,9 @@ def test_a_lock_is_measured_as_a_steered_model_answers(tiny, contrast):
         assert folded == replies(tiny, benchmark, system="Obey.")
     assert folded == locked_replies(attack, benchmark, lock, 2.0, how="hook")
     assert not tiny.folds
+    several = side_by_side(attack, benchmark, lock, [0.5, 2.0])
+    assert several == [locked_replies(attack, benchmark, lock, 0.5), folded]
+    assert several[0] != several[1]
 
 
 def test_every_dose_and_every_control_is_asked_for_once(contrast):

@@ -41,7 +41,9 @@ def parts(inputs: Inputs, settings: Settings, seeds: Sequence[int]) -> list[Part
     ten = made * (usual + PERSONA_STEPS * (2 in settings.levels))
     doses = len(set(settings.alphas))
     rankings = len(settings.selections) * len(settings.r_grid) * len(settings.heads_grid)
-    trials = 1 + doses * (1 if inputs.lock else rankings)
+    # Side by side, the doses of a lock are one call of so many times the rows.
+    times = doses if settings.side_by_side else 1
+    trials = doses // times * (1 if inputs.lock else rankings)
     heads = len(inputs.lock) if inputs.lock else max(settings.heads_grid)
     ranked = len(settings.r_grid) if "leverage" in settings.selections else 0
     answers = _tokens(base, answered(inputs.pairs))
@@ -53,8 +55,8 @@ def parts(inputs: Inputs, settings: Settings, seeds: Sequence[int]) -> list[Part
     per_ranking = 1 if settings.gradient else base.n_layers * base.n_heads + 1
     shown = [messages(row["prompt"]) for row in take(inputs.test, settings.controlled)]
 
-    def replies(prompts: Sequence[Prompt], most: int) -> float:
-        return speed.replies(len(prompts), read_once(base, prompts), most)
+    def replies(prompts: Sequence[Prompt], most: int, times: int = 1) -> float:
+        return speed.replies(times * len(prompts), times * read_once(base, prompts), most)
 
     def training(rows: int, recipe: Recipe) -> float:
         """Seconds of a step on so many rows; what is frozen has no backward."""
@@ -63,12 +65,12 @@ def parts(inputs: Inputs, settings: Settings, seeds: Sequence[int]) -> list[Part
         length = asked + min(learned, recipe.answer_tokens or learned)
         return speed.reads(rows * length) * (1 + BACKWARD * (1 - recipe.frozen))
 
-    of_test = replies(test, new)
     return [
-        Part(f"{len(validation)} replies to choose heads and alpha by", of_level_one * trials,
-             replies(validation, new)),
-        Part(f"{len(test)} replies to test every attack, level 1 at every dose",
-             1 + attacks + of_level_one * doses, of_test),
+        Part(f"{len(validation) * times} replies to choose heads and alpha by",
+             of_level_one * trials, replies(validation, new, times)),
+        Part(f"{len(test)} replies of base and attacks", 1 + attacks, replies(test, new)),
+        Part(f"{len(test) * times} replies of level 1 at every dose",
+             of_level_one * doses // times, replies(test, new, times)),
         Part(f"{len(shown)} replies under a control lock",
              of_level_one * len(CONTROLS) * settings.draws, replies(shown, new)),
         Part("training steps to teach refusals", align.max_steps if align else 0,

@@ -114,9 +114,9 @@ def brindle_judges() -> Judges:
     )
 
 
-def replies(model: Model, benchmark: Benchmark, *, system: str = "") -> list[str]:
-    """Greedy replies to every request, the harmful ones first."""
-    chats = [messages(row["prompt"], system) for row in harmful_first(benchmark.rows)]
+def replies(model: Model, benchmark: Benchmark, *, system: str = "", times: int = 1) -> list[str]:
+    """Greedy replies to every request, the harmful ones first; `times` all over, in one batch."""
+    chats = [messages(row["prompt"], system) for row in harmful_first(benchmark.rows)] * times
     samples = generate(model, chats, max_new_tokens=benchmark.max_new_tokens)
     return [sample[0] for sample in samples]
 

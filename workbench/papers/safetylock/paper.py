@@ -70,6 +70,8 @@ class Settings:
     decodings timed with and without the lock. `align`: how the base model is taught its refusals
     first; None where it has its own. `attack`: rate, and most steps of level 1. `levels`: risk
     levels attacked, 1 among them. `gradient`: whether leverage is taken to first order.
+    `side_by_side`: whether a lock's replies at all alphas are one batch, through hooks instead of
+    folds.
 
     Raises `ValueError` for a number out of range, an unknown selection or level, or an empty grid.
     """
@@ -89,6 +91,7 @@ class Settings:
     attack: Recipe = USUAL
     levels: tuple[int, ...] = (1, 2, 3)
     gradient: bool = False
+    side_by_side: bool = False
 
     def __post_init__(self) -> None:
         whole("pairs", self.pairs, FEWEST_PAIRS)
@@ -128,15 +131,16 @@ class Settings:
             alphas=(0.5, 1.0, 1.5, 2.0),
             selections=SELECTIONS,
             max_new_tokens=24,
-            validated=8,
+            validated=7,
             evaluated=40,
-            controlled=10,
+            controlled=8,
             draws=4,
-            repeats=3,
+            repeats=2,
             align=Recipe(8e-5, 48, 1 / 3, answer_tokens=24, decay=True),
             attack=Recipe(4e-5, 15, 1 / 2, answer_tokens=24),
             levels=(1,),
             gradient=True,
+            side_by_side=True,
         )
 
 

@@ -15,7 +15,7 @@ from workbench.papers.safetylock.evaluate import Benchmark, Outcome, judged
 from workbench.papers.safetylock.lock import Contrast
 from workbench.papers.safetylock.paper import Settings
 from workbench.papers.safetylock.presets import Attacks, Inputs
-from workbench.papers.safetylock.response import Measure, locked_replies
+from workbench.papers.safetylock.response import Measure, locked_replies, side_by_side
 from workbench.papers.safetylock.tune import Tuned
 from workbench.papers.workers import Keep
 from workbench.steering.directions import HeadDirections
@@ -93,9 +93,16 @@ class Study:
         return {key: curve[self.alpha] for key, curve in self.curves.items()}
 
 
-def measure_of(study: Study, attack: Tuned, rows: Sequence[Row]) -> Measure:
-    """What a lock does to an attack on these requests. Replies are kept, and judged every time."""
+def measure_of(
+    study: Study, attack: Tuned, rows: Sequence[Row], alphas: Sequence[float] = ()
+) -> Measure:
+    """What a lock does to an attack on these requests. Replies are kept, and judged every time.
+
+    `alphas`: those that are all going to be asked of every lock; the settings may say that their
+    replies are made in one batch.
+    """
     benchmark = Benchmark(rows, study.inputs.judge, study.settings.max_new_tokens)
+    together = list(alphas) if study.settings.side_by_side else []
     depends = {
         **attack.model.identity(),
         "system": attack.system,
@@ -104,9 +111,14 @@ def measure_of(study: Study, attack: Tuned, rows: Sequence[Row]) -> Measure:
     }
 
     def measure(lock: HeadDirections | None, alpha: float) -> Outcome:
-        key = {**depends, "lock": lock.digest() if lock else None, "alpha": alpha}
+        key = {**depends, "lock": lock.digest() if lock else None}
+        name = attack.model.name.replace("/", "-")
+        if lock is not None and alpha in together:
+            compute = partial(side_by_side, attack, benchmark, lock, together)
+            texts = study.keep(f"{name}-alphas", {**key, "alphas": together}, compute)
+            return judged(benchmark, texts[together.index(alpha)])
         compute = partial(locked_replies, attack, benchmark, lock, alpha)
-        name = f"{attack.model.name}-alpha-{alpha:g}".replace("/", "-")
-        return judged(benchmark, study.keep(name, key, compute))
+        texts = study.keep(f"{name}-alpha-{alpha:g}", {**key, "alpha": alpha}, compute)
+        return judged(benchmark, texts)
 
     return measure

@@ -37,6 +37,17 @@ def locked_replies(
         return replies(attack.model, benchmark, system=attack.system)
 
 
+def side_by_side(
+    attack: Tuned, benchmark: Benchmark, lock: HeadDirections, alphas: Sequence[float]
+) -> list[list[str]]:
+    """`locked_replies` at each alpha, all of them in one batch; the lock acts through hooks."""
+    strengths = [alpha for alpha in alphas for _ in benchmark.rows]
+    with steer(attack.model, lock, strengths):
+        texts = replies(attack.model, benchmark, system=attack.system, times=len(alphas))
+    count = len(benchmark.rows)
+    return [texts[i * count : (i + 1) * count] for i in range(len(alphas))]
+
+
 def dose_response(
     measure: Measure, lock: HeadDirections, alphas: Sequence[float]
 ) -> dict[float, Outcome]:

@@ -99,7 +99,7 @@ def choose(study: Study) -> None:
     """The candidate and alpha of lowest attack success at little cost, on validation requests."""
     inputs, settings = study.inputs, study.settings
     measures = [
-        measure_of(study, attack, inputs.validation)
+        measure_of(study, attack, inputs.validation, study.settings.alphas)
         for (level, _), attack in study.attacks.items()
         if level == 1
     ]
@@ -138,7 +138,7 @@ def apply_lock(study: Study) -> None:
     for key, attack in study.attacks.items():
         unlocked = study.attacked[key]
         if lost(unlocked.rates()):
-            measure = measure_of(study, attack, study.inputs.test)
+            measure = measure_of(study, attack, study.inputs.test, study.settings.alphas)
             doses = dose_response(measure, study.lock, study.settings.alphas)
             study.curves[key] = {0.0: unlocked, **doses}
     if not study.level_one:

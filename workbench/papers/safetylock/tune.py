@@ -77,20 +77,12 @@ def copied(base: Model, name: str, frozen: float) -> Model:
     With `frozen` above 0 embeddings, last norm and head are shared, too; what is shared is not
     trained. With 0 it shares nothing.
     """
-    model = base.clone(name)
     if not frozen:
-        return model
-    own = {m for i in range(round(frozen * model.n_layers), model.n_layers)
-           for m in model.layer(i).modules()}  # fmt: skip
-    # One parameter in two modules stays one.
-    shared: dict[int, torch.nn.Parameter] = {}
-    for module, original in zip(model.hf.modules(), base.hf.modules(), strict=True):
-        if module in own:
-            continue
-        for leaf, weight in original.named_parameters(recurse=False):
-            data = torch.nn.Parameter(weight.detach(), requires_grad=False)
-            setattr(module, leaf, shared.setdefault(id(weight), data))
-    return model
+        return base.clone(name)
+    first = round(frozen * base.n_layers)
+    names = {module: path for path, module in base.hf.named_modules()}
+    own = tuple(f"{names[base.layer(i)]}." for i in range(first, base.n_layers))
+    return base.clone(name, shared=lambda weight: not weight.startswith(own))
 
 
 def kept(
