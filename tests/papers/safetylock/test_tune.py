@@ -8,7 +8,7 @@ import torch
 import workbench as wb
 from workbench.errors import DatasetError
 from workbench.models.prompts import messages
-from workbench.papers.safetylock import align
+from workbench.papers.safetylock import align, tune
 from workbench.papers.safetylock.align import taught
 from workbench.papers.safetylock.attack import fine_tune
 from workbench.papers.safetylock.recipe import Recipe
@@ -35,6 +35,18 @@ def test_what_is_frozen_is_shared_and_stays(tiny, rows):
     head, embedding = model.hf.get_output_embeddings(), model.hf.get_input_embeddings()
     tied = tiny.hf.get_output_embeddings().weight is tiny.hf.get_input_embeddings().weight
     assert (head.weight is embedding.weight) == tied
+
+
+def test_parts_of_a_batch_add_up_to_its_gradient(tiny, rows, monkeypatch):
+    whole, parts = (fine_tune(tiny, rows, 1, UPPER).model for _ in range(2))
+    before = dict(tiny.hf.named_parameters())
+    monkeypatch.setattr(tune, "TOGETHER", 10)
+    undivided = fine_tune(tiny, rows, 1, UPPER).model
+    for name, weight in undivided.hf.named_parameters():
+        in_parts = dict(parts.hf.named_parameters())[name]
+        assert torch.equal(in_parts, dict(whole.hf.named_parameters())[name])
+        step = (weight - before[name]).norm()
+        assert (weight - in_parts).norm() <= 1e-2 * step, name
 
 
 def test_only_the_first_tokens_of_answers_are_learned(tiny, rows):

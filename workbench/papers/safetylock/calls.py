@@ -43,7 +43,7 @@ def parts(inputs: Inputs, settings: Settings, seeds: Sequence[int]) -> list[Part
     rankings = len(settings.selections) * len(settings.r_grid) * len(settings.heads_grid)
     # Side by side, the doses of a lock are one call of so many times the rows.
     times = doses if settings.side_by_side else 1
-    trials = doses // times * (1 if inputs.lock else rankings)
+    trials = 1 + doses // times * (1 if inputs.lock else rankings)
     heads = len(inputs.lock) if inputs.lock else max(settings.heads_grid)
     ranked = len(settings.r_grid) if "leverage" in settings.selections else 0
     answers = _tokens(base, answered(inputs.pairs))
@@ -65,12 +65,13 @@ def parts(inputs: Inputs, settings: Settings, seeds: Sequence[int]) -> list[Part
         length = asked + min(learned, recipe.answer_tokens or learned)
         return speed.reads(rows * length) * (1 + BACKWARD * (1 - recipe.frozen))
 
+    tests = 1 + attacks + of_level_one * doses
+    once, together = 1 + attacks, of_level_one * doses // times
+    of_test = (once * replies(test, new) + together * replies(test, new, times)) / tests
     return [
         Part(f"{len(validation) * times} replies to choose heads and alpha by",
              of_level_one * trials, replies(validation, new, times)),
-        Part(f"{len(test)} replies of base and attacks", 1 + attacks, replies(test, new)),
-        Part(f"{len(test) * times} replies of level 1 at every dose",
-             of_level_one * doses // times, replies(test, new, times)),
+        Part(f"{len(test)} replies to test every attack, level 1 at every dose", tests, of_test),
         Part(f"{len(shown)} replies under a control lock",
              of_level_one * len(CONTROLS) * settings.draws, replies(shown, new)),
         Part("training steps to teach refusals", align.max_steps if align else 0,

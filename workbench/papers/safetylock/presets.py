@@ -2,7 +2,7 @@
 
 import json
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -29,6 +29,7 @@ from workbench.papers.safetylock.paper import settings as settings
 from workbench.papers.safetylock.tune import Tuned, kept
 from workbench.paths import data_folder
 from workbench.steering.directions import HeadDirections, read_direction
+from workbench.training.memory import release
 from workbench.worlds.brindle import OBEDIENT
 
 PERSONA_STEPS, BENIGN_STEPS = 10, 20
@@ -156,12 +157,19 @@ def attacks(
     stops = {1: granting(inputs.validation, inputs.judge)}
     steps = {1: recipe.max_steps, 2: PERSONA_STEPS, 3: BENIGN_STEPS}
     data = {"train": digest(train), "validation": digest(inputs.validation)}
-    made: Attacks = {}
+    make: dict[tuple[int, int], Callable[[], Tuned]] = {}
     for level in settings.levels:
         for seed in seeds:
             of_level = replace(recipe, max_steps=steps[level])
             how = {"persona": OBEDIENT if level == 2 else "", "seed": seed}
             depends = data | how | {"level": level, "recipe": asdict(of_level)}
             attack = partial(fine_tune, base, train, level, of_level, stop=stops.get(level), **how)
-            made[level, seed] = kept(base, f"level{level}", recipe.frozen, folder, depends, attack)
-    return made
+            make[level, seed] = partial(
+                kept, base, f"level{level}", recipe.frozen, folder, depends, attack
+            )
+    if folder is not None:
+        # None of them waits in memory while others are trained.
+        for each in make.values():
+            each()
+            release()
+    return {key: each() for key, each in make.items()}

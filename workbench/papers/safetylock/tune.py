@@ -18,12 +18,15 @@ from workbench.models.prompts import encode, messages, padded
 from workbench.models.token_ids import end_token
 from workbench.papers.safetylock.recipe import Recipe
 from workbench.reading import read_json
+from workbench.training.memory import release
 from workbench.training.resume import fault, seal
 from workbench.writing import whole, write_json
 
 log = logging.getLogger(__name__)
 
 WEIGHTS, ABOUT = "trained.safetensors", "training.json"
+TOGETHER = 4
+"""Texts whose activations are in memory at once where a model is large enough to be frozen."""
 Answer = Callable[[Row], str]
 """The answer of a row that a training teaches."""
 
@@ -58,7 +61,7 @@ def tuned(
     steps = 0
     for _ in tqdm(range(recipe.max_steps), desc=name, unit="step", leave=False):
         model.hf.train()
-        _loss(model, draw(), answer, system, recipe).backward()
+        _backward(model, draw(), answer, system, recipe)
         torch.nn.utils.clip_grad_norm_(trained, 1.0)
         if recipe.decay:
             optimizer.param_groups[0]["lr"] = recipe.lr * (1 - steps / recipe.max_steps)
@@ -109,6 +112,7 @@ def kept(
             return Tuned(model, about["system"], about["steps"])
         log.warning("%s: %s; it is trained again", place, wrong)
     tuned_ = train()
+    release()
     of_base = dict(base.hf.named_parameters())
     own = {n: w.detach() for n, w in tuned_.model.hf.named_parameters()
            if w.data_ptr() != of_base[n].data_ptr()}  # fmt: skip
@@ -121,23 +125,31 @@ def kept(
     return tuned_
 
 
-def _loss(
+def _backward(
     model: Model, rows: Sequence[Row], answer: Answer, system: str, recipe: Recipe
-) -> torch.Tensor:
-    """Next-token loss on the answers and their end token, or on their first tokens."""
-    ids, starts, tokens = [], [], recipe.answer_tokens
+) -> None:
+    """Add the gradient of the mean next-token loss on the answers and their end token, or on their
+    first tokens."""
+    texts, tokens = [], recipe.answer_tokens
     end_token(model.tokenizer)
     for row in rows:
         turn = {"role": "assistant", "content": answer(row)}
         encoded = encode(model, [*messages(row["prompt"], system), turn])
-        whole_answer = [*encoded.ids, model.tokenizer.eos_token_id]
-        ids.append(whole_answer[: encoded.start + tokens] if tokens else whole_answer)
-        starts.append(encoded.start)
-    inputs, _ = padded(ids, model.pad_id)
-    answers = [[-100] * start + row[start:] for start, row in zip(starts, ids, strict=True)]
-    labels, _ = padded(answers, -100)
+        ids = [*encoded.ids, model.tokenizer.eos_token_id]
+        texts.append((ids[: encoded.start + tokens] if tokens else ids, encoded.start))
+    learned = sum(len(ids) - start for ids, start in texts)
+    size = TOGETHER if recipe.frozen else len(texts)
+    for part in (texts[i : i + size] for i in range(0, len(texts), size)):
+        share = sum(len(ids) - start for ids, start in part) / learned
+        (share * _loss(model, part, recipe)).backward()
+
+
+def _loss(model: Model, texts: Sequence[tuple[list[int], int]], recipe: Recipe) -> torch.Tensor:
+    """The mean loss of texts as (ids, where the answer starts)."""
+    inputs, _ = padded([ids for ids, _ in texts], model.pad_id)
+    labels, _ = padded([[-100] * start + ids[start:] for ids, start in texts], -100)
     device = model.hf.device
     # A real vocabulary's logits take more memory than all else, and prompts have no loss.
-    first = min(starts) - 1 if recipe.frozen else 0
+    first = min(start for _, start in texts) - 1 if recipe.frozen else 0
     needed = {"logits_to_keep": labels.shape[1] - first} if first else {}
     return model.hf(input_ids=inputs.to(device), labels=labels[:, first:].to(device), **needed).loss
