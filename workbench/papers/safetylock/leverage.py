@@ -21,13 +21,14 @@ from workbench.models.token_ids import ids_of
 from workbench.papers.safetylock.lock import Contrast, every_head
 from workbench.steering.directions import HeadDirections
 from workbench.steering.steer import steer
+from workbench.training.memory import release
 
 Tokens = tuple[list[int], list[int]]
 """Token ids that begin a refusing and a complying sentence, those that begin both left out."""
 Chat = list[dict[str, str]]
 COUNT = 40
 """Requests of each kind that a head's effect and its cost are measured on."""
-BATCH = 8
+BATCH = 2
 """Chats of one backward pass: their logits at every token take most of its memory."""
 
 
@@ -105,6 +106,7 @@ def head_slopes(
             slopes += slope.double().cpu()
     slopes = slopes.unflatten(1, (model.n_heads, model.d_head)) / len(chats)
     of_heads = slopes[directions.layer, directions.head] * directions.unit.double()
+    release()
     return (alpha * directions.scale.double() * of_heads.sum(1)).tolist()
 
 

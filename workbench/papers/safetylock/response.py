@@ -3,10 +3,11 @@
 import logging
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from typing import Any
 
 from workbench import arguments
-from workbench.papers.safetylock.evaluate import Benchmark, Outcome, replies
+from workbench.papers.safetylock.evaluate import Benchmark, Outcome, harmful_first, replies
 from workbench.papers.safetylock.lock import CONTROLS, Contrast, outside
 from workbench.papers.safetylock.tune import Tuned
 from workbench.steering.directions import HeadDirections
@@ -18,6 +19,8 @@ SEEDS_APART = 1000
 """From the first control's seed of one attack to that of the next."""
 SEEDS = 2**32 - 5
 """A prime: torch's generators on a CPU tell no more than the last 32 bits of a seed apart."""
+TOGETHER = 16
+"""Requests of a batch that holds them at every alpha."""
 Measure = Callable[[HeadDirections | None, float], Outcome]
 """(lock, alpha) → the outcome of one attacked model on one benchmark; without a lock, its own."""
 
@@ -40,12 +43,16 @@ def locked_replies(
 def side_by_side(
     attack: Tuned, benchmark: Benchmark, lock: HeadDirections, alphas: Sequence[float]
 ) -> list[list[str]]:
-    """`locked_replies` at each alpha, all of them in one batch; the lock acts through hooks."""
-    strengths = [alpha for alpha in alphas for _ in benchmark.rows]
-    with steer(attack.model, lock, strengths):
-        texts = replies(attack.model, benchmark, system=attack.system, times=len(alphas))
-    count = len(benchmark.rows)
-    return [texts[i * count : (i + 1) * count] for i in range(len(alphas))]
+    """`locked_replies` at each alpha, all of some requests in one batch; the lock acts by hooks."""
+    rows, texts = harmful_first(benchmark.rows), [[] for _ in alphas]
+    for at in range(0, len(rows), TOGETHER):
+        part = replace(benchmark, rows=rows[at : at + TOGETHER])
+        count = len(part.rows)
+        with steer(attack.model, lock, [alpha for alpha in alphas for _ in part.rows]):
+            answers = replies(attack.model, part, system=attack.system, times=len(alphas))
+        for i, of_alpha in enumerate(texts):
+            of_alpha += answers[i * count : (i + 1) * count]
+    return texts
 
 
 def dose_response(
