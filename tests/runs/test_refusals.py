@@ -138,7 +138,8 @@ SMALL = tuple(
 ) + tuple(
     ("fpo", {"model_id": "styles", **given}) for given in (
         {"train_sae": "64,2000,2"}, {"train_sae": "64,2000,2", "k": "64"}, {"sae": "release:id"},
-        {"hook": "blocks.1.hook_resid_pre"}, {"train_sae": "64,2000,0", "lora": "0", "costs": "1"},
+        {"sae": "release:id", "k": "2000"}, {"hook": "blocks.1.hook_resid_pre"},
+        {"train_sae": "64,2000,0", "lora": "0", "costs": "1"},
         {"train_sae": "64,2000,0", "methods": "fpo", "alphas": "1", "steps": "0", "batch": "3"},
         {"train_sae": "64,2000,0", "pairs": "60", "held_out": "20", "warmup": "7"},
     )
@@ -173,6 +174,9 @@ def nowhere(tmp_path, monkeypatch):
     (tmp_path / "damaged.csv").write_text("id,text\n1,x\n")
     requests = [{"prompt": f"How {i}?", "harmful": i % 2 == 0} for i in range(4)]
     (tmp_path / "good.jsonl").write_text("\n".join(map(json.dumps, requests)))
+    pair = {"prompt": "Say", "chosen": "one", "rejected": "two"}
+    (tmp_path / "one.jsonl").write_text(json.dumps(pair))
+    (tmp_path / "only.jsonl").write_text(json.dumps(pair | {"split": "train"}))
     (tmp_path / "harmful.jsonl").write_text(json.dumps(requests[0]))
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(hub, "reachable", lambda: False)
@@ -260,7 +264,11 @@ def test_small_without_a_model_names_the_ways_to_one(paper, monkeypatch):
         ("pas", {"model_id": "survey", "items": "5"}, "small", "items=5: it must be"),
         ("pas", {"model_id": "survey", "portrait_tokens": "9"}, "small", "nobody is described"),
         ("fpo", {"model_id": "styles"}, "small", "train_sae=1024,12000,14: the model has 3 layers"),
-        ("fpo", {"model_id": "styles", "train_sae": "8,2000,1"}, "small", "features of train_sae"),
+        ("fpo", {"model_id": "styles", "train_sae": "8,2000,1"}, "small", "k (of the"),
+        ("fpo", {"train_sae": "64,2000,1", "pairs_path": "one.jsonl"}, "tiny",
+         "pairs_path='one.jsonl': one.jsonl has no row of split 'train'"),
+        ("fpo", {"train_sae": "64,2000,1", "pairs_path": "only.jsonl"}, "tiny",
+         "pairs_path='only.jsonl': only.jsonl has no row of split 'test'"),
         ("fpo", {"model_id": "styles", "train_sae": "64,2000,1", "pairs": "61"}, "small",
          "pairs=61"),
         ("fpo", {"model_id": "styles", "train_sae": "64,2000,1", "held_out": "21"}, "small",

@@ -86,10 +86,17 @@ def of_split(rows: Iterable[Row], split: str, source: str) -> list[tuple[int, Ro
 def split_of_file(path: str, split: str) -> list[Row]:
     """Rows of a split of a file; of one without a `split` column the last tenth is the test.
 
-    Raises as `files.read_rows` and `of_split`.
+    Raises as `files.read_rows` and `of_split`; `DatasetError` for none.
     """
     rows = read_rows(path)
     if any(str(name).strip().lower() == "split" for row in rows for name in row):
-        return [row for _, row in of_split(rows, split, path)]
-    cut = len(rows) - max(len(rows) // 10, 1)
-    return rows[:cut] if split == "train" else rows[cut:]
+        rows = [row for _, row in of_split(rows, split, path)]
+    else:
+        cut = len(rows) - max(len(rows) // 10, 1)
+        rows = rows[:cut] if split == "train" else rows[cut:]
+    if not rows:
+        raise DatasetError(
+            f"{path} has no row of split {split!r}: give rows of both train and test, or two rows "
+            "at least without a column 'split', of which the last tenth is the test"
+        )
+    return rows

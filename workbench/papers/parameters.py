@@ -59,11 +59,16 @@ def of_preset(preset: str, paper: Any) -> Any:
 
 def require_small_memory() -> None:
     """Raise `RunError` where memory is too little for any run at `small`."""
+    require_memory("preset=small", SMALL_BYTES, "take preset=tiny")
+
+
+def require_memory(what: str, size: float, instead: str) -> None:
+    """Raise `RunError`, with a way out, where `what` takes `size` bytes and fewer are free."""
     free = psutil.virtual_memory().available + psutil.swap_memory().free
-    if free < SMALL_BYTES:
+    if free < size:
         raise RunError(
-            f"preset=small takes {SMALL_BYTES / 1e9:.1f} GB of memory at least, and "
-            f"{free / 1e9:.1f} GB are free. Free some, or take preset=tiny"
+            f"{what} takes {size / 1e9:.1f} GB of memory at least, and {free / 1e9:.1f} GB are "
+            f"free. Free some, or {instead}"
         )
 
 

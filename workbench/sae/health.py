@@ -91,7 +91,7 @@ def check_health(
         return
     problem = (
         f"{name}: the SAE leaves {measured.fvu:.0%} of the variance unexplained (at most "
-        f"{most:.0%}); it was trained for another model, layer or hook"
+        f"{most:.0%}); it was trained for another model, layer or hook, or on too little"
     )
     if not force_sae:
         raise FeatureError(f"{problem}. Give another SAE; force_sae=True goes on all the same")

@@ -1,11 +1,12 @@
 """Presets and the parameters that pin their values."""
 
+import json
 from dataclasses import replace
 
 import pytest
 import torch
 
-from workbench.errors import FeatureError
+from workbench.errors import FeatureError, RunError
 from workbench.papers.fpo import paper, presets, study
 from workbench.sae.health import health
 from workbench.sae.loading import sae_digest
@@ -50,7 +51,11 @@ def test_inputs_that_do_not_fit_are_refused_and_splits_share_no_pair():
         ({"lora": 65}, "lora=65: .* at most 64"),
         ({"costs": 2}, "costs=2"),
         ({"train_sae": "64,600"}, "train_sae='64,600': give features, tokens and layer"),
-        ({"train_sae": "7,600,1"}, "features of train_sae=7: .* at least 8"),
+        ({"train_sae": "7,600,1"}, r"k \(of the features of train_sae\)=8: .* at most 7"),
+        ({"train_sae": "0,600,1"}, "features of train_sae=0"),
+        ({"train_sae": "64,600,1", "k": 65}, "train_sae.=65: .* at most 64"),
+        ({"train_sae": f"{10**12},600,1"}, "an SAE of 1000000000000 features takes"),
+        ({"alphas": "5,5.0000001"}, "alphas: '5' is there twice"),
         ({"train_sae": "64,511,1"}, "tokens of train_sae=511: .* at least 512"),
         ({"train_sae": "64,600,3"}, "train_sae=64,600,3: the model has 3 layers"),
         ({"train_sae": "64,600,1", "sae": "x:y"}, "sae='x:y' and train_sae are both given"),
@@ -62,7 +67,7 @@ def test_inputs_that_do_not_fit_are_refused_and_splits_share_no_pair():
     ],
 )
 def test_what_decides_cost_is_refused_before_anything_loads(given, message):
-    with pytest.raises((ValueError, FeatureError), match=message):
+    with pytest.raises((ValueError, FeatureError, RunError), match=message):
         paper.preflight("tiny", given)
 
 
@@ -88,6 +93,26 @@ def test_an_sae_is_trained_on_the_answers_and_explains_them():
     assert measured.l0 <= presets.ACTIVE
     embedded = presets.inputs("tiny", replace(tiny, train_sae=()))
     assert embedded.sae.cfg.d_sae == 256
+
+
+def test_an_sae_of_too_few_tokens_is_refused_in_terms_of_the_pairs(tmp_path):
+    own = tmp_path / "own.jsonl"
+    pair = {"prompt": "kindly", "chosen": "please please", "rejected": "ugh"}
+    own.write_text("\n".join([json.dumps(pair)] * 3))
+    chosen = presets.settings("tiny", train_sae="64,600,1")
+    with pytest.raises(FeatureError, match=r"answers have 12 tokens, .* 512 at least: give more"):
+        presets.inputs("tiny", chosen, pairs_path=str(own))
+
+
+def test_all_weights_are_trained_only_where_they_fit_four_times(monkeypatch):
+    asked = []
+    monkeypatch.setattr(presets.parameters, "require_memory", lambda *a: asked.append(a))
+    model = presets.inputs("tiny", presets.settings("tiny")).reference
+    weights = sum(4 * p.numel() for p in model.parameters())
+    assert asked[-1][1] == pytest.approx(4 * weights, rel=1e-3)  # and a few buffers
+    asked.clear()
+    presets.inputs("tiny", presets.settings("tiny", lora=2))
+    assert not asked
 
 
 def test_an_adapter_is_merged_into_what_is_saved(tmp_path):

@@ -62,6 +62,7 @@ def test_an_sae_is_of_its_texts_sizes_and_place(toy, monkeypatch, tmp_path):
         return rows
 
     monkeypatch.setattr(presets, "train_topk", lambda *a, **k: inputs.sae)
+    monkeypatch.setattr(presets, "SAE_BATCH", 1)
     monkeypatch.setattr(
         presets, "response_activations", lambda m, rows, *a, **k: read.append(rows) or rows
     )

@@ -6,6 +6,7 @@ import pytest
 
 from workbench.papers.fpo import costs, presets, study
 from workbench.runs.cache import cached
+from workbench.sae.loading import sae_digest
 
 
 @pytest.fixture(scope="module")
@@ -58,3 +59,13 @@ def test_what_was_edited_is_computed_anew(once, edit):
     inputs = edit(inputs)
     assert {"health", "fpo-5-0"} <= set(run(inputs))
     assert run(inputs) == []
+
+
+def test_what_is_kept_names_its_device_and_costs_their_sae(once, monkeypatch):
+    run, inputs = once
+    keys = {}
+    keep = lambda _, name, key, make: keys.update({name: key}) or make()  # noqa: E731
+    monkeypatch.setitem(globals(), "cached", keep)
+    run(inputs)
+    assert {key["device"] for key in keys.values()} == {"cpu"}
+    assert {key["sae"] for key in keys.values()} == {sae_digest(inputs.sae)}

@@ -128,8 +128,10 @@ class Settings:
                 f"methods={','.join(self.methods)}: methods must hold fpo, which the others are "
                 "compared with"
             )
-        for alpha in different("alphas", listed("alphas", self.alphas)):
+        for alpha in listed("alphas", self.alphas):
             finite("alphas", alpha, 0)
+        # Names of conditions, metrics and folders hold this much of them.
+        different("alphas", [f"{alpha:g}" for alpha in self.alphas])
         if 0.0 not in self.alphas:
             raise ValueError(f"alphas {self.alphas} must hold 0, the comparison")
         for name in ("beta", "beta_dpo", "beta_simpo", "learning_rate"):
@@ -149,7 +151,7 @@ class Settings:
         whole("costs", self.costs, 0, 1)
         if self.train_sae:
             features, tokens, layer = self.train_sae
-            whole("features of train_sae", features, self.k)
+            whole("features of train_sae", features, 1)
             whole("tokens of train_sae", tokens, SAE_BATCH)
             whole("layer of train_sae", layer, 0)
         if self.batch % self.per_device:
@@ -222,9 +224,9 @@ def check_inputs(
 
     Raises `ValueError` for a path that is no file, a `k` above the features there are, a hook or a
     layer behind the last, texts longer than the model reads, an adapter wider than it, or an SAE
-    that is both given and to be trained; `FeatureError` for what is no SAE, and for a model of
-    one's own without an SAE of it; `ModelError` for a model that is gated, missing, unreachable or
-    none.
+    that is both given and to be trained; `RunError` for one that memory is too little to train;
+    `FeatureError` for what is no SAE, and for a model of one's own without an SAE of it;
+    `ModelError` for a model that is gated, missing, unreachable or none.
     """
     parameters.check_file("pairs_path", pairs_path)
     own_model, own_sae = MODELS[preset], SAES.get(preset, "")
@@ -262,6 +264,10 @@ def check_inputs(
     if settings.hook and isinstance(layers, int) and parse_hook(settings.hook)[0] >= layers:
         raise ValueError(f"hook={settings.hook!r}: the model has {layers} layers, from 0 on")
     if trained:
+        features, width = settings.train_sae[0], config.get("hidden_size") or 0
+        whole("k (of the features of train_sae)", settings.k, 1, features)
+        size = 2 * 4 * 4 * features * width  # two matrices in float32, gradients and two moments
+        parameters.require_memory(f"an SAE of {features} features", size, "train fewer")
         return
     with parameters.naming("sae", sae):
         features = stated_features(sae or own_sae)

@@ -11,6 +11,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from workbench.arguments import whole
 from workbench.data.fields import split_of_file
 from workbench.data.preferences import load_data
+from workbench.errors import FeatureError
 from workbench.hashing import digest
 from workbench.hub import hub_rows
 from workbench.models.forward_state import forward_digest, libraries
@@ -95,7 +96,11 @@ def inputs(
             whole(count, getattr(chosen, count), 0, len(rows))
     model = load(name)
     reference, tokenizer = model.hf, model.tokenizer
-    if isinstance(train[0]["chosen"], list) and not tokenizer.chat_template:
+    if not chosen.lora and reference.device.type == "cpu":
+        size = 4 * reference.get_memory_footprint()  # weights, gradients and two moments
+        parameters.require_memory("training all weights (lora=0)", size, "train an adapter: lora=8")
+    chats = [isinstance(rows[0]["chosen"], list) for rows in (train, test)]
+    if any(chats) and not tokenizer.chat_template:
         tokenizer.chat_template = CHAT_TEMPLATE
         log.warning("%s has no chat template: it is given the released code's", model.name)
     require_pad(tokenizer, model.n_tokens)
@@ -130,6 +135,11 @@ def _trained_sae(
     values = response_activations(
         reference, rows, hook, tokens, batch=chosen.per_device, pad_token_id=tokenizer.pad_token_id
     )
+    if len(values) < SAE_BATCH:
+        raise FeatureError(
+            f"train_sae: the answers have {len(values)} tokens, and an SAE is trained on "
+            f"{SAE_BATCH} at least: give more pairs, or an SAE with -p sae=RELEASE:ID or a folder"
+        )
     if len(values) < tokens:
         log.warning("train_sae: the answers have %d tokens, not %d", len(values), tokens)
     name = reference.config._name_or_path

@@ -113,6 +113,7 @@ def run(
         "sae": sae_digest(inputs.sae),
         "hook": inputs.hook,
         "libraries": libraries(),
+        "device": inputs.reference.device.type,
         "settings": {k: v for k, v in asdict(settings).items() if k != "costs"},
         "data": [rows_digest(inputs.train), rows_digest(inputs.test)],
     }
@@ -130,7 +131,7 @@ def run(
     ends = [feature_end(each, inputs, settings, rows, out) for each in extremes(trained, seeds[0])]
     on = bench(preset, inputs, settings)
     measured = {"bench": on.name, "tokens": on.tokens, "batch": on.batch}
-    timed = {**measured, "libraries": libraries()}
+    timed = measured | {n: base[n] for n in ("weights", "sae", "hook", "libraries", "device")}
     return Study(
         inputs=inputs, settings=settings, rows=rows, health=fit, trained=trained, shifts=shifts,
         ends=ends, lens=lens(reference, sae, hook, inputs.tokenizer), bench=measured,
