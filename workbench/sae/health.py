@@ -109,10 +109,11 @@ def stream_shift(
     batch: int = 16,
     pad_token_id: int = 0,
 ) -> tuple[float, float]:
-    """How far the policy's activations have moved, and what a constraint on features cannot see.
+    """How far the policy's activations have moved, and how far that is from what features say.
 
     Σ‖Δh‖² / Σ‖h − mean h‖² of the reference, and Σ‖Δh − W_decᵀΔc‖² / Σ‖Δh‖² (0 where nothing
-    moved); Δ policy − reference, over the positions of `health` (§2.8).
+    moved); Δ policy − reference, over the positions of `health` (§2.8). The second is above 1 where
+    features that switch on or off decode to more than has moved: TopK's do for small movements.
     """
     shift = Shift(sae)
     hooks = [_checked(sae, model, hook_name, rows) for model in (policy, reference)]
@@ -149,7 +150,7 @@ class Shift:
         self._spread.add(hidden[1])
 
     def total(self) -> tuple[float, float]:
-        """The movement, and the share of it outside the SAE."""
+        """The movement, and what of it the features leave out, as a share of it."""
         missed = self._missed / self._squared if self._squared else 0.0
         return self._squared / self._spread.total(), missed
 

@@ -52,7 +52,7 @@ class Study:
     """All that was trained and measured.
 
     `rows`: the held-out pairs, tokenised. `shifts`: FPO's condition → (movement of the stream at
-    the hook, the share of it outside the SAE), one per seed (`sae.health.stream_shift`). `ends`:
+    the hook, what features leave out of it), one per seed (`sae.health.stream_shift`). `ends`:
     the weakest and the strongest constraint, of the first seed. `lens`: of every feature, in the
     reference. `costs`, `step_ratios`: as `costs` gives them, of `bench`'s name, tokens and batch;
     empty where they are not measured.
