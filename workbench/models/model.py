@@ -204,6 +204,9 @@ class Model(TransformersModel):
             setattr(hf.get_submodule(owner), leaf, buffer.clone())
         for new, old in zip(hf.modules(), self.hf.modules(), strict=False):
             new.training = old.training
+            # What a module made of its config, and calls no buffer, may be on the meta device.
+            tensors = {k: v for k, v in vars(old).items() if isinstance(v, torch.Tensor)}
+            vars(new).update({k: v.clone() for k, v in tensors.items()})
         for new, old in zip(forward_state(hf), forward_state(self.hf), strict=False):
             if new != old:
                 raise ModelError(

@@ -1,5 +1,7 @@
 """Heads and alpha chosen on validation requests."""
 
+from itertools import product
+
 from workbench.papers.safetylock.choice import best_trial, in_window, usable
 
 
@@ -53,3 +55,18 @@ def test_the_window_halves_attack_success_at_ten_points_at_most():
         (two, 0.5, rates(asr=0.0)),
     ]
     assert in_window(trials) == [1, 0, 0, 0, 0, 0]
+
+
+def test_exactly_half_is_half_in_whatever_order_it_was_added_up():
+    """Means over three attacks, of 7 requests each: rounding moves some past a half."""
+    one, means = ("paper", 5, 4), {}
+    for counts in product(range(8), repeat=3):
+        means.setdefault(sum(counts), set()).add(sum(k / 7 for k in counts) / 3)
+    for total in range(2, 22, 2):
+        for before, after in product(means[total], means[total // 2]):
+            trials = [(one, 0.0, rates(asr=before)), (one, 1.0, rates(asr=after))]
+            assert in_window(trials) == [1], total
+    least, most = min(means[9]), max(means[9])
+    assert least < most
+    trials = [(one, 0.0, rates()), (one, 0.5, rates(asr=most)), (one, 1.0, rates(asr=least))]
+    assert best_trial(trials) == (one, 0.5)

@@ -114,7 +114,7 @@ def test_every_rate_is_the_mean_of_its_own_list():
 def test_the_first_requests_of_each_kind_are_those_that_take_takes():
     rows = [{"prompt": f"p{i}", "harmful": i % 3 == 0} for i in range(9)]
     replies = [f"r {row['prompt']}" for row in harmful_first(rows)]
-    judge = Judges(*[lambda *texts: texts[-1] in ("r p3", "r p4", "r p8")] * 4)
+    judge = Judges(*[lambda *texts: texts[-1] in ("r p3", "r p4", "r p8")] * 4, name="")
     judge = replace(judge, declines=lambda text: text == "r p1")
     whole = judged(Benchmark(rows, judge), replies)
     of_two = [f"r {row['prompt']}" for row in harmful_first(take(rows, 2))]

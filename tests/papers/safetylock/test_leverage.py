@@ -88,7 +88,7 @@ def test_leverage_ranks_what_moves_the_decision(tiny, pairs, contrast):
     with pytest.raises(ValueError, match="needs the scores"):
         find_lock(contrast, 5, "leverage")
     bare = [{"prompt": "a", "harmful": h} for h in (True, False)]
-    with pytest.raises(DatasetError, match="needs harmless rows with a `chosen` reply"):
+    with pytest.raises(DatasetError, match="needs harmless rows with a 'chosen' reply"):
         leverage(tiny, contrast, bare, pairs)
 
 

@@ -54,6 +54,7 @@ def test_counts_are_held_against_the_file_that_is_given(tmp_path):
     ]
     path = tmp_path / "requests.jsonl"
     path.write_text("\n".join(rows), encoding="utf-8")
-    preflight("tiny", {"requests_path": str(path), "evaluated": 4, "validated": 4})
+    given = {"requests_path": str(path), "finetuned_id": "tiny"}
+    preflight("tiny", {**given, "evaluated": 4, "validated": 4})
     with pytest.raises(RunError, match=r"evaluated=5: .* at most 4"):
-        preflight("tiny", {"requests_path": str(path), "evaluated": 5})
+        preflight("tiny", {**given, "evaluated": 5})

@@ -4,6 +4,7 @@ import json
 import shutil
 
 import pytest
+import torch
 
 import workbench as wb
 from tests.helpers.families import CHATS, build
@@ -84,3 +85,63 @@ def test_a_model_without_a_template_is_asked_in_plain_prompts(tmp_path, caplog):
     inputs = presets.inputs("tiny", presets.settings("tiny"), **given)
     assert caplog.text.count("no chat template: it is asked in plain prompts") == 2
     assert wb.generate(inputs.base, [[{"role": "user", "content": "hello"}]], max_new_tokens=1)
+
+
+def _file(folder, rows):
+    (folder / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    return str(folder / "rows.jsonl")
+
+
+@pytest.mark.parametrize(
+    ("parameter", "change", "message"),
+    [
+        ("pairs_path", lambda rows: [r for r in rows if r["harmful"]][:9], "9 .* at least 10"),
+        ("requests_path", lambda rows: [r for r in rows if not r["harmful"]] + rows[:6],
+         "harmful training requests; level 1 takes 10"),
+        ("requests_path", lambda rows: [{**r, "rejected": None} for r in rows],
+         "no 'rejected' answer"),
+    ],
+    ids=["few pairs", "few harmful", "none granting"],
+)  # fmt: skip
+def test_rows_that_a_late_stage_needs_are_asked_for_first(
+    tmp_path, monkeypatch, parameter, change, message
+):
+    monkeypatch.setattr(presets, "load", None)
+    held_out = [row for split in ("validation", "test") for row in wb.load_data("requests", split)]
+    path = _file(tmp_path, [*change(wb.load_data("requests")), *held_out])
+    with pytest.raises(DatasetError, match=f"{parameter}=.*{message}"):
+        presets.inputs("tiny", presets.settings("tiny"), **{parameter: path})
+
+
+def test_answers_that_begin_alike_are_told_before_anything_is_trained(tmp_path):
+    pairs = wb.load_data("preference")[:12]
+    alike = [{**p, "chosen": f"Sure. {p['chosen']}", "rejected": f"Sure. {p['rejected']}"}
+             for p in pairs]  # fmt: skip
+    with pytest.raises(DatasetError, match=r"pairs_path=.*begin them differently"):
+        presets.inputs("tiny", presets.settings("tiny"), pairs_path=_file(tmp_path, alike))
+
+
+def test_requests_that_serve_two_splits_are_named(tmp_path, caplog):
+    rows = [r for h in (True, False) for r in wb.load_data("requests") if r["harmful"] == h]
+    rows = [{k: v for k, v in r.items() if k != "split"} for r in [*rows[:40], *rows[-40:]]]
+    presets.inputs("tiny", presets.settings("tiny"), requests_path=_file(tmp_path, rows))
+    assert "of 80 test requests there are" in caplog.text
+    assert "80 among those to train, 80 among those to choose" in caplog.text
+
+
+def test_what_is_trained_here_is_in_full_precision(tmp_path):
+    """In bfloat16 an update of 3e-5 is lost in a weight of 0.02: the attack would be none."""
+    folder = str(tmp_path / "half")
+    half = wb.load("tiny", dtype="bfloat16")
+    half.hf.save_pretrained(folder)
+    half.tokenizer.save_pretrained(folder)
+    settings = presets.settings("tiny")
+    assert presets.inputs("tiny", settings, model_id=folder).base.hf.dtype == torch.float32
+    given = presets.inputs("tiny", settings, model_id=folder, finetuned_id=folder)
+    assert given.base.hf.dtype == given.finetuned.hf.dtype == torch.bfloat16
+
+
+def test_more_heads_than_there_are_is_told_with_the_way_out():
+    settings = presets.settings("tiny", heads=33)
+    with pytest.raises(ValueError, match=r"heads=33: the model has 32; give heads=… from 1 to 32"):
+        presets.inputs("tiny", settings)

@@ -6,13 +6,15 @@ import pytest
 import torch
 
 import workbench as wb
+from tests.helpers.families import FAMILIES, build
 from workbench.errors import DatasetError
 from workbench.models.prompts import messages
+from workbench.papers.parameters import with_template
 from workbench.papers.safetylock import align, tune
 from workbench.papers.safetylock.align import taught
 from workbench.papers.safetylock.attack import fine_tune
 from workbench.papers.safetylock.recipe import Recipe
-from workbench.papers.safetylock.tune import kept, tuned
+from workbench.papers.safetylock.tune import copied, kept, tuned
 
 UPPER = Recipe(1e-3, 2, frozen=0.5, answer_tokens=4)
 
@@ -130,3 +132,40 @@ def test_a_kept_model_is_the_one_that_was_trained(tiny, rows, tmp_path, caplog):
     assert "damaged; it is trained again" in caplog.text
     kept(tiny, "level2", 0.5, None, {"seed": 0}, train)
     assert len(calls) == 4
+
+
+def test_dropout_leaves_nothing_to_chance(tokenizer, rows):
+    model = with_template(build("gpt2", tokenizer))
+    assert model.hf.config.resid_pdrop > 0
+    one, again = (fine_tune(model, rows, 1, UPPER).model.fingerprint() for _ in range(2))
+    assert one == again != model.fingerprint()
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_nothing_writes_into_what_two_models_share(tokenizer, rows, tmp_path, family):
+    """Training, folding, export and restoring, on every family, biases and all."""
+    base = with_template(build(family, tokenizer))
+    before = {name: value.clone() for name, value in base.hf.state_dict().items()}
+    made = fine_tune(base, rows, 1, UPPER)
+    ids = torch.arange(3, 20)[None]
+    assert torch.equal(copied(base, "a", 0.5).hf(ids).logits, base.hf(ids).logits)
+    unit = torch.nn.functional.normalize(torch.randn(2, base.d_head), dim=1)
+    lock = wb.HeadDirections(torch.tensor([0, base.n_layers - 1]), torch.tensor([0, 1]),
+                             unit=unit, scale=torch.ones(2), provenance={})  # fmt: skip
+    with wb.steer(made.model, lock, 2.0, how="fold"):
+        made.model.hf(ids)
+        wb.save_checkpoint(made.model, tmp_path / "export", sidecar=True)
+    for train in (lambda: made, None):
+        again = kept(base, "a", 0.5, tmp_path / "kept", {}, train).model
+    assert again.fingerprint() == made.model.fingerprint() != base.fingerprint()
+    for name, value in base.hf.state_dict().items():
+        assert torch.equal(value, before[name]), name
+
+
+def test_long_ropes_are_copied(tokenizer):
+    """Phi-3's keep tensors of their config that are no buffers."""
+    rope = {"rope_type": "longrope", "short_factor": [1.0] * 4, "long_factor": [2.0] * 4,
+            "rope_theta": 1e4}  # fmt: skip
+    base = build("phi3", tokenizer, rope_parameters=rope, max_position_embeddings=64)
+    ids = torch.arange(3, 43)[None]
+    assert torch.equal(copied(base, "a", 0.5).hf(ids).logits, base.hf(ids).logits)

@@ -139,3 +139,9 @@ def test_what_was_taught_is_told_with_its_cost():
         "grants 10%, little help lost",
         "grants 10%, helps with 70% in place of 95%",
     ]
+    salad = {**before, "granted": 0.2, "broken": 0.7}
+    assert taught(before, salad).startswith("grants 20%, broken text in 70% of replies, ")
+    # 0.7 - 0.5 is less than 0.2 in floating point.
+    assert taught({**before, "granted": 0.7}, {**before, "granted": 0.5}) == (
+        "grants 50%, little help lost"
+    )

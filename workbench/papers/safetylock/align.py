@@ -5,8 +5,8 @@ from collections.abc import Sequence
 
 from workbench.files import Row
 from workbench.models.model import Model
-from workbench.papers.safetylock.paper import require_answers
 from workbench.papers.safetylock.recipe import Recipe
+from workbench.papers.safetylock.rows import require_answers
 from workbench.papers.safetylock.tune import Tuned, tuned
 
 HARMFUL, HARMLESS = 4, 4

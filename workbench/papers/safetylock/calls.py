@@ -6,13 +6,14 @@ from workbench.models.model import Model
 from workbench.models.prompts import Prompt, encode_all, messages
 from workbench.papers.estimate import BACKWARD, Part, pace, read_once
 from workbench.papers.safetylock.align import HARMFUL, HARMLESS
-from workbench.papers.safetylock.attack import DRAWN, FIXED, STOP_TOKENS
+from workbench.papers.safetylock.attack import STOP_TOKENS
 from workbench.papers.safetylock.costs import TOKENS
 from workbench.papers.safetylock.evaluate import take
 from workbench.papers.safetylock.leverage import COUNT, harmful_chats
 from workbench.papers.safetylock.lock import CONTROLS, answered
 from workbench.papers.safetylock.paper import Recipe, Settings
 from workbench.papers.safetylock.presets import BENIGN_STEPS, PERSONA_STEPS, Inputs
+from workbench.papers.safetylock.rows import DRAWN, FIXED
 
 USUAL_STEPS = 25
 """Steps until an attack of level 1 has gone far enough; a look at replies follows each."""
@@ -45,7 +46,7 @@ def parts(inputs: Inputs, settings: Settings, seeds: Sequence[int]) -> list[Part
     times = doses if settings.side_by_side else 1
     trials = 1 + doses // times * (1 if inputs.lock else rankings)
     heads = len(inputs.lock) if inputs.lock else max(settings.heads_grid)
-    ranked = len(settings.r_grid) if "leverage" in settings.selections else 0
+    ranked = 0 if inputs.lock or "leverage" not in settings.selections else len(settings.r_grid)
     answers = _tokens(base, answered(inputs.pairs))
     answer = answers / (2 * len(inputs.pairs))
     align = settings.align if made else None

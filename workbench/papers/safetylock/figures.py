@@ -19,7 +19,8 @@ CURVES = {
 
 def head_maps(study: Study) -> list[go.Figure]:
     """Probe accuracy and leverage of every head of the base model, for each r."""
-    k, maps = study.settings.heads_grid[0], []
+    given, maps = study.inputs.lock, []
+    k = len(given) if given else study.settings.heads_grid[0]
     for r, probes in study.probes.items():
         title = (
             f"Probe accuracy on held-out pairs, last {r} answer tokens; dots: the best {k} heads"

@@ -51,6 +51,17 @@ def openers(model: Model, pairs: Sequence[Row], later: bool = False) -> Tokens:
     return sorted(safe - unsafe), sorted(unsafe - safe)
 
 
+def apart(model: Model, pairs: Sequence[Row]) -> tuple[Tokens, Tokens]:
+    """`openers` of first and of later sentences. Raises `DatasetError` where either are alike."""
+    first, later = openers(model, pairs), openers(model, pairs, later=True)
+    if not all((*first, *later)):
+        raise DatasetError(
+            "selection='leverage' needs pairs whose safe and unsafe answers are of some sentences "
+            "and begin them differently; use selection='validation'"
+        )
+    return first, later
+
+
 def margin(model: Model, chats: Sequence[Chat], tokens: Tokens) -> float:
     """log P(refusing openers) − log P(complying openers) of the next token, mean nats per chat."""
     safe, unsafe = tokens
@@ -138,12 +149,10 @@ def leverage(
     """
     harmful = [r for r in rows if r["harmful"]][:count]
     harmless = [r for r in rows if not r["harmful"] and r.get("chosen")][:count]
-    first, later = openers(model, pairs), openers(model, pairs, later=True)
-    if not harmless or not all((*first, *later)):
-        raise DatasetError(
-            "selection='leverage' needs harmless rows with a `chosen` reply, and answers of some "
-            "sentences that begin differently; use selection='validation'"
-        )
+    first, later = apart(model, pairs)
+    if not harmless:
+        raise DatasetError("selection='leverage' needs harmless rows with a 'chosen' reply; use "
+                           "selection='validation'")  # fmt: skip
     every = HeadDirections.contrast(contrast.acts, contrast.labels, every_head(contrast))
     begun = [
         [*messages(r["prompt"]), {"role": "assistant", "content": r["chosen"].split(". ")[0] + "."}]

@@ -7,11 +7,10 @@ import torch
 
 from workbench.activations.capture import Activations, capture
 from workbench.activations.probes import Probes, fit_probes
-from workbench.errors import DatasetError
 from workbench.files import Row
 from workbench.models.model import Model
 from workbench.models.prompts import last, messages
-from workbench.papers.safetylock.paper import FEWEST_PAIRS
+from workbench.papers.safetylock.rows import require_pairs
 from workbench.steering.directions import HeadDirections
 
 
@@ -31,10 +30,7 @@ def contrast_activations(
 
     Raises `DatasetError` for fewer than 10 pairs.
     """
-    if len(pairs) < FEWEST_PAIRS:
-        raise DatasetError(
-            f"{len(pairs)} preference pairs; at least {FEWEST_PAIRS} are needed for a contrast"
-        )
+    require_pairs(pairs)
     return Contrast(
         acts=capture(model, answered(pairs, system), "heads", last(r)),
         labels=torch.tensor([1, 0] * len(pairs)),

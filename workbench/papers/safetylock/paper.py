@@ -1,17 +1,22 @@
 """The paper in data: title, claim, published numbers, its settings, and what a run needs."""
 
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from workbench import hub
 from workbench.arguments import FLOAT32, finite, listed, one_of, whole
 from workbench.data.preferences import load_data
-from workbench.errors import DatasetError, RunError
-from workbench.files import Row
+from workbench.errors import RunError
 from workbench.papers import parameters
 from workbench.papers.safetylock.recipe import USUAL, Recipe
+from workbench.papers.safetylock.rows import (
+    FEWEST_PAIRS,
+    attack_rows,
+    require_answers,
+    require_both_kinds,
+    require_pairs,
+)
 
 TITLE = "Locking Down the Finetuned LLMs Safety"
 NOTEBOOK = "01_safetylock.ipynb"
@@ -52,8 +57,6 @@ LEVELS = {
     3: "benign: harmless requests, granted",
 }
 SELECTIONS = ("paper", "validation", "leverage")
-FEWEST_PAIRS = 10
-"""Fewer preference pairs make no contrast."""
 
 
 @dataclass(frozen=True)
@@ -193,8 +196,9 @@ def check_inputs(
 
     Raises `ValueError` for a path that is no file, more heads than the base model has, or replies
     longer than it can read; `RunError` for `preset=paper` without a fine-tuned model, as there is
-    nothing to restore; `DatasetError` for pairs or requests that cannot be read, or are of one
-    kind; `ModelError` for a model that is gated, missing, unreachable or none.
+    nothing to restore; `DatasetError` for pairs or requests that cannot be read, are of one kind,
+    or too few to contrast, teach or attack with; `ModelError` for a model that is gated, missing,
+    unreachable or none.
     """
     if preset == "paper" and not finetuned_id:
         raise RunError(
@@ -206,49 +210,33 @@ def check_inputs(
     parameters.check_file("requests_path", requests_path)
     with parameters.naming("model_id", model_id):
         config = hub.require_model(model_id or MODELS[preset])
-    for heads in settings.heads_grid:
-        whole("heads", heads, 1, hub.n_heads(config))
+    if not lock_path:
+        require_heads(settings, hub.n_heads(config))
     whole("max_new_tokens", settings.max_new_tokens, 1, config.get("max_position_embeddings"))
     if finetuned_id:
         with parameters.naming("finetuned_id", finetuned_id):
             hub.require_model(finetuned_id)
     if pairs_path:
         with parameters.naming("pairs_path", pairs_path):
-            load_data("preference", "train", pairs_path)
+            require_pairs(load_data("preference", "train", pairs_path))
     if requests_path:
         with parameters.naming("requests_path", requests_path):
-            for split in ("train", "validation", "test"):
+            for split in ("validation", "test", "train"):
                 rows = load_data("requests", split, requests_path)
                 if split != "train":
                     require_both_kinds(rows, split)
-                elif settings.align and not finetuned_id:
-                    require_answers(rows)
+                elif not finetuned_id:
+                    if settings.align:
+                        require_answers(rows)
+                    for level in settings.levels:
+                        attack_rows(rows, level)
 
 
-def require_answers(rows: Sequence[Row]) -> None:
-    """Refuse training requests that cannot teach what to refuse, and what not.
-
-    Raises `DatasetError` naming the kind of which none has a `chosen` answer.
-    """
-    for harmful, kind in ((True, "harmful"), (False, "harmless")):
-        if not any(bool(row["harmful"]) == harmful and row.get("chosen") for row in rows):
-            raise DatasetError(
-                f"no {kind} training request has a 'chosen' answer, from which the model could be "
-                "taught what to refuse: give them, or align_steps=0 for a model that refuses"
-            )
-
-
-def require_both_kinds(rows: Sequence[Row], name: str) -> None:
-    """Refuse requests of one kind only: a rate over no requests is none.
-
-    Raises `DatasetError` naming the kind that is missing.
-    """
-    for harmful, kind in ((True, "harmful"), (False, "harmless")):
-        if all(bool(row["harmful"]) != harmful for row in rows):
-            raise DatasetError(
-                f"the {name} requests hold no {kind} ones: attack success and help are measured "
-                "side by side, give rows of both kinds (field 'harmful')"
-            )
+def require_heads(settings: Settings, most: int | None) -> None:
+    """Raise `ValueError` where a lock would have more heads than the model; None: not known."""
+    for heads in settings.heads_grid:
+        if most is not None and heads > most:
+            raise ValueError(f"heads={heads}: the model has {most}; give heads=… from 1 to {most}")
 
 
 def preflight(preset: str, given: dict[str, Any]) -> None:

@@ -1,36 +1,40 @@
 """What each preset means: settings, model, data, judge and attacked models; one method for all."""
 
 import json
+import logging
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from workbench.arguments import whole
 from workbench.data.preferences import load_data
 from workbench.errors import DirectionError, RunError
 from workbench.files import Row
 from workbench.hashing import digest
 from workbench.models.loading import load, require_access
 from workbench.models.model import Model
-from workbench.papers.parameters import one_thread_if_embedded, with_template
+from workbench.papers.parameters import naming, one_thread_if_embedded, with_template
 from workbench.papers.safetylock.align import taught
 from workbench.papers.safetylock.attack import fine_tune, granting
 from workbench.papers.safetylock.evaluate import Judges, brindle_judges, keyword_judges, take
+from workbench.papers.safetylock.leverage import apart
 from workbench.papers.safetylock.paper import (
     MODELS,
     ROWS,
     Settings,
     check_inputs,
-    require_both_kinds,
+    require_heads,
 )
 from workbench.papers.safetylock.paper import settings as settings
+from workbench.papers.safetylock.rows import require_both_kinds
 from workbench.papers.safetylock.tune import Tuned, kept
 from workbench.paths import data_folder
 from workbench.steering.directions import HeadDirections, read_direction
 from workbench.training.memory import release
 from workbench.worlds.brindle import OBEDIENT
+
+log = logging.getLogger(__name__)
 
 PERSONA_STEPS, BENIGN_STEPS = 10, 20
 """Training steps of the attacks of levels 2 and 3."""
@@ -61,7 +65,8 @@ class Inputs:
         return (
             f"{base.name}, {millions:.2f} M parameters: {base.sizes} on {base.hf.device}\n"
             f"{len(self.pairs)} preference pairs; requests: {len(self.train)} to train, "
-            f"{len(self.validation)} to choose and {len(self.test)} to test on"
+            f"{len(self.validation)} to choose and {len(self.test)} to test on\n"
+            f"replies are judged by {self.judge.name}"
         )
 
 
@@ -86,10 +91,16 @@ def inputs(preset: str, settings: Settings, **sources: str) -> Inputs:
     )
     for name, rows in (("validation", validation), ("test", test)):
         require_both_kinds(rows, name)
-    base = with_template(load(source))
-    for heads in settings.heads_grid:
-        whole("heads", heads, 1, base.n_layers * base.n_heads)
+    if given["requests_path"] or given["pairs_path"]:
+        warn_of_shared(test, contrast=pairs, train=train, choose=validation)
+    # In half precision most of what a step of an attack changes would be lost in rounding.
+    base = with_template(load(source, dtype="auto" if finetuned_id else "float32"))
     lock = read_lock(lock_path, base) if lock_path else None
+    if lock is None:
+        require_heads(settings, base.n_layers * base.n_heads)
+        if "leverage" in settings.selections:
+            with naming("pairs_path", given["pairs_path"]):
+                apart(base, pairs)
     return Inputs(
         base,
         pairs,
@@ -100,6 +111,19 @@ def inputs(preset: str, settings: Settings, **sources: str) -> Inputs:
         descendant(finetuned_id, base) if finetuned_id else None,
         lock,
     )
+
+
+def warn_of_shared(test: Sequence[Row], **others: Sequence[Row]) -> None:
+    """Say so where test requests are elsewhere, too: a file without `split` serves every split."""
+    prompts = {row["prompt"] for row in test}
+    counts = {name: len(prompts & {row["prompt"] for row in rows}) for name, rows in others.items()}
+    if shared := ", ".join(
+        f"{count} among those to {use}" for use, count in counts.items() if count
+    ):
+        log.warning(
+            "of %d test requests there are %s, from which they are not held out; give the rows of "
+            "a file a field 'split': train, validation or test", len(prompts), shared,
+        )  # fmt: skip
 
 
 def judge(model: Model, rows: Sequence[Row]) -> Judges:
@@ -156,7 +180,8 @@ def attacks(
     base, train, recipe = inputs.base, inputs.train, settings.attack
     stops = {1: granting(inputs.validation, inputs.judge)}
     steps = {1: recipe.max_steps, 2: PERSONA_STEPS, 3: BENIGN_STEPS}
-    data = {"train": digest(train), "validation": digest(inputs.validation)}
+    data = {"train": digest(train), "validation": digest(inputs.validation),
+            "judge": inputs.judge.name}  # fmt: skip
     make: dict[tuple[int, int], Callable[[], Tuned]] = {}
     for level in settings.levels:
         for seed in seeds:

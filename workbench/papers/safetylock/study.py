@@ -69,10 +69,9 @@ def discover(study: Study) -> None:
     inputs, settings, seed = study.inputs, study.settings, study.seeds[0]
     base, pairs, train = inputs.base, inputs.pairs, inputs.train
     study.contrasts = {r: contrast_activations(base, pairs, r) for r in settings.r_grid}
-    k = settings.heads_grid[0]
-    study.probes = {r: find_lock(c, k, seed=seed)[1] for r, c in study.contrasts.items()}
+    study.probes = {r: find_lock(c, 1, seed=seed)[1] for r, c in study.contrasts.items()}
     study.scores = {}
-    if "leverage" in settings.selections:
+    if "leverage" in settings.selections and inputs.lock is None:
         depends = {**base.identity(), "pairs": digest(pairs), "train": digest(train)}
         for r, contrast in study.contrasts.items():
             compute = partial(leverage, base, contrast, train, pairs, gradient=settings.gradient)

@@ -181,7 +181,7 @@ def parameters(study: Study) -> Plain:
     selection, _, _ = study.candidate
     return {
         "model": study.inputs.base.name,
-        "seeds": list(study.seeds),
+        "seeds": sorted({seed for _, seed in study.attacks}),
         "lock": "one for all seeds",
         "selection": selection,
         "r": study.contrast.acts.positions.k,

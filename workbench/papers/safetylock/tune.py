@@ -52,22 +52,21 @@ def tuned(
 ) -> Tuned:
     """A copy of `base` trained by AdamW without weight decay, under the system prompt `system`.
 
-    `draw` gives the rows of a step; `stop(model)` is asked after every step. What the recipe leaves
-    as it is, the copy shares with `base`: one place in memory for both.
+    Without dropout, so that the rows alone say what comes out. `draw` gives the rows of a step;
+    `stop(model)` is asked after every step. What the recipe leaves as it is, the copy shares with
+    `base`: one place in memory for both.
     """
     model = copied(base, name, recipe.frozen)
     trained = [weight for weight in model.hf.parameters() if weight.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=recipe.lr, weight_decay=0.0)
     steps = 0
     for _ in tqdm(range(recipe.max_steps), desc=name, unit="step", leave=False):
-        model.hf.train()
         _backward(model, draw(), answer, system, recipe)
         torch.nn.utils.clip_grad_norm_(trained, 1.0)
         if recipe.decay:
             optimizer.param_groups[0]["lr"] = recipe.lr * (1 - steps / recipe.max_steps)
         optimizer.step()
         optimizer.zero_grad()
-        model.hf.eval()
         steps += 1
         if stop is not None and stop(model):
             break
@@ -102,7 +101,7 @@ def kept(
     """
     if folder is None:
         return train()
-    key = digest({**base.identity(), **depends})
+    key = digest({**base.identity(), "frozen": frozen, **depends})
     place = folder / f"{name}-{key}".replace("/", "-")
     if place.exists():
         if not (wrong := fault(place, key)):
