@@ -1,7 +1,6 @@
 """One method trained with one seed from the common checkpoint, and evaluated against it."""
 
 import copy
-import gc
 import logging
 import shutil
 import time
@@ -23,6 +22,7 @@ from workbench.papers.fpo.paper import METHODS, Settings
 from workbench.papers.fpo.presets import Inputs
 from workbench.papers.fpo.trainer import FPOTrainer
 from workbench.sae.pooling import Constraint
+from workbench.training.memory import release
 from workbench.training.resume import Sealing, last_checkpoint, seal
 from workbench.writing import disk_errors
 
@@ -171,7 +171,7 @@ def train(
     history = trainer.state.log_history
     # Its model would be in memory beside the one that is evaluated.
     del trainer
-    gc.collect()
+    release()
     # What was saved, in the precision it is used in: the trainer's own runs under autocast.
     evaluation = evaluate(
         load_policy(folder, inputs.reference),

@@ -30,6 +30,7 @@ from workbench.papers.safetylock.tune import Tuned
 from workbench.papers.safetylock.verdicts import lost
 from workbench.papers.workers import Keep
 from workbench.steering.directions import HeadDirections
+from workbench.training.memory import release
 
 
 def run(
@@ -92,6 +93,7 @@ def make_attacks(study: Study) -> None:
     study.attacked = {
         key: measure_of(study, attack, test)(None, 0.0) for key, attack in study.attacks.items()
     }
+    release()
 
 
 def choose(study: Study) -> None:
@@ -110,6 +112,7 @@ def choose(study: Study) -> None:
     study.contrast = study.contrasts.get(study.candidate[1], first)
     study.folder.mkdir(parents=True, exist_ok=True)
     study.lock.save(study.folder / "lock.safetensors")
+    release()
 
 
 def shift_single_heads(study: Study) -> None:
@@ -147,6 +150,7 @@ def apply_lock(study: Study) -> None:
             "requests: {granted:.0%} granted, {broken:.0%} answered with broken text; no refusal "
             "phrase in {asr:.0%})".format(**rates)
         )
+    release()
 
 
 def run_controls(study: Study) -> None:
@@ -163,6 +167,7 @@ def run_controls(study: Study) -> None:
         )
         for seed in study.level_one
     }
+    release()
 
 
 def read_replies(study: Study) -> None:
@@ -201,6 +206,7 @@ def compare_directions(study: Study) -> None:
                    "r": r, "lock": study.lock.digest()}  # fmt: skip
         values = study.keep("cosines", depends, compute)
         study.cosines[key] = dict(zip(study.lock.heads, values, strict=True))
+    release()
 
 
 def weigh_costs(study: Study) -> None:
