@@ -96,7 +96,8 @@ GOOD = {
     "safetylock": (
         {}, {"seed": "4294967293"}, {"seeds": "1"}, {"alpha": "0"}, {"alpha": "2"}, {"heads": "0"},
         {"heads": "32"}, {"r": "0"}, {"r": "1"}, {"selection": ""}, {"selection": "leverage"},
-        {"draws": "1"}, {"model_id": "tiny"}, {"model_id": ""}, {"requests_path": "good.jsonl"},
+        {"draws": "1"}, {"model_id": "tiny"}, {"model_id": ""},
+        {"requests_path": "good.jsonl", "finetuned_id": "tiny", "seeds": "1"},
         {"alphas": "0.5, 1"}, {"pairs": "10"}, {"validated": "4"}, {"evaluated": "-1"},
         {"max_new_tokens": "8"}, {"repeats": "1"}, {"draws": "-1"},
         {"finetuned_id": "tiny", "seeds": "1"}, {"controlled": "4"}, {"align_steps": "0"},
@@ -147,7 +148,7 @@ SMALL = tuple(
     ("safetylock", {"model_id": "tiny", "heads": "6", **given}) for given in (
         {}, {"align_steps": "0"}, {"align_steps": "5"}, {"controlled": "40"}, {"evaluated": "40"},
         {"validated": "20"}, {"alphas": "0.5,1"}, {"draws": "1"}, {"pairs": "60"}, {"seeds": "1"},
-        {"align_steps": "0", "requests_path": "good.jsonl"},
+        {"requests_path": "good.jsonl", "align_steps": "0", "finetuned_id": "tiny"},
     )
 )  # fmt: skip
 """Values that pass at small, each with an embedded model, which is always at hand."""
@@ -249,7 +250,7 @@ def test_small_without_a_model_names_the_ways_to_one(paper, monkeypatch):
          "no harmful training request has a 'chosen' answer"),
         ("safetylock", {"model_id": "tiny", "heads": "6", "evaluated": "41"}, "small",
          "evaluated=41: it must be"),
-        ("safetylock", {"model_id": "tiny"}, "small", "heads=48: it must be"),
+        ("safetylock", {"model_id": "tiny"}, "small", "heads=48: the model has 32"),
         ("safetylock", {}, "papper", "'papper'; use one of tiny, small, paper; did you mean"),
         ("fpo", {"pairs_path": "good.jsonl", "pairs": "4"}, "tiny", "pairs=4: it must be a whole"),
         ("fpo", {"pairs_path": "good.jsonl", "held_out": "2", "model_id": "styles", "sae": "a:b"},
