@@ -92,3 +92,19 @@ def nearest(name: str, known: Iterable[str]) -> str:
     """The end of a sentence about an unknown name: `; did you mean 'x'?`, or nothing."""
     close = difflib.get_close_matches(name, list(known), n=1)
     return f"; did you mean {close[0]!r}?" if close else ""
+
+
+class ProgramInputError(WorkbenchError, ValueError):
+    """An input is none of a compiled program's: a symbol it does not read, too long, malformed."""
+
+
+class AmbiguousAggregateError(WorkbenchError):
+    """A program copies from positions that differ; node and position are named."""
+
+
+class CompileBudgetError(WorkbenchError):
+    """A program cannot be compiled at a window; the node and its size are named."""
+
+
+class UncertifiedDtypeError(WorkbenchError):
+    """A compiled network is not known to be exact in a dtype, or for so long an input."""

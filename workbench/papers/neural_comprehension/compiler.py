@@ -1,0 +1,319 @@
+"""A program as weights: its nodes scheduled into layers of heads and ReLU units (spec of §2.1).
+
+The residual stream holds `one`, `bos`, `one2` (constants), then a one-hot block per categorical
+node and a number per numeric one; each is written once. Losers of a softmax are at least 128
+behind, so that their weights are exactly 0 and what is copied is exact.
+
+The row of BOS attends to itself alone. What it holds is therefore known here, and taken out of
+every reading: behind any node it counts as nothing.
+"""
+
+import math
+from collections import defaultdict
+from dataclasses import dataclass, field
+from typing import Any
+
+from workbench.errors import CompileBudgetError, ProgramInputError
+from workbench.papers.neural_comprehension.domains import Domain, combinations, domains, reached
+from workbench.papers.neural_comprehension.language import (
+    Average,
+    Categorical,
+    Category,
+    Copy,
+    Count,
+    Gate,
+    Index,
+    Linear,
+    Map,
+    Nearest,
+    Node,
+    Number,
+    Numeric,
+    Position,
+    Select,
+    Token,
+    Zip,
+    nodes_of,
+)
+
+ONE, BOS, ONE2 = 0, 1, 2
+SELECTED, STEP = 256.0, 128.0
+"""Logits: of a selected key, and between the ranks of `Nearest`."""
+WIDEST = 4096
+"""Dimensions of a head."""
+
+Weights = dict[int, float]
+"""By dimension of the residual stream."""
+
+
+@dataclass
+class Head:
+    """One attention head; `q`, `k`, `v`: per coordinate what it reads; `o`: dimension → coordinate.
+
+    Queries and keys have their own coordinates, values theirs.
+    """
+
+    node: Node
+    q: list[Weights] = field(default_factory=list)
+    k: list[Weights] = field(default_factory=list)
+    v: list[Weights] = field(default_factory=list)
+    o: dict[int, int] = field(default_factory=dict)
+
+    @property
+    def width(self) -> int:
+        return max(len(self.q), len(self.v))
+
+
+@dataclass
+class Unit:
+    """One ReLU unit: what it reads and what it writes."""
+
+    node: Node
+    reads: Weights
+    writes: Weights
+
+
+@dataclass
+class Layer:
+    """The heads and units of one layer; attention comes first."""
+
+    heads: list[Head] = field(default_factory=list)
+    units: list[Unit] = field(default_factory=list)
+
+
+class Compiled:
+    """A program at a window as sparse weights. `labels`: (node, value) of each dimension.
+
+    `of`: where a node's values (or its number, under None) are. `layers`: as they run.
+    """
+
+    def __init__(self, program: Categorical, window: int) -> None:
+        self.program, self.window = program, window
+        self.domain: dict[Node, Domain] = domains(program, window)
+        self.labels: list[tuple[Node | None, Any]] = [(None, n) for n in ("one", "bos", "one2")]
+        self.of: dict[Node, dict[Any, int]] = {}
+        self.bos: Weights = {}
+        self.layers: dict[int, Layer] = defaultdict(Layer)
+        self.depth: dict[Node, int] = {}
+        nodes = nodes_of(program)
+        self.index = next((node for node in nodes if isinstance(node, Index)), Index())
+        tokens = [node for node in nodes if isinstance(node, Token)]
+        if len(tokens) != 1:
+            raise ProgramInputError(f"a program reads one Token; this one has {len(tokens)}")
+        (self.token,) = tokens
+        for node in nodes:
+            self._place(node)
+        last = max(self.depth.values())
+        self.n_layers = (last + 1) // 2
+
+    def _place(self, node: Node) -> None:
+        """Give the node its sublayer and dimensions, and write it."""
+        above = max((self.depth[each] for each in node.inputs), default=0)
+        match node:
+            case Token() | Index():
+                self.depth[node] = 0
+                self._block(node)
+            case Position():
+                self.depth[node] = 0
+                self._dimension(node)
+            case Number() | Linear():
+                self.depth[node] = above
+            case Copy() | Average() | Count():
+                attention = above + 1 + above % 2
+                self.depth[node] = attention + isinstance(node, Count)
+                self._head(node, self.layers[attention // 2])
+            case Map() | Zip() | Category() | Gate():
+                self.depth[node] = above + 2 - above % 2
+                self._block(node)
+                self._units(node, self.layers[self.depth[node] // 2 - 1].units)
+
+    def _block(self, node: Node) -> dict[Any, int]:
+        start = len(self.labels)
+        self.of[node] = {value: start + i for i, value in enumerate(self.domain[node])}
+        self.labels += [(node, value) for value in self.domain[node]]
+        return self.of[node]
+
+    def _dimension(self, node: Node) -> int:
+        self.of[node] = {None: len(self.labels)}
+        self.labels.append((node, None))
+        return self.of[node][None]
+
+    def _seen(self, weights: Weights) -> Weights:
+        """A reading in which the row of BOS counts as nothing, constants aside."""
+        if known := sum(w * self.bos.get(dim, 0.0) for dim, w in weights.items()):
+            weights = weights | {BOS: weights.get(BOS, 0.0) - known}
+        return weights
+
+    def _number(self, node: Numeric) -> tuple[Weights, float]:
+        """A numeric node as a reading and a constant."""
+        match node:
+            case Number(function=function, of=of):
+                return {dim: function(value) for value, dim in self.of[of].items()}, 0
+            case Linear(constant=constant, terms=terms):
+                weights, total = defaultdict(float), float(constant)
+                for factor, each in terms:
+                    reading, plus = self._number(each)
+                    total += factor * plus
+                    for dim, weight in reading.items():
+                        weights[dim] += factor * weight
+                return dict(weights), total
+        return {self.of[node][None]: 1.0}, 0
+
+    def _head(self, node: Copy | Average | Count, layer: Layer) -> None:
+        head = Head(node)
+        layer.heads.append(head)
+        match node.selector:
+            case Select() as select:
+                counts = isinstance(node, Count)
+                self._select(head, select, SELECTED if counts else SELECTED / 2)
+            case Nearest() as nearest:
+                self._nearest(head, nearest)
+        if head.width > WIDEST:
+            raise CompileBudgetError(f"{node}: a head of {head.width:,} dimensions, {WIDEST:,} at "
+                                     "most; use a smaller window")  # fmt: skip
+        match node:
+            case Copy(of=of, function=function, default=default):
+                targets = self._block(node)
+                read: dict[Any, Weights] = {value: {} for value in targets}
+                for value, dim in self.of[of].items():
+                    if (new := function(value)) is not None:
+                        read[new][dim] = 1.0
+                for i, (value, dim) in enumerate(targets.items()):
+                    weights = self._seen(read[value])
+                    if value == default:
+                        weights = weights | {BOS: weights.get(BOS, 0.0) + 1}
+                        self.bos[dim] = 1.0
+                    head.v.append(weights)
+                    head.o[dim] = i
+            case Average(of=of, default=default):
+                reading, constant = self._number(of)
+                weights = _plus(self._seen(reading), constant)
+                weights[BOS] = weights.get(BOS, 0.0) + default - constant
+                head.v.append(weights)
+                head.o[dim := self._dimension(node)] = 0
+                self.bos[dim] = float(default)
+            case Count():
+                share = len(self.labels)
+                self.labels.append((node, "share"))
+                head.v.append({BOS: 1.0})
+                head.o[share] = 0
+                self._block(node)
+                self._count(node, share, layer.units)
+                self.bos[share] = 1.0
+
+    def _select(self, head: Head, select: Select, none: float) -> None:
+        """Key values that the same queries select share a coordinate; the last one is BOS's."""
+        queries = self.of[select.queries]
+        groups: dict[tuple[bool, ...], list[int]] = defaultdict(list)
+        for key, dim in self.of[select.keys].items():
+            groups[tuple(bool(select.predicate(key, query)) for query in queries)].append(dim)
+        for chosen, dims in groups.items():
+            if any(chosen):
+                hits = zip(queries.values(), chosen, strict=True)
+                head.q.append(self._seen({dim: SELECTED for dim, hit in hits if hit}))
+                head.k.append(self._seen(dict.fromkeys(dims, 1.0)))
+        head.q.append({ONE: none})
+        head.k.append({BOS: 1.0})
+
+    def _nearest(self, head: Head, nearest: Nearest) -> None:
+        """A coordinate per key's place, one for what is eligible, and that of BOS."""
+        window = self.window
+        if self.index not in self.of:
+            self.domain[self.index] = tuple(range(window))
+            self._block(self.index)
+        places = self.of[self.index]
+        ranks = {(i, j): nearest.rank(i, j) for i in places for j in places}
+        for i in places:
+            allowed = [rank for j in places if (rank := ranks[i, j]) is not None]
+            wrong = [r for r in allowed if not isinstance(r, int) or not 0 <= r <= window]
+            if wrong or len(set(allowed)) < len(allowed):
+                raise CompileBudgetError(
+                    f"{nearest}: the ranks of query {i} must be different whole numbers from 0 to "
+                    f"{window}, or None; they are {allowed[:8]}"
+                )
+        far = STEP * 2 * window
+        for j, dim in places.items():
+            cost = {i: far if ranks[i, j] is None else STEP * ranks[i, j] for i in places}
+            head.q.append({places[i]: -c for i, c in cost.items() if c})
+            head.k.append({dim: 1.0})
+        eligible = [dim for v, dim in self.of[nearest.keys].items() if nearest.predicate(v)]
+        head.q.append(_plus({BOS: -far}, far))
+        head.k.append(self._seen(dict.fromkeys(eligible, 1.0)))
+        head.q.append(_plus({}, STEP * window / 2))
+        head.k.append({BOS: 1.0})
+
+    def _units(self, node: Node, units: list[Unit]) -> None:
+        written = self.of[node]
+
+        def unit(reads: Weights, writes: Weights) -> None:
+            units.append(Unit(node, self._seen(reads), writes))
+
+        match node:
+            case Map(function=function, of=of):
+                for value, dim in written.items():
+                    units_in = {d: 1.0 for v, d in self.of[of].items() if function(v) == value}
+                    unit(units_in, {dim: 1.0})
+            case Zip(function=function, of=of):
+                for values in combinations(node, self.domain):
+                    if (value := function(*values)) is not None:
+                        dims = [self.of[each][v] for each, v in zip(of, values, strict=True)]
+                        unit({ONE: 1.0 - len(dims)} | dict.fromkeys(dims, 1.0), {written[value]: 1.0})
+            case Category(function=function, of=of):
+                reading, constant = self._number(of)
+                numbers = reached(node, self.domain)
+                at = {number: function(number) for number in numbers}
+                for t in range(numbers.start - 1, numbers.stop + 1):
+                    bends: Weights = defaultdict(float)
+                    for number, bend in ((t + 1, 1.0), (t, -2.0), (t - 1, 1.0)):
+                        if at.get(number) is not None:
+                            bends[written[at[number]]] += bend
+                    if writes := {dim: bend for dim, bend in bends.items() if bend}:
+                        off = {BOS: -_above(abs(constant - t))}
+                        unit(_plus(reading | off, constant - t), writes)
+            case Gate(function=function, of=of, condition=condition):
+                reading, constant = self._number(condition)
+                shut = _above(max(map(abs, self.domain[condition])) + abs(constant) + 1)
+                for value, dim in written.items():
+                    same = {d: shut for v, d in self.of[of].items() if function(v) == value}
+                    for plus, sign in ((1, 1.0), (0, -1.0)):
+                        reads = defaultdict(float, reading)
+                        for d, weight in same.items():
+                            reads[d] += weight
+                        unit(_plus(dict(reads), constant + plus - shut), {dim: sign})
+
+    def _count(self, node: Count, share: int, units: list[Unit]) -> None:
+        """[c ≥ k + 1] from the share 1 / (c + 1) that BOS gets, wherever the value changes there."""
+        written, window = self.of[node], self.window
+        values = [node.function(count) for count in range(window + 1)]
+        units.append(Unit(node, {ONE: 1.0, BOS: -2.0}, {written[values[0]]: 1.0}))
+        shut = _above(2 * window + 8)
+        for k, (before, after) in enumerate(zip(values, values[1:], strict=False)):
+            if before != after:
+                for half in (0.5, -0.5):
+                    reads = _plus({share: -2.0 * (k + 1) * (k + 2), BOS: -shut}, 2 * k + 3 + half)
+                    sign = 1.0 if half > 0 else -1.0
+                    units.append(Unit(node, reads, {written[after]: sign, written[before]: -sign}))
+
+
+def _plus(weights: Weights, constant: float) -> Weights:
+    """A reading and a constant, in two parts where eight bits do not hold it."""
+    weights = dict(weights)
+    high = _eight_bits(constant)
+    for dim, part in ((ONE, high), (ONE2, constant - high)):
+        if part:
+            weights[dim] = weights.get(dim, 0.0) + part
+    return weights
+
+
+def _eight_bits(number: float) -> float:
+    """The number without what lies below its eight highest bits, as bfloat16 holds it."""
+    fraction, exponent = math.frexp(number)
+    return math.ldexp(math.trunc(fraction * 256), exponent - 8)
+
+
+def _above(number: float) -> float:
+    """A power of two above it."""
+    power = 1.0
+    while power <= number:
+        power *= 2
+    return power

@@ -1,0 +1,257 @@
+"""The language of programs: each node is a value per position of the input, or none there.
+
+A program is its last node. Categorical nodes have finitely many values, numeric ones integers;
+`None` is no value, and what is computed from it is none, too.
+
+>>> bits = Token(("0", "1"))
+>>> parity = Count(Select(bits, bits, lambda key, query: key == "1"), lambda ones: str(ones % 2))
+"""
+
+import sys
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import KW_ONLY, dataclass, field
+from typing import Any
+
+Value = Hashable
+"""Of a categorical node: text or a whole number."""
+
+
+def _written() -> str:
+    """File and line outside this module where a node is being made."""
+    frame = sys._getframe(1)
+    while frame.f_globals.get("__name__") == __name__ or frame.f_code.co_filename == "<string>":
+        if frame.f_back is None:
+            break
+        frame = frame.f_back
+    return f"{frame.f_code.co_filename.rpartition('/')[2]}:{frame.f_lineno}"
+
+
+@dataclass(frozen=True, eq=False)
+class Node:
+    """One step of a program. `name`: what it stands for; `where`: the line that made it."""
+
+    _: KW_ONLY
+    name: str = ""
+    where: str = field(default_factory=_written, repr=False)
+
+    @property
+    def inputs(self) -> tuple["Node", ...]:
+        """The nodes that it is computed from."""
+        return ()
+
+    def __str__(self) -> str:
+        kind = type(self).__name__
+        return f"{self.name} ({kind}, {self.where})" if self.name else f"{kind} at {self.where}"
+
+
+class Categorical(Node):
+    """A node with finitely many values."""
+
+
+class Numeric(Node):
+    """A node with whole numbers; `+`, `-` and `*` by a whole number make others, for free."""
+
+    def __add__(self, other: "Numeric | int") -> "Linear":
+        if isinstance(other, Numeric):
+            return Linear(0, ((1, self), (1, other)))
+        return Linear(other, ((1, self),))
+
+    def __radd__(self, other: int) -> "Linear":
+        return self + other
+
+    def __mul__(self, factor: int) -> "Linear":
+        return Linear(0, ((factor, self),))
+
+    def __rmul__(self, factor: int) -> "Linear":
+        return self * factor
+
+    def __neg__(self) -> "Linear":
+        return self * -1
+
+    def __sub__(self, other: "Numeric | int") -> "Linear":
+        return self + -1 * other
+
+    def __rsub__(self, other: int) -> "Linear":
+        return other + -self
+
+
+class Selector(Node):
+    """For each position, as query, which positions it selects as keys."""
+
+
+@dataclass(frozen=True, eq=False)
+class Token(Categorical):
+    """The symbols of the input."""
+
+    vocabulary: tuple[str, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Index(Categorical):
+    """The place in the input, from 0 on, as one of finitely many."""
+
+
+@dataclass(frozen=True, eq=False)
+class Position(Numeric):
+    """The place in the input, from 0 on, as a number."""
+
+
+@dataclass(frozen=True, eq=False)
+class Map(Categorical):
+    """`function` of each value; None makes none."""
+
+    function: Callable[[Any], Value | None]
+    of: Categorical
+
+    @property
+    def inputs(self) -> tuple[Node, ...]:
+        return (self.of,)
+
+
+@dataclass(frozen=True, eq=False)
+class Zip(Categorical):
+    """`function` of several nodes' values at the same position; none where one has none."""
+
+    function: Callable[..., Value | None]
+    of: Sequence[Categorical]
+
+    @property
+    def inputs(self) -> tuple[Node, ...]:
+        return tuple(self.of)
+
+
+@dataclass(frozen=True, eq=False)
+class Number(Numeric):
+    """A whole number for each value, 0 where there is none; a linear reading, which is free."""
+
+    function: Callable[[Any], int]
+    of: Categorical
+
+    @property
+    def inputs(self) -> tuple[Node, ...]:
+        return (self.of,)
+
+
+@dataclass(frozen=True, eq=False)
+class Linear(Numeric):
+    """`constant` + the sum of factor × node; free, too."""
+
+    constant: int
+    terms: tuple[tuple[int, Numeric], ...]
+
+    @property
+    def inputs(self) -> tuple[Node, ...]:
+        return tuple(node for _, node in self.terms)
+
+
+@dataclass(frozen=True, eq=False)
+class Category(Categorical):
+    """`function` of a number from `low` to `high`; none outside."""
+
+    function: Callable[[int], Value | None]
+    of: Numeric
+    low: int
+    high: int
+
+    @property
+    def inputs(self) -> tuple[Node, ...]:
+        return (self.of,)
+
+
+@dataclass(frozen=True, eq=False)
+class Gate(Categorical):
+    """`function` of a value where `condition` is 0 or more; none elsewhere."""
+
+    function: Callable[[Any], Value | None]
+    of: Categorical
+    condition: Numeric
+
+    @property
+    def inputs(self) -> tuple[Node, ...]:
+        return (self.of, self.condition)
+
+
+@dataclass(frozen=True, eq=False)
+class Select(Selector):
+    """Every key for which `predicate(key, query)` holds; none where either has no value."""
+
+    keys: Categorical
+    queries: Categorical
+    predicate: Callable[[Any, Any], bool]
+
+    @property
+    def inputs(self) -> tuple[Node, ...]:
+        return (self.keys, self.queries)
+
+
+@dataclass(frozen=True, eq=False)
+class Nearest(Selector):
+    """The one key of least `rank` among those whose value `predicate` holds for.
+
+    `rank(query, key)` of two places: a whole number from 0 to the window, different for the keys
+    of a query, or None for a key that it must not select.
+    """
+
+    keys: Categorical
+    predicate: Callable[[Any], bool]
+    rank: Callable[[int, int], int | None]
+
+    @property
+    def inputs(self) -> tuple[Node, ...]:
+        return (self.keys,)
+
+
+@dataclass(frozen=True, eq=False)
+class Copy(Categorical):
+    """`function` of the selected position's value, `default` where nothing is selected.
+
+    Where several positions are selected they must agree.
+    """
+
+    selector: Selector
+    of: Categorical
+    function: Callable[[Any], Value | None] = lambda value: value
+    default: Value | None = None
+
+    @property
+    def inputs(self) -> tuple[Node, ...]:
+        return (*self.selector.inputs, self.of)
+
+
+@dataclass(frozen=True, eq=False)
+class Average(Numeric):
+    """The mean of the selected positions' numbers, `default` where nothing is selected."""
+
+    selector: Selector
+    of: Numeric
+    default: int = 0
+
+    @property
+    def inputs(self) -> tuple[Node, ...]:
+        return (*self.selector.inputs, self.of)
+
+
+@dataclass(frozen=True, eq=False)
+class Count(Categorical):
+    """`function` of how many positions are selected."""
+
+    selector: Selector
+    function: Callable[[int], Value]
+
+    @property
+    def inputs(self) -> tuple[Node, ...]:
+        return self.selector.inputs
+
+
+def nodes_of(program: Node) -> list[Node]:
+    """A program's nodes, each once, after those that it is computed from."""
+    ordered: dict[Node, None] = {}
+
+    def visit(node: Node) -> None:
+        if node not in ordered:
+            for each in node.inputs:
+                visit(each)
+            ordered[node] = None
+
+    visit(program)
+    return list(ordered)
