@@ -257,7 +257,9 @@ class Compiled:
                 for values in combinations(node, self.domain):
                     if (value := function(*values)) is not None:
                         dims = [self.of[each][v] for each, v in zip(of, values, strict=True)]
-                        unit({ONE: 1.0 - len(dims)} | dict.fromkeys(dims, 1.0), {written[value]: 1.0})
+                        unit(
+                            {ONE: 1.0 - len(dims)} | dict.fromkeys(dims, 1.0), {written[value]: 1.0}
+                        )
             case Category(function=function, of=of):
                 reading, constant = self._number(of)
                 numbers = reached(node, self.domain)

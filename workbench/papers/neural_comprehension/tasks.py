@@ -1,0 +1,182 @@
+"""The symbolic tasks: program, published size, what a right answer is, and inputs to try it on."""
+
+import random
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache, partial
+from itertools import product
+
+from workbench.arguments import one_of
+from workbench.errors import ProgramInputError
+from workbench.papers.neural_comprehension import programs
+from workbench.papers.neural_comprehension.language import Categorical
+from workbench.papers.neural_comprehension.network import CoNNModel, compile_program
+
+WINDOWS = (16, 48, 96, 192)
+"""A network is compiled at the least of these that holds its input: cost follows the operands."""
+
+Symbols = tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Task:
+    """One symbolic task.
+
+    `program`: of a window. `answer`: the right answer of an input without its end mark, by Python.
+    `draw(rng, length)`: an input of a length in symbols (arithmetic: digits of each operand).
+    `small(size)`: all inputs up to a size; `hard(size)`: adversarial ones of it. `anchored`: inputs
+    end in `=`. `published`: parameters (Table 3).
+    """
+
+    name: str
+    program: Callable[[int], Categorical]
+    answer: Callable[[str], str]
+    draw: Callable[[random.Random, int], str]
+    small: Callable[[int], Iterator[str]]
+    hard: Callable[[int], Iterator[str]]
+    anchored: bool
+    published: int
+
+    def symbols(self, given: str) -> str:
+        """What the network reads. Raises `ProgramInputError` for an end mark of one's own."""
+        if programs.END in given:
+            raise ProgramInputError(
+                f"{self.name}: {given!r:.60} holds {programs.END!r}, which is set behind the input"
+            )
+        return given + programs.END if self.anchored else given
+
+    def run(self, given: Sequence[str]) -> list[str]:
+        """The network's answers, one batch per window.
+
+        Raises `ProgramInputError` for what the program does not read, or is longer than the
+        largest window.
+        """
+        read = [self.symbols(each) for each in given]
+        answers = [""] * len(read)
+        windows = [self.window(len(each)) for each in read]
+        for window in sorted(set(windows)):
+            places = [i for i, each in enumerate(windows) if each == window]
+            rows = self.network(window).read([read[i] for i in places])
+            for i, row in zip(places, rows, strict=True):
+                answers[i] = self.spelled(row)
+        return answers
+
+    def window(self, length: int) -> int:
+        """The least window that holds so many symbols."""
+        for window in WINDOWS:
+            if length <= window:
+                return window
+        raise ProgramInputError(
+            f"{self.name}: {length} symbols; the largest network reads {WINDOWS[-1]}"
+        )
+
+    def network(self, window: int) -> CoNNModel:
+        """The compiled network, made once."""
+        return _compiled(self.name, window)
+
+    def spelled(self, row: Sequence[str | None]) -> str:
+        """The answer in the values at an input's positions."""
+        if self.name in ("parity", "last_letter"):
+            return row[0] or ""
+        return "".join(value or "" for value in row).strip(programs.BLANK)
+
+
+@lru_cache(maxsize=32)
+def _compiled(name: str, window: int) -> CoNNModel:
+    return compile_program(TASKS[name].program(window), window, name)
+
+
+def task(name: str) -> Task:
+    """A task by name. Raises `ValueError` for an unknown one."""
+    return TASKS[one_of("task", name, tuple(TASKS))]
+
+
+def _text(alphabet: str, rng: random.Random, length: int) -> str:
+    return "".join(rng.choices(alphabet, k=length))
+
+
+def _bits(rng: random.Random, length: int) -> str:
+    """As many ones as drawn uniformly, in any order (§4: the text, not the printed code)."""
+    ones = rng.randint(0, length)
+    bits = ["1"] * ones + ["0"] * (length - ones)
+    rng.shuffle(bits)
+    return "".join(bits)
+
+
+def _texts(alphabet: str, size: int) -> Iterator[str]:
+    for length in range(1, size + 1):
+        yield from map("".join, product(alphabet, repeat=length))
+
+
+def _counts(size: int) -> Iterator[str]:
+    """Every number of ones of every length: a count sees nothing else."""
+    for length in range(1, size + 1):
+        for ones in range(length + 1):
+            yield "1" * ones + "0" * (length - ones)
+
+
+def _runs(size: int) -> Iterator[str]:
+    for text in ("a", "z", LETTERS):
+        yield (text * size)[:size]
+
+
+def _sum(operator: str, rng: random.Random, digits: int) -> str:
+    low = 10 ** (digits - 1) if digits > 1 else 0
+    a, b = (rng.randint(low, 10**digits - 1) for _ in range(2))
+    return f"{a}{operator}{b}"
+
+
+def _sums(operator: str, size: int) -> Iterator[str]:
+    for a, b in product(range(10**size), repeat=2):
+        yield f"{a}{operator}{b}"
+
+
+def _chains(operator: str, digits: int) -> Iterator[str]:
+    """Carries and borrows through all digits, and through all but one."""
+    nines, one = "9" * digits, "1" + "0" * (digits - 1)
+    ends = [
+        nines,
+        one,
+        str(int(one) + 1),
+        str(int(nines) - 1),
+        "5" * digits,
+        "4" * digits,
+        "1",
+        "0",
+    ]
+    for a, b in product(ends, repeat=2):
+        yield f"{a}{operator}{b}"
+    for place in range(digits):
+        broken = nines[:place] + "8" + nines[place + 1 :]
+        yield f"{broken}{operator}1"
+        yield f"{one}{operator}{broken.lstrip('0') or '0'}"
+
+
+def _added(given: str) -> str:
+    a, b = given.split("+")
+    return str(int(a) + int(b))
+
+
+def _subtracted(given: str) -> str:
+    a, b = given.split("-")
+    return str(int(a) - int(b))
+
+
+LETTERS = "".join(programs.LETTERS)
+TASKS = {
+    each.name: each
+    for each in (
+        Task("parity", programs.parity, lambda s: str(s.count("1") % 2), _bits,
+             partial(_texts, "01"), _counts, False, 2_200_000),
+        Task("reverse", programs.reverse, lambda s: s[::-1], partial(_text, LETTERS),
+             partial(_texts, "abz"), _runs, True, 4_300_000),
+        Task("last_letter", programs.last_letter, lambda s: s[-1], partial(_text, LETTERS),
+             partial(_texts, "abz"), _runs, True, 62_600),
+        Task("copy", programs.copy, lambda s: s, partial(_text, LETTERS),
+             partial(_texts, "abz"), _runs, False, 8_800),
+        Task("addition", programs.addition, _added, partial(_sum, "+"),
+             partial(_sums, "+"), partial(_chains, "+"), True, 51_800_000 + 117_000),
+        Task("subtraction", programs.subtraction, _subtracted, partial(_sum, "-"),
+             partial(_sums, "-"), partial(_chains, "-"), True, 51_800_000 + 117_000),
+    )
+}  # fmt: skip
