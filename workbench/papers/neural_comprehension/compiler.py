@@ -8,9 +8,8 @@ The row of BOS attends to itself alone. What it holds is therefore known here, a
 every reading: behind any node it counts as nothing.
 """
 
-import math
 from collections import defaultdict
-from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 from workbench.errors import CompileBudgetError, ProgramInputError
@@ -35,50 +34,21 @@ from workbench.papers.neural_comprehension.language import (
     Zip,
     nodes_of,
 )
+from workbench.papers.neural_comprehension.layers import (
+    BOS,
+    ONE,
+    Head,
+    Layer,
+    Unit,
+    Weights,
+    above,
+    plus,
+)
 
-ONE, BOS, ONE2 = 0, 1, 2
 SELECTED, STEP = 256.0, 128.0
 """Logits: of a selected key, and between the ranks of `Nearest`."""
 WIDEST = 4096
 """Dimensions of a head."""
-
-Weights = dict[int, float]
-"""By dimension of the residual stream."""
-
-
-@dataclass
-class Head:
-    """One attention head; `q`, `k`, `v`: per coordinate what it reads; `o`: dimension → coordinate.
-
-    Queries and keys have their own coordinates, values theirs.
-    """
-
-    node: Node
-    q: list[Weights] = field(default_factory=list)
-    k: list[Weights] = field(default_factory=list)
-    v: list[Weights] = field(default_factory=list)
-    o: dict[int, int] = field(default_factory=dict)
-
-    @property
-    def width(self) -> int:
-        return max(len(self.q), len(self.v))
-
-
-@dataclass
-class Unit:
-    """One ReLU unit: what it reads and what it writes."""
-
-    node: Node
-    reads: Weights
-    writes: Weights
-
-
-@dataclass
-class Layer:
-    """The heads and units of one layer; attention comes first."""
-
-    heads: list[Head] = field(default_factory=list)
-    units: list[Unit] = field(default_factory=list)
 
 
 class Compiled:
@@ -108,7 +78,7 @@ class Compiled:
 
     def _place(self, node: Node) -> None:
         """Give the node its sublayer and dimensions, and write it."""
-        above = max((self.depth[each] for each in node.inputs), default=0)
+        ready = max((self.depth[each] for each in node.inputs), default=0)
         match node:
             case Token() | Index():
                 self.depth[node] = 0
@@ -117,13 +87,13 @@ class Compiled:
                 self.depth[node] = 0
                 self._dimension(node)
             case Number() | Linear():
-                self.depth[node] = above
+                self.depth[node] = ready
             case Copy() | Average() | Count():
-                attention = above + 1 + above % 2
+                attention = ready + 1 + ready % 2
                 self.depth[node] = attention + isinstance(node, Count)
                 self._head(node, self.layers[attention // 2])
             case Map() | Zip() | Category() | Gate():
-                self.depth[node] = above + 2 - above % 2
+                self.depth[node] = ready + 2 - ready % 2
                 self._block(node)
                 self._units(node, self.layers[self.depth[node] // 2 - 1].units)
 
@@ -152,8 +122,8 @@ class Compiled:
             case Linear(constant=constant, terms=terms):
                 weights, total = defaultdict(float), float(constant)
                 for factor, each in terms:
-                    reading, plus = self._number(each)
-                    total += factor * plus
+                    reading, added = self._number(each)
+                    total += factor * added
                     for dim, weight in reading.items():
                         weights[dim] += factor * weight
                 return dict(weights), total
@@ -187,7 +157,7 @@ class Compiled:
                     head.o[dim] = i
             case Average(of=of, default=default):
                 reading, constant = self._number(of)
-                weights = _plus(self._seen(reading), constant)
+                weights = plus(self._seen(reading), constant)
                 weights[BOS] = weights.get(BOS, 0.0) + default - constant
                 head.v.append(weights)
                 head.o[dim := self._dimension(node)] = 0
@@ -237,9 +207,9 @@ class Compiled:
             head.q.append({places[i]: -c for i, c in cost.items() if c})
             head.k.append({dim: 1.0})
         eligible = [dim for v, dim in self.of[nearest.keys].items() if nearest.predicate(v)]
-        head.q.append(_plus({BOS: -far}, far))
+        head.q.append(plus({BOS: -far}, far))
         head.k.append(self._seen(dict.fromkeys(eligible, 1.0)))
-        head.q.append(_plus({}, STEP * window / 2))
+        head.q.append(plus({}, STEP * window / 2))
         head.k.append({BOS: 1.0})
 
     def _units(self, node: Node, units: list[Unit]) -> None:
@@ -270,52 +240,28 @@ class Compiled:
                         if at.get(number) is not None:
                             bends[written[at[number]]] += bend
                     if writes := {dim: bend for dim, bend in bends.items() if bend}:
-                        off = {BOS: -_above(abs(constant - t))}
-                        unit(_plus(reading | off, constant - t), writes)
+                        off = {BOS: -above(abs(constant - t))}
+                        unit(plus(reading | off, constant - t), writes)
             case Gate(function=function, of=of, condition=condition):
                 reading, constant = self._number(condition)
-                shut = _above(max(map(abs, self.domain[condition])) + abs(constant) + 1)
+                shut = above(max(map(abs, self.domain[condition])) + abs(constant) + 1)
                 for value, dim in written.items():
                     same = {d: shut for v, d in self.of[of].items() if function(v) == value}
-                    for plus, sign in ((1, 1.0), (0, -1.0)):
+                    for shift, sign in ((1, 1.0), (0, -1.0)):
                         reads = defaultdict(float, reading)
                         for d, weight in same.items():
                             reads[d] += weight
-                        unit(_plus(dict(reads), constant + plus - shut), {dim: sign})
+                        unit(plus(dict(reads), constant + shift - shut), {dim: sign})
 
     def _count(self, node: Count, share: int, units: list[Unit]) -> None:
-        """[c ≥ k + 1] from the share 1 / (c + 1) that BOS gets, wherever the value changes there."""
+        """[c ≥ k + 1] from the share 1 / (c + 1) that BOS gets, where the value changes."""
         written, window = self.of[node], self.window
         values = [node.function(count) for count in range(window + 1)]
         units.append(Unit(node, {ONE: 1.0, BOS: -2.0}, {written[values[0]]: 1.0}))
-        shut = _above(2 * window + 8)
-        for k, (before, after) in enumerate(zip(values, values[1:], strict=False)):
+        shut = above(2 * window + 8)
+        for k, (before, after) in enumerate(pairwise(values)):
             if before != after:
                 for half in (0.5, -0.5):
-                    reads = _plus({share: -2.0 * (k + 1) * (k + 2), BOS: -shut}, 2 * k + 3 + half)
+                    reads = plus({share: -2.0 * (k + 1) * (k + 2), BOS: -shut}, 2 * k + 3 + half)
                     sign = 1.0 if half > 0 else -1.0
                     units.append(Unit(node, reads, {written[after]: sign, written[before]: -sign}))
-
-
-def _plus(weights: Weights, constant: float) -> Weights:
-    """A reading and a constant, in two parts where eight bits do not hold it."""
-    weights = dict(weights)
-    high = _eight_bits(constant)
-    for dim, part in ((ONE, high), (ONE2, constant - high)):
-        if part:
-            weights[dim] = weights.get(dim, 0.0) + part
-    return weights
-
-
-def _eight_bits(number: float) -> float:
-    """The number without what lies below its eight highest bits, as bfloat16 holds it."""
-    fraction, exponent = math.frexp(number)
-    return math.ldexp(math.trunc(fraction * 256), exponent - 8)
-
-
-def _above(number: float) -> float:
-    """A power of two above it."""
-    power = 1.0
-    while power <= number:
-        power *= 2
-    return power

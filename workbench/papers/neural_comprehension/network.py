@@ -9,8 +9,9 @@ from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedMode
 from transformers.modeling_outputs import TokenClassifierOutput
 
 from workbench.errors import ProgramInputError
-from workbench.papers.neural_comprehension.compiler import BOS, ONE, ONE2, Compiled, Layer, Weights
+from workbench.papers.neural_comprehension.compiler import Compiled
 from workbench.papers.neural_comprehension.language import Categorical, Index, Position
+from workbench.papers.neural_comprehension.layers import BOS, ONE, ONE2, Layer, Weights
 
 
 class CoNNConfig(PreTrainedConfig):
@@ -57,12 +58,14 @@ class CoNNLayer(nn.Module):
 
     def __init__(self, d_model: int, heads: int, head_dim: int, units: int) -> None:
         super().__init__()
-        self.heads = heads
-        for name in ("q", "k", "v"):
-            setattr(self, name, nn.Linear(d_model, heads * head_dim, bias=False))
-        self.o = nn.Linear(heads * head_dim, d_model, bias=False)
-        self.up = nn.Linear(d_model, units, bias=False)
-        self.down = nn.Linear(units, d_model, bias=False)
+        self.heads, self.units = heads, units
+        if heads:
+            for name in ("q", "k", "v"):
+                setattr(self, name, nn.Linear(d_model, heads * head_dim, bias=False))
+            self.o = nn.Linear(heads * head_dim, d_model, bias=False)
+        if units:
+            self.up = nn.Linear(d_model, units, bias=False)
+            self.down = nn.Linear(units, d_model, bias=False)
 
     def forward(
         self, x: torch.Tensor, mask: torch.Tensor, keep: bool
@@ -81,7 +84,7 @@ class CoNNLayer(nn.Module):
                 mixed = nn.functional.scaled_dot_product_attention(q, k, v, mask, scale=1.0)
             x = x + self.o(mixed.transpose(1, 2).flatten(2))
         middle = x
-        if self.up.out_features:
+        if self.units:
             x = x + self.down(self.up(x).relu())
         return middle, attention, x
 
@@ -149,7 +152,7 @@ class CoNNModel(PreTrainedModel):
         Raises `ProgramInputError`, naming input and symbol, for one it does not read, an empty
         input, or one longer than the window.
         """
-        config = self.config
+        config, name = self.config, self.config.program or "this network"
         ids = {symbol: i for i, symbol in enumerate(config.vocabulary)}
         longest = max(map(len, inputs), default=0)
         rows = torch.full((len(inputs), 1 + longest), config.pad)
@@ -157,21 +160,20 @@ class CoNNModel(PreTrainedModel):
         for i, symbols in enumerate(inputs):
             if not 0 < len(symbols) <= config.window:
                 raise ProgramInputError(
-                    f"input {i} has {len(symbols)} symbols; {config.program or 'this network'} "
-                    f"reads 1 to {config.window}"
+                    f"input {i} has {len(symbols)} symbols; {name} reads 1 to {config.window}"
                 )
             for j, symbol in enumerate(symbols):
                 if symbol not in ids:
                     raise ProgramInputError(
-                        f"input {i}: {symbol!r} at position {j} is no symbol of "
-                        f"{config.program or 'this network'}: it reads {' '.join(config.vocabulary)}"
+                        f"input {i}: {symbol!r} at position {j} is no symbol of {name}: it reads "
+                        f"{' '.join(config.vocabulary)}"
                     )
                 rows[i, 1 + j] = ids[symbol]
         return rows.to(self.device)
 
     @torch.inference_mode()
     def read(self, inputs: Sequence[Sequence[str]]) -> list[list[str | None]]:
-        """The value at each position of each input; None where there is none. Raises as `encode`."""
+        """The value at each position of each input, None for none. Raises as `encode`."""
         logits = self(self.encode(inputs)).logits[:, 1:].float()
         best = logits.max(-1)
         return [

@@ -91,7 +91,7 @@ def _at_or_left(i: int, j: int) -> int | None:
 
 
 def addition(window: int) -> Categorical:
-    """`a+b=` → the sum, its last digit at the end mark, blanks before; four layers at any length."""
+    """`a+b=` → the sum, its last digit at the end mark, blanks before; always four layers."""
     a, b, last, _ = _operands(window, "+")
     total = Number(int, a) + Number(int, b)
     kind = Category(lambda s: "generates" if s > 9 else "passes" if s == 9 else "absorbs",

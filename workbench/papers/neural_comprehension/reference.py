@@ -1,4 +1,4 @@
-"""What a program means: every node evaluated in plain Python, which the compiled network must equal.
+"""What a program means: every node in plain Python, which the compiled network must equal.
 
 It shares nothing with the compiler but the nodes.
 """
