@@ -30,6 +30,11 @@ _TOKENIZER = ("tokenizer_config.json", "tokenizer.json", "special_tokens_map.jso
 _FLOATS = {
     "F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16
 }  # fmt: skip
+_COMPILED = {
+    "wb_conn": "network.CoNNModel.from_pretrained",
+    "conn": "published_networks.load_published",
+}
+"""Their model_type → what loads them."""
 _LAYER = re.compile(r"(.+?)\.\d+\.")
 _OWN_CODE = (
     "is code of its own ({}), which is never run here. Choose a model that transformers itself "
@@ -53,8 +58,8 @@ def file_of(source: str, name: str, revision: str | None = None) -> Path | None:
 def read_config(source: str, revision: str | None = None) -> PreTrainedConfig:
     """The config of a folder or repository.
 
-    Raises `ModelError` for one that cannot be reached or read, an adapter, and a model that is code
-    of its own or asks for a kernel from the hub.
+    Raises `ModelError` for one that cannot be reached or read, an adapter, a compiled network, and
+    a model that is code of its own or asks for a kernel from the hub.
     """
     hub.require(source)
     if file_of(source, "adapter_config.json", revision):
@@ -65,6 +70,11 @@ def read_config(source: str, revision: str | None = None) -> PreTrainedConfig:
         )
     _read_objects(source, ("generation_config.json",), revision)
     content = _read_objects(source, ("config.json",), revision).get("config.json", {})
+    if loader := _COMPILED.get(str(content.get("model_type"))):
+        raise ModelError(
+            f"{source} holds a compiled network, which is no language model. Load it with "
+            f"workbench.papers.neural_comprehension.{loader}({source!r})"
+        )
     _refuse_kernels(source, content)
     code = content.get("auto_map") or {}
     try:

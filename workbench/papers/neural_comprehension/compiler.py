@@ -12,8 +12,15 @@ from collections import defaultdict
 from itertools import pairwise
 from typing import Any
 
+from workbench.arguments import whole
 from workbench.errors import CompileBudgetError, ProgramInputError
-from workbench.papers.neural_comprehension.domains import Domain, combinations, domains, reached
+from workbench.papers.neural_comprehension.domains import (
+    Domain,
+    combinations,
+    counted,
+    domains,
+    reached,
+)
 from workbench.papers.neural_comprehension.language import (
     Average,
     Categorical,
@@ -47,8 +54,8 @@ from workbench.papers.neural_comprehension.layers import (
 
 SELECTED, STEP = 256.0, 128.0
 """Logits: of a selected key, and between the ranks of `Nearest`."""
-WIDEST = 4096
-"""Dimensions of a head."""
+WIDEST, MOST_PAIRS, MOST_WEIGHTS = 4096, 2**24, 2**28
+"""Dimensions of a head, values that a Select compares, and weights of a network (1 GB)."""
 
 
 class Compiled:
@@ -58,7 +65,7 @@ class Compiled:
     """
 
     def __init__(self, program: Categorical, window: int) -> None:
-        self.program, self.window = program, window
+        self.program, self.window = program, whole("window", window, 1)
         self.domain: dict[Node, Domain] = domains(program, window)
         self.labels: list[tuple[Node | None, Any]] = [(None, n) for n in ("one", "bos", "one2")]
         self.of: dict[Node, dict[Any, int]] = {}
@@ -70,11 +77,17 @@ class Compiled:
         tokens = [node for node in nodes if isinstance(node, Token)]
         if len(tokens) != 1:
             raise ProgramInputError(f"a program reads one Token; this one has {len(tokens)}")
+        if not self.domain[program]:
+            raise ProgramInputError(f"{program}: the program has no value, whatever it reads")
         (self.token,) = tokens
         for node in nodes:
             self._place(node)
         last = max(self.depth.values())
         self.n_layers = (last + 1) // 2
+        wide = max(self.of, key=lambda node: len(self.of[node]))
+        weights = sum(4 * sum(h.width for h in layer.heads) + 2 * len(layer.units)
+                      for layer in self.layers.values()) * len(self.labels)  # fmt: skip
+        _require_few(wide, "weights, most for its values,", weights, MOST_WEIGHTS)
 
     def _place(self, node: Node) -> None:
         """Give the node its sublayer and dimensions, and write it."""
@@ -82,7 +95,8 @@ class Compiled:
         match node:
             case Token() | Index():
                 self.depth[node] = 0
-                self._block(node)
+                if node not in self.of:  # `_nearest` may have needed it before
+                    self._block(node)
             case Position():
                 self.depth[node] = 0
                 self._dimension(node)
@@ -138,9 +152,7 @@ class Compiled:
                 self._select(head, select, SELECTED if counts else SELECTED / 2)
             case Nearest() as nearest:
                 self._nearest(head, nearest)
-        if head.width > WIDEST:
-            raise CompileBudgetError(f"{node}: a head of {head.width:,} dimensions, {WIDEST:,} at "
-                                     "most; use a smaller window")  # fmt: skip
+        _require_few(node, "dimensions of a head", head.width, WIDEST)
         match node:
             case Copy(of=of, function=function, default=default):
                 targets = self._block(node)
@@ -174,6 +186,8 @@ class Compiled:
     def _select(self, head: Head, select: Select, none: float) -> None:
         """Key values that the same queries select share a coordinate; the last one is BOS's."""
         queries = self.of[select.queries]
+        pairs = len(queries) * len(self.of[select.keys])
+        _require_few(select, "pairs of a key and a query", pairs, MOST_PAIRS)
         groups: dict[tuple[bool, ...], list[int]] = defaultdict(list)
         for key, dim in self.of[select.keys].items():
             groups[tuple(bool(select.predicate(key, query)) for query in queries)].append(dim)
@@ -187,9 +201,10 @@ class Compiled:
 
     def _nearest(self, head: Head, nearest: Nearest) -> None:
         """A coordinate per key's place, one for what is eligible, and that of BOS."""
-        window = self.window
+        _require_few(nearest, "dimensions of a head", self.window + 2, WIDEST)
+        window = max(self.window, 2)  # of one place BOS would be too near
         if self.index not in self.of:
-            self.domain[self.index] = tuple(range(window))
+            self.domain[self.index] = tuple(range(self.window))
             self._block(self.index)
         places = self.of[self.index]
         ranks = {(i, j): nearest.rank(i, j) for i in places for j in places}
@@ -226,10 +241,10 @@ class Compiled:
             case Zip(function=function, of=of):
                 for values in combinations(node, self.domain):
                     if (value := function(*values)) is not None:
-                        dims = [self.of[each][v] for each, v in zip(of, values, strict=True)]
-                        unit(
-                            {ONE: 1.0 - len(dims)} | dict.fromkeys(dims, 1.0), {written[value]: 1.0}
-                        )
+                        reads: Weights = defaultdict(float, {ONE: 1.0 - len(of)})
+                        for each, v in zip(of, values, strict=True):
+                            reads[self.of[each][v]] += 1  # a node may be there twice
+                        unit(reads, {written[value]: 1.0})
             case Category(function=function, of=of):
                 reading, constant = self._number(of)
                 numbers = reached(node, self.domain)
@@ -256,12 +271,24 @@ class Compiled:
     def _count(self, node: Count, share: int, units: list[Unit]) -> None:
         """[c ≥ k + 1] from the share 1 / (c + 1) that BOS gets, where the value changes."""
         written, window = self.of[node], self.window
-        values = [node.function(count) for count in range(window + 1)]
-        units.append(Unit(node, {ONE: 1.0, BOS: -2.0}, {written[values[0]]: 1.0}))
+        values = [node.function(count) for count in counted(node, window)]
+
+        def writes(sign: float, *changed: Any) -> Weights:
+            ends = zip(changed, (sign, -sign), strict=False)
+            return {written[value]: weight for value, weight in ends if value is not None}
+
+        units.append(Unit(node, {ONE: 1.0, BOS: -2.0}, writes(1.0, values[0])))
         shut = above(2 * window + 8)
         for k, (before, after) in enumerate(pairwise(values)):
             if before != after:
                 for half in (0.5, -0.5):
                     reads = plus({share: -2.0 * (k + 1) * (k + 2), BOS: -shut}, 2 * k + 3 + half)
-                    sign = 1.0 if half > 0 else -1.0
-                    units.append(Unit(node, reads, {written[after]: sign, written[before]: -sign}))
+                    units.append(Unit(node, reads, writes(2 * half, after, before)))
+
+
+def _require_few(node: Node, what: str, count: int, most: int) -> None:
+    if count > most:
+        raise CompileBudgetError(
+            f"{node}: {count:,} {what} where {most:,} are the most; use a smaller window or fewer "
+            "values"
+        )

@@ -1,6 +1,7 @@
 """What the nodes of a program can be at a window: the values of each, or its least and most."""
 
 import itertools
+import logging
 import math
 from collections.abc import Iterable
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 from workbench.errors import CompileBudgetError
 from workbench.papers.neural_comprehension.language import (
     Average,
+    Categorical,
     Category,
     Copy,
     Count,
@@ -15,16 +17,21 @@ from workbench.papers.neural_comprehension.language import (
     Index,
     Linear,
     Map,
+    Nearest,
     Node,
     Number,
+    Numeric,
     Position,
     Token,
     Zip,
     nodes_of,
 )
 
-MOST_UNITS = 200_000
-"""Combinations of a Zip: more than any program here needs by far."""
+log = logging.getLogger(__name__)
+
+MOST_UNITS, MOST_NUMBER = 200_000, 2**20
+"""Combinations of a Zip or numbers of a Category, and the largest number: float32 is exact there,
+and any program here needs far less."""
 
 Domain = tuple[Any, ...]
 """A categorical node's values; a numeric one's least and most."""
@@ -33,12 +40,42 @@ Domain = tuple[Any, ...]
 def domains(program: Node, window: int) -> dict[Node, Domain]:
     """Every node's domain for inputs of at most `window` symbols.
 
-    Raises `CompileBudgetError`, naming the node, for a Zip of too many combinations.
+    A Zip of what may have no value is logged as a warning. Raises `CompileBudgetError`, naming the
+    node, for too many combinations or too large numbers.
     """
     known: dict[Node, Domain] = {}
+    absent: set[Node] = set()
     for node in nodes_of(program):
-        known[node] = _domain(node, known, window)
+        known[node] = values = _domain(node, known, window)
+        if isinstance(node, Numeric) and max(map(abs, values)) > MOST_NUMBER:
+            raise CompileBudgetError(
+                f"{node}: numbers from {values[0]:,} to {values[1]:,}, {MOST_NUMBER:,} at most"
+            )
+        if isinstance(node, Categorical) and _may_be_none(node, known, absent, window):
+            absent.add(node)
+            if isinstance(node, Zip) and (blank := [str(n) for n in node.of if n in absent]):
+                log.warning("%s: no value where %s has none", node, " or ".join(blank))
     return known
+
+
+def _may_be_none(
+    node: Categorical, known: dict[Node, Domain], absent: set[Node], window: int
+) -> bool:
+    """Whether a node may have no value somewhere; what it is computed from is known."""
+    match node:
+        case Map(function=function, of=of):
+            return of in absent or None in map(function, known[of])
+        case Zip(function=function, of=of):
+            results = itertools.starmap(function, combinations(node, known))
+            return not absent.isdisjoint(of) or None in results
+        case Category(function=function, of=of, low=low, high=high):
+            least, most = known[of]
+            return least < low or most > high or None in map(function, reached(node, known))
+        case Copy(function=function, of=of, default=default):
+            return default is None or of in absent or None in map(function, known[of])
+        case Count(function=function):
+            return None in map(function, counted(node, window))
+    return isinstance(node, Gate)
 
 
 def _domain(node: Node, known: dict[Node, Domain], window: int) -> Domain:
@@ -64,19 +101,26 @@ def _domain(node: Node, known: dict[Node, Domain], window: int) -> Domain:
             ends = [[c * end for end in known[each]] for c, each in terms]
             return (constant + sum(map(min, ends)), constant + sum(map(max, ends)))
         case Category(function=function):
+            if (size := len(reached(node, known))) > MOST_UNITS:
+                raise CompileBudgetError(f"{node}: {size:,} numbers, {MOST_UNITS:,} at most")
             return _distinct(map(function, reached(node, known)))
         case Copy(function=function, of=of, default=default):
             return _distinct([*map(function, known[of]), default])
         case Average(of=of, default=default):
             return (min(known[of][0], default), max(known[of][1], default))
         case Count(function=function):
-            return _distinct(map(function, range(window + 1)))
+            return _distinct(map(function, counted(node, window)))
     raise TypeError(f"{node} has no domain")
 
 
 def combinations(node: Zip, known: dict[Node, Domain]) -> Iterable[tuple[Any, ...]]:
     """All that a Zip's nodes can be together."""
     return itertools.product(*(known[each] for each in node.of))
+
+
+def counted(node: Count, window: int) -> range:
+    """What a Count may count: of ordered keys one is selected, or none."""
+    return range(2 if isinstance(node.selector, Nearest) else window + 1)
 
 
 def reached(node: Category, known: dict[Node, Domain]) -> range:

@@ -1,99 +1,41 @@
 """A compiled network as a Hugging Face model: an encoder of one-hot codes, without a norm."""
 
+import os
 from collections.abc import Sequence
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import nn
-from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedModel
+from transformers import AutoConfig, AutoModel, PreTrainedModel
 from transformers.modeling_outputs import TokenClassifierOutput
 
-from workbench.errors import ProgramInputError
+from workbench.arguments import listed
+from workbench.errors import ModelError, ProgramInputError
+from workbench.hashing import tensors_digest
 from workbench.papers.neural_comprehension.compiler import Compiled
-from workbench.papers.neural_comprehension.language import Categorical, Index, Position
+from workbench.papers.neural_comprehension.configuration import CoNNConfig
+from workbench.papers.neural_comprehension.encoder_layer import CoNNLayer, as_written
+from workbench.papers.neural_comprehension.language import (
+    Categorical,
+    Index,
+    Position,
+    input_fault,
+)
 from workbench.papers.neural_comprehension.layers import BOS, ONE, ONE2, Layer, Weights
 
-
-class CoNNConfig(PreTrainedConfig):
-    """Sizes and meaning of a compiled network.
-
-    `vocabulary`, `outputs`: symbols by id; BOS and PAD follow the vocabulary. `heads`, `head_dims`,
-    `units`: of each layer. `window`: symbols of an input, at most. `labels`: what each dimension of
-    the residual stream stands for. `certificate`: what was proved of it (`certificate.certify`).
-    """
-
-    model_type = "wb_conn"
-
-    def __init__(
-        self,
-        program: str = "",
-        vocabulary: Sequence[str] = (),
-        outputs: Sequence[str] = (),
-        window: int = 1,
-        d_model: int = 3,
-        heads: Sequence[int] = (),
-        head_dims: Sequence[int] = (),
-        units: Sequence[int] = (),
-        labels: Sequence[str] = (),
-        certificate: dict[str, Any] | None = None,
-        **others: Any,
-    ) -> None:
-        self.program, self.window, self.d_model = program, window, d_model
-        self.vocabulary, self.outputs = list(vocabulary), list(outputs)
-        self.heads, self.head_dims, self.units = list(heads), list(head_dims), list(units)
-        self.labels, self.certificate = list(labels), certificate
-        super().__init__(**others)
-
-    @property
-    def bos(self) -> int:
-        return len(self.vocabulary)
-
-    @property
-    def pad(self) -> int:
-        return len(self.vocabulary) + 1
-
-
-class CoNNLayer(nn.Module):
-    """x += o(softmax(q kᵀ) v), then x += down(relu(up(x)))."""
-
-    def __init__(self, d_model: int, heads: int, head_dim: int, units: int) -> None:
-        super().__init__()
-        self.heads, self.units = heads, units
-        if heads:
-            for name in ("q", "k", "v"):
-                setattr(self, name, nn.Linear(d_model, heads * head_dim, bias=False))
-            self.o = nn.Linear(heads * head_dim, d_model, bias=False)
-        if units:
-            self.up = nn.Linear(d_model, units, bias=False)
-            self.down = nn.Linear(units, d_model, bias=False)
-
-    def forward(
-        self, x: torch.Tensor, mask: torch.Tensor, keep: bool
-    ) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor]:
-        """(stream after attention, attention or None, stream after the units)."""
-        attention = None
-        if self.heads:
-            q, k, v = (
-                each(x).unflatten(-1, (self.heads, -1)).transpose(1, 2)
-                for each in (self.q, self.k, self.v)
-            )
-            if keep:
-                attention = (q @ k.transpose(2, 3) + mask).softmax(-1)
-                mixed = attention @ v
-            else:
-                mixed = nn.functional.scaled_dot_product_attention(q, k, v, mask, scale=1.0)
-            x = x + self.o(mixed.transpose(1, 2).flatten(2))
-        middle = x
-        if self.units:
-            x = x + self.down(self.up(x).relu())
-        return middle, attention, x
+BATCH = 128
+"""Inputs that are read at once, for the memory."""
 
 
 class CoNNModel(PreTrainedModel):
     """A compiled network. `model(ids)`: ids `[row, 1 + position]`, BOS first, PAD behind.
 
     Its logits `[row, 1 + position, output]` are 1 for the value there and 0 elsewhere; all 0 where
-    there is none. `hidden_states` come after every sublayer, `attentions` as of any model.
+    there is none. `hidden_states` come after every sublayer, `attentions` as of any model. In a
+    dtype or on a length that its certificate does not cover it raises `UncertifiedDtypeError`,
+    unless `allow_uncertified` is set.
 
     >>> network = compile_program(parity, window=40)
     >>> network.read(["1101", "11"])
@@ -103,6 +45,7 @@ class CoNNModel(PreTrainedModel):
     config_class = CoNNConfig
     config: CoNNConfig
     main_input_name = "input_ids"
+    allow_uncertified = False
 
     def __init__(self, config: CoNNConfig) -> None:
         super().__init__(config)
@@ -117,6 +60,41 @@ class CoNNModel(PreTrainedModel):
     def _init_weights(self, module: nn.Module) -> None:
         """Nothing: the weights come from a program."""
 
+    @classmethod
+    def from_pretrained(cls, source: str | os.PathLike, *arguments: Any, **options: Any) -> Any:
+        """A saved network, in float32 unless `dtype` says otherwise; options as transformers'.
+
+        Raises `ModelError` for a config or weights that are damaged, lacking or do not fit each
+        other, and for weights that are not those of its certificate.
+        """
+        dtype = options.pop("dtype", None) or options.pop("torch_dtype", None) or "auto"
+        report_too = options.pop("output_loading_info", False)
+        try:
+            model, report = super().from_pretrained(
+                source, *arguments, dtype=torch.float32, output_loading_info=True, **options
+            )
+            proved = (model.config.certificate or {}).get("weights")
+            for each in (model.config.certificate or {}).get("dtypes", {}).values():
+                int(each["max_len"])
+        except (OSError, RuntimeError, ValueError, TypeError, AttributeError, KeyError,
+                SafetensorError, UnpicklingError) as error:  # fmt: skip
+            raise ModelError(f"{source}: no compiled network can be loaded: {error}") from error
+        if missing := sorted(report["missing_keys"]):
+            raise ModelError(f"{source}: {len(missing)} weights are missing ({missing[0]}, …)")
+        if model.config.certificate is not None and proved != model.digest():
+            raise ModelError(
+                f"{source}: its weights are not those of its certificate: they were changed. Bring "
+                "the file again, or remove the certificate from config.json and certify anew"
+            )
+        model.requires_grad_(False)
+        if dtype != "auto":
+            model = model.to(getattr(torch, dtype) if isinstance(dtype, str) else dtype)
+        return (model, report) if report_too else model
+
+    def digest(self) -> str:
+        """16 hex digits of the weights, as float32."""
+        return tensors_digest({name: w.float() for name, w in self.state_dict().items()})
+
     def forward(
         self,
         input_ids: torch.Tensor,
@@ -125,10 +103,40 @@ class CoNNModel(PreTrainedModel):
         output_hidden_states: bool = False,
         **_: Any,
     ) -> TokenClassifierOutput:
-        """As the class says; rows of PAD are what BOS is, and no keys."""
+        """As the class says; rows of PAD are what BOS is, and no keys.
+
+        Raises `ProgramInputError` for ids that are not BOS, symbols, then PAD.
+        """
         hidden = input_ids == self.config.pad
         if attention_mask is not None:
             hidden = hidden | (attention_mask == 0)
+        self._require(input_ids, hidden)
+        with as_written(input_ids.device.type):
+            return self._computed(input_ids, hidden, output_attentions, output_hidden_states)
+
+    def _require(self, ids: torch.Tensor, hidden: torch.Tensor) -> None:
+        bos, pad, window = self.config.bos, self.config.pad, self.config.window
+        if ids.ndim != 2 or not 1 <= ids.shape[1] <= window + 1:
+            raise ProgramInputError(
+                f"ids of shape {list(ids.shape)}: they are [row, 1 + position], and "
+                f"{self.config.program or 'this network'} reads {window} symbols at most"
+            )
+        body, bad = ids[:, 1:], (ids < 0) | (ids > pad)
+        bad[:, :1] |= ids[:, :1] != bos
+        bad[:, 1:] |= (body == bos) | (hidden[:, :-1] & ~hidden[:, 1:])
+        if bad.any():
+            row, place = bad.nonzero()[0].tolist()
+            raise ProgramInputError(
+                f"ids, row {row}: {int(ids[row, place])} at place {place}. A row is BOS ({bos}), "
+                f"symbols (0 to {bos - 1}), then only PAD ({pad})"
+            )
+        if not self.allow_uncertified:
+            dtypes = {weight.dtype for weight in self.parameters()}
+            self.config.require_certified(dtypes, ids.shape[1] - 1)
+
+    def _computed(
+        self, input_ids: torch.Tensor, hidden: torch.Tensor, maps_too: bool, streams_too: bool
+    ) -> TokenClassifierOutput:
         x = self.tokens(input_ids)
         places = torch.arange(input_ids.shape[1], device=input_ids.device)
         x = x + self.positions(places) * (~hidden)[..., None].to(x.dtype)
@@ -137,52 +145,58 @@ class CoNNModel(PreTrainedModel):
         mask = mask.masked_fill(hidden, least)[:, None, None]
         streams, maps = [x], []
         for layer in self.layers:
-            middle, attention, x = layer(x, mask, output_attentions)
+            middle, attention, x = layer(x, mask, maps_too)
             streams += [middle, x]
             maps.append(attention)
         return TokenClassifierOutput(
             logits=self.unembed(x),
-            hidden_states=tuple(streams) if output_hidden_states else None,
-            attentions=tuple(maps) if output_attentions else None,
+            hidden_states=tuple(streams) if streams_too else None,
+            attentions=tuple(maps) if maps_too else None,
         )
+
+    def fault(self, symbols: Sequence[str]) -> str:
+        """Why symbols are no input of this network; empty where they are one."""
+        config = self.config
+        if len(symbols) > config.window:
+            return f"{len(symbols)} symbols; it reads {config.window} at most"
+        return input_fault(symbols, config.vocabulary, config.between, config.end)
 
     def encode(self, inputs: Sequence[Sequence[str]]) -> torch.Tensor:
         """Ids `[row, 1 + longest]` of inputs: symbols, or text of one character each.
 
-        Raises `ProgramInputError`, naming input and symbol, for one it does not read, an empty
-        input, or one longer than the window.
+        Raises `ProgramInputError`, naming the input and what is wrong, for what the program does
+        not read, and for more symbols than the window.
         """
-        config, name = self.config, self.config.program or "this network"
+        config, inputs = self.config, listed("inputs", inputs, ProgramInputError, empty=True)
         ids = {symbol: i for i, symbol in enumerate(config.vocabulary)}
         longest = max(map(len, inputs), default=0)
         rows = torch.full((len(inputs), 1 + longest), config.pad)
         rows[:, 0] = config.bos
         for i, symbols in enumerate(inputs):
-            if not 0 < len(symbols) <= config.window:
-                raise ProgramInputError(
-                    f"input {i} has {len(symbols)} symbols; {name} reads 1 to {config.window}"
-                )
-            for j, symbol in enumerate(symbols):
-                if symbol not in ids:
-                    raise ProgramInputError(
-                        f"input {i}: {symbol!r} at position {j} is no symbol of {name}: it reads "
-                        f"{' '.join(config.vocabulary)}"
-                    )
-                rows[i, 1 + j] = ids[symbol]
+            if fault := self.fault(symbols):
+                raise ProgramInputError(f"{config.program or 'program'}, input {i}: {fault}")
+            rows[i, 1 : 1 + len(symbols)] = torch.tensor([ids[symbol] for symbol in symbols])
         return rows.to(self.device)
 
     @torch.inference_mode()
     def read(self, inputs: Sequence[Sequence[str]]) -> list[list[str | None]]:
         """The value at each position of each input, None for none. Raises as `encode`."""
-        logits = self(self.encode(inputs)).logits[:, 1:].float()
-        best = logits.max(-1)
+        ids, rows = self.encode(inputs), []
+        for start in range(0, len(ids), BATCH):
+            lengths = [len(symbols) for symbols in inputs[start : start + BATCH]]
+            rows += self.decode(self(ids[start : start + BATCH]).logits, lengths)
+        return rows
+
+    def decode(self, logits: torch.Tensor, lengths: Sequence[int]) -> list[list[str | None]]:
+        """The values in logits `[row, 1 + position, output]` of inputs of such lengths."""
+        best = logits[:, 1:].float().max(-1)
         return [
             [
                 self.config.outputs[place] if value > 0.5 else None
-                for place, value in zip(places[: len(row)], values[: len(row)], strict=True)
+                for place, value in zip(places[:length], values[:length], strict=True)
             ]
-            for row, places, values in zip(
-                inputs, best.indices.tolist(), best.values.tolist(), strict=True
+            for length, places, values in zip(
+                lengths, best.indices.tolist(), best.values.tolist(), strict=True
             )
         ]
 
@@ -202,6 +216,8 @@ def network_of(compiled: Compiled, name: str = "") -> CoNNModel:
     config = CoNNConfig(
         program=name,
         vocabulary=compiled.token.vocabulary,
+        between=compiled.token.between,
+        end=compiled.token.end,
         outputs=[str(value) for value in outputs],
         window=compiled.window,
         d_model=len(compiled.labels),
@@ -261,5 +277,5 @@ def _fill(row: torch.Tensor, weights: Weights) -> None:
         row[torch.tensor(list(weights))] = torch.tensor(list(weights.values()), dtype=row.dtype)
 
 
-AutoConfig.register(CoNNConfig.model_type, CoNNConfig)
-AutoModel.register(CoNNConfig, CoNNModel)
+AutoConfig.register(CoNNConfig.model_type, CoNNConfig, exist_ok=True)
+AutoModel.register(CoNNConfig, CoNNModel, exist_ok=True)

@@ -38,7 +38,7 @@ def parity(window: int) -> Categorical:
 
 def reverse(window: int, letters: Sequence[str] = LETTERS) -> Categorical:
     """What stands before the end mark, backwards; blanks from there on."""
-    token = Token((*letters, END), name="token")
+    token = Token((*letters, END), end=END, name="token")
     index, position = Index(name="index"), Position(name="position")
     end = place_of(END, token, position)
     opposite = Category(lambda i: i, end - 1 - position, 0, window - 1, name="opposite")
@@ -48,7 +48,7 @@ def reverse(window: int, letters: Sequence[str] = LETTERS) -> Categorical:
 
 def last_letter(window: int, letters: Sequence[str] = LETTERS) -> Categorical:
     """The letter before the end mark, at every position."""
-    token = Token((*letters, END), name="token")
+    token = Token((*letters, END), end=END, name="token")
     index, position = Index(name="index"), Position(name="position")
     end = place_of(END, token, position)
     last = Category(lambda i: i, end - 1, 0, window - 1, name="last")
@@ -64,13 +64,13 @@ def _digit(token: str) -> int | None:
     return int(token) if token in DIGITS else None
 
 
-def _operands(window: int, operator: str) -> tuple[Copy, Gate, Category, Position]:
+def operands(window: int, operator: str) -> tuple[Copy, Gate, Category]:
     """(digit of a, digit of b, whether it is the last slot) at every slot of the result.
 
     Slot p holds the digit of 10 ** (E - p), E being the place of the end mark: the result is
     aligned with it. A digit of b is one slot to the left; one of a is fetched.
     """
-    token = Token((*DIGITS, operator, END), name="token")
+    token = Token((*DIGITS, operator, END), (operator,), END, name="token")
     index, position = Index(name="index"), Position(name="position")
     sign, end = place_of(operator, token, position), place_of(END, token, position)
     before = Nearest(token, lambda _: True, lambda i, j: 0 if j == i - 1 else None)
@@ -79,10 +79,10 @@ def _operands(window: int, operator: str) -> tuple[Copy, Gate, Category, Positio
     source = Category(lambda i: i, position - 1 - end + sign, 0, window - 1, name="source of a")
     last = Category(lambda d: d == 0, position - end, -window, window, name="last slot")
     a = Copy(Select(index, source, lambda key, query: key == query), token, _digit, 0, name="a")
-    return a, b, last, position
+    return a, b, last
 
 
-def _to_the_right(i: int, j: int) -> int | None:
+def to_the_right(i: int, j: int) -> int | None:
     return j - i - 1 if j > i else None
 
 
@@ -92,11 +92,11 @@ def _at_or_left(i: int, j: int) -> int | None:
 
 def addition(window: int) -> Categorical:
     """`a+b=` → the sum, its last digit at the end mark, blanks before; always four layers."""
-    a, b, last, _ = _operands(window, "+")
+    a, b, last = operands(window, "+")
     total = Number(int, a) + Number(int, b)
     kind = Category(lambda s: "generates" if s > 9 else "passes" if s == 9 else "absorbs",
                     total, 0, 18, name="kind")  # fmt: skip
-    decides = Nearest(kind, lambda k: k != "passes", _to_the_right)
+    decides = Nearest(kind, lambda k: k != "passes", to_the_right)
     carry = Copy(decides, kind, lambda k: k == "generates", False, name="carry")
     digit = Category(lambda s: str(s % 10), total + Number(int, carry), 0, 19, name="digit")
     begun = Nearest(digit, lambda d: d != "0", _at_or_left)
@@ -106,9 +106,9 @@ def addition(window: int) -> Categorical:
 
 def subtraction(window: int) -> Categorical:
     """`a-b=` → the difference with its sign, aligned as `addition`'s sum; four layers."""
-    a, b, last, _ = _operands(window, "-")
+    a, b, last = operands(window, "-")
     gap = Category(lambda d: d, Number(int, a) - Number(int, b), -9, 9, name="gap")
-    differs = Nearest(gap, lambda d: d != 0, _to_the_right)
+    differs = Nearest(gap, lambda d: d != 0, to_the_right)
     below = Copy(differs, gap, lambda d: 1 if d > 0 else -1, 0, name="sign to the right")
     first = Nearest(gap, lambda d: d != 0, lambda i, j: j)
     sign = Copy(first, gap, lambda d: 1 if d > 0 else -1, 1, name="sign")

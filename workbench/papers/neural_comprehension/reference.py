@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from fractions import Fraction
 from typing import Any
 
+from workbench.arguments import shown
 from workbench.errors import AmbiguousAggregateError, ProgramInputError
 from workbench.papers.neural_comprehension.language import (
     Average,
@@ -25,6 +26,7 @@ from workbench.papers.neural_comprehension.language import (
     Selector,
     Token,
     Zip,
+    input_fault,
     nodes_of,
 )
 
@@ -46,8 +48,8 @@ def evaluate(program: Node, tokens: Sequence[str]) -> Values:
 def trace(program: Node, tokens: Sequence[str]) -> dict[Node, Values]:
     """Every node's value at each position; of a selector, per position the keys that it selects.
 
-    Raises `ProgramInputError` for a token outside the vocabulary; `AmbiguousAggregateError`, naming
-    node and position, where selected values differ; `ValueError` for a number that is not whole.
+    Raises `ProgramInputError` for what is no input of it; `AmbiguousAggregateError`, naming node
+    and position, where selected values differ; `ValueError` for a number that is not whole.
     """
     values: dict[Node, Values] = {}
     for node in nodes_of(program):
@@ -64,13 +66,9 @@ def _local(node: Node, values: dict[Node, Values], tokens: Sequence[str]) -> Val
     """A node that looks at one position at a time."""
     places = range(len(tokens))
     match node:
-        case Token(vocabulary=vocabulary):
-            for i, token in enumerate(tokens):
-                if token not in vocabulary:
-                    raise ProgramInputError(
-                        f"{token!r} at position {i} is no symbol of the program: it reads "
-                        f"{' '.join(vocabulary)}"
-                    )
+        case Token(vocabulary=vocabulary, between=between, end=end):
+            if fault := input_fault(tokens, vocabulary, between, end):
+                raise ProgramInputError(f"{shown(tokens)}: {fault}")
             return list(tokens)
         case Index() | Position():
             return list(places)

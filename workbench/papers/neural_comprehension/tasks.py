@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import lru_cache, partial
 from itertools import product
 
-from workbench.arguments import one_of
+from workbench.arguments import listed, one_of
 from workbench.errors import ProgramInputError
 from workbench.papers.neural_comprehension import programs
 from workbench.papers.neural_comprehension.language import Categorical
@@ -24,8 +24,9 @@ class Task:
 
     `program`: of a window. `answer`: the right answer of an input without its end mark, by Python.
     `draw(rng, length)`: an input of a length in symbols (arithmetic: digits of each operand).
-    `small(size)`: all inputs up to a size; `hard(size)`: adversarial ones of it. `anchored`: inputs
-    end in `=`. `published`: parameters (Table 3).
+    `small(size)`: all inputs up to a size; `hard(size)`: adversarial ones of it. `spelled`: the
+    answer in the values at an input's positions. `anchored`: inputs end in `=`. `published`:
+    parameters (Table 3), 0 for a task that is not the paper's.
     """
 
     name: str
@@ -34,8 +35,9 @@ class Task:
     draw: Callable[[random.Random, int], str]
     small: Callable[[int], Iterator[str]]
     hard: Callable[[int], Iterator[str]]
+    spelled: Callable[[Sequence[str | None]], str]
     anchored: bool
-    published: int
+    published: int = 0
 
     def symbols(self, given: str) -> str:
         """What the network reads. Raises `ProgramInputError` for an end mark of one's own."""
@@ -48,12 +50,15 @@ class Task:
     def run(self, given: Sequence[str]) -> list[str]:
         """The network's answers, one batch per window.
 
-        Raises `ProgramInputError` for what the program does not read, or is longer than the
-        largest window.
+        Raises `ProgramInputError`, naming the input, for what the program does not read, or is
+        longer than the largest window.
         """
-        read = [self.symbols(each) for each in given]
+        read = [self.symbols(each) for each in listed("given", given, empty=True)]
         answers = [""] * len(read)
         windows = [self.window(len(each)) for each in read]
+        for i, (symbols, window) in enumerate(zip(read, windows, strict=True)):
+            if fault := self.network(window).fault(symbols):
+                raise ProgramInputError(f"{self.name}, input {i}: {fault}")
         for window in sorted(set(windows)):
             places = [i for i, each in enumerate(windows) if each == window]
             rows = self.network(window).read([read[i] for i in places])
@@ -72,18 +77,22 @@ class Task:
 
     def network(self, window: int) -> CoNNModel:
         """The compiled network, made once."""
-        return _compiled(self.name, window)
-
-    def spelled(self, row: Sequence[str | None]) -> str:
-        """The answer in the values at an input's positions."""
-        if self.name in ("parity", "last_letter"):
-            return row[0] or ""
-        return "".join(value or "" for value in row).strip(programs.BLANK)
+        return _compiled(self, window)
 
 
 @lru_cache(maxsize=32)
-def _compiled(name: str, window: int) -> CoNNModel:
-    return compile_program(TASKS[name].program(window), window, name)
+def _compiled(task: Task, window: int) -> CoNNModel:
+    return compile_program(task.program(window), window, task.name)
+
+
+def first(row: Sequence[str | None]) -> str:
+    """An answer that stands at every position."""
+    return row[0] or ""
+
+
+def aligned(row: Sequence[str | None]) -> str:
+    """An answer of a symbol a position, with blanks around it."""
+    return "".join(value or "" for value in row).strip(programs.BLANK)
 
 
 def task(name: str) -> Task:
@@ -91,7 +100,7 @@ def task(name: str) -> Task:
     return TASKS[one_of("task", name, tuple(TASKS))]
 
 
-def _text(alphabet: str, rng: random.Random, length: int) -> str:
+def text(alphabet: str, rng: random.Random, length: int) -> str:
     return "".join(rng.choices(alphabet, k=length))
 
 
@@ -103,35 +112,34 @@ def _bits(rng: random.Random, length: int) -> str:
     return "".join(bits)
 
 
-def _texts(alphabet: str, size: int) -> Iterator[str]:
+def texts(alphabet: str, size: int) -> Iterator[str]:
     for length in range(1, size + 1):
         yield from map("".join, product(alphabet, repeat=length))
 
 
 def _counts(size: int) -> Iterator[str]:
-    """Every number of ones of every length: a count sees nothing else."""
-    for length in range(1, size + 1):
-        for ones in range(length + 1):
-            yield "1" * ones + "0" * (length - ones)
+    """Every number of ones: a count sees nothing else."""
+    for ones in range(size, -1, -1):
+        yield "1" * ones + "0" * (size - ones)
 
 
 def _runs(size: int) -> Iterator[str]:
-    for text in ("a", "z", LETTERS):
-        yield (text * size)[:size]
+    for unit in ("a", "z", LETTERS):
+        yield (unit * size)[:size]
 
 
-def _sum(operator: str, rng: random.Random, digits: int) -> str:
+def pair(operator: str, rng: random.Random, digits: int) -> str:
     low = 10 ** (digits - 1) if digits > 1 else 0
     a, b = (rng.randint(low, 10**digits - 1) for _ in range(2))
     return f"{a}{operator}{b}"
 
 
-def _sums(operator: str, size: int) -> Iterator[str]:
+def pairs(operator: str, size: int) -> Iterator[str]:
     for a, b in product(range(10**size), repeat=2):
         yield f"{a}{operator}{b}"
 
 
-def _chains(operator: str, digits: int) -> Iterator[str]:
+def chains(operator: str, digits: int) -> Iterator[str]:
     """Carries and borrows through all digits, and through all but one."""
     nines, one = "9" * digits, "1" + "0" * (digits - 1)
     ends = [
@@ -146,6 +154,7 @@ def _chains(operator: str, digits: int) -> Iterator[str]:
     ]
     for a, b in product(ends, repeat=2):
         yield f"{a}{operator}{b}"
+    yield f"{'9' * (2 * digits - 1)}{operator}1"
     for place in range(digits):
         broken = nines[:place] + "8" + nines[place + 1 :]
         yield f"{broken}{operator}1"
@@ -167,16 +176,16 @@ TASKS = {
     each.name: each
     for each in (
         Task("parity", programs.parity, lambda s: str(s.count("1") % 2), _bits,
-             partial(_texts, "01"), _counts, False, 2_200_000),
-        Task("reverse", programs.reverse, lambda s: s[::-1], partial(_text, LETTERS),
-             partial(_texts, "abz"), _runs, True, 4_300_000),
-        Task("last_letter", programs.last_letter, lambda s: s[-1], partial(_text, LETTERS),
-             partial(_texts, "abz"), _runs, True, 62_600),
-        Task("copy", programs.copy, lambda s: s, partial(_text, LETTERS),
-             partial(_texts, "abz"), _runs, False, 8_800),
-        Task("addition", programs.addition, _added, partial(_sum, "+"),
-             partial(_sums, "+"), partial(_chains, "+"), True, 51_800_000 + 117_000),
-        Task("subtraction", programs.subtraction, _subtracted, partial(_sum, "-"),
-             partial(_sums, "-"), partial(_chains, "-"), True, 51_800_000 + 117_000),
+             partial(texts, "01"), _counts, first, False, 2_200_000),
+        Task("reverse", programs.reverse, lambda s: s[::-1], partial(text, LETTERS),
+             partial(texts, "abz"), _runs, aligned, True, 4_300_000),
+        Task("last_letter", programs.last_letter, lambda s: s[-1], partial(text, LETTERS),
+             partial(texts, "abz"), _runs, first, True, 62_600),
+        Task("copy", programs.copy, lambda s: s, partial(text, LETTERS),
+             partial(texts, "abz"), _runs, aligned, False, 8_800),
+        Task("addition", programs.addition, _added, partial(pair, "+"),
+             partial(pairs, "+"), partial(chains, "+"), aligned, True, 51_800_000 + 117_000),
+        Task("subtraction", programs.subtraction, _subtracted, partial(pair, "-"),
+             partial(pairs, "-"), partial(chains, "-"), aligned, True, 51_800_000 + 117_000),
     )
 }  # fmt: skip
