@@ -1,7 +1,8 @@
 """Errors by name. Every message says what is wrong and what to do."""
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 
 class WorkbenchError(Exception):
@@ -108,3 +109,15 @@ class CompileBudgetError(WorkbenchError):
 
 class UncertifiedDtypeError(WorkbenchError):
     """A compiled network is not known to be exact in a dtype, or for so long an input."""
+
+
+class ProgramTextError(WorkbenchError, ValueError):
+    """A text is no program of the language of compiled networks; the line is named."""
+
+
+class NoProgramFound(WorkbenchError):  # noqa: N818 - named by what it finds
+    """None of a model's programs is right. `candidates`: all of them, each with its reason."""
+
+    def __init__(self, message: str, candidates: Sequence[Any]) -> None:
+        super().__init__(message)
+        self.candidates = candidates

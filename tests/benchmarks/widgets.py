@@ -46,6 +46,7 @@ UIS = {
         "reference=inputs.reference)",
         ".wb-table tr[tabindex]",
     ),
+    "compiled": ("wb.ui.compiled()", "button:has-text('Patch')"),
 }
 OVERHEAD = """\
 import time, statistics

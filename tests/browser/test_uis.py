@@ -242,3 +242,40 @@ def test_features(lab):
     assert page.is_visible("[role=alert]:has-text('no column')")
     shot(lab, page, "features_probe")
     page.close()
+
+
+def test_compiled(lab):
+    lab.notebook("compiled", "import workbench as wb\nui = wb.ui.compiled()\nui")
+    page = lab.open("compiled", height=2200)
+    lab.run(page)
+    page.wait_for_selector(f"{UI} .main-svg .heatmaplayer")
+    expect(page.locator(f"{UI} th:text-is('sum')")).to_be_visible()
+    # The slider, by keyboard: what is not yet written is not there.
+    handle = page.locator(f"{UI} .noUi-handle")
+    handle.focus()
+    page.keyboard.press("Home")
+    expect(page.locator(f"{UI} th:text-is('carry')")).to_have_count(0)
+    page.keyboard.press("End")
+    expect(page.locator(f"{UI} th:text-is('carry')")).to_be_visible()
+    # One carry, flipped.
+    choices = page.locator(f"{UI} select:visible")
+    for place, choice in ((1, "kind"), (2, "7 ="), (3, "absorbs")):
+        choices.nth(place).select_option(label=choice)
+    page.click(f"{UI} button:has-text('Patch')")
+    page.wait_for_selector(f"{UI} >> text=724")
+    expect(page.locator(f"{UI} td:text-is('generates')").first).to_be_visible()
+    shot(lab, page, "compiled")
+    page.click(f"{UI} button:has-text('Undo')")
+    text = page.locator(f"{UI} input[type=text]")
+    text.fill("12x")
+    text.press("Enter")
+    page.wait_for_selector("[role=alert]:has-text(\"'x' at position 2\")")
+    text.fill("99999+1")
+    text.press("Enter")
+    page.wait_for_selector(f"{UI} >> text=100000")
+    for tab, shown in (("attention", ".heatmaplayer"), ("program", "td:text-is('layer 2 heads')"),
+                       ("margins", "td:text-is('bfloat16')")):  # fmt: skip
+        page.locator(f".lm-TabBar-tab:has-text('{tab}')").click()
+        page.wait_for_selector(f"{UI} {shown}")
+        shot(lab, page, f"compiled_{tab}")
+    page.close()

@@ -1,8 +1,8 @@
-"""The four UIs by name; each is a widget to display, and to drive from Python.
+"""The five UIs by name; each is a widget to display, and to drive from Python.
 
 `steering`: before | after along a direction. `safetylock`: from pairs to a lock on another
 checkpoint. `pas`: answers, sliders or a respondent to an aligned model. `features`: SAE features of
-a diff, all and one by one.
+a diff, all and one by one. `compiled`: a compiled network reads an input, step by step.
 """
 
 import importlib
@@ -13,6 +13,7 @@ _CLASSES = {
     "safetylock": "SafetyLock",
     "pas": "PAS",
     "features": "Features",
+    "compiled": "CompiledNetwork",
 }
 __all__ = sorted(_CLASSES)
 

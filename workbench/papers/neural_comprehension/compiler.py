@@ -70,6 +70,7 @@ class Compiled:
         self.labels: list[tuple[Node | None, Any]] = [(None, n) for n in ("one", "bos", "one2")]
         self.of: dict[Node, dict[Any, int]] = {}
         self.bos: Weights = {}
+        self.readings: dict[Numeric, tuple[Weights, float]] = {}
         self.layers: dict[int, Layer] = defaultdict(Layer)
         self.depth: dict[Node, int] = {}
         nodes = nodes_of(program)
@@ -129,7 +130,12 @@ class Compiled:
         return weights
 
     def _number(self, node: Numeric) -> tuple[Weights, float]:
-        """A numeric node as a reading and a constant."""
+        """A numeric node as a reading and a constant; a sum of sums is gone through once."""
+        if node not in self.readings:
+            self.readings[node] = self._reading(node)
+        return self.readings[node]
+
+    def _reading(self, node: Numeric) -> tuple[Weights, float]:
         match node:
             case Number(function=function, of=of):
                 return {dim: function(value) for value, dim in self.of[of].items()}, 0

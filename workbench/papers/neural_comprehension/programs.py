@@ -26,7 +26,8 @@ BLANK, END = "_", "="
 
 def place_of(symbol: str, token: Token, position: Position) -> Average:
     """Where the one `symbol` is."""
-    return Average(Select(token, token, lambda key, _: key == symbol), position, name=symbol)
+    return Average(Select(token, token, lambda key, _: key == symbol), position,
+                   name=f"place of {symbol}")  # fmt: skip
 
 
 def parity(window: int) -> Categorical:

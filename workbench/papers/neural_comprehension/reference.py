@@ -3,7 +3,7 @@
 It shares nothing with the compiler but the nodes.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from typing import Any
 
@@ -45,8 +45,12 @@ def evaluate(program: Node, tokens: Sequence[str]) -> Values:
     return trace(program, tokens)[program]
 
 
-def trace(program: Node, tokens: Sequence[str]) -> dict[Node, Values]:
+def trace(
+    program: Node, tokens: Sequence[str], held: Mapping[tuple[Node, int], Any] | None = None
+) -> dict[Node, Values]:
     """Every node's value at each position; of a selector, per position the keys that it selects.
+
+    `held`: values that nodes shall have at positions, whatever they are computed from.
 
     Raises `ProgramInputError` for what is no input of it; `AmbiguousAggregateError`, naming node
     and position, where selected values differ; `ValueError` for a number that is not whole.
@@ -59,6 +63,9 @@ def trace(program: Node, tokens: Sequence[str]) -> dict[Node, Values]:
             values[node] = _aggregated(node, chosen, values)
         else:
             values[node] = _local(node, values, tokens)
+        for (patched, place), value in (held or {}).items():
+            if patched is node:
+                values[node][place] = value
     return values
 
 

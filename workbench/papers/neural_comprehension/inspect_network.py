@@ -1,0 +1,224 @@
+"""What a compiled network holds while it reads an input, in its program's words (spec §9.7).
+
+The residual stream is decoded into the values of the program's variables, each attention map lies
+beside what the reference predicts, and a variable can be patched to see what follows from it.
+"""
+
+import copy
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from workbench.arguments import one_of, whole
+from workbench.papers.neural_comprehension.compiler import Compiled
+from workbench.papers.neural_comprehension.language import (
+    Categorical,
+    Count,
+    Index,
+    Node,
+    Position,
+    nodes_of,
+)
+from workbench.papers.neural_comprehension.network import CoNNModel, network_of
+from workbench.papers.neural_comprehension.reference import trace
+
+Patch = Mapping[tuple[str, int], Any]
+"""(variable, position) → the value that it is to have there."""
+
+
+@dataclass(frozen=True)
+class Inspected:
+    """A program's sparse weights, its network, and its variables by name, as they are written.
+
+    A variable is a node with dimensions of the residual stream; the last one is the program.
+    `steps`: the sublayers after which the stream can be looked at.
+    """
+
+    compiled: Compiled
+    network: CoNNModel
+    variables: dict[str, Node]
+
+    @property
+    def steps(self) -> list[str]:
+        layers = range(self.compiled.n_layers)
+        return ["embedding", *(f"layer {i} {part}" for i in layers for part in ("heads", "units"))]
+
+
+@dataclass(frozen=True)
+class Run:
+    """An input read by a network: float `streams` `[step, 1 + position, d_model]`, BOS first.
+
+    `attentions`: per layer `[head, query, 1 + key]`, None without heads. `meant`: by the reference,
+    every node's values, and of every selector the positions that it selects.
+    """
+
+    inspected: Inspected
+    symbols: tuple[str, ...]
+    streams: torch.Tensor
+    attentions: tuple[torch.Tensor | None, ...]
+    meant: dict[Node, list[Any]]
+
+
+def inspected(program: Categorical, window: int, name: str = "") -> Inspected:
+    """A program compiled at a window, to be looked into. Raises as `compiler.Compiled`."""
+    compiled = Compiled(program, window)
+    variables: dict[str, Node] = {}
+    nodes = [node for node in nodes_of(program) if node in compiled.of]
+    for node in sorted(nodes, key=compiled.depth.__getitem__):
+        plain = name_ = node.name or type(node).__name__.lower()
+        while name_ in variables:
+            name_ = f"{plain} {sum(each.startswith(plain) for each in variables) + 1}"
+        variables[name_] = node
+    return Inspected(compiled, network_of(compiled, name), variables)
+
+
+def listing(inspected: Inspected) -> list[dict[str, str]]:
+    """The program, a row per variable: the step that writes it, its heads, units and dimensions."""
+    compiled, rows = inspected.compiled, []
+    for name, node in inspected.variables.items():
+        depth, values = compiled.depth[node], compiled.domain[node]
+        layer = compiled.layers[(depth - 1) // 2]
+        heads, units = (
+            [i for i, part in enumerate(parts if depth else ()) if part.node is node]
+            for parts in (layer.heads, layer.units)
+        )
+        sources = ", ".join(each.name or type(each).__name__.lower() for each in node.inputs)
+        rows.append({
+            "variable": name,
+            "is": f"{type(node).__name__}({sources})",
+            "line": node.where,
+            "written by": inspected.steps[depth],
+            "heads": _slice(heads),
+            "units": _slice(units),
+            "dimensions": _slice(compiled.of[node].values()),
+            "values": f"{values[0]} to {values[1]}" if None in compiled.of[node]
+            else " ".join(map(str, values[:5])) + " …" * (len(values) > 5),
+        })  # fmt: skip
+    return rows
+
+
+def _slice(places: Iterable[int]) -> str:
+    ends = sorted({min(places, default=None), max(places, default=None)} - {None})
+    return "–".join(map(str, ends))
+
+
+def read(inspected: Inspected, symbols: Sequence[str], patch: Patch | None = None) -> Run:
+    """The network on one input, with variables patched in the network and in the reference.
+
+    Raises `ProgramInputError` as `CoNNModel.encode`; `ValueError` for an unknown variable, a
+    position outside the input, or a value that the variable never has.
+    """
+    network, variables = inspected.network, inspected.variables
+    ids = network.encode([symbols])
+    with ExitStack() as hooks, torch.inference_mode():
+        for (name, place), value in (patch or {}).items():
+            node = variables[one_of("variable", name, tuple(variables))]
+            whole("position", place, 0, len(symbols) - 1)
+            hooks.callback(_write(inspected, node, place, value).remove)
+        out = network(ids, output_attentions=True, output_hidden_states=True)
+    held = {(variables[name], place): value for (name, place), value in (patch or {}).items()}
+    return Run(
+        inspected,
+        tuple(symbols),
+        torch.cat(out.hidden_states).float(),
+        tuple(None if each is None else each[0].float() for each in out.attentions),
+        trace(inspected.compiled.program, symbols, held),
+    )
+
+
+def _write(inspected: Inspected, node: Node, place: int, value: Any) -> Any:
+    """A hook on what writes a node, so that it writes `value` at one position."""
+    compiled, network = inspected.compiled, inspected.network
+    dims, domain, depth = compiled.of[node], compiled.domain[node], compiled.depth[node]
+    number = None in dims
+    if not (domain[0] <= value <= domain[1] if number else value is None or value in dims):
+        raise ValueError(f"{node} is never {value!r}: it is {'from, to ' * number}{domain}")
+    target = torch.tensor([float(value) if number else float(each == value) for each in dims])
+    module: nn.Module = network.positions if isinstance(node, Index | Position) else network.tokens
+    if depth:
+        layer = network.layers[(depth - 1) // 2]
+        module = layer.o if depth % 2 else layer.down
+
+    def write(_: nn.Module, __: Any, output: torch.Tensor) -> torch.Tensor:
+        output = output.clone()
+        output[..., 1 + place, list(dims.values())] = target.to(output)
+        return output
+
+    return module.register_forward_hook(write)
+
+
+def decoded(run: Run, step: int = -1) -> dict[str, list[Any]]:
+    """The variables written by a step, per position, read from the residual stream alone.
+
+    None is no value; a number is a float where it is not whole.
+    """
+    compiled, stream = run.inspected.compiled, run.streams[step, 1:]
+    values: dict[str, list[Any]] = {}
+    for name, node in run.inspected.variables.items():
+        dims = compiled.of[node]
+        block = stream[:, list(dims.values())].tolist()
+        if compiled.depth[node] > step % len(run.streams):
+            continue
+        if None in dims:
+            values[name] = [int(v) if v == int(v) else v for (v,) in block]
+        else:
+            values[name] = [
+                next((value for value, x in zip(dims, row, strict=True) if x > 0.5), None)
+                for row in block
+            ]
+    return values
+
+
+def differing(run: Run, other: Run | None = None) -> list[dict[str, Any]]:
+    """Where a run's variables are not what they are in another, or not what they are meant to be.
+
+    Rows of variable, position, and both values, as the variables are written.
+    """
+    meant = {name: run.meant[node] for name, node in run.inspected.variables.items()}
+    before = decoded(other) if other else meant
+    return [
+        {"variable": name, "position": i, "was" if other else "meant": b, "is": a}
+        for name, row in decoded(run).items()
+        for i, (a, b) in enumerate(zip(row, before[name], strict=True)) if a != b
+    ]  # fmt: skip
+
+
+def attending(inspected: Inspected) -> list[str]:
+    """The variables that heads write."""
+    return [name for name, node in inspected.variables.items() if hasattr(node, "selector")]
+
+
+def attention(run: Run, variable: str) -> tuple[torch.Tensor, torch.Tensor]:
+    """(a variable's head, what the reference predicts of it), float `[query, 1 + key]`, BOS first.
+
+    The selected share it equally, and with BOS where they are counted; BOS has all where nothing is
+    selected. Raises `ValueError` for a variable that no head writes.
+    """
+    compiled, variables = run.inspected.compiled, run.inspected.variables
+    node = variables[one_of("variable", variable, attending(run.inspected))]
+    layer = (compiled.depth[node] - 1) // 2
+    head = [each.node for each in compiled.layers[layer].heads].index(node)
+    measured = run.attentions[layer][head, 1:]
+    predicted = torch.zeros_like(measured)
+    for i, keys in enumerate(run.meant[node.selector]):
+        chosen = [1 + key for key in keys] + [0] * (isinstance(node, Count) or not keys)
+        predicted[i, chosen] = 1 / len(chosen)
+    return measured, predicted
+
+
+def margin(run: Run, dtype: torch.dtype) -> float:
+    """How clearly the network in a dtype gives the reference's output: 1 is exact, below 0 wrong.
+
+    The least over positions of twice the way from ½ up to the right logit, or down to another.
+    """
+    network = copy.deepcopy(run.inspected.network).to(dtype)
+    network.allow_uncertified = True
+    with torch.inference_mode():
+        logits = network(network.encode([run.symbols])).logits[0, 1:].float()
+    outputs, right = network.config.outputs, run.meant[run.inspected.compiled.program]
+    hits = torch.tensor([[output == str(value) for output in outputs] for value in right])
+    return float(torch.where(hits, 2 * logits - 1, 1 - 2 * logits).min())
