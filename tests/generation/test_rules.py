@@ -59,18 +59,19 @@ class Busy(wb.Rule):
 @torch.no_grad()
 def alone(model, rule, request, index):
     """Ids of one sample: a forward of the whole text for every token, the rule asked by hand."""
-    ids, new, queue = encode(model, request.prompt).ids, [], []
+    ids, new, queue, through = encode(model, request.prompt).ids, [], [], False
     numbers = uniforms([(request.seed, prompt_text(request.prompt), index, request.max_new_tokens)])
     while len(new) < request.max_new_tokens and not set(new) & end_tokens(model):
         logits = model.hf(torch.tensor([ids + new]), use_cache=False).logits[:, -1].float()
         triggers, steps = rule.triggers(model), rule.steps
-        asked = triggers is None or (ids + new)[-1] in triggers
+        asked = triggers is None or (ids + new)[-1] in triggers or through
         asked = asked and (steps is None or len(new) in steps) and not queue
         if asked:
             queue, shift = rule.of_row(RowTokens(tuple(ids), tuple(new)))
             logits = logits if queue else logits + shift[: logits.shape[1]]
         heat = torch.tensor([float(request.temperature)])
         token = int(pick(logits, heat, numbers[:, len(new)], request.top_k, request.top_p))
+        through = len(queue) == 1
         new.append(queue.pop(0) if queue else token)
     return new
 

@@ -1,6 +1,6 @@
 """Ready rules: a text that is forced, no end too early, and processors of transformers."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -71,17 +71,19 @@ class ForcedText(Rule):
         for row in rows:
             new = tokenizer.decode(row.new)
             due = new.endswith(self.after) if isinstance(self.after, str) else self.text not in new
-            out.append(self._ids(tokenizer, [*row.prompt, *row.new]) if due else [])
+            before = [*row.prompt, *row.new]
+            out.append(next(spellings(tokenizer, before, self.text)) if due else [])
         return out
 
-    def _ids(self, tokenizer: Any, before: list[int]) -> list[int]:
-        """Those of `text` behind these."""
-        # Alone, some tokenizers would put a space before it.
-        for head in (_written(tokenizer, before), *PROBES):
-            ids, longer = ids_of(tokenizer, [head, head + self.text])
-            if longer[: len(ids)] == ids:
-                return longer[len(ids) :]
-        return ids_of(tokenizer, [self.text])[0]
+
+def spellings(tokenizer: Any, before: Sequence[int], text: str) -> Iterator[list[int]]:
+    """Ids of `text` behind the ids `before`, the likeliest first; not all need write it exactly."""
+    # Alone, some tokenizers would put a space before it.
+    for head in (_written(tokenizer, before), *PROBES):
+        ids, longer = ids_of(tokenizer, [head, head + text])
+        if longer[: len(ids)] == ids:
+            yield longer[len(ids) :]
+    yield ids_of(tokenizer, [text])[0]
 
 
 def _written(tokenizer: Any, ids: Sequence[int]) -> str:

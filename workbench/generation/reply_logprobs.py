@@ -92,11 +92,13 @@ def logprobs_of_ends(
     names: Sequence[str],
     *,
     moments: bool = False,
+    best: bool = False,
     batch_size: int | None = None,
 ) -> list[torch.Tensor]:
     """float32 `[token, 1]`: log-probabilities of each text's last `counts` tokens, in nats.
 
-    `[token, 3]` with `moments`: also mean and variance. `names`: what errors call the texts.
+    `moments`: two columns more, mean and variance; `best`: one more, the likeliest token's.
+    `names`: what errors call the texts.
     """
     head = Head(model)
     # From the token on that the first scored one follows, nothing is shared: each has its own.
@@ -113,7 +115,7 @@ def logprobs_of_ends(
         states = [row[-size - 1 : -1] for row, size in zip(head.hidden, sizes, strict=True)]
         ids = torch.tensor([t for i in rows for t in texts[i].ids[-counts[i] :]])
         pieces = zip(torch.cat(states).split(_CHUNK), ids.split(_CHUNK), strict=True)
-        measured = [_measured(head.logits(hidden), some, moments) for hidden, some in pieces]
+        measured = [_measured(head.logits(hidden), some, moments, best) for hidden, some in pieces]
         return torch.cat(measured).split(sizes)
 
     return score(
@@ -122,10 +124,12 @@ def logprobs_of_ends(
     )  # fmt: skip
 
 
-def _measured(logits: torch.Tensor, ids: torch.Tensor, moments: bool) -> torch.Tensor:
-    """float32 `[n, 1 or 3]`, on the CPU: of `ids` `[n]`, from `logits` `[n, vocab]`."""
+def _measured(logits: torch.Tensor, ids: torch.Tensor, moments: bool, best: bool) -> torch.Tensor:
+    """float32 `[n, 1 to 4]`, on the CPU: of `ids` `[n]`, from `logits` `[n, vocab]`."""
     logprobs = logits.float().log_softmax(-1)
     of_ids = logprobs.gather(1, ids[:, None].to(logits.device))
+    if best:
+        of_ids = torch.cat([of_ids, logprobs.amax(1, keepdim=True)], 1)
     if not moments:
         return of_ids.cpu()
     # Where a family rules a token out, 0 · −∞ would be NaN.

@@ -24,9 +24,10 @@ class Rule:
     """What happens to rows while a local model decodes them: a base to subclass.
 
     Before a token is picked, the rule is asked in one call about all rows of the batch whose last
-    token is among its `triggers` (the prompt's counts), where their number of new tokens is in
-    `steps` (None: any): first what is `forced`, then, where nothing is, for other `logits`. What it
-    answers for a row must depend on that row alone: which come together is the batch's affair.
+    token is among its `triggers` (the prompt's counts) or is the last that it forced, where their
+    number of new tokens is in `steps` (None: any): first what is `forced`, then, where nothing is,
+    for other `logits`. What it answers for a row must depend on that row alone: which come together
+    is the batch's affair.
 
     An answer that cannot be used is a `GenerationError` naming request and rule.
 
@@ -116,6 +117,7 @@ class RuleWatch:
         self.rule, self.model, self.rows, self.where = rule, model, rows, where
         self.table = trigger_table(rule, model)
         self.queues: list[deque[int]] = [deque() for _ in rows]
+        self.through: set[int] = set()
 
     def act(
         self, step: int, logits: torch.Tensor, live: torch.Tensor,
@@ -127,8 +129,12 @@ class RuleWatch:
         token; bool `going`, whether it has not ended.
         """
         on = self.rule.steps is None or step in self.rule.steps
-        hit = (self.table[last] & going).nonzero()[:, 0].tolist() if on else []
+        asked = self.table[last]
+        if self.through:
+            asked = asked | torch.tensor([row in self.through for row in live.tolist()])
+        hit = (asked & going).nonzero()[:, 0].tolist() if on else []
         if not hit and not any(self.queues):
+            self.through.clear()
             return logits, {}
         rows = live.tolist()
         hit = [i for i in hit if not self.queues[rows[i]]]
@@ -139,7 +145,9 @@ class RuleWatch:
             replaced = self._replaced([rows[i] for i in hit], logits[hit])
             logits = logits.index_copy(0, torch.tensor(hit, device=logits.device), replaced)
         queues = {i: self.queues[row] for i, row in enumerate(rows) if self.queues[row]}
-        return logits, {i: queue.popleft() for i, queue in queues.items()}
+        forced = {i: queue.popleft() for i, queue in queues.items()}
+        self.through = {rows[i] for i, queue in queues.items() if not queue}
+        return logits, forced
 
     def _force(self, rows: list[int]) -> None:
         """Queue what the rule forces on these rows."""

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from functools import lru_cache, partial
 from itertools import product
 
+import torch
+
 from workbench.arguments import listed, one_of
 from workbench.errors import ProgramInputError
 from workbench.papers.neural_comprehension import programs
@@ -81,6 +83,7 @@ class Task:
 
 
 @lru_cache(maxsize=32)
+@torch.inference_mode(False)  # asked for by a gate, say: its weights may be changed all the same
 def _compiled(task: Task, window: int) -> CoNNModel:
     return compile_program(task.program(window), window, task.name)
 

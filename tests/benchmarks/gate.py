@@ -1,0 +1,114 @@
+"""`python -m tests.benchmarks.gate [--json FILE]`: what the gate costs a token, in paired rounds.
+
+Eight rows of the real small model (where it is) and the embedded one: texts that ask nothing, and
+sums in each row. On the CPU, in CPU seconds of one thread, interleaved; the parts by themselves.
+"""
+
+import argparse
+import os
+import random
+import statistics
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("TQDM_DISABLE", "1")
+
+import torch
+
+import workbench as wb
+from tests.benchmarks import timing
+from tests.helpers.ordinary_texts import ordinary_texts
+from workbench.errors import ModelError
+from workbench.generation.complete import complete
+from workbench.generation.local import LocalBackend
+from workbench.generation.requests import GenRequest
+from workbench.generation.rules import RowTokens
+from workbench.hub import place_of
+from workbench.papers.neural_comprehension.gate import Gate
+from workbench.papers.neural_comprehension.processor import GateProcessor
+from workbench.papers.neural_comprehension.tasks import task
+from workbench.writing import write_json
+
+ROWS, ROUNDS = 8, 9
+NEW = {"smollm2": 48, "tiny": 64}
+AT_MOST = {"gate_ratio_smollm2": 1.10, "gate_idle_ratio_smollm2": 1.05}
+
+
+def sums(count: int, digits: int = 20) -> list[str]:
+    """Four-shot sums, of `digits` digits each."""
+    rng, addition = random.Random(0), task("addition")
+    shots = [addition.draw(rng, 3) for _ in range(4)]
+    head = "".join(f"{given}={addition.answer(given)}\n" for given in shots)
+    return [f"{head}{addition.draw(rng, digits)}=" for _ in range(count)]
+
+
+def ratios(name: str) -> dict[str, list[float]]:
+    """Seconds with a gate over seconds without, one number a round.
+
+    Gated and ungated decode the same number of tokens. Raises `SystemExit` where the gate fires in
+    an ordinary text.
+    """
+    model = wb.load(name, dtype="float32")
+    model.hf.generation_config.eos_token_id = None
+    model.tokenizer.eos_token = None
+    backend, out = LocalBackend(model), {}
+    for label, prompts in (("idle_", ordinary_texts()[:ROWS]), ("", sums(ROWS))):
+        gate = Gate(["addition", "subtraction"])
+        requests = [GenRequest(prompt, max_new_tokens=NEW[name]) for prompt in prompts]
+        calls = {
+            "gated": lambda r=requests, gate=gate: complete(backend, r, rule=gate),
+            "ungated": lambda r=requests: complete(backend, r),
+        }
+        times = timing.interleaved(calls, ROUNDS)
+        out[f"gate_{label}ratio_{name}"] = timing.ratios(times, "gated", "ungated")
+        if (label == "") != bool(gate.log):
+            raise SystemExit(f"{name}: {len(gate.log)} answers in the texts {label or 'of sums'}")
+    return out | parts(model, name)
+
+
+def parts(model: wb.Model, name: str) -> dict[str, list[float]]:
+    """Milliseconds of what a gated row takes."""
+    gate, addition = Gate(["addition", "subtraction"]), task("addition")
+    gate.triggers(model)
+    ids = [tuple(model.tokenizer(p)["input_ids"]) for p in sums(ROWS)]
+    plain = [tuple(model.tokenizer(p)["input_ids"]) for p in ordinary_texts()[:ROWS]]
+    vocabulary = GateProcessor(gate, model.tokenizer).vocabulary
+    given = [e.given for e in gate.log] or [p.rsplit("\n")[-1][:-1] for p in sums(ROWS)]
+    calls = {
+        "triggers_of_a_batch": lambda: gate.triggers(model),
+        "look_at_8_rows": lambda: gate.due(vocabulary, plain),
+        "network_of_8_rows": lambda: addition.run(given),
+        "answer_to_8_rows": lambda: gate.forced(model, [RowTokens(row, ()) for row in ids]),
+    }
+    return {
+        f"gate_{part}_ms_{name}": [1000 * s for s in seconds]
+        for part, seconds in timing.interleaved(calls, ROUNDS).items()
+    }
+
+
+def measure() -> dict[str, float]:
+    """Medians by name; without the small model where it is not at hand."""
+    out = ratios("tiny")
+    try:
+        place_of("smollm2")
+    except ModelError as error:
+        print(f"smollm2 left out: {error}")
+    else:
+        out |= ratios("smollm2")
+    return {name: statistics.median(values) for name, values in out.items()}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.gate", description=__doc__)
+    parser.add_argument("--json", help="write {name: number} here")
+    given = parser.parse_args()
+    torch.set_num_threads(1)
+    out = measure()
+    for name, value in out.items():
+        goal = f"   must be at most {AT_MOST[name]:g}" if name in AT_MOST else ""
+        print(f"{name:<40} {value:>10.4f}{goal}")
+    if given.json:
+        write_json(given.json, out)
+
+
+if __name__ == "__main__":
+    main()
