@@ -178,14 +178,23 @@ def test_lengths_beyond_the_certificate_are_refused():
 
 def test_autocast_and_a_lower_matmul_precision_change_nothing(addition):
     plain = outputs(addition)
-    before = torch.get_float32_matmul_precision()
+    before, threads = torch.get_float32_matmul_precision(), torch.get_num_threads()
     torch.set_float32_matmul_precision("medium")
+    torch.set_num_threads(2)
+    seen = []
+    hook = addition.unembed.register_forward_hook(
+        lambda *_: seen.append((torch.get_float32_matmul_precision(), torch.get_num_threads()))
+    )
     try:
         with torch.autocast("cpu", torch.bfloat16):
             other = outputs(addition)
         assert torch.get_float32_matmul_precision() == "medium"
+        assert torch.get_num_threads() == 2
     finally:
         torch.set_float32_matmul_precision(before)
+        torch.set_num_threads(threads)
+        hook.remove()
+    assert seen == [("highest", 1)]
     assert other.logits.dtype == torch.float32
     assert all(a.equal(b) for a, b in zip(plain.hidden_states, other.hidden_states, strict=True))
 

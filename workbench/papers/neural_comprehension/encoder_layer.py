@@ -48,13 +48,20 @@ class CoNNLayer(nn.Module):
 
 @contextmanager
 def as_written(device: str) -> Iterator[None]:
-    """Without autocast and TF32, which would compute in a dtype that the weights are not in."""
-    before = torch.get_float32_matmul_precision()
+    """Without autocast and TF32, which would compute in a dtype that the weights are not in.
+
+    On a CPU in one thread: so small products wait for others longer than they take.
+    """
+    before, threads = torch.get_float32_matmul_precision(), torch.get_num_threads()
     try:
         if before != "highest":
             torch.set_float32_matmul_precision("highest")
+        if device == "cpu" and threads > 1:
+            torch.set_num_threads(1)
         with torch.autocast(device, enabled=False):
             yield
     finally:
         if before != "highest":
             torch.set_float32_matmul_precision(before)
+        if device == "cpu" and threads > 1:
+            torch.set_num_threads(threads)

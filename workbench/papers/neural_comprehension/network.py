@@ -182,9 +182,10 @@ class CoNNModel(PreTrainedModel):
     def read(self, inputs: Sequence[Sequence[str]]) -> list[list[str | None]]:
         """The value at each position of each input, None for none. Raises as `encode`."""
         ids, rows = self.encode(inputs), []
-        for start in range(0, len(ids), BATCH):
-            lengths = [len(symbols) for symbols in inputs[start : start + BATCH]]
-            rows += self.decode(self(ids[start : start + BATCH]).logits, lengths)
+        with as_written(self.device.type):
+            for start in range(0, len(ids), BATCH):
+                lengths = [len(symbols) for symbols in inputs[start : start + BATCH]]
+                rows += self.decode(self(ids[start : start + BATCH]).logits, lengths)
         return rows
 
     def decode(self, logits: torch.Tensor, lengths: Sequence[int]) -> list[list[str | None]]:
