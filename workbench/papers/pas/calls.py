@@ -45,8 +45,9 @@ def parts(
     out = [
         Part("answers captured", 2 * len(train) * len(settings.orders),
              speed.reads(64 * own) / 64),
-        Part("prompts scored without a persona, controls included",
-             subjects * asked * (1 + others), scored / workers),
+        Part("prompts scored without a persona", subjects * asked, scored / workers),
+        Part("prompts scored under control directions", subjects * asked * others,
+             scored / workers),
     ]  # fmt: skip
     for mode in settings.modes:
         if mode != "pas":
