@@ -20,9 +20,10 @@ from workbench.generation.requests import GenRequest
 from workbench.models.model import Model
 from workbench.models.prompts import Prompt, encode_all, padded
 
-ROWS, READ, MANY = 16, 256, 256
+ROWS, READ, MANY, COPIES = 16, 256, 256, 64
 """Replies decoded side by side, and tokens of their prompts, at most: enough to tell what a row
-costs, few enough to be quick. `MANY` rows where that takes no longer."""
+costs, few enough to be quick. `MANY` rows where that takes no longer, else up to `COPIES` of one
+prompt, which is read once."""
 STEPS = 3
 """Tokens of each that are awaited, however slow the model is."""
 BACKWARD = 2
@@ -120,12 +121,14 @@ def pace(
     copies = int(min(MANY / len(chosen), seconds / 3 / max(took, 1e-9)))
     if copies > 1:
         measure(chosen * copies)
+    else:
+        # A row decoded costs about what a token read does, until its cache is long.
+        constant, each = _line(read)
+        rows = int(min(COPIES, (seconds / STEPS - constant) / max(each, 1e-9)))
+        if rows > len(chosen):
+            times, live, _ = _decode(backend, chosen[:1] * rows, seconds / 3, clock)
+            steps.extend(zip(live, times[1:], strict=True))
     of_reading, step = _line(read), _line(steps)
-    if copies <= 1 and steps:
-        # Among few rows what one costs drowns in noise; it is about what a token read costs.
-        rows, times = np.array(steps, float).T
-        row = min(step[1], of_reading[1])
-        step = max(0.0, float(np.mean(times - row * rows))), row
     return Pace(of_reading, step, float(np.mean(lengths)), max(lengths))
 
 

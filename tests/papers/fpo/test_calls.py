@@ -23,9 +23,10 @@ def test_steps_and_forwards_of_every_condition_and_seed(inputs):
     parts = counted(inputs, replace(SETTINGS, costs=0))
     assert len(conditions(SETTINGS)) == 3
     assert parts["training steps of 16 pairs"].calls == 2 * 3 * SETTINGS.steps
-    # Evaluation of six policies and the ends of two, each beside the reference; three for health.
-    assert parts["forwards of all held-out pairs"].calls == 2 * 6 + 2 * 2 + 3
-    assert len(parts) == 3
+    assert parts["evaluations on all held-out pairs"].calls == 6
+    # The ends of two policies, each beside the reference; three for health.
+    assert parts["forwards of all held-out pairs"].calls == 2 * 2 + 3
+    assert len(parts) == 4
     epoch = counted(inputs, replace(SETTINGS, costs=0, steps=0))
     assert epoch["training steps of 16 pairs"].calls == 2 * 3 * 2
 

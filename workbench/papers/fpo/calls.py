@@ -1,15 +1,18 @@
 """What a run asks of its models, counted: each kind of call, and the seconds that one may take."""
 
 import math
+import time
 from collections.abc import Sequence
 
 import numpy as np
 
 from workbench.papers.estimate import BACKWARD, Part, reading
 from workbench.papers.fpo.costs import BATCHES, COMPARED, bench
+from workbench.papers.fpo.evaluate import evaluate
 from workbench.papers.fpo.paper import METHODS, Settings
 from workbench.papers.fpo.presets import Inputs
 from workbench.papers.fpo.train import conditions
+from workbench.sae.pooling import Constraint
 from workbench.training.pairs import tokenised
 
 LOOKED_AT = 64
@@ -51,12 +54,12 @@ def parts(preset: str, inputs: Inputs, settings: Settings, seeds: Sequence[int])
     steps = settings.steps or math.ceil(len(inputs.train) / settings.batch)
     backward = 1 if settings.lora else BACKWARD
     passes = 1 + backward + settings.checkpointing + online
-    held_out = forward(len(inputs.test))
     out = [
         Part(f"training steps of {settings.batch} pairs", count * steps,
              BESIDE + passes * forward(settings.batch)),
         Part("forwards of all training pairs for the reference", 1, forward(len(inputs.train))),
-        Part("forwards of all held-out pairs", 2 * count + 2 * 2 + 3, held_out),
+        Part("evaluations on all held-out pairs", count, evaluation(inputs, settings)),
+        Part("forwards of all held-out pairs", 2 * 2 + 3, forward(len(inputs.test))),
     ]  # fmt: skip
     if settings.costs:
         on = bench(preset, inputs, settings)
@@ -66,3 +69,20 @@ def parts(preset: str, inputs: Inputs, settings: Settings, seeds: Sequence[int])
         timed = len(COMPARED) * (1 + 2 * BATCHES) + 2 * (1 + ROUNDS)
         out.append(Part("training steps to measure memory and time", timed, step))
     return out
+
+
+def evaluation(inputs: Inputs, settings: Settings) -> float:
+    """Seconds of `evaluate` on all held-out pairs, by those of some.
+
+    Reading a real vocabulary's probabilities takes about as long as the forwards that give them.
+    """
+    some = inputs.test.select(range(min(settings.per_device, len(inputs.test))))
+    rows = tokenised(some, inputs.tokenizer, settings.max_length)
+    for _ in range(2):  # the first warms up
+        started = time.perf_counter()
+        evaluate(
+            inputs.reference, inputs.reference, rows, inputs.sae, inputs.hook,
+            Constraint(settings.k, settings.topk), pad_token_id=inputs.tokenizer.pad_token_id,
+        )  # fmt: skip
+        seconds = time.perf_counter() - started
+    return seconds * math.ceil(len(inputs.test) / len(some))

@@ -19,8 +19,8 @@ SEEDS_APART = 1000
 """From the first control's seed of one attack to that of the next."""
 SEEDS = 2**32 - 5
 """A prime: torch's generators on a CPU tell no more than the last 32 bits of a seed apart."""
-TOGETHER = 16
-"""Requests of a batch that holds them at every alpha."""
+TOGETHER = 14
+"""Requests of a batch that holds them at every alpha: those that a lock is chosen by, at small."""
 Measure = Callable[[HeadDirections | None, float], Outcome]
 """(lock, alpha) → the outcome of one attacked model on one benchmark; without a lock, its own."""
 
