@@ -25,3 +25,27 @@ def test_all_operands_of_two_digits(name):
     each = task(name)
     inputs = list(each.small(2))
     assert each.run(inputs) == [each.answer(given) for given in inputs]
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "message"),
+    [
+        ("copy", ["a" * 20, "ab", "aB"], r"copy, input 2: 'B' at position 1"),
+        ("reverse", ["a" * 20, "ab", ""], "reverse, input 2: it is empty"),
+        ("addition", ["1+1", "1+1+1"], r"addition, input 1: it has 2 '\+'"),
+        ("addition", ["1+1="], "'=', which is set behind"),
+        ("subtraction", ["-1-1"], "input 0: it has 2 '-'"),
+        ("parity", ["1" * 193], "193 symbols; the largest network reads 192"),
+        ("parity", "101", "not one string"),
+    ],
+)
+def test_inputs_that_a_task_does_not_read_are_named(name, given, message):
+    with pytest.raises(ValueError, match=message):
+        task(name).run(given)
+
+
+def test_networks_are_made_at_the_least_window_and_once():
+    each = task("parity")
+    assert [each.window(n) for n in (1, 16, 17, 96, 97, 192)] == [16, 16, 48, 96, 192, 192]
+    assert each.network(48) is each.network(48)
+    assert each.run([]) == []
