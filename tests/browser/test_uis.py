@@ -273,9 +273,10 @@ def test_compiled(lab):
     text.fill("99999+1")
     text.press("Enter")
     page.wait_for_selector(f"{UI} >> text=100000")
-    for tab, shown in (("attention", ".heatmaplayer"), ("program", "td:text-is('layer 2 heads')"),
+    for tab, shown in (("attention", "text:text-is('the reference')"),
+                       ("program", "td:text-is('layer 2 heads')"),
                        ("margins", "td:text-is('bfloat16')")):  # fmt: skip
         page.locator(f".lm-TabBar-tab:has-text('{tab}')").click()
-        page.wait_for_selector(f"{UI} {shown}")
+        page.wait_for_selector(f"{UI} {shown}:visible")
         shot(lab, page, f"compiled_{tab}")
     page.close()
