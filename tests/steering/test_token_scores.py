@@ -58,3 +58,16 @@ def test_token_scores_of_a_residual_direction_grow_by_alpha_where_it_is_added(ti
     with wb.steer(tiny, direction, 3.0):
         steered = token_scores(tiny, direction, chats)[0]
     torch.testing.assert_close(steered - plain, torch.full_like(plain, 3.0), atol=1e-3, rtol=0)
+
+
+def test_a_forward_that_ends_where_all_is_captured_is_one(tiny, caplog):
+    lock = some_lock(tiny, k=4)
+    below = wb.HeadDirections(torch.zeros(4, dtype=torch.long), torch.arange(4), unit=lock.unit,
+                              scale=lock.scale, provenance={})  # fmt: skip
+    chats = [[*CHATS[0], {"role": "assistant", "content": "Sure, mend the gate."}]]
+    with wb.steer(tiny, below, 2.0, how="hook"):
+        token_scores(tiny, below, chats)
+    assert not caplog.text
+    with wb.steer(tiny, below, 2.0, how="hook"):
+        pass
+    assert "no forward ran" in caplog.text

@@ -188,9 +188,9 @@ class Acting:
         if torch.compiler.is_compiling() or self.elsewhere or now.outer is not module:
             return
         now.outer, cache, now.cache = None, now.cache, None
+        self.forwards += 1
         if output is None:  # An error, or the end of a trace, is on its way out.
             return
-        self.forwards += 1
         if self._checkpoints():
             for tensor in output.values() if hasattr(output, "values") else output:
                 if isinstance(tensor, torch.Tensor) and tensor.requires_grad:
