@@ -46,6 +46,13 @@ BAD = {
         ("train_sae", "7,600,1"), ("train_sae", "64,511,1"), ("train_sae", "64,600,3"),
         ("train_sae", [64, 600, 1]),
     ],
+    "08_neural_comprehension": [
+        *COMMON, ("seed", 2**32), ("model_id", "no such model"), ("tasks", "copy,sort"),
+        ("tasks", ["copy"]), ("lengths", "0"), ("lengths", 4), ("lengths", "1,x"), ("rows", 0),
+        ("rows", 2.0), ("shots", 9), ("shots", True), ("observed", 51), ("digits", "96"),
+        ("stories", 0), ("flips", "1,1"), ("texts", 201), ("repeats", 0), ("max_new_tokens", 0),
+        ("data_path", "no.jsonl"), ("t5_id", "x"), ("epochs", "3"), ("epochs", "0"),
+    ],
     "09_self_verification": [
         *PAPER, ("served_model", "x"), ("dataset", "gsm9k"), ("data_path", "no.jsonl"),
         ("limit", -5), ("limit", 10**6), ("k", 0), ("k", 5.0), ("p", 0), ("p", -2), ("sc", True),
@@ -76,7 +83,9 @@ def test_what_is_wrong_is_refused_before_a_model_is_loaded(
     assert not any(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("notebook", ["01_safetylock", "02_pas", "03_fpo", "09_self_verification"])
+@pytest.mark.parametrize("notebook", [
+    "01_safetylock", "02_pas", "03_fpo", "08_neural_comprehension", "09_self_verification",
+])  # fmt: skip
 def test_small_by_hand_without_a_model_names_the_ways_to_one(notebook, tmp_path, monkeypatch):
     def absent(package):
         raise PackageNotFoundError(package)

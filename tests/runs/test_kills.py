@@ -185,6 +185,7 @@ def test_a_terminal_that_is_closed_ends_the_run(toy, tmp_path):
 
 PAPERS = {
     "self_verification": "-p limit=4 -p seeds=1 -p k=3 -p p=2 -p sc=3",
+    "neural_comprehension": "-p lengths=2,8 -p rows=10 -p stories=5 -p texts=20 -p repeats=1",
     "fpo": "-p methods=fpo,tdpo2 -p alphas=5 -p seeds=1 -p steps=6 -p pairs=64 -p held_out=32",
 }
 KILLS = 20

@@ -49,6 +49,7 @@ ALPHAS = (
     " ",
     "1;2",
 )
+LISTS = ("0", "-1", "1,1", "1,,2", ",", "1,", "1.0", "1e1", "x", "nan", "1;2", " ", "9" * 5000)
 BAD = {
     "safetylock": {
         "model_id": MODELS, "finetuned_id": MODELS, "seed": SEED, "seeds": SEEDS,
@@ -91,6 +92,14 @@ BAD = {
         "shots": (*COUNT, "3"), "chat": ("yes", "2", "1.0", "on"), "official": SWITCH,
         "extraction": NAMES, "seed": SEED, "seeds": SEEDS,
     },
+    "neural_comprehension": {
+        "model_id": MODELS, "tasks": (*NAMES, "copy,copy", "copy,,parity", ",", "copy;parity"),
+        "lengths": (*LISTS, "96"), "digits": (*LISTS, "96"), "flips": (*LISTS, "96"),
+        "rows": (*COUNT, "0", "1000001"), "shots": (*COUNT, "9"), "observed": (*COUNT, "51"),
+        "stories": (*COUNT, "0"), "texts": (*COUNT, "0", "201"), "repeats": (*COUNT, "0"),
+        "max_new_tokens": (*COUNT, "0", "1000000"), "data_path": PATHS, "t5_id": ("t5", "a b"),
+        "epochs": (*LISTS, "1,2"), "seed": SEED,
+    },
 }  # fmt: skip
 GOOD = {
     "safetylock": (
@@ -128,10 +137,22 @@ GOOD = {
         {"model_id": "http://127.0.0.1:1/v1", "served_model": "m"}, {"chat": "false"}, {"chat": ""},
         {"extraction": ""}, {"extraction": "official"}, {"extraction": "math-verify"},
     ),
+    "neural_comprehension": (
+        {}, {"tasks": "copy, addition"}, {"tasks": "parity_chat", "model_id": "tiny"},
+        {"lengths": "95"}, {"lengths": "40, 1"}, {"rows": "1"}, {"rows": "-1"}, {"shots": "8"},
+        {"shots": "0"}, {"digits": "5,6"}, {"stories": "1"}, {"flips": "1, 2"}, {"observed": "0"},
+        {"observed": "50"}, {"texts": "200"}, {"texts": "-1"}, {"repeats": "1"}, {"seed": "7"},
+        {"max_new_tokens": "16"}, {"data_path": "own.jsonl"}, {"t5_id": ""}, {"epochs": ""},
+    ),
 }  # fmt: skip
 
 
 SMALL = tuple(
+    ("neural_comprehension", {"model_id": "symbols", **given}) for given in (
+        {}, {"tasks": "addition"}, {"lengths": "4"}, {"rows": "5"}, {"shots": "2"},
+        {"digits": "2"}, {"stories": "3"}, {"observed": "0"}, {"repeats": "2"},
+    )
+) + tuple(
     ("pas", {"model_id": "survey", **given}) for given in (
         {}, {"subjects": "24"}, {"dpo_subjects": "4"}, {"modes": "pas, p2+pas"}, {"controls": "1"},
         {"official": "true"}, {"items": "4"}, {"alphas": "0, 1"}, {"heads": "32"}, {"seed": "7"},
@@ -174,6 +195,7 @@ def nowhere(tmp_path, monkeypatch):
     (tmp_path / "damaged.jsonl").write_text('{"prompt": "a", ')
     (tmp_path / "damaged.csv").write_text("id,text\n1,x\n")
     requests = [{"prompt": f"How {i}?", "harmful": i % 2 == 0} for i in range(4)]
+    (tmp_path / "own.jsonl").write_text('{"question": "How many?", "answer": 3}')
     (tmp_path / "good.jsonl").write_text("\n".join(map(json.dumps, requests)))
     pair = {"prompt": "Say", "chosen": "one", "rejected": "two"}
     (tmp_path / "one.jsonl").write_text(json.dumps(pair))
@@ -284,6 +306,13 @@ def test_small_without_a_model_names_the_ways_to_one(paper, monkeypatch):
         ("fpo", {"model_id": "own", "force_sae": "true"}, "paper",
          "model_id='own' is given without sae: the preset's SAE reads google/gemma-2-2b alone"),
         ("fpo", {"model_id": "own"}, "tiny", "with -p sae=RELEASE:ID"),
+        ("neural_comprehension", {"rows": "4", "observed": "5"}, "tiny", "observed=5"),
+        ("neural_comprehension", {"flips": "2", "model_id": "symbols"}, "small", "flips='2' goes"),
+        ("neural_comprehension", {"data_path": "good.jsonl"}, "tiny",
+         "data_path='good.jsonl': row 0: no input or question; it has prompt, harmful"),
+        ("neural_comprehension", {}, "paper", "24 GB: Llama 2 7B (14 GB, gated"),
+        ("neural_comprehension", {"model_id": "symbols", "t5_id": "no/such-t5"}, "paper",
+         "t5_id='no/such-t5'"),
         ("self_verification", {}, "paper", "-p model_id=HUB_ID"),
         ("self_verification", {"model_id": "sums", "dataset": "svamp", "data_path": "no.json"},
          "paper", "data_path='no.json' is no file"),

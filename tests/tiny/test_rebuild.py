@@ -8,7 +8,7 @@ import pytest
 import workbench as wb
 from workbench.hashing import file_digest
 from workbench.papers.registry import PAPERS
-from workbench.tiny import chat_model, styles_model, sums_model, survey_model
+from workbench.tiny import chat_model, styles_model, sums_model, survey_model, symbols_model
 from workbench.tiny.survey_texts import Mixture
 
 SIZES = {"hidden": 16, "layers": 1, "heads": 2, "kv_heads": 1, "mlp": 16}
@@ -38,6 +38,16 @@ SMALL = {  # model: its module, sizes of its recipe, constants of the module, na
         {"SumsRecipe": {**SIZES, "batch": 4, "steps": 3}, "measure": {"count": 2}},
         {"STAGES": STEPS, "SAMPLES": {"families": 3, "ambiguous": 1}},
         {*STEPS, "sums.jsonl"},
+    ),
+    "symbols": (
+        symbols_model,
+        {
+            "SymbolsRecipe": {**SIZES, "batch": 4, "steps": 2},
+            "FlipsRecipe": {**SIZES, "batch": 4, "steps": 2},
+            "measure": {"count": 1},
+        },
+        {"STEPS": {"flips-early": 1, "flips": 2}},
+        {"symbols", "flips-early", "flips"},
     ),
 }
 

@@ -60,6 +60,11 @@ PAPERS = (
     Paper("pas", ("survey",), "workbench.tiny.survey_model:rebuild"),
     Paper("fpo", ("styles",), "workbench.tiny.styles_model:rebuild"),
     Paper(
+        "neural_comprehension",
+        ("symbols", "flips-early", "flips"),
+        "workbench.tiny.symbols_model:rebuild",
+    ),
+    Paper(
         "self_verification",
         ("sums", "sums-early", "sums-late"),
         "workbench.tiny.sums_model:rebuild",

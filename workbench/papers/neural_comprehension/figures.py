@@ -1,0 +1,65 @@
+"""Figures of a study: accuracy by length, reading against computing, faster fit."""
+
+from collections.abc import Mapping, Sequence
+
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from workbench.papers.neural_comprehension.study import Cell, Study
+from workbench.papers.neural_comprehension.tables import share
+from workbench.plots.style import BLUE, GREEN, GREY, LEGEND_BELOW, RED, layout
+
+COLOURS = {"gated": BLUE, "ungated": RED, "transcribed": GREEN, "program": GREY}
+NAMES = {"gated": "with the gate", "ungated": "the model alone", "transcribed": "read right",
+         "program": "a calculator"}  # fmt: skip
+
+
+def by_length(study: Study) -> go.Figure:
+    """Fig. 4: accuracy of every task by length, with the gate and without it."""
+    tasks = list(study.settings.tasks)
+    panels = {task: study.of(task) for task in tasks}
+    title = f"Accuracy by length, {study.model} ({study.settings.rows} inputs each)"
+    return _panels(panels, ("gated", "ungated"), title, "symbols, or digits of an operand")
+
+
+def reading(study: Study) -> go.Figure:
+    """Fig. 6 in miniature: what was read, and what was answered, by digits."""
+    modes = ("transcribed", "gated", "program", "ungated")
+    title = f"Reading against computing, {study.model}"
+    return _panels({"word problems": study.of("pens")}, modes, title, "digits of each number")
+
+
+def coins(study: Study) -> go.Figure:
+    """Fig. 5 in miniature: coin flips at stages of training."""
+    title = "Faster fit, no longer reading"
+    return _panels(study.stages, ("transcribed", "gated", "ungated"), title, "people in the story")
+
+
+def _panels(
+    panels: Mapping[str, Sequence[Cell]], modes: Sequence[str], title: str, x: str
+) -> go.Figure:
+    """A panel per name, a line per mode with Wilson's intervals as bars."""
+    columns = min(3, len(panels)) or 1
+    figure = make_subplots(
+        rows=-(-len(panels) // columns) or 1, cols=columns, shared_yaxes=True,
+        subplot_titles=[name.replace("_", " ") for name in panels],
+    )  # fmt: skip
+    for place, cells in enumerate(panels.values()):
+        row, col = place // columns + 1, place % columns + 1
+        for mode in modes:
+            values = [c.transcribed() if mode == "transcribed" else c.right(mode) for c in cells]
+            shares = [share(mode, value) for value in values]
+            ends = [s["ci95"] or (s["value"], s["value"]) for s in shares]
+            figure.add_scatter(
+                x=[cell.size for cell in cells], y=[s["value"] for s in shares], name=NAMES[mode],
+                mode="lines+markers", line={"color": COLOURS[mode], "width": 2},
+                legendgroup=mode, showlegend=place == 0, row=row, col=col,
+                error_y={"type": "data", "symmetric": False, "thickness": 1,
+                         "array": [e[1] - s["value"] for e, s in zip(ends, shares, strict=True)],
+                         "arrayminus": [s["value"] - e[0]
+                                        for e, s in zip(ends, shares, strict=True)]},
+            )  # fmt: skip
+        figure.update_xaxes(title=x, row=row, col=col)
+    figure.update_yaxes(range=[-0.03, 1.05], tickformat=".0%")
+    height = 150 + 250 * (-(-len(panels) // columns))
+    return layout(figure, title, height=height, legend=LEGEND_BELOW)
