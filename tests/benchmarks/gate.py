@@ -28,8 +28,9 @@ from workbench.papers.neural_comprehension.processor import GateProcessor
 from workbench.papers.neural_comprehension.tasks import task
 from workbench.writing import write_json
 
-ROWS, ROUNDS = 8, 9
-NEW = {"smollm2": 48, "tiny": 64}
+ROWS = 8
+SIZES = {"smollm2": (32, 5), "tiny": (64, 9)}
+"""New tokens and rounds."""
 AT_MOST = {"gate_ratio_smollm2": 1.10, "gate_idle_ratio_smollm2": 1.05}
 
 
@@ -50,15 +51,15 @@ def ratios(name: str) -> dict[str, list[float]]:
     model = wb.load(name, dtype="float32")
     model.hf.generation_config.eos_token_id = None
     model.tokenizer.eos_token = None
-    backend, out = LocalBackend(model), {}
+    (new, rounds), backend, out = SIZES[name], LocalBackend(model), {}
     for label, prompts in (("idle_", ordinary_texts()[:ROWS]), ("", sums(ROWS))):
         gate = Gate(["addition", "subtraction"])
-        requests = [GenRequest(prompt, max_new_tokens=NEW[name]) for prompt in prompts]
+        requests = [GenRequest(prompt, max_new_tokens=new) for prompt in prompts]
         calls = {
             "gated": lambda r=requests, gate=gate: complete(backend, r, rule=gate),
             "ungated": lambda r=requests: complete(backend, r),
         }
-        times = timing.interleaved(calls, ROUNDS)
+        times = timing.interleaved(calls, rounds)
         out[f"gate_{label}ratio_{name}"] = timing.ratios(times, "gated", "ungated")
         if (label == "") != bool(gate.log):
             raise SystemExit(f"{name}: {len(gate.log)} answers in the texts {label or 'of sums'}")
@@ -81,7 +82,7 @@ def parts(model: wb.Model, name: str) -> dict[str, list[float]]:
     }
     return {
         f"gate_{part}_ms_{name}": [1000 * s for s in seconds]
-        for part, seconds in timing.interleaved(calls, ROUNDS).items()
+        for part, seconds in timing.interleaved(calls, SIZES[name][1]).items()
     }
 
 
