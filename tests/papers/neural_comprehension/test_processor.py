@@ -187,6 +187,8 @@ def test_more_tokens_than_the_tokenizer_knows():
     row = torch.tensor([[model.n_tokens - 1, *model.tokenizer("12+34=")["input_ids"]]])
     out = processor(row, torch.randn(1, model.n_tokens))
     assert model.tokenizer.decode(out.argmax()) == "4"
+    row, scores = torch.cat([row, row[:, :1]], 1), torch.randn(1, model.n_tokens)
+    assert torch.equal(processor(row, scores), scores)
 
 
 def test_networks_are_asked_once_an_answer(digits, monkeypatch):

@@ -266,7 +266,8 @@ def _lacking(
     seps = [place.sep] if place.rule.sep is not None or not place.done else ["", " "]
     whole = next((sep + answer for sep in seps if (sep + answer).startswith(place.done)), None)
     if whole is None:
-        if len(place.done) < len(vocabulary.pieces[ids[-1]]):
+        # Models have more tokens than their tokenizers know.
+        if len(place.done) < len("".join(vocabulary.pieces[ids[-1] : ids[-1] + 1])):
             return Abstained(f"passed: a token goes on behind the trigger with {place.done!r:.60}")
         return None
     if whole == place.done:
