@@ -1,8 +1,8 @@
 """What a run asks of its models, counted: each kind of call, and the seconds that one may take."""
 
 import math
-import time
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from workbench.papers.fpo.paper import METHODS, Settings
 from workbench.papers.fpo.presets import Inputs
 from workbench.papers.fpo.train import conditions
 from workbench.sae.pooling import Constraint
+from workbench.training import memory
 from workbench.training.pairs import tokenised
 
 LOOKED_AT = 64
@@ -78,11 +79,10 @@ def evaluation(inputs: Inputs, settings: Settings) -> float:
     """
     some = inputs.test.select(range(min(settings.per_device, len(inputs.test))))
     rows = tokenised(some, inputs.tokenizer, settings.max_length)
-    for _ in range(2):  # the first warms up
-        started = time.perf_counter()
-        evaluate(
-            inputs.reference, inputs.reference, rows, inputs.sae, inputs.hook,
-            Constraint(settings.k, settings.topk), pad_token_id=inputs.tokenizer.pad_token_id,
-        )  # fmt: skip
-        seconds = time.perf_counter() - started
-    return seconds * math.ceil(len(inputs.test) / len(some))
+    constraint = Constraint(settings.k, settings.topk)
+    evaluated = partial(
+        evaluate, inputs.reference, inputs.reference, rows, inputs.sae, inputs.hook, constraint,
+        pad_token_id=inputs.tokenizer.pad_token_id,
+    )  # fmt: skip
+    shortest = min(memory.seconds(evaluated) for _ in range(3))
+    return shortest * math.ceil(len(inputs.test) / len(some))
