@@ -3,10 +3,15 @@
 from collections.abc import Mapping, Sequence
 
 import plotly.graph_objects as go
+import torch
 from plotly.subplots import make_subplots
 
+from workbench.papers.neural_comprehension import inspect_network
+from workbench.papers.neural_comprehension.certificate import DTYPES
+from workbench.papers.neural_comprehension.figures_inspect import margin_curves
 from workbench.papers.neural_comprehension.study import Cell, Study
 from workbench.papers.neural_comprehension.tables import share
+from workbench.papers.neural_comprehension.tasks import task
 from workbench.plots.style import BLUE, GREEN, GREY, LEGEND_BELOW, RED, layout
 
 COLOURS = {"gated": BLUE, "ungated": RED, "transcribed": GREEN, "program": GREY}
@@ -33,6 +38,15 @@ def coins(study: Study) -> go.Figure:
     """Fig. 5 in miniature: coin flips at stages of training."""
     title = "Faster fit, no longer reading"
     return _panels(study.stages, ("transcribed", "gated", "ungated"), title, "people in the story")
+
+
+def parity_margins(window: int) -> go.Figure:
+    """How clearly the network of parity counts ones, up to a window, in each dtype."""
+    parity = inspect_network.inspected(task("parity").program(window), window, "parity")
+    runs = {n: inspect_network.read(parity, "1" * n) for n in range(1, window + 1, 3)}
+    margins = {name: {n: inspect_network.margin(run, getattr(torch, name))
+                      for n, run in runs.items()} for name in DTYPES}  # fmt: skip
+    return margin_curves(margins, "ones to be counted")
 
 
 def _panels(

@@ -1,16 +1,19 @@
 """Tables of a study: rows for the page, the run's metrics, the published figures beside them."""
 
 import statistics
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
 from workbench.evaluation.intervals import AMOUNT, SHARE
 from workbench.evaluation.metrics import measured, metric, spelled
+from workbench.papers.neural_comprehension.autoconn import Candidate
 from workbench.papers.neural_comprehension.paper import (
     FIG_1,
     SUBSETS,
     TABLE_2,
     TABLE_3,
+    TABLE_4,
     TASKS,
     published,
 )
@@ -115,6 +118,22 @@ def table_2() -> list[dict[str, Any]]:
         for model, rates in TABLE_2.items()
         for subset, (cot, pal, nc) in zip(SUBSETS, rates, strict=True)
     ]
+
+
+def table_4() -> list[dict[str, Any]]:
+    """Published: of 10 programs that AutoCoNN accepted, how many were right."""
+    return [{"task": task, **{f"{n} examples": k for n, k in zip((1, 2, 5), right, strict=True)}}
+            for task, right in TABLE_4.items()]  # fmt: skip
+
+
+def candidates(proposed: Sequence[Candidate]) -> list[dict[str, Any]]:
+    """Programs that were proposed: the check that each failed, and the size of its network."""
+    return [
+        {"program": each.text.splitlines()[0][:40] if each.text.strip() else None,
+         "failed": each.failed or None, "reason": each.reason[:80] or None,
+         "layers": each.layers, "weights": each.weights}
+        for each in proposed
+    ]  # fmt: skip
 
 
 def figure_1() -> list[dict[str, Any]]:
