@@ -211,7 +211,7 @@ def attention(run: Run, variable: str) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def margin(run: Run, dtype: torch.dtype) -> float:
-    """How clearly the network in a dtype gives the reference's output: 1 is exact, below 0 wrong.
+    """How clearly the network in a dtype gives the reference's output: 1 at most, below 0 wrong.
 
     The least over positions of twice the way from ½ up to the right logit, or down to another.
     """
@@ -221,4 +221,4 @@ def margin(run: Run, dtype: torch.dtype) -> float:
         logits = network(network.encode([run.symbols])).logits[0, 1:].float()
     outputs, right = network.config.outputs, run.meant[run.inspected.compiled.program]
     hits = torch.tensor([[output == str(value) for output in outputs] for value in right])
-    return float(torch.where(hits, 2 * logits - 1, 1 - 2 * logits).min())
+    return min(1.0, float(torch.where(hits, 2 * logits - 1, 1 - 2 * logits).min()))
