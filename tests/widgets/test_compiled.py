@@ -7,8 +7,7 @@ import pytest
 
 import workbench as wb
 from workbench.papers.neural_comprehension.inspect_network import decoded
-from workbench.papers.neural_comprehension.tasks import TASKS, task
-from workbench.widgets.compiled import EXAMPLES
+from workbench.widgets.compiled import EXAMPLES, PROGRAMS
 
 
 @pytest.fixture
@@ -26,13 +25,13 @@ def cells(markup):
 
 
 def said(view):
-    return re.findall(r"<b>(\w+)</b> ([^&]*) ", view.answer.value)
+    return re.findall(r"<b>(\w+)</b> (.*?) \u2003", html.unescape(view.answer.value))
 
 
-@pytest.mark.parametrize("name", list(TASKS))
+@pytest.mark.parametrize("name", list(PROGRAMS))
 def test_every_program_can_be_looked_at(name):
     view = wb.ui.compiled(name)
-    right = task(name).answer(EXAMPLES[name])
+    right = PROGRAMS[name].answer(EXAMPLES[name])
     assert said(view) == [("network", right), ("Python", right), ("reference", right)]
     assert bool(view.attention.outputs) == (name != "copy")
     assert view.stream.outputs

@@ -8,14 +8,19 @@ from typing import Any
 import ipywidgets as widgets
 import torch
 
+from workbench.arguments import one_of
 from workbench.papers.neural_comprehension import inspect_network as inside
 from workbench.papers.neural_comprehension.figures_inspect import attention_maps, stream_map
-from workbench.papers.neural_comprehension.tasks import TASKS, task
+from workbench.papers.neural_comprehension.gallery import GALLERY
+from workbench.papers.neural_comprehension.tasks import TASKS
 from workbench.widgets.markup import html_table
 from workbench.widgets.view import WIDE, Figure, View, later
 
 EXAMPLES = {"parity": "1101001", "reverse": "compiled", "last_letter": "network",
-            "copy": "residual", "addition": "478+256", "subtraction": "256-478"}  # fmt: skip
+            "copy": "residual", "addition": "478+256", "subtraction": "256-478",
+            "sort": "31415926", "brackets": "(()(()))", "histogram": "banana",
+            "comparison": "478?256"}  # fmt: skip
+PROGRAMS = TASKS | GALLERY
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 
 
@@ -31,10 +36,12 @@ class CompiledNetwork(View):
         self, program: str = "addition", text: str = "", *, folder: str | Path = "."
     ) -> None:
         super().__init__(folder)
-        text = text or EXAMPLES[task(program).name]
+        text = text or EXAMPLES[one_of("program", program, tuple(PROGRAMS))]
         self.run: inside.Run | None = None
         self.whole: inside.Run | None = None
-        self.program = widgets.Dropdown(options=list(TASKS), value=program, description="program")
+        self.program = widgets.Dropdown(
+            options=list(PROGRAMS), value=program, description="program"
+        )
         self.text = widgets.Text(text, description="input", continuous_update=False)
         self.answer, self.lines, self.margins = (widgets.HTML() for _ in range(3))
         self.head = widgets.Dropdown(description="variable")
@@ -77,9 +84,9 @@ class CompiledNetwork(View):
             name, text = self.program.value, self.text.value
             if not text:
                 raise ValueError("type an input")
-            symbols = task(name).symbols(text)
-            whole = inside.read(_inspected(name, task(name).window(len(symbols))), symbols)
-            self.whole, self.right = whole, task(name).answer(text)
+            symbols = PROGRAMS[name].symbols(text)
+            whole = inside.read(_inspected(name, PROGRAMS[name].window(len(symbols))), symbols)
+            self.whole, self.right = whole, PROGRAMS[name].answer(text)
             self._show(whole)
 
     def patch(self) -> None:
@@ -137,7 +144,7 @@ class CompiledNetwork(View):
 
     def _answered(self) -> str:
         parts, values = self.run.inspected, list(inside.decoded(self.run).values())
-        spelled = task(parts.network.config.program).spelled
+        spelled = PROGRAMS[parts.network.config.program].spelled
         says = {"network": spelled(values[-1]), "Python": self.right,
                 "reference": spelled(self.run.meant[parts.compiled.program])}  # fmt: skip
         return "".join(f"<b>{who}</b> {html.escape(text)} &emsp;" for who, text in says.items())
@@ -171,7 +178,7 @@ def _offer(choice: Any, options: list[Any], last: bool = False) -> None:
 
 @lru_cache(maxsize=8)
 def _inspected(name: str, window: int) -> inside.Inspected:
-    return inside.inspected(task(name).program(window), window, name)
+    return inside.inspected(PROGRAMS[name].program(window), window, name)
 
 
 def _grid(run: inside.Run, whole: inside.Run, step: int) -> str:

@@ -157,6 +157,14 @@ def test_any_completer_writes():
     assert {judged(text, PARITY, drawn(PARITY, 0)).failed for text in texts} == {"text"}
 
 
+@pytest.mark.parametrize("replies", [RIGHT, [None], [RIGHT, 5]], ids=["text", "none", "number"])
+def test_a_writer_returns_texts(replies):
+    with pytest.raises(ValueError, match="list of texts"):
+        auto_conn(lambda asked, n: replies, PARITY)
+    with pytest.raises(ValueError, match="n=0"):
+        auto_conn(lambda asked, n: [RIGHT], PARITY, 0)
+
+
 def test_a_fenced_block_is_what_is_read():
     reply = f"Here it is:\n```python\n{RIGHT}\n```\nIt counts the ones."
     best, _ = auto_conn(lambda asked, n: [reply] * n, PARITY, 1)

@@ -176,6 +176,10 @@ def test_the_margin_says_whether_the_network_reads_right():
         in_half = margin(read(parts, symbols), torch.bfloat16)
         assert (network.read([symbols])[0] == [str(count % 2)] * count) == (in_half > 0)
         assert margin(read(parts, symbols), torch.float32) > 0.99
+        logits = network(network.encode([symbols])).logits[0, 1:].tolist()
+        right = network.config.outputs.index(str(count % 2))
+        clear = [2 * row[right] - 1 for row in logits] + [1 - 2 * row[1 - right] for row in logits]
+        assert in_half == min(1.0, *clear)
         wrong += in_half < 0
     assert wrong > 0
     run = read(inspected(task("addition").program(WINDOW), WINDOW), "57+68=")

@@ -57,6 +57,14 @@ def test_a_function_gives_what_python_gives(body):
     assert meaning(f"Map(lambda t: {body}, token)", symbols) == right
 
 
+def test_true_is_not_one_to_a_function_that_remembers():
+    text = """f = lambda v: str(v)
+x = Map(lambda t: t == '1', token)
+y = Map(lambda t: int(t), token)
+Zip(lambda a, b: a + b, (Map(f, x), Map(f, y)))"""
+    assert meaning(text, "10") == ["True1", "False0"]
+
+
 @settings(max_examples=150, deadline=None)
 @given(st.recursive(
     st.sampled_from(["a", "b", "3", "-2", "0", "7"]),
@@ -85,6 +93,9 @@ ATTACKS = {
     "exec": "exec('x = 1')",
     "eval in a function": "Map(lambda t: eval('1'), token)",
     "where it is never reached": "Map(lambda t: t if True else __import__('os'), token)",
+    "attribute that is never reached": "Map(lambda t: t if True else t.__class__, token)",
+    "method that is never reached": "Map(lambda t: t if True else t.format(t), token)",
+    "text of 65 characters": f"Map(lambda t: '{'a' * 65}', token)",
     "class of a tuple": "().__class__.__bases__[0].__subclasses__()",
     "class of a value": "Map(lambda t: t.__class__, token)",
     "attribute of a node": "token.vocabulary",

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from workbench.arguments import one_of
+from workbench.arguments import one_of, shown, whole
 from workbench.errors import CompileBudgetError, DatasetError, NoProgramFound, WorkbenchError
 from workbench.generation.complete import Completer, generate
 from workbench.models.model import Model
@@ -112,13 +112,19 @@ def prompt(goal: Goal, asked: str = ASKED[0]) -> str:
 
 
 def written(writer: Writer, asked: str, n: int, seed: int) -> list[str]:
-    """`n` programs as text, out of what a writer says (of a fenced block, what it holds)."""
+    """`n` programs as text, out of what a writer says (of a fenced block, what it holds).
+
+    Raises `ValueError` for a writer that returns anything but texts.
+    """
+    whole("n", n, 1)
     if callable(writer) and not isinstance(writer, Model):
         replies = writer(asked, n)
     else:
         (replies,) = generate(
             writer, [asked], n, max_new_tokens=400, temperature=0.7, stop=["\n\n"], seed=seed
         )  # fmt: skip
+    if isinstance(replies, str) or not all(isinstance(reply, str) for reply in replies):
+        raise ValueError(f"the writer returns {shown(replies)}: it must be a list of texts")
     return [block[1] if (block := _FENCED.search(reply)) else reply for reply in replies]
 
 
