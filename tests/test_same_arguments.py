@@ -14,6 +14,7 @@ from workbench.activations.capture import Activations
 from workbench.errors import DirectionError
 from workbench.generation.choices import expected, token_logprobs
 from workbench.models.prompts import last
+from workbench.papers.neural_comprehension.autoconn import Goal, auto_conn
 from workbench.sae.card import contexts, histogram, largest_pairs
 from workbench.sae.diff import diff_features
 from workbench.sae.health import check_health, health, stream_shift
@@ -137,6 +138,8 @@ def home(model, acts, diff, tmp_path_factory):
         "dpo": (entered(dpo_adapter), {"model": model, "pairs": [{}]}),
         "stage": (train_stage, {"model": None, "tokenizer": None, "sample": None, "steps": 1,
                                 "batch": 1, "lr": 0.1, "seed": 0}),
+        "auto_conn": (auto_conn, {"writer": lambda asked, n: ["token"] * n,
+                                  "goal": Goal("Copy.", [("ab", "ab")], "ab")}),
     }  # fmt: skip
 
 
@@ -174,10 +177,11 @@ BAD = {
           "train_topk": (*AT_LEAST_1, 9)},
     "topk": {"constraint index_set": ("both", None, 1)},
     "beta": {"constraint dpo": ABOVE_0},
-    "seed": {"fit_probes generate request judge diff table effect train_topk dpo stage": SEED},
+    "seed": {"fit_probes generate request judge diff table effect": SEED,
+             "train_topk dpo stage auto_conn": SEED},
     "train_share": {"fit_probes": (*SHARE, 1.0)},
     "C": {"fit_probes": ABOVE_0},
-    "n": {"generate request": AT_LEAST_1},
+    "n": {"generate request auto_conn": AT_LEAST_1},
     "repeats": {"judge": AT_LEAST_1},
     "replies": {"judge": (*TEXTS, [5], [None], ["a", "b"])},
     "others": {"judge": ("text", [], 5, [5], ["a", "b"])},

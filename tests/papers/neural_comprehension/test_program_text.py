@@ -58,10 +58,10 @@ def test_a_function_gives_what_python_gives(body):
 
 
 def test_true_is_not_one_to_a_function_that_remembers():
-    text = """f = lambda v: str(v)
+    text = """f = lambda v, t: str(v)
 x = Map(lambda t: t == '1', token)
 y = Map(lambda t: int(t), token)
-Zip(lambda a, b: a + b, (Map(f, x), Map(f, y)))"""
+Zip(lambda a, b: a + b, (Zip(f, (x, token)), Zip(f, (y, token))))"""
     assert meaning(text, "10") == ["True1", "False0"]
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from workbench.arguments import one_of, shown, whole
+from workbench.arguments import one_of, seed_number, shown, whole
 from workbench.errors import CompileBudgetError, DatasetError, NoProgramFound, WorkbenchError
 from workbench.generation.complete import Completer, generate
 from workbench.models.model import Model
@@ -133,7 +133,7 @@ def drawn(goal: Goal, seed: int) -> list[tuple[str, str | None]]:
 
     Marks that each example holds once stay where they are, the runs between them are drawn.
     """
-    rng, given = random.Random(seed), [text for text, _ in goal.examples]
+    rng, given = random.Random(seed_number(seed)), [text for text, _ in goal.examples]
     once = {c for c in given[0] if not c.isalnum() and all(t.count(c) == 1 for t in given)}
     others = [c for c in goal.vocabulary if c not in once]
     room = max(1, (goal.window - len(once)) // (len(once) + 1))
