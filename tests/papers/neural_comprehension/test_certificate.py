@@ -126,7 +126,7 @@ def test_what_cannot_be_certified_is_named(fresh):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", TASKS)
 def test_a_thousand_inputs_of_every_length(name):
-    """Six tasks: see the times in docs/measured."""
+    """All six take seven minutes of one CPU."""
     network = compile_program(TASKS[name].program(96), 96, name)
     proved = certify(network, "full", ["float32"])["dtypes"]["float32"]
     assert proved["max_len"] == 96

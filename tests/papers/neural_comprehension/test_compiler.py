@@ -29,6 +29,7 @@ from workbench.papers.neural_comprehension.language import (
     Token,
     Zip,
 )
+from workbench.papers.neural_comprehension.layers import ONE, ONE2, plus
 from workbench.papers.neural_comprehension.network import compile_program
 from workbench.papers.neural_comprehension.reference import evaluate
 from workbench.papers.neural_comprehension.tasks import TASKS
@@ -97,6 +98,10 @@ def test_the_row_of_bos_counts_as_nothing_behind_any_default():
     assert alone(Count(same, lambda n: n), ["abc", "aab"]) == [["1"] * 3, ["1", "2", "2"]]
     number = Average(Select(token, token, lambda key, _: key == "c"), Position(), default=-3)
     assert alone(Category(lambda n: n, number, -9, 9), ["abc", "ab"]) == [["2"] * 3, ["-3"] * 2]
+    far = Average(Select(token, token, lambda key, _: key == "c"), Position(), default=90)
+    place = Category(lambda n: n, far, -9, 99)
+    alike = Count(Select(place, place, lambda key, query: key == query), lambda n: n)
+    assert alone(alike, ["abc", "ab"]) == [["3"] * 3, ["2"] * 2]
     held = Gate(lambda z: z, before, number * -1)
     assert alone(held, ["ab", "abc"]) == [["z", "a"], [None] * 3]
 
@@ -223,6 +228,10 @@ def test_a_zip_of_what_may_be_none_is_warned_of(caplog):
     for task in TASKS.values():
         domains.domains(task.program(16), 16)
     assert not caplog.text
+    for low, high in ((1, 9), (0, 2)):
+        outside = Category(lambda n: n, Position(), low, high, name=f"{low} to {high}")
+        domains.domains(Zip(lambda x, y: x, (token, outside)), 4)
+        assert f"{low} to {high} (Category" in caplog.text
 
 
 def test_constants_of_more_than_eight_bits_are_in_two_parts_that_bfloat16_holds():
@@ -230,4 +239,9 @@ def test_constants_of_more_than_eight_bits_are_in_two_parts_that_bfloat16_holds(
         if task.name != "parity":  # counts are what bfloat16 cannot hold
             for name, weight in task.network(96).named_parameters():
                 assert weight.equal(weight.bfloat16().float()), f"{task.name} {name}"
-    assert torch.tensor(257.0).bfloat16().float() != 257
+    numbers = torch.arange(-65_535.0, 65_536)
+    parts = torch.tensor(
+        [[plus({}, n).get(dim, 0) for dim in (ONE, ONE2)] for n in numbers.tolist()]
+    )
+    assert parts.sum(1).equal(numbers)
+    assert parts.equal(parts.bfloat16().float())

@@ -149,6 +149,8 @@ def test_float32_needs_no_certificate_and_other_dtypes_do(addition):
     mixed.layers[2].half()
     with pytest.raises(UncertifiedDtypeError, match=r"float16 and float32 .*mixed"):
         mixed.read(SUMS)
+    with pytest.raises(UncertifiedDtypeError, match=r"float32 and float64 .*mixed"):
+        mixed.layers[2].double() and mixed.read(SUMS)
     certify(addition, dtypes=["bfloat16"])
     assert addition.to(torch.bfloat16).read(SUMS) == task("addition").network(16).read(SUMS)
     with pytest.raises(UncertifiedDtypeError):

@@ -20,6 +20,7 @@ from workbench.papers.neural_comprehension.domains import (
     counted,
     domains,
     reached,
+    require_few,
 )
 from workbench.papers.neural_comprehension.language import (
     Average,
@@ -88,7 +89,7 @@ class Compiled:
         wide = max(self.of, key=lambda node: len(self.of[node]))
         weights = sum(4 * sum(h.width for h in layer.heads) + 2 * len(layer.units)
                       for layer in self.layers.values()) * len(self.labels)  # fmt: skip
-        _require_few(wide, "weights, most for its values,", weights, MOST_WEIGHTS)
+        require_few(wide, "weights, most for its values,", weights, MOST_WEIGHTS)
 
     def _place(self, node: Node) -> None:
         """Give the node its sublayer and dimensions, and write it."""
@@ -158,7 +159,7 @@ class Compiled:
                 self._select(head, select, SELECTED if counts else SELECTED / 2)
             case Nearest() as nearest:
                 self._nearest(head, nearest)
-        _require_few(node, "dimensions of a head", head.width, WIDEST)
+        require_few(node, "dimensions of a head", head.width, WIDEST)
         match node:
             case Copy(of=of, function=function, default=default):
                 targets = self._block(node)
@@ -193,7 +194,7 @@ class Compiled:
         """Key values that the same queries select share a coordinate; the last one is BOS's."""
         queries = self.of[select.queries]
         pairs = len(queries) * len(self.of[select.keys])
-        _require_few(select, "pairs of a key and a query", pairs, MOST_PAIRS)
+        require_few(select, "pairs of a key and a query", pairs, MOST_PAIRS)
         groups: dict[tuple[bool, ...], list[int]] = defaultdict(list)
         for key, dim in self.of[select.keys].items():
             groups[tuple(bool(select.predicate(key, query)) for query in queries)].append(dim)
@@ -207,7 +208,7 @@ class Compiled:
 
     def _nearest(self, head: Head, nearest: Nearest) -> None:
         """A coordinate per key's place, one for what is eligible, and that of BOS."""
-        _require_few(nearest, "dimensions of a head", self.window + 2, WIDEST)
+        require_few(nearest, "dimensions of a head", self.window + 2, WIDEST)
         window = max(self.window, 2)  # of one place BOS would be too near
         if self.index not in self.of:
             self.domain[self.index] = tuple(range(self.window))
@@ -275,26 +276,20 @@ class Compiled:
                         unit(plus(dict(reads), constant + shift - shut), {dim: sign})
 
     def _count(self, node: Count, share: int, units: list[Unit]) -> None:
-        """[c ≥ k + 1] from the share 1 / (c + 1) that BOS gets, where the value changes."""
-        written, window = self.of[node], self.window
-        values = [node.function(count) for count in counted(node, window)]
+        """[c ≥ k + 1] from the share 1 / (c + 1) that BOS gets, where the value changes.
+
+        BOS itself gets a share of 1, as where nothing is selected.
+        """
+        written = self.of[node]
+        values = [node.function(count) for count in counted(node, self.window)]
 
         def writes(sign: float, *changed: Any) -> Weights:
             ends = zip(changed, (sign, -sign), strict=False)
             return {written[value]: weight for value, weight in ends if value is not None}
 
         units.append(Unit(node, {ONE: 1.0, BOS: -2.0}, writes(1.0, values[0])))
-        shut = above(2 * window + 8)
         for k, (before, after) in enumerate(pairwise(values)):
             if before != after:
                 for half in (0.5, -0.5):
-                    reads = plus({share: -2.0 * (k + 1) * (k + 2), BOS: -shut}, 2 * k + 3 + half)
+                    reads = plus({share: -2.0 * (k + 1) * (k + 2)}, 2 * k + 3 + half)
                     units.append(Unit(node, reads, writes(2 * half, after, before)))
-
-
-def _require_few(node: Node, what: str, count: int, most: int) -> None:
-    if count > most:
-        raise CompileBudgetError(
-            f"{node}: {count:,} {what} where {most:,} are the most; use a smaller window or fewer "
-            "values"
-        )

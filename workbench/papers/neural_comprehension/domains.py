@@ -89,10 +89,8 @@ def _domain(node: Node, known: dict[Node, Domain], window: int) -> Domain:
         case Map(function=function, of=of) | Gate(function=function, of=of):
             return _distinct(map(function, known[of]))
         case Zip(function=function, of=of):
-            if (size := math.prod(len(known[each]) for each in of)) > MOST_UNITS:
-                raise CompileBudgetError(
-                    f"{node}: {size:,} combinations, {MOST_UNITS:,} at most; zip fewer values"
-                )
+            size = math.prod(len(known[each]) for each in of)
+            require_few(node, "combinations", size, MOST_UNITS)
             return _distinct(itertools.starmap(function, combinations(node, known)))
         case Number(function=function, of=of):
             numbers = [0, *map(function, known[of])]
@@ -101,8 +99,7 @@ def _domain(node: Node, known: dict[Node, Domain], window: int) -> Domain:
             ends = [[c * end for end in known[each]] for c, each in terms]
             return (constant + sum(map(min, ends)), constant + sum(map(max, ends)))
         case Category(function=function):
-            if (size := len(reached(node, known))) > MOST_UNITS:
-                raise CompileBudgetError(f"{node}: {size:,} numbers, {MOST_UNITS:,} at most")
+            require_few(node, "numbers", len(reached(node, known)), MOST_UNITS)
             return _distinct(map(function, reached(node, known)))
         case Copy(function=function, of=of, default=default):
             return _distinct([*map(function, known[of]), default])
@@ -111,6 +108,15 @@ def _domain(node: Node, known: dict[Node, Domain], window: int) -> Domain:
         case Count(function=function):
             return _distinct(map(function, counted(node, window)))
     raise TypeError(f"{node} has no domain")
+
+
+def require_few(node: Node, what: str, count: int, most: int) -> None:
+    """Raise `CompileBudgetError`, naming the node, for more than `most` of something."""
+    if count > most:
+        raise CompileBudgetError(
+            f"{node}: {count:,} {what} where {most:,} are the most; use a smaller window or fewer "
+            "values"
+        )
 
 
 def combinations(node: Zip, known: dict[Node, Domain]) -> Iterable[tuple[Any, ...]]:
