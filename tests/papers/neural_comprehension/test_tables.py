@@ -4,6 +4,7 @@ import pytest
 
 from workbench.evaluation.metrics import measured
 from workbench.papers.neural_comprehension import figures, tables
+from workbench.papers.neural_comprehension.autoconn import Candidate
 from workbench.papers.neural_comprehension.costs import Costs
 from workbench.papers.neural_comprehension.paper import TASKS, Settings
 from workbench.papers.neural_comprehension.study import Cell, Study
@@ -60,6 +61,10 @@ def test_tables_show_the_same(made):
     assert [r["share"] for r in tables.costs(made)] == pytest.approx([0.5, 0.1, 0.4])
     assert len(tables.table_2()) == 9
     assert tables.figure_1()[0]["30 digits"] == 85
+    assert tables.table_4()[0] == {"task": "parity", "1 examples": 5, "2 examples": 10,
+                                   "5 examples": 10}  # fmt: skip
+    rows = tables.candidates([Candidate("a = 1\nb", "text", "no"), Candidate("")])
+    assert [(r["program"], r["failed"]) for r in rows] == [("a = 1", "text"), (None, None)]
     assert tables.sizes(made)[0]["exact to, bfloat16"] == 64
     assert tables.parameters(made)["lengths"] == made.settings.lengths
 
@@ -71,4 +76,7 @@ def test_figures_hold_every_share(made):
         ("the model alone", (0.5,)),
     ]  # fmt: skip
     assert figures.coins(made).data[0].y == (1.0,)
+    lines = {line.name: line.y for line in figures.parity_margins(100).data}
+    assert lines["bfloat16"][0] > 0.5 > 0 > min(lines["bfloat16"])
+    assert min(lines["float32"]) > 0.9
     assert len(figures.by_length(made).layout.annotations) >= 6
