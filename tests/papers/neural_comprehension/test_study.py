@@ -108,6 +108,16 @@ def test_a_step_is_done_once(model, tmp_path, monkeypatch):
             study.run(model, replace(settings, **change), partial(cached, tmp_path), words)
 
 
+def test_inputs_follow_from_task_length_and_seed():
+    settings = few(rows=4)
+    given = study.inputs("copy", 9, settings)
+    assert given == study.inputs("copy", 9, settings) == study.inputs("copy", 9, few(rows=9))[:4]
+    assert [len(each) for each in given] == [9] * 4
+    others = (("copy", 9, replace(settings, seed=1)), ("reverse", 9, settings))
+    assert all(given != study.inputs(*other) for other in others)
+    assert study.inputs("reverse_chat", 9, few(stories=3)) != given
+
+
 def test_no_gate_fires_in_ordinary_texts_and_one_does_where_it_is_asked(model):
     texts = costs.texts(200)
     assert len(set(texts)) == 200

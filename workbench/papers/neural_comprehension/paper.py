@@ -163,9 +163,9 @@ class Settings:
     def small(self) -> "Settings":
         """For a small instruct model on a CPU: sums behind four exemplars, words in chats."""
         return replace(
-            self, tasks=(*ARITHMETIC, *CHATS.values()), lengths=(1, 2, 4, 8, 16, 24, 32, 40),
-            rows=50, shots=4, digits=(1, 2, 4, 8), flips=(2,), stories=20, observed=5, epochs=(1,),
-            max_new_tokens=64,
+            self, tasks=(*ARITHMETIC, *CHATS.values()), lengths=(1, 2, 5, 10, 20, 40),
+            rows=50, shots=4, digits=(1, 2, 4, 8), flips=(2,), stories=20, observed=3, epochs=(1,),
+            repeats=3, max_new_tokens=64,
         )  # fmt: skip
 
 
