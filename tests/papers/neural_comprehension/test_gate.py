@@ -62,8 +62,8 @@ def test_answers_are_exact_by_any_tokenizer(kind, name):
 
 
 def test_signed_and_spaced(digits):
-    prompts = ["5-12=", "5 - 12 =", "007+3=", "Q: 1+1=2\nQ: 12-40=", "1+1= 2\n2+3="]
-    wanted = ["-7", " -7", "10", "-28", " 5"]
+    prompts = ["5-12=", "5 - 12 =", "0+0=", "Q: 1+1=2\nQ: 12-40=", "1+1= 2\n2+3=", "1. **2+3="]
+    wanted = ["-7", " -7", "0", "-28", " 5", "5"]
     got = texts(digits, prompts, rule=Gate(SUMS))
     assert [g[: len(w)] for g, w in zip(got, wanted, strict=True)] == wanted
 
@@ -128,6 +128,8 @@ REFUSED = {
     "12<mark>+34=": "special_token", "5<eos>12+34=": "special_token", "(4+5) * 3 + 1 =": "no_input",
     f"{'9' * 120}+{'1' * 99}=": "too_long", "reverse of Ann ->": "no_input", "x2+3=": "no_input",
     f"copy of {'a' * 200} ->": "too_long", "parity of 102 ->": "no_input", "٣+4=": "no_input",
+    "2024-01 =": "no_input", "007+3=": "no_input", "minus 7 + 3 =": "no_input",
+    "1\n+ 2 + 3 =": "no_input", "the log 3 + 4 =": "no_input", "ten plus 4 + 5 =": "no_input",
 }  # fmt: skip
 
 

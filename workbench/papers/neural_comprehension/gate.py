@@ -1,6 +1,5 @@
 """The gate: behind a trigger the next tokens come from a compiled network, not from the model."""
 
-import logging
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
@@ -22,8 +21,6 @@ from workbench.papers.neural_comprehension.rules import (
     stops,
 )
 from workbench.papers.neural_comprehension.vocabulary import Vocabulary, vocabulary_of
-
-log = logging.getLogger(__name__)
 
 MODES = ("hard", "bias", "observe")
 WINDOW = 256
@@ -73,12 +70,12 @@ class Due:
 
 
 class Gate(Rule):
-    """Symbolic rules (or names of tasks) as one rule while decoding: see `wb.Rule`.
+    """Symbolic rules (or names of tasks) as one `wb.Rule` while decoding.
 
     Behind a trigger the rule with the longest match answers, and all tokens of the answer are
     forced; no token that goes on with its digits follows (`SymbolicRule.guard`). `mode`: `"hard"`
-    does that, `"bias"` adds `bias` to the logits of those tokens instead, and takes it from the
-    others; `"observe"` leaves all as it is. A row in which no rule answers is the model's.
+    does that, `"bias"` adds `bias` to the logits of the answer's tokens instead, and takes it from
+    the guard's; `"observe"` leaves all as it is. A row in which no rule answers is the model's.
 
     `log` holds every answer, `abstentions` why there was none; of rows that are decoded again (when
     memory ran out) twice, and of those that a store has nothing. An answer that a stop string or
@@ -200,7 +197,6 @@ class Gate(Rule):
             if isinstance(due, Abstained) and anew:
                 name = place.rule.name
                 self.abstentions.append(Abstention(name, place.asked, place.given, due.reason))
-                log.info("%s abstains behind %r: %s", name, place.asked[-60:], due.reason)
             out.append(due if isinstance(due, Due) else None)
         return out
 

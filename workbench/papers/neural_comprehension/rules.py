@@ -16,14 +16,16 @@ SPECIAL = "\ufffc"
 _REACH = 4096
 """Characters before a trigger that a pattern sees."""
 _SIGNS = {"addition": "+", "subtraction": "-"}
-_READS = {
-    "addition": "[0-9]+[+][0-9]+", "subtraction": "[0-9]+-[0-9]+", "parity": "[01]+",
-    "reverse": "[a-z]+", "copy": "[a-z]+", "last_letter": "[a-z]+",
-}  # fmt: skip
+_WHOLE = "(?:0|[1-9][0-9]*)"  # 2024-01 is a date
+_READS = {name: rf"{_WHOLE}[{sign}]{_WHOLE}" for name, sign in _SIGNS.items()}
+_READS |= {"parity": "[01]+"} | dict.fromkeys(("reverse", "copy", "last_letter"), "[a-z]+")
 _NUMBER = rf"[^\s=\d{SPECIAL}]*\d[^\s=]*"
 # Whatever is calculated before, or a thousand apart, belongs to the first number, which then is
 # none: nothing is answered for a part of an expression.
-_EARLIER = r"(?:[^\s=]*\s?[-+*/^%×÷·−–xX]\s|(?<![^\s=])[0-9]{1,3}[^\S\n](?=[0-9]{3}(?![0-9])))*"
+_EARLIER = (
+    r"(?:[^\s=]*\s?[-+*/^%×÷·−–xX]\s|(?<![^\s=])[0-9]{1,3}[^\S\n](?=[0-9]{3}(?![0-9]))"
+    r"|(?i:minus|negative|plus|times|over|by|log|ln|sqrt|root|sin|cos|tan)\s)*"
+)
 _OPENED = r"(?:[A-Za-z]\w*:)?[\"'`(\[{*]*"
 
 
@@ -205,16 +207,16 @@ class Place:
 def place_at(rules: Sequence[SymbolicRule], text: str, stop: int) -> Place | None:
     """What the text before `stop` asks, by the longest match; None where it asks nothing."""
     matches = [
-        (m.start(), rule, m)
+        (match.start(), rule, match)
         for rule in rules
         if text.endswith(rule.trigger, 0, stop)
-        and (m := rule.regex.search(text, max(0, stop - _REACH), stop))
+        and (match := rule.regex.search(text, max(0, stop - _REACH), stop))
     ]
     if not matches:
         return None
     start = min(at for at, _, _ in matches)
     names = [rule.name for at, rule, _ in matches if at == start]
-    _, rule, match = next(found for found in matches if found[0] == start)
+    rule, match = next((rule, match) for at, rule, match in matches if at == start)
     given = "".join(group or "" for group in match.groups())
     sep = _sep(rule.trigger, text, start, stop) if rule.sep is None else rule.sep
     tied = ", ".join(names) if len(names) > 1 else ""

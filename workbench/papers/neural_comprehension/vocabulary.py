@@ -51,7 +51,7 @@ class Vocabulary:
 
         Raises `ModelError` for a trigger that no token ends.
         """
-        found: set[int] = set()
+        all_hits: set[int] = set()
         for trigger in triggers:
             ends = [trigger[k:] for k in range(1, len(trigger))]
             ends += [] if trigger.isascii() else ["\ufffd"]
@@ -60,8 +60,8 @@ class Vocabulary:
             }
             if not hits:
                 raise ModelError(f"the tokenizer has no token that ends {trigger!r}")
-            found |= hits
-        return sorted(found | {i for i, t in enumerate(self.pieces) if t and not t.strip(" ")})
+            all_hits |= hits
+        return sorted(all_hits | {i for i, t in enumerate(self.pieces) if t and not t.strip(" ")})
 
     def beginning(self, signs: str) -> list[int]:
         """The tokens that begin with one of `signs`."""
