@@ -12,6 +12,7 @@ from workbench.hashing import canonical
 from workbench.models.model import Model
 from workbench.models.prompts import Encoded
 from workbench.papers.neural_comprehension.rules import (
+    SPECIAL,
     Abstained,
     Place,
     SymbolicRule,
@@ -262,8 +263,7 @@ def _lacking(
     seps = [place.sep] if place.rule.sep is not None or not place.done else ["", " "]
     whole = next((sep + answer for sep in seps if (sep + answer).startswith(place.done)), None)
     if whole is None:
-        # Models have more tokens than their tokenizers know.
-        if len(place.done) < len("".join(vocabulary.pieces[ids[-1] : ids[-1] + 1])):
+        if SPECIAL not in place.done and len(place.done) < len(vocabulary.pieces[ids[-1]]):
             return Abstained(f"passed: a token goes on behind the trigger with {place.done!r:.60}")
         return None
     if whole == place.done:

@@ -35,15 +35,15 @@ class Vocabulary:
             self.of_sign.setdefault(piece[:1], []).append(i)
 
     def read(self, ids: Sequence[int]) -> str:
-        """The text of ids; special tokens are `SPECIAL`."""
-        if self.special.isdisjoint(ids):
+        """The text of ids; special tokens, and those it does not know, are `SPECIAL`."""
+        known = len(self.pieces)
+        if self.special.isdisjoint(ids) and max(ids, default=0) < known:
             return self._decoded(ids)
-        return "".join(
-            SPECIAL * len(group) if special else self._decoded(group)
-            for special, group in (
-                (key, list(ids)) for key, ids in groupby(ids, self.special.__contains__)
-            )
-        )
+        parts = []
+        for special, group in groupby(ids, lambda i: i in self.special or i >= known):
+            run = list(group)
+            parts.append(SPECIAL * len(run) if special else self._decoded(run))
+        return "".join(parts)
 
     @lru_cache(maxsize=8)  # noqa: B019 - with the vocabulary, few are made
     def completing(self, triggers: frozenset[str]) -> list[int]:
