@@ -46,19 +46,18 @@ def texts(model, prompts, new=60, **more):
 @pytest.mark.parametrize("name", TASKS)
 def test_answers_are_exact_by_any_tokenizer(kind, name):
     model = model_of(sum_tokenizer(kind))
-    pairs = drawn(name, [1, 2, 3, 7, 12, 20, 40])
+    pairs = drawn(name, [1, 3, 12, 40 if name in SUMS else 20])
     prompts = [asked(name, given) for given, _ in pairs]
     sep = "" if name in SUMS else " "
     gate = Gate([name])
-    for reply, (_, answer) in zip(texts(model, prompts, rule=gate), pairs, strict=True):
+    for reply, (_, answer) in zip(texts(model, prompts, 44, rule=gate), pairs, strict=True):
         whole = answer if kind == "metaspace" else sep + answer  # decoded alone, a space is lost
         assert reply.startswith(whole)
     first = {entry.given: entry.answer for entry in gate.log if entry.step == 0}
     assert first == dict(pairs)
-    for seed in (0, 1):
-        more = {"temperature": 1.5, "seed": seed, "rule": Gate([name])}
-        for replies, (_, answer) in zip(wb.generate(model, prompts, 3, **more), pairs, strict=True):
-            assert all(reply.strip().startswith(answer[:60]) for reply in replies)
+    more = {"temperature": 1.5, "rule": Gate([name]), "max_new_tokens": 20}
+    for replies, (_, answer) in zip(wb.generate(model, prompts, 2, **more), pairs, strict=True):
+        assert all(reply.strip().startswith(answer[:18]) for reply in replies)
 
 
 def test_signed_and_spaced(digits):
@@ -275,8 +274,10 @@ def test_what_follows_an_answer_is_no_digit_point_or_comma(digits):
     with torch.no_grad():
         head.bias.zero_()[tokenizer("x7")["input_ids"]] = torch.tensor([5.0, 9.0])
     seven.hf.lm_head = head
-    (reply,) = texts(seven, ["12+34="], 6, rule=Gate(["addition"]))
-    assert reply == "46x777"
+    gate = Gate(["addition"])
+    assert texts(seven, ["12+34=", "70+4="], 6, rule=gate) == ["46x777", "74x777"]
+    gate.measure(seven)
+    assert {e.answer: e.agreed for e in gate.log} == {"46": [False] * 2, "74": [True, False]}
 
 
 def test_log_and_the_models_own_probability(digits):
