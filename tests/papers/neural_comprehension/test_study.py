@@ -3,6 +3,7 @@
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -112,6 +113,14 @@ def test_a_step_is_done_once(model, tmp_path, monkeypatch):
             study.run(model, replace(settings, **change), partial(cached, tmp_path), words)
 
 
+def test_what_the_model_would_write_itself_is_no_disagreement(model):
+    """It was taught to copy five letters, and does."""
+    step = study.tried(model, "copy", few(lengths=(5,), rows=3, observed=3))
+    assert study.Cell(**step["cells"][0]).right("ungated") == [1.0] * 3
+    assert len(step["disagreed"]) == 3 * 6
+    assert not any(step["disagreed"])
+
+
 def test_inputs_follow_from_task_length_and_seed():
     settings = few(rows=4)
     given = study.inputs("copy", 9, settings)
@@ -128,6 +137,27 @@ def test_no_gate_fires_in_ordinary_texts_and_one_does_where_it_is_asked(model):
     assert sum("=" in text or "->" in text for text in texts) >= 12
     assert costs.fired(model, texts) == [0] * 200
     assert all(costs.fired(model, ["So 12+30=42, and 1+1=2.", "The copy of abc -> abc"]))
+
+
+def test_times_are_taken_in_pairs_and_parted(model, monkeypatch):
+    """On a clock of ours: 2 s of decoding 4 tokens, and 1 s more with a gate, half of it asking."""
+    clock = SimpleNamespace(now=0.0, perf_counter=lambda: clock.now)
+
+    class Slow(wb.Rule):
+        def forced(self, model, rows):
+            clock.now += 0.5
+            return []
+
+    def decoded(model, requests, rule=None):
+        clock.now += 2.5 if rule else 2.0
+        if rule:
+            rule.forced(model, [])
+        return [SimpleNamespace(samples=[SimpleNamespace(n_tokens=4)])]
+
+    monkeypatch.setattr(costs, "time", clock)
+    monkeypatch.setattr(costs, "complete", decoded)
+    monkeypatch.setattr(costs.prompts, "gate", Slow)
+    assert costs._paired(model, ["a"], 3) == ([1.5] * 3, 0.5, 0.5 / costs.NEW)
 
 
 def test_the_estimate_counts_what_a_run_asks(model, monkeypatch):

@@ -201,7 +201,9 @@ def tried(model: Model, task: str, settings: Settings) -> dict[str, Any]:
         answers = [task_of(task).answer(each) for each in given]
         cells.append({"kind": task, "size": length, "asked": given, "answers": answers,
                       "replies": replies})  # fmt: skip
-    disagreed = [not agreed for forced in gate.log for agreed in forced.agreed]
+    # A gate that looks on is asked again behind a space, for what is left of the answer.
+    first = {(forced.rule, forced.asked): forced for forced in reversed(gate.log)}
+    disagreed = [not agreed for forced in first.values() for agreed in forced.agreed]
     return {"cells": cells, "disagreed": disagreed}
 
 
