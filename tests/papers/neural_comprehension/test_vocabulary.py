@@ -23,7 +23,7 @@ TEXTS = st.lists(
 
 
 @pytest.mark.parametrize("kind", MADE)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(before=TEXTS, answer=st.from_regex(r"\A[ -]?[0-9]{1,12}\Z|\A [a-z]{1,9}\Z"))
 def test_answers_are_written_exactly_or_not_at_all(kind, before, answer):
     tokenizer = MADE[kind]()
@@ -37,7 +37,7 @@ def test_answers_are_written_exactly_or_not_at_all(kind, before, answer):
 
 
 @pytest.mark.parametrize("kind", MADE)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(text=TEXTS, trigger=st.sampled_from(["=", " =", " is", "->", "é"]))
 def test_a_trigger_ends_in_no_other_token(kind, text, trigger):
     tokenizer = MADE[kind]()
