@@ -45,7 +45,12 @@ def test_published_figures_stand_beside_ours():
     value, setting = published("acc_ungated_addition_30")
     assert value == 0.85
     assert "read off a curve" in setting
-    for none in ("acc_ungated_addition_40", "acc_ungated_copy_3", "gate_ratio"):
+    for none in (
+        "acc_gated_reverse_chat_5",
+        "acc_ungated_addition_40",
+        "acc_ungated_copy_3",
+        "gate_ratio",
+    ):
         assert published(none) == (None, None)
     # 27.8 against 11.1 are five problems of eighteen against two.
     for rates in paper.TABLE_2.values():
