@@ -91,6 +91,42 @@ def test_a_carry_that_is_off_is_found_out(fresh):
     assert sum(map(int, proved["fails_at"].split("+"))) > 9
 
 
+def off_in_float32(change):
+    """A hook that changes the stream behind a layer, but not in float64."""
+
+    def hook(_, inputs, output):
+        middle, attention, x = output
+        return (middle, attention, x if x.dtype == torch.float64 else change(x.clone()))
+
+    return hook
+
+
+def test_a_state_that_is_off_is_no_longer_bit_exact(fresh):
+    network = fresh("copy")
+    token = network.config.labels.index("token=a")
+
+    def stray(x):
+        x[..., token] += 1e-3
+        return x
+
+    network.layers[0].register_forward_hook(off_in_float32(stray))
+    proved = certify(network, dtypes=["float32"])["dtypes"]["float32"]
+    assert proved["max_len"] == 16
+    assert not proved["bit_exact"]
+
+
+def test_an_answer_that_should_stand_everywhere_must(fresh):
+    network = fresh("parity")
+    odd, even = (network.config.labels.index(f"parity={n}") for n in (1, 0))
+
+    def later(x):
+        x[:, 5:, [odd, even]] = x[:, 5:, [even, odd]]
+        return x
+
+    network.layers[-1].register_forward_hook(off_in_float32(later))
+    assert certify(network, dtypes=["float32"])["dtypes"]["float32"]["max_len"] == 4
+
+
 def test_certificates_are_made_again_and_compared(fresh):
     network = fresh("copy")
     with pytest.raises(ModelError, match="no certificate"):

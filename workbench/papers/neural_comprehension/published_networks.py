@@ -27,7 +27,7 @@ SIZES = ("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads"
          "intermediate_size", "mlp_hidden_size", "max_position_embeddings")  # fmt: skip
 MAPS = ("input_encoding_map", "output_encoding_map")
 MOST = 2**26
-"""Bytes of a file; the largest of the six has 8.7 MB. A size is 2**13 at most."""
+"""Bytes of a file; the largest of the six has 8.7 MB."""
 
 
 def _carried(sums: Sequence[str]) -> list[str]:
@@ -132,7 +132,8 @@ def load_published(source: str | Path) -> PublishedNetwork:
     if lacking := [name for name in (*SIZES, *MAPS) if name not in config]:
         raise ModelError(f"{path} lacks {', '.join(lacking)}")
     for name in SIZES:
-        whole(f"{path}: {name}", config[name], 1, 2**13, ModelError)
+        most = 64 if name == "num_hidden_layers" else 2**13
+        whole(f"{path}: {name}", config[name], 1, most, ModelError)
     if config["num_attention_heads"] != 1 or config.get("layer_norm"):
         raise ModelError(f"{path}: these networks have one head a layer and no layer norm")
     for name, size in zip(MAPS, (config["vocab_size"], None), strict=True):
