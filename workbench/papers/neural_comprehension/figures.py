@@ -15,6 +15,8 @@ from workbench.papers.neural_comprehension.tasks import task
 from workbench.plots.style import BLUE, GREEN, GREY, LEGEND_BELOW, RED, layout
 
 COLOURS = {"gated": BLUE, "ungated": RED, "transcribed": GREEN, "program": GREY}
+WIDTHS = {"transcribed": 9, "gated": 5, "program": 2, "ungated": 2}
+"""The first three often lie on each other."""
 NAMES = {"gated": "with the gate", "ungated": "the model alone", "transcribed": "read right",
          "program": "a calculator"}  # fmt: skip
 
@@ -66,7 +68,7 @@ def _panels(
             ends = [s["ci95"] or (s["value"], s["value"]) for s in shares]
             figure.add_scatter(
                 x=[cell.size for cell in cells], y=[s["value"] for s in shares], name=NAMES[mode],
-                mode="lines+markers", line={"color": COLOURS[mode], "width": 2},
+                mode="lines+markers", line={"color": COLOURS[mode], "width": WIDTHS[mode]},
                 legendgroup=mode, showlegend=place == 0, row=row, col=col,
                 error_y={"type": "data", "symmetric": False, "thickness": 1,
                          "array": [e[1] - s["value"] for e, s in zip(ends, shares, strict=True)],
