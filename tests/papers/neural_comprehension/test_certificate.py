@@ -57,7 +57,8 @@ def test_counts_fail_in_bfloat16_where_the_certificate_ends():
     assert proved["float32"]["min_margin"] > 0.999
     limit = proved["bfloat16"]["max_len"]
     assert 64 <= limit < 96  # which count is the first depends on the processor
-    assert proved["bfloat16"]["fails_at"].count("1") == limit + 1
+    assert proved["bfloat16"]["min_margin"] >= certificate.MARGIN
+    assert len(proved["bfloat16"]["fails_at"]) == limit + 1
     half = network.to(torch.bfloat16)
     with pytest.raises(UncertifiedDtypeError, match=f"certified to {limit}"):
         half.read(["1" * (limit + 1)])
