@@ -40,6 +40,7 @@ from workbench.papers.neural_comprehension.language import (
     Select,
     Token,
     Zip,
+    described,
     nodes_of,
 )
 from workbench.papers.neural_comprehension.layers import (
@@ -66,6 +67,10 @@ class Compiled:
     """
 
     def __init__(self, program: Categorical, window: int) -> None:
+        if not isinstance(program, Categorical):
+            raise ProgramInputError(
+                f"{described(program)}: a program's last node must be categorical"
+            )
         self.program, self.window = program, whole("window", window, 1)
         self.domain: dict[Node, Domain] = domains(program, window)
         self.labels: list[tuple[Node | None, Any]] = [(None, n) for n in ("one", "bos", "one2")]

@@ -3,10 +3,11 @@
 import itertools
 import logging
 import math
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable
 from typing import Any
 
-from workbench.errors import CompileBudgetError
+from workbench.arguments import shown
+from workbench.errors import CompileBudgetError, ProgramInputError
 from workbench.papers.neural_comprehension.language import (
     Average,
     Categorical,
@@ -83,30 +84,34 @@ def _domain(node: Node, known: dict[Node, Domain], window: int) -> Domain:
         case Token(vocabulary=vocabulary):
             return vocabulary
         case Index():
+            require_few(node, "places", window, MOST_UNITS)
             return tuple(range(window))
         case Position():
             return (0, window - 1)
         case Map(function=function, of=of) | Gate(function=function, of=of):
-            return _distinct(map(function, known[of]))
+            return _distinct(node, map(function, known[of]))
         case Zip(function=function, of=of):
             size = math.prod(len(known[each]) for each in of)
             require_few(node, "combinations", size, MOST_UNITS)
-            return _distinct(itertools.starmap(function, combinations(node, known)))
+            return _distinct(node, itertools.starmap(function, combinations(node, known)))
         case Number(function=function, of=of):
             numbers = [0, *map(function, known[of])]
+            if wrong := [each for each in numbers if not isinstance(each, int)]:
+                raise ProgramInputError(f"{node}: {wrong[0]!r} is no whole number")
             return (min(numbers), max(numbers))
         case Linear(constant=constant, terms=terms):
             ends = [[c * end for end in known[each]] for c, each in terms]
             return (constant + sum(map(min, ends)), constant + sum(map(max, ends)))
         case Category(function=function):
             require_few(node, "numbers", len(reached(node, known)), MOST_UNITS)
-            return _distinct(map(function, reached(node, known)))
+            return _distinct(node, map(function, reached(node, known)))
         case Copy(function=function, of=of, default=default):
-            return _distinct([*map(function, known[of]), default])
+            return _distinct(node, [*map(function, known[of]), default])
         case Average(of=of, default=default):
             return (min(known[of][0], default), max(known[of][1], default))
         case Count(function=function):
-            return _distinct(map(function, counted(node, window)))
+            require_few(node, "numbers", window, MOST_UNITS)
+            return _distinct(node, map(function, counted(node, window)))
     raise TypeError(f"{node} has no domain")
 
 
@@ -135,5 +140,14 @@ def reached(node: Category, known: dict[Node, Domain]) -> range:
     return range(max(node.low, least), min(node.high, most) + 1)
 
 
-def _distinct(values: Iterable[Any]) -> Domain:
-    return tuple(value for value in dict.fromkeys(values) if value is not None)
+def _distinct(node: Node, values: Iterable[Any]) -> Domain:
+    known: dict[Any, Any] = {}
+    for value in values:
+        if not isinstance(value, Hashable):
+            raise ProgramInputError(f"{node}: {shown(value)} can change: it is no value")
+        if type(known.setdefault(value, value)) is not type(value):
+            raise ProgramInputError(
+                f"{node}: {known[value]!r} and {value!r} are equal to Python; let its function "
+                "give values of one type"
+            )
+    return tuple(value for value in known if value is not None)

@@ -9,8 +9,12 @@ A program is its last node. Categorical nodes have finitely many values, numeric
 
 import sys
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import KW_ONLY, dataclass, field
-from typing import Any
+from dataclasses import KW_ONLY, dataclass, field, fields
+from functools import lru_cache
+from typing import Any, get_type_hints
+
+from workbench.arguments import shown
+from workbench.papers.neural_comprehension.kinds import fits, kind_name
 
 Value = Hashable
 """Of a categorical node: text or a whole number."""
@@ -26,13 +30,26 @@ def _written() -> str:
     return f"{frame.f_code.co_filename.rpartition('/')[2]}:{frame.f_lineno}"
 
 
+hints_of = lru_cache(get_type_hints)
+
+
 @dataclass(frozen=True, eq=False)
 class Node:
-    """One step of a program. `name`: what it stands for; `where`: the line that made it."""
+    """One step of a program. `name`: what it stands for; `where`: the line that made it.
+
+    Raises `TypeError`, naming the field, for what is not of the kind that the field says.
+    """
 
     _: KW_ONLY
     name: str = ""
     where: str = field(default_factory=_written, repr=False)
+
+    def __post_init__(self) -> None:
+        for each in fields(self):
+            value, hint = getattr(self, each.name), hints_of(type(self))[each.name]
+            if value is not each.default and not fits(value, hint):
+                wanted = kind_name(hint)
+                raise TypeError(f"{self}: {each.name} is {described(value)}; it must be {wanted}")
 
     @property
     def inputs(self) -> tuple["Node", ...]:
@@ -90,6 +107,14 @@ class Token(Categorical):
     vocabulary: tuple[str, ...]
     between: tuple[str, ...] = ()
     end: str = ""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        known = set(self.vocabulary)
+        if len(known) < len(self.vocabulary):
+            raise ValueError(f"{self}: vocabulary {shown(self.vocabulary)} has a symbol twice")
+        if lacking := {*self.between, *filter(None, [self.end])} - known:
+            raise ValueError(f"{self}: the vocabulary has no {min(lacking)!r}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -249,33 +274,20 @@ class Count(Categorical):
         return self.selector.inputs
 
 
-def input_fault(
-    symbols: Sequence[str], vocabulary: Sequence[str], between: Sequence[str] = (), end: str = ""
-) -> str:
-    """Why symbols are no input of a program with such a `Token`; empty where they are one."""
-    for place, symbol in enumerate(symbols):
-        if symbol not in vocabulary:
-            return (
-                f"{symbol!r} at position {place} is no symbol of the program: it reads "
-                f"{' '.join(vocabulary)}"
-            )
-    if len(symbols) <= bool(end):
-        return "it is empty"
-    symbols = list(symbols)
-    if end and (symbols[-1] != end or symbols.count(end) > 1):
-        return f"it has {symbols.count(end)} {end!r}; it must have one, at its end"
-    body = symbols[:-1] if end else symbols
-    for symbol in between:
-        if body.count(symbol) != 1 or symbol in (body[0], body[-1]):
-            return (
-                f"it has {body.count(symbol)} {symbol!r}; it must have one, with something before "
-                "and behind it"
-            )
-    return ""
+def described(value: Any) -> str:
+    """A value in a message; a node's own repr would spell out all that it is made of."""
+    if isinstance(value, Node):
+        return str(value)
+    return "a function" if callable(value) else shown(value)
 
 
 def nodes_of(program: Node) -> list[Node]:
-    """A program's nodes, each once, after those that it is computed from."""
+    """A program's nodes, each once, after those that it is computed from.
+
+    Raises `TypeError` for what is no node.
+    """
+    if not isinstance(program, Node):
+        raise TypeError(f"a program is its last node, not {described(program)}")
     ordered: dict[Node, None] = {}
 
     def visit(node: Node) -> None:

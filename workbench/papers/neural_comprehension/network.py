@@ -17,11 +17,11 @@ from workbench.hashing import tensors_digest
 from workbench.papers.neural_comprehension.compiler import Compiled
 from workbench.papers.neural_comprehension.configuration import CoNNConfig
 from workbench.papers.neural_comprehension.encoder_layer import CoNNLayer, as_written
+from workbench.papers.neural_comprehension.inputs import input_fault
 from workbench.papers.neural_comprehension.language import (
     Categorical,
     Index,
     Position,
-    input_fault,
 )
 from workbench.papers.neural_comprehension.layers import BOS, ONE, ONE2, Layer, Weights
 

@@ -5,16 +5,15 @@ exist: no attributes but some methods of strings, no loops, no calls of what the
 """
 
 import ast
-import inspect
 import operator
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import lru_cache
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Any
 
 from workbench.errors import CompileBudgetError, ProgramTextError
 from workbench.papers.neural_comprehension import language
-from workbench.papers.neural_comprehension.language import Categorical, Node, Numeric
+from workbench.papers.neural_comprehension.language import Categorical, Node, Numeric, described
 
 MOST_CHARACTERS, MOST_PARTS, DEEPEST = 4000, 1000, 50
 """Of a text: its characters, the parts that they parse to, and how deep these nest."""
@@ -129,7 +128,7 @@ class _Reading:
                     value = replace(value, name=value.name or target.id)
                 self.named[target.id] = value
         if not isinstance(value, Categorical):
-            raise ProgramTextError(f"the last line makes {_named(value)}, no categorical node")
+            raise ProgramTextError(f"the last line makes {described(value)}, no categorical node")
         return value
 
     def _value(self, part: ast.expr, scope: dict[str, Any]) -> Any:
@@ -198,7 +197,7 @@ class _Reading:
                 raise _refused(body, f"a lambda of {len(names)} arguments is given {len(values)}")
             value = self._value(body, outer | dict(zip(names, values, strict=True)))
             if not isinstance(value, str | int | None):
-                raise _refused(body, f"a function makes {_named(value)}")
+                raise _refused(body, f"a function makes {described(value)}")
             return value
 
         return function
@@ -215,15 +214,11 @@ class _Reading:
             act in (operator.add, operator.sub) or (act is operator.mul and numeric == 1)
         ):
             return replace(act(a, b), where=self._counted(part))
-        raise TypeError(f"not of {_named(a)} and {_named(b)}")
+        raise TypeError(f"not of {described(a)} and {described(b)}")
 
     def _node(self, call: ast.Call, kind: type[Node], scope: dict[str, Any]) -> Node:
         given = [self._value(each, scope) for each in call.args]
         named = {str(each.arg): self._value(each.value, scope) for each in call.keywords}
-        hints = {k: hint for k, hint in get_type_hints(kind).items() if k != "where"}
-        for name, value in inspect.signature(kind).bind(*given, **named).arguments.items():
-            if name not in hints or not _fits(value, hints[name]):
-                raise TypeError(f"{name} is {_named(value)}")
         return kind(*given, **named, where=self._counted(call))
 
     def _counted(self, part: ast.expr) -> str:
@@ -236,29 +231,8 @@ class _Reading:
 def _flat(value: Any, *others: type) -> Any:
     """A text, a whole number or None: tuples of tuples would be as large as their text is not."""
     if not isinstance(value, (str, int, type(None), *others)):
-        raise TypeError(f"{_named(value)} where a text or a whole number must be")
+        raise TypeError(f"{described(value)} where a text or a whole number must be")
     return value
-
-
-def _fits(value: Any, hint: Any) -> bool:
-    """Whether a node's field, annotated so, may hold the value."""
-    if isinstance(hint, type):
-        return isinstance(value, hint)
-    if get_origin(hint) is Callable:
-        return callable(value)
-    if get_origin(hint) in (tuple, Sequence):
-        inside = get_args(hint)[0]
-        return isinstance(value, tuple) and bool(value) and all(_fits(v, inside) for v in value)
-    return isinstance(value, str | int | None)
-
-
-def _named(value: Any) -> str:
-    """A value in a message; a node's own repr would spell out all that it is made of."""
-    if isinstance(value, str | int | None):
-        return f"{value!r:.60}"
-    if isinstance(value, tuple):
-        return "a tuple"
-    return str(value) if isinstance(value, Node) else "a function"
 
 
 def _cut(part: ast.AST, text: str) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 
 from workbench.arguments import shown
 from workbench.errors import AmbiguousAggregateError, ProgramInputError
+from workbench.papers.neural_comprehension.inputs import input_fault
 from workbench.papers.neural_comprehension.language import (
     Average,
     Category,
@@ -26,7 +27,6 @@ from workbench.papers.neural_comprehension.language import (
     Selector,
     Token,
     Zip,
-    input_fault,
     nodes_of,
 )
 
