@@ -31,8 +31,10 @@ def load(t5_id: str = "") -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """Model and tokenizer, the paper's where none is given, on a GPU where there is one."""
     name = t5_id or T5
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    model = AutoModelForSeq2SeqLM.from_pretrained(name, dtype=torch.float32).to(device)
-    return model, AutoTokenizer.from_pretrained(name, padding_side="right")
+    model = AutoModelForSeq2SeqLM.from_pretrained(
+        name, dtype=torch.float32, trust_remote_code=False
+    ).to(device)
+    return model, AutoTokenizer.from_pretrained(name, padding_side="right", trust_remote_code=False)
 
 
 def writer(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> Write:
