@@ -179,3 +179,9 @@ def test_a_million_pairs_of_operands(name):
     for start in range(0, len(inputs), 10_000):
         batch = inputs[start : start + 10_000]
         assert each.run(batch) == [each.answer(given) for given in batch]
+
+
+def test_a_window_that_holds_no_input_is_refused():
+    for window, message in ((3, "holds no input of addition"), ("9", "whole number")):
+        with pytest.raises(ValueError, match=message):
+            certify(task("addition"), window=window)

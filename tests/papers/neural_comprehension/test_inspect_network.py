@@ -16,7 +16,7 @@ from workbench.papers.neural_comprehension.inspect_network import (
     margin,
     read,
 )
-from workbench.papers.neural_comprehension.language import Count, Map, Select, Token
+from workbench.papers.neural_comprehension.language import Count, Map, Nearest, Select, Token
 from workbench.papers.neural_comprehension.tasks import TASKS, task
 
 WINDOW = 16
@@ -185,3 +185,24 @@ def test_the_margin_says_whether_the_network_reads_right():
     run = read(inspected(task("addition").program(WINDOW), WINDOW), "57+68=")
     for dtype in (torch.float32, torch.bfloat16, torch.float16):
         assert margin(run, dtype) == 1.0
+
+
+def test_variables_have_names_of_their_own_whatever_the_nodes_are_called():
+    token = Token(("0", "1"), name="a 3")
+    twice = Map(lambda bit: bit, Map(lambda bit: bit, token, name="a"), name="a")
+    assert set(inspected(twice, 2).variables) == {"a 3", "a", "a 2"}
+
+
+def test_a_count_of_the_nearest_shares_nothing_with_bos():
+    token = Token(("0", "1"))
+    right = Nearest(token, lambda bit: bit == "1", lambda i, j: j - i if j >= i else None)
+    parts = inspected(Count(right, str), 4)
+    run = read(parts, "0110")
+    measured, predicted = attention(run, "count")
+    assert predicted.tolist() == [
+        [0, 0, 1, 0, 0],
+        [0, 0, 1, 0, 0],
+        [0, 0, 0, 1, 0],
+        [1, 0, 0, 0, 0],
+    ]
+    assert measured.equal(predicted)

@@ -100,7 +100,7 @@ def test_a_config_that_lacks_a_key_is_named(key, saved):
     "change",
     [{"d_model": 60}, {"window": 15}, {"units": [45, 7, 22]}, {"heads": [3, 1, 1, "x"]},
      {"vocabulary": ["0"]}, {"certificate": "yes"}, {"certificate": {"dtypes": {"float32": {}}}},
-     {"certificate": {}}],
+     {"certificate": {}}, {"certificate": {"dtypes": {"float32": {"max_len": "16"}}}}],
     ids=repr,
 )  # fmt: skip
 def test_a_config_that_does_not_fit_the_weights_is_refused(change, saved):
@@ -118,6 +118,43 @@ def test_other_weights_than_those_certified_are_refused(saved):
         AutoModel.from_pretrained(saved)
     edit(saved, certificate=None)
     assert CoNNModel.from_pretrained(saved).config.certificate is None
+
+
+CHANGED = {
+    "outputs": lambda config: config["outputs"][1:] + config["outputs"][:1],
+    "vocabulary": lambda config: ["1", "0", *config["vocabulary"][2:]],
+    "between": lambda config: [],
+    "end": lambda config: "",
+    "program": lambda config: "subtraction",
+}
+
+
+@pytest.mark.parametrize("key", CHANGED)
+def test_a_config_that_makes_other_answers_of_the_same_weights_is_refused(key, saved):
+    edit(saved, **{key: CHANGED[key](json.loads((saved / "config.json").read_text()))})
+    with pytest.raises(ModelError, match="not those of its certificate"):
+        CoNNModel.from_pretrained(saved)
+
+
+def test_heads_cut_otherwise_are_refused(saved):
+    config = json.loads((saved / "config.json").read_text())
+    heads, widths = config["heads"], config["head_dims"]
+    edit(saved, heads=[1, *heads[1:]], head_dims=[heads[0] * widths[0], *widths[1:]])
+    with pytest.raises(ModelError, match="not those of its certificate"):
+        CoNNModel.from_pretrained(saved)
+
+
+@pytest.mark.parametrize("change", [{"outputs": [*range(11)]}, {"end": None}], ids=repr)
+def test_symbols_that_are_no_text_are_refused(change, saved):
+    edit(saved, **change)
+    with pytest.raises(ModelError, match="symbols are texts"):
+        CoNNModel.from_pretrained(saved)
+
+
+@pytest.mark.parametrize("dtype", ["no_such", torch.int8, 5, "nn"], ids=repr)
+def test_what_is_no_dtype_of_weights_is_refused(dtype, saved):
+    with pytest.raises(ValueError, match="must be one of floating point"):
+        CoNNModel.from_pretrained(saved, dtype=dtype)
 
 
 def test_missing_and_damaged_weights_are_refused(saved):

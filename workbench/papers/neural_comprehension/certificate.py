@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from workbench.arguments import listed, one_of, seed_number
+from workbench.arguments import listed, one_of, seed_number, whole
 from workbench.errors import ModelError
 from workbench.papers.neural_comprehension.gallery import GALLERY
 from workbench.papers.neural_comprehension.network import BATCH, CoNNModel
@@ -61,13 +61,14 @@ def certify(
     over the others, `MARGIN` or more), `bit_exact` (the states are float64's), `fails_at` (the
     shortest input that was wrong, or right by less; None).
 
-    Raises `ValueError` for an unknown level or dtype, or a network whose program is no task.
+    Raises `ValueError` for an unknown level or dtype, a network whose program is no task, or
+    a window that holds none of its inputs.
     """
     one_of("level", level, tuple(LEVELS))
     dtypes = [one_of("dtype", name, DTYPES) for name in listed("dtypes", dtypes)]
     seed = seed_number(seed)
     if isinstance(network, Task):
-        network = network.network(window)
+        network = network.network(whole("window", window, 1))
     known = TASKS | GALLERY
     task = known[one_of("program", network.config.program, tuple(known))]
     sizes, exhaustive = _sizes(task, network.config.window, level)
@@ -117,7 +118,7 @@ def verify(network: CoNNModel) -> dict[str, Any]:
     if stored is None:
         raise ModelError("the network has no certificate; certify(network) makes one")
     if stored["weights"] != network.digest():
-        raise ModelError("the weights are not those of the certificate: they were changed")
+        raise ModelError("weights or config are not those of the certificate: they were changed")
     dtypes, seed = list(stored["dtypes"]), stored["seed"]
     again = certify(copy.deepcopy(network), stored["level"], dtypes, seed=seed)
     for name, proved in again["dtypes"].items():
@@ -145,8 +146,10 @@ def _sizes(task: Task, window: int, level: str) -> tuple[list[int], int]:
     """The sizes that are tried, and the one up to which all inputs are."""
     rng, most = random.Random(0), LEVELS[level][0]
     largest = next(
-        n for n in range(window, 0, -1) if len(task.symbols(task.draw(rng, n))) <= window
+        n for n in range(window, -1, -1) if not n or len(task.symbols(task.draw(rng, n))) <= window
     )
+    if not largest:
+        raise ValueError(f"window={window}: it holds no input of {task.name}")
     every = range(1, largest + 1)
     few = takewhile(lambda n: len(list(islice(task.small(n), most + 1))) <= most, every)
     tried = every if level == "full" else [n for n in FIBONACCI if n < largest] + [largest]

@@ -6,6 +6,7 @@ from typing import Any, Self
 import torch
 from transformers import PreTrainedConfig
 
+from workbench.arguments import listed, shown
 from workbench.errors import ModelError, UncertifiedDtypeError
 
 NEEDED = ("vocabulary", "between", "end", "outputs", "window", "d_model", "heads", "head_dims",
@@ -51,12 +52,20 @@ class CoNNConfig(PreTrainedConfig):
 
     @classmethod
     def from_dict(cls, config_dict: dict[str, Any], **others: Any) -> Self:
-        """The config of a config.json's content. Raises `ModelError` naming keys it lacks."""
+        """The config of a config.json's content.
+
+        Raises `ModelError` naming keys it lacks, or what is no symbol.
+        """
         if lacking := [name for name in NEEDED if name not in config_dict]:
             raise ModelError(
                 f"config.json is not that of a whole compiled network: it lacks "
                 f"{', '.join(lacking)}. Save the network again"
             )
+        symbols = [config_dict["end"]]
+        for name in ("vocabulary", "between", "outputs"):
+            symbols += listed(f"config.json: {name}", config_dict[name], ModelError, empty=True)
+        if wrong := [symbol for symbol in symbols if not isinstance(symbol, str)]:
+            raise ModelError(f"config.json: {shown(wrong[0])} is no symbol; symbols are texts")
         return super().from_dict(config_dict, **others)
 
     @property

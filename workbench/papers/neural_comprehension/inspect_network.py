@@ -5,6 +5,7 @@ beside what the reference predicts, and a variable can be patched to see what fo
 """
 
 import copy
+import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from workbench.papers.neural_comprehension.language import (
     Index,
     Node,
     Position,
+    Select,
     nodes_of,
 )
 from workbench.papers.neural_comprehension.network import CoNNModel, network_of
@@ -70,8 +72,9 @@ def inspected(program: Categorical, window: int, name: str = "") -> Inspected:
     nodes = [node for node in nodes_of(program) if node in compiled.of]
     for node in sorted(nodes, key=compiled.depth.__getitem__):
         plain = name_ = node.name or type(node).__name__.lower()
+        numbers = itertools.count(2)
         while name_ in variables:
-            name_ = f"{plain} {sum(each.startswith(plain) for each in variables) + 1}"
+            name_ = f"{plain} {next(numbers)}"
         variables[name_] = node
     return Inspected(compiled, network_of(compiled, name), variables)
 
@@ -195,8 +198,8 @@ def attending(inspected: Inspected) -> list[str]:
 def attention(run: Run, variable: str) -> tuple[torch.Tensor, torch.Tensor]:
     """(a variable's head, what the reference predicts of it), float `[query, 1 + key]`, BOS first.
 
-    The selected share it equally, and with BOS where they are counted; BOS has all where nothing is
-    selected. Raises `ValueError` for a variable that no head writes.
+    The selected share it equally, and with BOS where a `Select` counts them; BOS has all where
+    nothing is selected. Raises `ValueError` for a variable that no head writes.
     """
     compiled, variables = run.inspected.compiled, run.inspected.variables
     node = variables[one_of("variable", variable, attending(run.inspected))]
@@ -205,7 +208,8 @@ def attention(run: Run, variable: str) -> tuple[torch.Tensor, torch.Tensor]:
     measured = run.attentions[layer][head, 1:]
     predicted = torch.zeros_like(measured)
     for i, keys in enumerate(run.meant[node.selector]):
-        chosen = [1 + key for key in keys] + [0] * (isinstance(node, Count) or not keys)
+        shared = isinstance(node, Count) and isinstance(node.selector, Select)
+        chosen = [1 + key for key in keys] + [0] * (shared or not keys)
         predicted[i, chosen] = 1 / len(chosen)
     return measured, predicted
 

@@ -11,11 +11,11 @@ from torch import nn
 from transformers import AutoConfig, AutoModel, PreTrainedModel
 from transformers.modeling_outputs import TokenClassifierOutput
 
-from workbench.arguments import listed
+from workbench.arguments import listed, shown, whole
 from workbench.errors import ModelError, ProgramInputError
-from workbench.hashing import tensors_digest
+from workbench.hashing import digest, tensors_digest
 from workbench.papers.neural_comprehension.compiler import Compiled
-from workbench.papers.neural_comprehension.configuration import CoNNConfig
+from workbench.papers.neural_comprehension.configuration import NEEDED, CoNNConfig
 from workbench.papers.neural_comprehension.encoder_layer import CoNNLayer, as_written
 from workbench.papers.neural_comprehension.inputs import input_fault
 from workbench.papers.neural_comprehension.language import (
@@ -65,9 +65,12 @@ class CoNNModel(PreTrainedModel):
         """A saved network, in float32 unless `dtype` says otherwise; options as transformers'.
 
         Raises `ModelError` for a config or weights that are damaged, lacking or do not fit each
-        other, and for weights that are not those of its certificate.
+        other, and for those that its certificate is not of; `ValueError` for another dtype.
         """
         dtype = options.pop("dtype", None) or options.pop("torch_dtype", None) or "auto"
+        dtype = getattr(torch, dtype, dtype) if isinstance(dtype, str) else dtype
+        if dtype != "auto" and not (isinstance(dtype, torch.dtype) and dtype.is_floating_point):
+            raise ValueError(f"dtype={shown(dtype)}: it must be one of floating point, or 'auto'")
         report_too = options.pop("output_loading_info", False)
         try:
             model, report = super().from_pretrained(
@@ -75,7 +78,7 @@ class CoNNModel(PreTrainedModel):
             )
             proved = (model.config.certificate or {}).get("weights")
             for each in (model.config.certificate or {}).get("dtypes", {}).values():
-                int(each["max_len"])
+                whole("max_len", each["max_len"], 0)
         except (OSError, RuntimeError, ValueError, TypeError, AttributeError, KeyError,
                 SafetensorError, UnpicklingError) as error:  # fmt: skip
             raise ModelError(f"{source}: no compiled network can be loaded: {error}") from error
@@ -83,17 +86,18 @@ class CoNNModel(PreTrainedModel):
             raise ModelError(f"{source}: {len(missing)} weights are missing ({missing[0]}, …)")
         if model.config.certificate is not None and proved != model.digest():
             raise ModelError(
-                f"{source}: its weights are not those of its certificate: they were changed. Bring "
-                "the file again, or remove the certificate from config.json and certify anew"
+                f"{source}: its weights or config.json are not those of its certificate: they were "
+                "changed. Bring the files again, or remove the certificate and certify anew"
             )
         model.requires_grad_(False)
         if dtype != "auto":
-            model = model.to(getattr(torch, dtype) if isinstance(dtype, str) else dtype)
+            model = model.to(dtype)
         return (model, report) if report_too else model
 
     def digest(self) -> str:
-        """16 hex digits of the weights, as float32."""
-        return tensors_digest({name: w.float() for name, w in self.state_dict().items()})
+        """16 hex digits of the weights, as float32, and of what the config makes of them."""
+        weights = tensors_digest({name: w.float() for name, w in self.state_dict().items()})
+        return digest([weights, *(getattr(self.config, name) for name in ("program", *NEEDED))])
 
     def forward(
         self,
