@@ -200,3 +200,15 @@ def test_a_table_counts_right_programs_by_prompt():
 def test_the_kept_texts_are_of_every_kind():
     kept = read_yaml(autoconn.TEXTS, ValueError)
     assert set(kept["instructions"]) == set(TASKS) == set(kept["written"]) - {"any"}
+
+
+@pytest.mark.parametrize("pairs", [["ab"], [("a",)], [(1, 2)], [None], "ab", None], ids=repr)
+def test_examples_are_pairs_of_texts(pairs):
+    with pytest.raises(ValueError, match="example"):
+        Goal("Copy.", pairs, "ab")
+
+
+@pytest.mark.parametrize("window", ["8", 0, 10**6])
+def test_a_goal_s_window_is_one_that_a_network_is_exact_at(window):
+    with pytest.raises(ValueError, match="window"):
+        Goal("Copy.", [("a", "a")], "ab", window=window)

@@ -11,11 +11,12 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from workbench.arguments import one_of, seed_number, shown, whole
+from workbench.arguments import listed, one_of, seed_number, shown, whole
 from workbench.errors import CompileBudgetError, DatasetError, NoProgramFound, WorkbenchError
 from workbench.generation.complete import Completer, generate
 from workbench.models.model import Model
 from workbench.papers.neural_comprehension.compiler import Compiled
+from workbench.papers.neural_comprehension.configuration import UNPROVED
 from workbench.papers.neural_comprehension.domains import domains
 from workbench.papers.neural_comprehension.language import Categorical, Node, Zip
 from workbench.papers.neural_comprehension.network import CoNNModel, network_of
@@ -43,7 +44,8 @@ class Goal:
     `examples`: (input, output), a symbol per character, `_` where there is no value. `oracle`: the
     right output of any input like theirs.
 
-    Raises `ValueError` for examples that are none, too long, or of two lengths.
+    Raises `ValueError` for examples that are none, too long, or of two lengths, and for a window
+    that no network is exact at without a certificate.
     """
 
     instruction: str
@@ -53,7 +55,12 @@ class Goal:
     window: int = 16
 
     def __post_init__(self) -> None:
-        for given, out in self.examples:
+        whole("window", self.window, 1, UNPROVED)
+        for pair in listed("examples", self.examples, empty=True):
+            texts = isinstance(pair, Sequence) and all(isinstance(each, str) for each in pair)
+            if not texts or isinstance(pair, str) or len(pair) != 2:
+                raise ValueError(f"example {shown(pair)}: it must be (input, output), two texts")
+            given, out = pair
             if not 0 < len(given) == len(out) <= self.window or set(given) - set(self.vocabulary):
                 raise ValueError(
                     f"example {given!r} -> {out!r}: it must have 1 to {self.window} symbols of "
