@@ -212,3 +212,11 @@ def test_examples_are_pairs_of_texts(pairs):
 def test_a_goal_s_window_is_one_that_a_network_is_exact_at(window):
     with pytest.raises(ValueError, match="window"):
         Goal("Copy.", [("a", "a")], "ab", window=window)
+
+
+def test_a_writer_may_yield_its_programs_and_must_return_some():
+    goal = Goal("Copy.", [("ab", "ab")], "ab")
+    _, table = auto_conn(lambda _, n: ("Map(str, token)" for _ in range(n)), goal, 3)
+    assert [each.failed for each in table] == ["", "", ""]
+    with pytest.raises(ValueError, match="the writer returns None"):
+        auto_conn(lambda _, n: None, goal)

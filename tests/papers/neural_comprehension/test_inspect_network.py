@@ -206,3 +206,10 @@ def test_a_count_of_the_nearest_shares_nothing_with_bos():
         [1, 0, 0, 0, 0],
     ]
     assert measured.equal(predicted)
+
+
+@pytest.mark.parametrize("patch", [{("carry", 0): [1]}, {("position", 0): "x"},
+                                   {("position", 0): None}], ids=repr)  # fmt: skip
+def test_values_of_another_kind_are_refused(patch, looked):
+    with pytest.raises(ValueError, match="is never"):
+        read(looked["addition"], "5+6=", patch)

@@ -7,7 +7,7 @@ compared each output with the next one's target, and errors were swallowed (spec
 import math
 import random
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -126,11 +126,17 @@ def written(writer: Writer, asked: str, n: int, seed: int) -> list[str]:
     whole("n", n, 1)
     if callable(writer) and not isinstance(writer, Model):
         replies = writer(asked, n)
+        if isinstance(replies, Iterator):
+            replies = list(replies)
     else:
         (replies,) = generate(
             writer, [asked], n, max_new_tokens=400, temperature=0.7, stop=["\n\n"], seed=seed
         )  # fmt: skip
-    if isinstance(replies, str) or not all(isinstance(reply, str) for reply in replies):
+    if (
+        isinstance(replies, str)
+        or not isinstance(replies, Iterable)
+        or not all(isinstance(reply, str) for reply in replies)
+    ):
         raise ValueError(f"the writer returns {shown(replies)}: it must be a list of texts")
     return [block[1] if (block := _FENCED.search(reply)) else reply for reply in replies]
 

@@ -138,7 +138,11 @@ def _write(inspected: Inspected, node: Node, place: int, value: Any) -> Any:
     compiled, network = inspected.compiled, inspected.network
     dims, domain, depth = compiled.of[node], compiled.domain[node], compiled.depth[node]
     number = None in dims
-    if not (domain[0] <= value <= domain[1] if number else value is None or value in dims):
+    if number:
+        fits = isinstance(value, int | float) and domain[0] <= value <= domain[1]
+    else:
+        fits = value is None or value in list(dims)  # a value without a hash is none of them
+    if not fits:
         raise ValueError(f"{node} is never {value!r}: it is {'from, to ' * number}{domain}")
     target = torch.tensor([float(value) if number else float(each == value) for each in dims])
     module: nn.Module = network.positions if isinstance(node, Index | Position) else network.tokens
