@@ -225,3 +225,18 @@ def test_windows_longer_than_the_text_but_not_than_its_padding(tokenizer, family
     assert longest + 1 < max(map(len, ids)) + 60
     for prompt, n, result in zip(prompts, new, results, strict=True):
         assert result.texts == [text(model, by_full_forwards(model, prompt, n))]
+
+
+@pytest.mark.parametrize(("new", "spare"), [(2, 2), (5, 5), (90, 64)])
+def test_no_more_room_is_made_than_replies_can_take(llama, monkeypatch, new, spare):
+    wb.generate(llama, PROMPTS[:1], max_new_tokens=1)  # a model is tried out before its first
+    grow, sizes = kvcache.RoomyLayer._grow, []
+
+    def seen(self, keys, values, size, used):
+        sizes.append(size - used - keys.shape[-2])
+        grow(self, keys, values, size, used)
+
+    monkeypatch.setattr(kvcache.RoomyLayer, "_grow", seen)
+    wb.generate(llama, PROMPTS[:1], max_new_tokens=new)
+    # What is read, then what is decoded, until that has to grow.
+    assert sizes[: 2 * llama.n_layers] == [0] * llama.n_layers + [spare] * llama.n_layers

@@ -10,7 +10,7 @@ import torch
 from transformers import Cache
 
 from workbench.generation.batching import Batch, Row
-from workbench.generation.kvcache import roomy_cache, select_rows, shared_prefix
+from workbench.generation.kvcache import make_room, roomy_cache, select_rows, shared_prefix
 from workbench.models.model import InFlight, Model
 from workbench.models.prompts import Encoded, padded
 
@@ -109,6 +109,7 @@ class BatchForward:
         head, head_mask = self._padded(list(beginnings))
         tail, mask = self._padded(rests)
         cache: Cache = roomy_cache(self.model.hf)
+        make_room(cache, 0)
         if head.shape[1]:
             self.model.hf.base_model(
                 head, attention_mask=head_mask, position_ids=_positions(head_mask),
@@ -118,6 +119,7 @@ class BatchForward:
             mask = torch.cat([head_mask[chosen], mask], 1)
             if len(beginnings) == 1 and SHARED in self.ways:
                 cache = context.enter_context(shared_prefix(self.model.hf, cache))
+                make_room(cache, 0)
             else:
                 select_rows(cache, chosen)
         width, position = mask.shape[1], mask.sum(1)
@@ -137,6 +139,7 @@ class BatchForward:
         rows.requests, rows.starts = rows.requests[prompt], rows.starts[prompt]
         prompt = prompt.to(self.device)
         select_rows(rows.cache, prompt)
+        make_room(rows.cache, max(new))
         room = rows.mask.new_ones(len(prompt), max(new))
         rows.mask = torch.cat([rows.mask[prompt], room], 1)
         rows.position = rows.position[prompt]

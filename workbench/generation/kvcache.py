@@ -15,6 +15,7 @@ from transformers.cache_utils import DynamicLayer
 from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 
 _ROOM = 64
+"""Tokens of spare room, at most, before it has to grow."""
 _SCORES = 2**26
 """Attention scores held at once, in elements."""
 NAME = "workbench_shared_prefix"
@@ -25,6 +26,7 @@ class RoomyLayer(DynamicLayer):
 
     def __init__(self) -> None:
         super().__init__()
+        self.spare = _ROOM
         self._room: tuple[torch.Tensor, torch.Tensor] | None = None
         self._seen: torch.Tensor | None = None
 
@@ -38,7 +40,7 @@ class RoomyLayer(DynamicLayer):
         after = before + key_states.shape[-2]
         # Whoever selects rows replaces keys and values by copies that have no room.
         if self._room is None or self.keys is not self._seen:
-            self._grow(key_states, value_states, after + _ROOM, before)
+            self._grow(key_states, value_states, after + self.spare, before)
         elif after > self._room[0].shape[-2]:
             self._grow(key_states, value_states, 2 * after, before)
         for room, states in zip(self._room, (key_states, value_states), strict=True):
@@ -80,6 +82,14 @@ def roomy_cache(hf: PreTrainedModel) -> DynamicCache:
     cache = DynamicCache(config=hf.config)
     cache.layers = [RoomyLayer() if type(x) is DynamicLayer else x for x in cache.layers]
     return cache
+
+
+def make_room(cache: Cache, tokens: int) -> None:
+    """Let layers keep spare room for so many tokens more, once they grow: what is never written
+    takes memory, too."""
+    for layer in cache.layers:
+        if isinstance(layer, RoomyLayer):
+            layer.spare = min(tokens, _ROOM)
 
 
 def select_rows(cache: Cache, rows: torch.Tensor) -> None:

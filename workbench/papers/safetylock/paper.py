@@ -136,7 +136,7 @@ class Settings:
             max_new_tokens=24,
             validated=7,
             evaluated=40,
-            controlled=8,
+            controlled=6,
             draws=4,
             repeats=2,
             align=Recipe(8e-5, 48, 1 / 3, answer_tokens=24, decay=True),
