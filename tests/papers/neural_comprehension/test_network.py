@@ -220,7 +220,10 @@ def test_lengths_beyond_the_certificate_are_refused():
 def test_autocast_and_a_lower_matmul_precision_change_nothing(addition):
     plain = outputs(addition)
     before, threads = torch.get_float32_matmul_precision(), torch.get_num_threads()
+    backends = (torch.backends.cuda.matmul, torch.backends.mkldnn.matmul)
+    precisions = [backend.fp32_precision for backend in backends]
     torch.set_float32_matmul_precision("medium")
+    medium = [backend.fp32_precision for backend in backends]
     torch.set_num_threads(2)
     seen = []
     hook = addition.unembed.register_forward_hook(
@@ -230,9 +233,12 @@ def test_autocast_and_a_lower_matmul_precision_change_nothing(addition):
         with torch.autocast("cpu", torch.bfloat16):
             other = outputs(addition)
         assert torch.get_float32_matmul_precision() == "medium"
+        assert [backend.fp32_precision for backend in backends] == medium
         assert torch.get_num_threads() == 2
     finally:
         torch.set_float32_matmul_precision(before)
+        for backend, precision in zip(backends, precisions, strict=True):
+            backend.fp32_precision = precision
         torch.set_num_threads(threads)
         hook.remove()
     assert seen == [("highest", 1)]

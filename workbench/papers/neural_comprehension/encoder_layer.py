@@ -53,6 +53,8 @@ def as_written(device: str) -> Iterator[None]:
     On a CPU in one thread: so small products wait for others longer than they take.
     """
     before, threads = torch.get_float32_matmul_precision(), torch.get_num_threads()
+    backends = (torch.backends.cuda.matmul, torch.backends.mkldnn.matmul)
+    precisions = [backend.fp32_precision for backend in backends]
     try:
         if before != "highest":
             torch.set_float32_matmul_precision("highest")
@@ -63,5 +65,8 @@ def as_written(device: str) -> Iterator[None]:
     finally:
         if before != "highest":
             torch.set_float32_matmul_precision(before)
+            # What it sets is not all that can be set, and part of every model's identity.
+            for backend, precision in zip(backends, precisions, strict=True):
+                backend.fp32_precision = precision
         if device == "cpu" and threads > 1:
             torch.set_num_threads(threads)
