@@ -65,6 +65,7 @@ def alone(model, rule, request, index):
         logits = model.hf(torch.tensor([ids + new]), use_cache=False).logits[:, -1].float()
         triggers, steps = rule.triggers(model), rule.steps
         asked = triggers is None or (ids + new)[-1] in triggers or through
+        asked = asked or (rule.from_start and not new)
         asked = asked and (steps is None or len(new) in steps) and not queue
         if asked:
             queue, shift = rule.of_row(RowTokens(tuple(ids), tuple(new)))
@@ -131,9 +132,11 @@ def test_every_path_is_the_loop_over_one_row(exact, path, looped, monkeypatch):
     triggers=st.none() | st.sets(st.integers(0, 399), min_size=1, max_size=200),
     steps=st.none() | st.builds(range, st.integers(0, 3), st.integers(0, 8)),
     start=st.integers(0, 11),
+    from_start=st.booleans(),
 )
-def test_any_triggers_and_steps(exact, triggers, steps, start):
+def test_any_triggers_and_steps(exact, triggers, steps, start, from_start):
     rule = Busy(triggers, steps, start=start)
+    rule.from_start = from_start
     requests = [GenRequest(p, 2, 6, 1.0) for p in (PROMPTS[0], PROMPTS[1], "Sure, mend")]
     assert texts(exact, requests, rule=rule) == expected(exact, rule, requests)
 

@@ -24,10 +24,10 @@ class Rule:
     """What happens to rows while a local model decodes them: a base to subclass.
 
     Before a token is picked, the rule is asked in one call about all rows of the batch whose last
-    token is among its `triggers` (the prompt's counts) or is the last that it forced, where their
-    number of new tokens is in `steps` (None: any): first what is `forced`, then, where nothing is,
-    for other `logits`. What it answers for a row must depend on that row alone: which come together
-    is the batch's affair.
+    token is among its `triggers` (the prompt's counts) or is the last that it forced, or, with
+    `from_start`, that have no new token yet, where their number of new tokens is in `steps` (None:
+    any): first what is `forced`, then, where nothing is, for other `logits`. What it answers for a
+    row must depend on that row alone: which come together is the batch's affair.
 
     An answer that cannot be used is a `GenerationError` naming request and rule.
 
@@ -38,6 +38,7 @@ class Rule:
     """
 
     steps: range | None = None
+    from_start: bool = False
 
     def fingerprint(self) -> str | None:
         """Text that changes whenever the answers do: part of a sample's identity in a store.
@@ -129,7 +130,7 @@ class RuleWatch:
         token; bool `going`, whether it has not ended.
         """
         on = self.rule.steps is None or step in self.rule.steps
-        asked = self.table[last]
+        asked = self.table[last] | (self.rule.from_start and step == 0)
         if self.through:
             asked = asked | torch.tensor([row in self.through for row in live.tolist()])
         hit = (asked & going).nonzero()[:, 0].tolist() if on else []

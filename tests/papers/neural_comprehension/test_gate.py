@@ -136,6 +136,33 @@ def test_the_trigger_inside_a_shared_beginning_is_past(digits):
     assert all(t[0] == "7" for ts in replies[2:] for t in ts)
 
 
+def test_a_begun_answer_is_gone_on_with(digits):
+    """What a reply was cut at, say; as `GateProcessor` does."""
+    prompts = ["99+11=", "99+11=1", "99+11=11", "99+11=110", "99+11=12", "99 + 11 = 1", "99+11 ="]
+    gate = Gate(["addition"])
+    got, plain = texts(digits, prompts, 9, rule=gate), texts(digits, prompts, 9)
+    rests = ["110", "10", "0", "", None, "10", " 110"]
+    for prompt, reply, rest, own in zip(prompts, got, rests, plain, strict=True):
+        if rest is None:
+            assert reply == own
+            continue
+        assert reply.startswith(rest), prompt
+        assert reply[len(rest) : len(rest) + 1] not in set("0123456789.,")
+    assert sum(entry.step == 0 for entry in gate.log) == 5
+    short = texts(digits, prompts[:1], 2, rule=gate)[0]
+    assert texts(digits, [prompts[0] + short], 1, rule=gate) == ["0"]
+
+
+@pytest.mark.parametrize("form", ["{a}+5=", "5+{a}=", "{a} + {a} =", "{a}-{a} ="])
+def test_operands_that_no_window_holds_are_said_to_be_too_long(digits, form):
+    gate, number = Gate(SUMS), "98765" * 120
+    gate.triggers(digits)
+    for before in ("", "Ann has 7 apples. " * 40, "<pad>" * 900):
+        ids = digits.tokenizer(before + form.format(a=number))["input_ids"]
+        assert gate.forced(digits, [RowTokens(tuple(ids), ())]) == [()]
+    assert [a.reason[:9] for a in gate.abstentions] == ["too_long:"] * 3
+
+
 def test_an_answer_that_is_cut(digits):
     gate = Gate(["addition"])
     short = GenRequest("99+11=", max_new_tokens=2)

@@ -13,7 +13,12 @@ from workbench.errors import ModelError
 from workbench.generation.ready_rules import ProcessorRule
 from workbench.papers.neural_comprehension.gate import Gate
 from workbench.papers.neural_comprehension.processor import GateProcessor
-from workbench.papers.neural_comprehension.rules import SymbolicRule, asked, task_rule
+from workbench.papers.neural_comprehension.rules import (
+    SymbolicRule,
+    asked,
+    coin_flip_rule,
+    task_rule,
+)
 from workbench.papers.neural_comprehension.tasks import task
 
 PROMPTS = ["12+34=", "Ann: 99999+1=", "Ann has 5", "1+2=3\n5 - 12 =", f"{'9' * 20}+{'9' * 20}="]
@@ -169,6 +174,14 @@ def test_encoder_decoder(digits):
         assert texts[1].startswith("123+4=127")
 
 
+def test_flips_behind_the_decoder_s_first_token(digits):
+    """It stands right before the first flip, which belongs to them all the same."""
+    ids = digits.tokenizer("<pad>1 0 1 ->")["input_ids"]
+    processor = GateProcessor(Gate([coin_flip_rule()]), digits.tokenizer)
+    out = processor(torch.tensor([ids]), torch.zeros(1, digits.n_tokens))
+    assert digits.tokenizer.decode([*ids, int(out.argmax())]).endswith("-> 0")
+
+
 def test_a_character_of_several_tokens_is_not_begun(digits):
     rule = SymbolicRule(
         "sign", r"sign (\w)=", lambda given: ["é" if g == "e" else "x" for g in given]
@@ -189,6 +202,32 @@ def test_more_tokens_than_the_tokenizer_knows():
     assert model.tokenizer.decode(out.argmax()) == "4"
     row, scores = torch.cat([row, row[:, :1]], 1), torch.randn(1, model.n_tokens)
     assert torch.equal(processor(row, scores), scores)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_answer_as_long_as_its_network_s_window(kind):
+    """The question is then far behind, and has left the last tokens that are read first."""
+    tokenizer = sum_tokenizer(kind)
+    word = task("reverse").draw(random.Random(0), 191)
+    wanted = {asked("reverse", word): " " + word[::-1], f"{'9' * 95}+{'9' * 95}=": f"1{'9' * 94}8"}
+    for prompt, answer in wanted.items():
+        ids = tokenizer(prompt)["input_ids"]
+        processor = GateProcessor(Gate(["reverse", "addition"]), tokenizer)
+        scores, start = torch.zeros(1, len(tokenizer)), len(ids)
+        while (row := processor(torch.tensor([ids]), scores)[0]).max() == 0 > row.min():
+            if (row > -torch.inf).sum() > 1:
+                break
+            ids.append(int(row.argmax()))
+        assert tokenizer.decode(ids) == tokenizer.decode(ids[:start]) + answer
+
+
+def test_a_longer_answer_is_not_begun(digits):
+    rule = SymbolicRule("much", r"(\w)=", lambda given: [g * 400 for g in given], guard="", sep="")
+    gate = Gate([rule])
+    assert replies(digits, ["x="], gate, 3) == replies(digits, ["x="], None, 3)
+    assert gate.abstentions[0].reason.startswith("too_long: a processor")
+    assert not gate.log
+    assert wb.generate(digits, ["x="], max_new_tokens=400, rule=gate)[0][0].startswith("x" * 400)
 
 
 def test_networks_are_asked_once_an_answer(digits, monkeypatch):

@@ -2,6 +2,7 @@
 
 import pytest
 
+from workbench.errors import GenerationError
 from workbench.papers.neural_comprehension.repair import repair_text
 from workbench.papers.neural_comprehension.rules import SymbolicRule
 
@@ -51,6 +52,12 @@ def test_only_what_the_server_wrote_is_looked_at():
     repaired = repair_text(server, "2+2=5, so", RULES)
     assert (repaired.text, repaired.log) == (" 1+1=2", [])
     assert repair_text(Scripted({"2": "+2=5"}), "2", RULES).text == "+2=4"
+
+
+@pytest.mark.parametrize("says", [None, b"46", ["46"]])
+def test_a_server_that_says_no_text(says):
+    with pytest.raises(GenerationError, match="in place of a text, call 1"):
+        repair_text(lambda text: says, "1+1=", RULES)
 
 
 def test_a_server_that_never_ends():

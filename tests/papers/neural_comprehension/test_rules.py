@@ -1,12 +1,24 @@
 """Rules: what they abstain from, whatever `run` does, and which of several answers."""
 
+import random
+
 import pytest
 
 import workbench as wb
 from tests.helpers.odd_tokenizers import model_of
 from tests.helpers.sum_tokenizers import sum_tokenizer
 from workbench.papers.neural_comprehension.gate import Gate
-from workbench.papers.neural_comprehension.rules import Abstained, SymbolicRule, task_rule
+from workbench.papers.neural_comprehension.rules import (
+    SPECIAL,
+    Abstained,
+    SymbolicRule,
+    answers,
+    checked,
+    coin_flip_rule,
+    place_at,
+    task_rule,
+)
+from workbench.papers.neural_comprehension.tasks import TASKS
 
 SUMS = ["addition", "subtraction"]
 
@@ -39,6 +51,67 @@ def test_what_a_network_does_not_read_is_the_models(digits, prompt):
     (abstention,) = gate.abstentions
     assert abstention.reason.partition(":")[0] == REFUSED[prompt]
     assert not gate.log
+
+
+def answered(text):
+    """The answer to what ends a text; None where there is none."""
+    place = place_at(checked([*TASKS, coin_flip_rule()]), text, len(text))
+    (answer,) = answers([place]) if place else (None,)
+    return answer if isinstance(answer, str) else None
+
+
+CHAINS = {
+    "1 0 1 ->": "0", f"{SPECIAL}1 0 1 ->": "0", f"Ann{SPECIAL}1 1 1 ->": "1", "1 0 1->": "0",
+    "1  0\t1 ->": "0", "Ann flips. 1 0 ->": "1", "Story 3: 1 1 ->": "0",
+    "1 0 0 -> 1\n1 1 ->": "0", "1 1 -> 0\n\n0 1 ->": "1", "in 2021:\n1 0 ->": "1",
+}  # fmt: skip
+NOT_WHOLE = [
+    "1, 0 1 ->", "2 1 0 1 ->", "10 0 1 ->", "10  0 1 ->", "1.5 0 1 ->", "-1 0 1 ->", "1 ٣ 0 1 ->",
+    f"1 0{SPECIAL}1 0 ->", "1 0 -> 1 1 1 ->", "1; 0 1 ->", "1 0 x1 1 0 ->", "1 ->",
+    "reverse of reverse of abc ->", "last letter of the copy of abc ->",
+    "2 mod 3 + 4 =", "log2 3 + 4 =", "√ 9 + 3 =", "2 *7-3 =", "(2) **7-3 =", "2\n-1=",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("text", CHAINS, ids=range(len(CHAINS)))
+def test_flips_of_a_coin_are_those_of_its_line(text):
+    assert answered(text) == CHAINS[text]
+
+
+@pytest.mark.parametrize("text", NOT_WHOLE, ids=range(len(NOT_WHOLE)))
+def test_nothing_is_answered_for_a_part(text):
+    assert answered(text) is None
+
+
+def expression(rng, depth):
+    if depth == 0 or rng.random() < 0.25:
+        number = str(rng.choice([rng.randint(0, 9), rng.randint(10, 9999)]))
+        return rng.choices([number, f"-{number}", f"({number})", f"{number}.5"], [9, 1, 1, 1])[0]
+    before, after = rng.choice(["", "", " "]), rng.choice(["", " "])
+    sign = rng.choice(["+", "+", "-", "-", "*", "/", "//", "%"])
+    text = f"{expression(rng, depth - 1)}{before}{sign}{after}{expression(rng, depth - 1)}"
+    return f"({text})" if rng.random() < 0.1 else text
+
+
+def test_what_is_answered_is_the_value_of_the_whole_expression():
+    rng, rules, count = random.Random(0), checked(SUMS), 0
+    for _ in range(3000):
+        text = expression(rng, rng.randint(1, 3))
+        before = rng.choice(["", "Q: ", "1+1=2\n", "So ", SPECIAL])
+        asked = f"{before}{text}{rng.choice(['', ' '])}="
+        place = place_at(rules, asked, len(asked))
+        plain = place and not place.tied and place.given.replace("+", "-").split("-")
+        if plain and len(plain) == 2 and all(map(str.isdecimal, plain)):
+            count += 1
+            assert eval(place.given) == eval(text), asked
+    assert count > 200
+
+
+@pytest.mark.parametrize("unit", ["- ", "* ", "minus - ", "3 123- ", "1 + ", "2021 2022 ", "a- b "])
+def test_a_long_line_is_read_at_once(unit):
+    """By a pattern that could be split in many ways it would take years."""
+    for trigger in ("x =", "x ->"):
+        assert answered(unit * 60 + trigger) is None
 
 
 def test_a_normaliser_opts_in(digits):

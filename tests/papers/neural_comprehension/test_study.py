@@ -140,24 +140,35 @@ def test_no_gate_fires_in_ordinary_texts_and_one_does_where_it_is_asked(model):
 
 
 def test_times_are_taken_in_pairs_and_parted(model, monkeypatch):
-    """On a clock of ours: 2 s of decoding 4 tokens, and 1 s more with a gate, half of it asking."""
+    """On a clock of ours: 2 s of decoding 4 tokens, 3 s of 5 with a gate; asking it takes 1.5 s,
+    1 s of which is the network's."""
     clock = SimpleNamespace(now=0.0, perf_counter=lambda: clock.now)
 
     class Slow(wb.Rule):
         def forced(self, model, rows):
-            clock.now += 0.5
-            return []
+            assert len(rows) == costs.ROWS
+            clock.now += 1.5
+            return [()] * len(rows)
 
     def decoded(model, requests, rule=None):
-        clock.now += 2.5 if rule else 2.0
-        if rule:
-            rule.forced(model, [])
-        return [SimpleNamespace(samples=[SimpleNamespace(n_tokens=4)])]
+        clock.now += 3.0 if rule else 2.0
+        return [SimpleNamespace(samples=[SimpleNamespace(n_tokens=n)]) for n in (1, 4 + bool(rule))]
+
+    def network(sums):
+        clock.now += 1.0
 
     monkeypatch.setattr(costs, "time", clock)
     monkeypatch.setattr(costs, "complete", decoded)
     monkeypatch.setattr(costs.prompts, "gate", Slow)
-    assert costs._paired(model, ["a"], 3) == ([1.5] * 3, 0.5, 0.5 / costs.NEW)
+    monkeypatch.setattr(costs, "task", lambda name: SimpleNamespace(draw=TASKS[name].draw,
+                                                                     run=network))  # fmt: skip
+    monkeypatch.setattr(costs, "fired", lambda model, ordinary: [0] * len(ordinary))
+    measured = costs.measure(model, few(repeats=3, texts=20))
+    assert measured["ratios"] == pytest.approx([1.2] * 3)
+    assert measured["idle"] == pytest.approx([1.2] * 3)
+    assert measured["parts"] == pytest.approx(
+        {"model": 0.5, "asking the gate": 0.1, "network": 0.2}
+    )
 
 
 def test_the_estimate_counts_what_a_run_asks(model, monkeypatch):

@@ -3,10 +3,9 @@
 import random
 import statistics
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-
-import torch
+from functools import partial
 
 from workbench.data.preferences import load_data
 from workbench.generation.complete import complete
@@ -44,7 +43,8 @@ SIGNS = (
 @dataclass(frozen=True)
 class Costs:
     """`ratios`: time of a step with the gate to that without, per pair; `idle`: where it never
-    fires. `parts`: seconds of a step by what takes them. `fired`: per ordinary text, how often.
+    fires. `parts`: seconds of a step by what takes them, the gate being asked once a sum. `fired`:
+    per ordinary text, how often.
     """
 
     ratios: list[float]
@@ -53,66 +53,47 @@ class Costs:
     fired: list[int]
 
 
-class Timed(Rule):
-    """A rule that counts the seconds that it is asked for."""
-
-    def __init__(self, rule: Rule) -> None:
-        self.rule, self.seconds = rule, 0.0
-
-    def triggers(self, model: Model) -> Collection[int] | None:
-        return self.rule.triggers(model)
-
-    def forced(self, model: Model, rows: Sequence[RowTokens]) -> Sequence[Sequence[int]]:
-        started = time.perf_counter()
-        try:
-            return self.rule.forced(model, rows)
-        finally:
-            self.seconds += time.perf_counter() - started
-
-    def logits(self, model: Model, rows: Sequence[RowTokens], logits: torch.Tensor) -> torch.Tensor:
-        started = time.perf_counter()
-        try:
-            return self.rule.logits(model, rows, logits)
-        finally:
-            self.seconds += time.perf_counter() - started
-
-
 def measure(model: Model, settings: Settings) -> dict[str, object]:
     """`Costs` as JSON: gated and plain decoding in turn, `settings.repeats` times each."""
-    rng = random.Random(0)
+    rng, gate = random.Random(0), prompts.gate()
     sums = [task("addition").draw(rng, DIGITS) for _ in range(ROWS)]
     asked = [prompts.put("addition", each, settings.shots) for each in sums]
     ordinary = texts(settings.texts)
-    ratios, plain, asking = _paired(model, asked, settings.repeats)
+    ratios, plain, steps = _paired(model, asked, settings.repeats)
     idle, *_ = _paired(model, ordinary[-ROWS:], settings.repeats)
-    started = time.perf_counter()
-    task("addition").run(sums)
-    network = time.perf_counter() - started
-    parts = {"model": plain, "asking the gate": asking - network / NEW, "network": network / NEW}
+    gate.triggers(model)
+    rows = [RowTokens(tuple(encoded.ids), ()) for encoded in encode_all(model, asked)]
+    network, asking = (statistics.median(_seconds(ask) for _ in range(settings.repeats)) / steps
+                       for ask in (partial(task("addition").run, sums),
+                                   partial(gate.forced, model, rows)))  # fmt: skip
+    parts = {"model": plain, "asking the gate": max(0.0, asking - network), "network": network}
     return {"ratios": ratios, "idle": idle, "parts": parts, "fired": fired(model, ordinary)}
 
 
-def _paired(model: Model, asked: Sequence[str], repeats: int) -> tuple[list[float], float, float]:
-    """(ratio of the seconds of a step with and without the gate, per pair, the seconds of a step
-    without, and those in which the gate was asked), the last two as medians."""
+def _seconds(act: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    act()
+    return time.perf_counter() - started
 
-    def step(rule: Rule | None) -> float:
-        requests = [GenRequest(prompt, max_new_tokens=NEW) for prompt in asked]
-        started = time.perf_counter()
+
+def _paired(model: Model, asked: Sequence[str], repeats: int) -> tuple[list[float], float, int]:
+    """(ratio of the seconds of a step with and without the gate, per pair, the median of those
+    without, and the number of steps with it)."""
+    requests = [GenRequest(prompt, max_new_tokens=NEW) for prompt in asked]
+    steps: dict[Rule | None, int] = {}
+
+    def decode(rule: Rule | None) -> None:
         results = complete(model, requests, rule=rule)
-        seconds = time.perf_counter() - started
-        return seconds / max(result.samples[0].n_tokens for result in results)
+        steps[rule] = max(result.samples[0].n_tokens for result in results)
 
     gate = prompts.gate()
-    step(gate), step(None)  # networks are compiled at their first call
-    plain, gated, within = [], [], []
+    decode(gate), decode(None)  # networks are compiled at their first call
+    pairs = []
     for i in range(repeats):
-        timed = Timed(gate)
-        for rule in (None, timed) if i % 2 else (timed, None):
-            (gated if rule else plain).append(step(rule))
-        within.append(timed.seconds / NEW)
-    ratios = [a / b for a, b in zip(gated, plain, strict=True)]
-    return ratios, statistics.median(plain), statistics.median(within)
+        order = (None, gate) if i % 2 else (gate, None)
+        seconds = {rule: _seconds(partial(decode, rule)) / steps[rule] for rule in order}
+        pairs.append((seconds[gate], seconds[None]))
+    return [a / b for a, b in pairs], statistics.median(b for _, b in pairs), steps[gate]
 
 
 def texts(count: int) -> list[str]:

@@ -1,5 +1,6 @@
 """The gate: behind a trigger the next tokens come from a compiled network, not from the model."""
 
+import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
@@ -23,13 +24,13 @@ from workbench.papers.neural_comprehension.rules import (
 )
 from workbench.papers.neural_comprehension.vocabulary import Vocabulary, vocabulary_of
 
-MODES = ("hard", "bias", "observe")
-WINDOW = 256
-"""Tokens of a row that are read for a trigger; all of them where a match begins near the first."""
+WINDOW = 512
+"""Tokens of a row that are read for a trigger; all of them where a match may begin before."""
 _EDGE = 64
 _LONGEST = 512
 """Characters that an answer may have, with what follows, to be looked for."""
 _REMEMBERED = 4096
+_WORD = re.compile(rf"[^\s{SPECIAL}]{{{_EDGE}}}")
 
 
 @dataclass
@@ -82,8 +83,8 @@ class Gate(Rule):
     memory ran out) twice, and of those that a store has nothing. An answer that a stop string or
     the last token cuts is in the log as a whole.
 
-    In the engine a trigger is seen when it ends the row, or its last token; an answer that a prompt
-    holds the beginning of is not gone on with, which `processor.GateProcessor` does.
+    In the engine a trigger is seen when it ends the row, or its last token. An answer that a prompt
+    holds the beginning of is gone on with.
 
     Raises `ValueError` for rules that are none or alike, and a bias that is missing or too much.
 
@@ -92,14 +93,13 @@ class Gate(Rule):
     >>> gate.log[0].answer, gate.measure(model)
     """
 
+    from_start = True
+
     def __init__(
-        self,
-        rules: Sequence[SymbolicRule | str],
-        mode: str = "hard",
-        bias: float | None = None,
+        self, rules: Sequence[SymbolicRule | str], mode: str = "hard", bias: float | None = None
     ) -> None:
         self.rules = checked(rules)
-        self.mode = one_of("mode", mode, MODES)
+        self.mode = one_of("mode", mode, ("hard", "bias", "observe"))
         if (bias is None) == (mode == "bias"):
             raise ValueError(f"mode={mode!r} and bias={shown(bias)}: only mode='bias' has one")
         self.bias = 0.0 if bias is None else finite("bias", bias, above=0)
@@ -190,12 +190,10 @@ class Gate(Rule):
             self._answer([place for place in places if place])
         out: list[Due | None] = []
         for ids, place in zip(rows, places, strict=True):
-            answer = place and self._known.get(place.key)
-            if place is None or answer is None or (not anew and not place.done):
-                out.append(None)
-                continue
-            due = _lacking(vocabulary, ids, place, answer, stateless)
-            if isinstance(due, Abstained) and anew:
+            answer, due = place and self._known.get(place.key), None
+            if place and answer and (anew or place.done):
+                due = _lacking(vocabulary, ids, place, answer, stateless)
+            if place and isinstance(due, Abstained) and anew:
                 name = place.rule.name
                 self.abstentions.append(Abstention(name, place.asked, place.given, due.reason))
             out.append(due if isinstance(due, Due) else None)
@@ -223,7 +221,7 @@ class Gate(Rule):
             ends = stops(self.rules, text, max(0, len(text) - _LONGEST))
             places = (place_at(self.rules, text, stop) for stop in reversed(ends))
             place = next((place for place in places if place), None)
-            if place is None or not cut or place.start >= _EDGE:
+            if not cut or (place.start >= _EDGE if place else not (ends and _WORD.match(text))):
                 return place
             text, cut = vocabulary.read(ids), False
 
@@ -269,6 +267,8 @@ def _lacking(
     if whole == place.done:
         return Due(place, answer, [])
     spelled = vocabulary.spelled(ids, whole[len(place.done) :])
+    if stateless and (len(spelled or ()) > WINDOW // 2 or len(whole) > _LONGEST):
+        return Abstained(f"too_long: a processor goes on with no answer of {len(whole)} characters")
     if spelled is None or (stateless and any("\ufffd" in vocabulary.pieces[i] for i in spelled)):
         return Abstained(f"no_spelling: the tokenizer does not write {whole!r:.60} exactly here")
     return Due(place, answer, spelled)

@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable
 from dataclasses import replace
 
+from workbench.evaluation.numbers import WHOLE, plain_digits
 from workbench.models.prompts import Prompt
 from workbench.papers.neural_comprehension.gate import Gate
 from workbench.papers.neural_comprehension.paper import ARITHMETIC, CHATS
@@ -25,7 +26,7 @@ QUESTIONS = {
     "parity": 'It is 1 if the number of ones is odd, else 0. Answer: The parity of "..." is ...',
     "reverse": 'Spell it backwards. Answer: The reverse of "..." is ...',
 }
-_ANSWER = re.compile(r"\s*(-?\d+|[a-z]+)")
+_ANSWER = re.compile(rf"\s*(-?(?:{WHOLE})|[a-z]+)")
 _SAID = re.compile(r"\bis:?\s+[\"'`*]*([0-9]+|[a-z]+)")
 _TRIGGER = re.compile(r"=|->")
 _OPERATORS: dict[type, Callable[[int, int], int]] = {
@@ -36,7 +37,8 @@ _OPERATORS: dict[type, Callable[[int, int], int]] = {
 def gate(mode: str = "hard", chat: bool = False) -> Gate:
     """A gate of all tasks and of coin flips; in a chat, of those that are asked for in words.
 
-    A full stop may follow an answer, as these replies are sentences.
+    A full stop may follow an answer, as these replies are sentences; where digits follow that,
+    `answer_of` reads another number.
     """
     rules = [*map(task_rule, TASKS), coin_flip_rule()]
     if chat:
@@ -61,9 +63,9 @@ def replied(task: str, given: str) -> str:
 
 
 def answer_of(reply: str) -> str:
-    """The number or word that a reply begins with; empty where it begins with none."""
+    """The number, with its decimals, or word that a reply begins with; empty for none."""
     match = _ANSWER.match(reply)
-    return match[1] if match else ""
+    return plain_digits(match[1]) if match else ""
 
 
 def said(reply: str) -> str:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from workbench.arguments import shown, whole
+from workbench.errors import GenerationError
 from workbench.papers.neural_comprehension.rules import (
     Abstained,
     SymbolicRule,
@@ -60,6 +61,8 @@ def repair_text(
     out, text, sure, guard = Repaired(""), prompt, len(prompt), ""
     while out.calls < limit and not out.finished:
         more, out.calls = complete(text), out.calls + 1
+        if not isinstance(more, str):
+            raise GenerationError(f"complete: {shown(more)} in place of a text, call {out.calls}")
         text += more.removeprefix(_overrun(guard, more))
         out.finished = True
         for stop in stops(rules, text, sure):

@@ -13,20 +13,20 @@ from workbench.papers.neural_comprehension.tasks import WINDOWS, Task, task
 
 SPECIAL = "\ufffc"
 """Stands in a row's text for a special token."""
-_REACH = 4096
+_REACH = 8192
 """Characters before a trigger that a pattern sees."""
 _SIGNS = {"addition": "+", "subtraction": "-"}
 _WHOLE = "(?:0|[1-9][0-9]*)"  # 2024-01 is a date
 _READS = {name: rf"{_WHOLE}[{sign}]{_WHOLE}" for name, sign in _SIGNS.items()}
 _READS |= {"parity": "[01]+"} | dict.fromkeys(("reverse", "copy", "last_letter"), "[a-z]+")
 _NUMBER = rf"[^\s=\d{SPECIAL}]*\d[^\s=]*"
-# Whatever is calculated before, or a thousand apart, belongs to the first number, which then is
+# What is calculated right before, or a thousand apart, belongs to the first number, which then is
 # none: nothing is answered for a part of an expression.
 _EARLIER = (
-    r"(?:[^\s=]*\s?[-+*/^%×÷·−–xX]\s|(?<![^\s=])[0-9]{1,3}[^\S\n](?=[0-9]{3}(?![0-9]))"
-    r"|(?i:minus|negative|plus|times|over|by|log|ln|sqrt|root|sin|cos|tan)\s)*"
+    r"(?:[^\s=]*\s?[-+*/^%×÷·−–xX√]\s|(?<![^\s=])[0-9]{1,3}[^\S\n](?=[0-9]{3}(?![0-9]))|(?i:minus"
+    r"|negative|plus|times|over|by|mod|div|(?:log|ln|exp|abs|sqrt|root|sin|cos|tan)[0-9]*)\s)?"
 )
-_OPENED = r"(?:[A-Za-z]\w*:)?[\"'`(\[{*]*"
+_OPENED = r"(?:[A-Za-z]\w*:)?(?:(?<![\d)\]][^\S\n])(?<!\W\w[^\S\n])[\"'`(\[{*]*)?"
 
 
 @dataclass(frozen=True)
@@ -77,11 +77,8 @@ class SymbolicRule:
 
     def fingerprint(self) -> str | None:
         """What a sample's identity holds of it; None without an `identity`."""
-        if self.identity is None:
-            return None
-        return canonical(
-            [self.name, self.pattern, self.trigger, self.sep, self.guard, self.identity()]
-        )
+        mark = [self.name, self.pattern, self.trigger, self.sep, self.guard]
+        return canonical([*mark, self.identity()]) if self.identity else None
 
 
 def task_rule(
@@ -90,7 +87,8 @@ def task_rule(
     """The rule of one of `tasks.TASKS`: its network answers behind what `asked` writes.
 
     It abstains for what the network does not read: `1,234`, `3.5`, `-7` or a part of a longer sum,
-    capital letters; unless `normalise` makes of the input (`"1,234+5"`) one that it does.
+    capital letters; unless `normalise` makes of the input (`"1,234+5"`) one that it does. Else it
+    takes a text at its word: `1990-2000 =` is a difference, and "twice 3+4=" holds a sum.
     `trigger`: `=` for sums, else `->`; one that is a word ("is") wants quotes around a word.
 
     Raises `ValueError` for an unknown task.
@@ -102,11 +100,11 @@ def task_rule(
     if name in _SIGNS:
         sign = re.escape(_SIGNS[name])
         first = rf"(?<![^\s={SPECIAL}]){_OPENED}({_EARLIER}{_NUMBER})"
-        pattern = rf"{first}\s?({sign})\s?({_NUMBER}){gap}"
+        pattern = rf"{first}[^\S\n]?({sign})[^\S\n]?({_NUMBER}){gap}"
     else:
         quote = "" if gap == r"\s" else "?"
         word = rf"[\"'`“‘]{quote}([^\s\"'`“”‘’]+)[\"'`”’]{quote}"
-        pattern = rf"(?<!\w)(?i:{_words(name)})\s{word}{gap}"
+        pattern = rf"(?<!\w)(?<!of\s)(?<!of\sthe\s)(?i:{name.replace('_', ' ')} of)\s{word}{gap}"
 
     def run(given: list[str]) -> list[str | Abstained]:
         read = [normalise(text) if normalise else text for text in given]
@@ -128,9 +126,11 @@ def coin_flip_rule() -> SymbolicRule:
     parity = task_rule("parity")
 
     def run(given: list[str]) -> Sequence[str | Abstained]:
-        return parity.run(["".join(text.split()) for text in given])
+        return parity.run([re.sub(r"(?<!\S)(\S)\s+(?=\S(?!\S))", r"\1", text) for text in given])
 
-    pattern = r"(?<!\S)((?:[0-9]+\s)+[0-9]+)\s?->"
+    # All that is counted on the line, whatever it is: nothing is answered for a part of it.
+    flip, first = r"\d\S*(?<!:)", rf"(?<![^\s{SPECIAL}])((?:->[^\S\n]+)?[^\s\d{SPECIAL}]*"
+    pattern = rf"{first}{flip}(?:[^\S\n]+[^\s\d]*{flip})+)\s?->"
     return SymbolicRule("coin_flip", pattern, run, "->", identity=parity.identity)
 
 
@@ -152,15 +152,12 @@ def asked(name: str, given: str, trigger: str = "") -> str:
     wordy = trigger[-1:].isalpha()
     if name in _SIGNS:
         return f"{given} {trigger}" if wordy else given + trigger
-    return f'{_words(name)} "{given}" {trigger}' if wordy else f"{_words(name)} {given} {trigger}"
+    word = f'"{given}"' if wordy else given
+    return f"{name.replace('_', ' ')} of {word} {trigger}"
 
 
 def _trigger(name: str) -> str:
     return "=" if name in _SIGNS else "->"
-
-
-def _words(name: str) -> str:
-    return f"{name.replace('_', ' ')} of"
 
 
 def _refusal(of: Task, given: str) -> Abstained | None:
@@ -207,19 +204,18 @@ class Place:
 def place_at(rules: Sequence[SymbolicRule], text: str, stop: int) -> Place | None:
     """What the text before `stop` asks, by the longest match; None where it asks nothing."""
     matches = [
-        (match.start(), rule, match)
+        (rule, match)
         for rule in rules
         if text.endswith(rule.trigger, 0, stop)
         and (match := rule.regex.search(text, max(0, stop - _REACH), stop))
     ]
     if not matches:
         return None
-    start = min(at for at, _, _ in matches)
-    names = [rule.name for at, rule, _ in matches if at == start]
-    rule, match = next((rule, match) for at, rule, match in matches if at == start)
+    start = min(match.start() for _, match in matches)
+    (rule, match), *others = [pair for pair in matches if pair[1].start() == start]
     given = "".join(group or "" for group in match.groups())
     sep = _sep(rule.trigger, text, start, stop) if rule.sep is None else rule.sep
-    tied = ", ".join(names) if len(names) > 1 else ""
+    tied = ", ".join([rule.name, *(other.name for other, _ in others)]) if others else ""
     return Place(rule, start, match[0], given, sep, text[stop:], tied)
 
 
@@ -235,13 +231,9 @@ def _sep(trigger: str, text: str, start: int, stop: int) -> str:
 
 def stops(rules: Sequence[SymbolicRule], text: str, least: int) -> list[int]:
     """Where triggers end, from `least` on, in order."""
-    ends = set()
-    for trigger in {rule.trigger for rule in rules}:
-        at = text.find(trigger, max(0, least - len(trigger)))
-        while at >= 0:
-            ends.add(at + len(trigger))
-            at = text.find(trigger, at + 1)
-    return sorted(ends)
+    triggers = {rule.trigger for rule in rules}
+    ends = (re.compile(f"(?<={re.escape(t)})").finditer(text, max(0, least)) for t in triggers)
+    return sorted({match.end() for matches in ends for match in matches})
 
 
 def answers(places: Sequence[Place]) -> list[str | Abstained]:

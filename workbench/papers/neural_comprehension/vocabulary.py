@@ -30,9 +30,6 @@ class Vocabulary:
         self.pieces = [text.removeprefix(head) for text in texts]
         for i in self.special:
             self.pieces[i] = SPECIAL
-        self.of_sign: dict[str, list[int]] = {}
-        for i, piece in enumerate(self.pieces):
-            self.of_sign.setdefault(piece[:1], []).append(i)
 
     def read(self, ids: Sequence[int]) -> str:
         """The text of ids; special tokens, and those it does not know, are `SPECIAL`."""
@@ -51,21 +48,21 @@ class Vocabulary:
 
         Raises `ModelError` for a trigger that no token ends.
         """
-        all_hits: set[int] = set()
+        pieces = list(enumerate(self.pieces))
+        hits = {i for i, piece in pieces if piece and not piece.strip(" ")}
         for trigger in triggers:
-            ends = [trigger[k:] for k in range(1, len(trigger))]
-            ends += [] if trigger.isascii() else ["\ufffd"]
-            hits = {
-                i for i, t in enumerate(self.pieces) if trigger in t or t.startswith(tuple(ends))
-            }
-            if not hits:
+            ends = (*(trigger[k:] for k in range(1, len(trigger))),
+                    *([] if trigger.isascii() else ["\ufffd"]))  # fmt: skip
+            ending = {i for i, piece in pieces if trigger in piece or piece.startswith(ends)}
+            if not ending:
                 raise ModelError(f"the tokenizer has no token that ends {trigger!r}")
-            all_hits |= hits
-        return sorted(all_hits | {i for i, t in enumerate(self.pieces) if t and not t.strip(" ")})
+            hits |= ending
+        return sorted(hits)
 
+    @lru_cache(maxsize=8)  # noqa: B019
     def beginning(self, signs: str) -> list[int]:
         """The tokens that begin with one of `signs`."""
-        return [i for sign in set(signs) for i in self.of_sign.get(sign, [])]
+        return [i for i, piece in enumerate(self.pieces) if piece and piece[0] in signs]
 
     def spelled(self, before: Sequence[int], text: str) -> list[int] | None:
         """Ids behind those `before` that write exactly `text`; None where there are none."""
