@@ -26,7 +26,7 @@ QUESTIONS = {
     "parity": 'It is 1 if the number of ones is odd, else 0. Answer: The parity of "..." is ...',
     "reverse": 'Spell it backwards. Answer: The reverse of "..." is ...',
 }
-_ANSWER = re.compile(rf"\s*(-?(?:{WHOLE})|[a-z]+)")
+_ANSWER = re.compile(rf"\s*(-?(?:{WHOLE})(?![.,]?[0-9])|[a-z]+)")
 _SAID = re.compile(r"\bis:?\s+[\"'`*]*([0-9]+|[a-z]+)")
 _TRIGGER = re.compile(r"=|->")
 _OPERATORS: dict[type, Callable[[int, int], int]] = {
