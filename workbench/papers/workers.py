@@ -4,11 +4,14 @@ import multiprocessing
 import os
 import signal
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
+from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 from tqdm.auto import tqdm
@@ -78,17 +81,39 @@ def worker_pool(
         count, initializer=signal.pthread_sigmask, initargs=(signal.SIG_BLOCK, {signal.SIGINT})
     )
 
-    # A thread for each process asks `keep`, and waits in its place.
-    def kept(job: Job, keep: Keep) -> Any:
-        return keep(job.name, job.key, lambda: processes.submit(_work, job).result())
+    def results_of(jobs: Sequence[Job], keep: Keep, title: str) -> list[Any]:
+        results: dict[int, Any] = {}
+        waiting, ended = enumerate(jobs), SimpleQueue[bool]()
+
+        # A thread for each process asks `keep`, and waits in its place.
+        def work_through() -> None:
+            try:
+                for i, job in waiting:
+                    compute = partial(_computed, processes, job)
+                    results[i] = keep(job.name, job.key, compute)
+                    ended.put(True)
+            finally:
+                _drop(waiting)
+                ended.put(False)
+
+        try:
+            working = [threads.submit(work_through) for _ in range(count)]
+            left = count
+            with tqdm(desc=title, delay=5, total=len(jobs)) as progress:
+                # This wait is in C: one on a lock of Python's, interrupted, can leave it taken.
+                while left:
+                    if ended.get():
+                        progress.update()
+                    else:
+                        left -= 1
+        finally:
+            _drop(waiting)
+        for thread in working:
+            thread.result()
+        return [results[i] for i in range(len(jobs))]
 
     try:
-        yield lambda jobs, keep, title: list(
-            tqdm(
-                threads.map(lambda job: kept(job, keep), jobs),
-                desc=title, delay=5, total=len(jobs)
-            )
-        )  # fmt: skip
+        yield results_of
     except BrokenProcessPool as error:
         raise RunError(
             "a worker process was killed; if memory ran out, ask for less. What was finished is "
@@ -98,6 +123,15 @@ def worker_pool(
         processes.shutdown(wait=False, cancel_futures=True)
         threads.shutdown(cancel_futures=True)
         processes.shutdown()
+
+
+def _computed(processes: ProcessPoolExecutor, job: Job) -> Any:
+    return processes.submit(_work, job).result()
+
+
+def _drop(jobs: Iterator[Any]) -> None:
+    """Take all jobs that are left, so that no thread begins one."""
+    deque(jobs, maxlen=0)
 
 
 def _set_up(setup: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
