@@ -1,8 +1,11 @@
 """Dose and response, and controls: which locks are measured, and how."""
 
+from dataclasses import replace
+
 import pytest
 
 import workbench as wb
+from workbench.generation.fitting import Fitting
 from workbench.papers.safetylock.choice import validation_map
 from workbench.papers.safetylock.evaluate import (
     Benchmark,
@@ -39,6 +42,27 @@ def test_a_lock_is_measured_as_a_steered_model_answers(tiny, contrast):
     several = side_by_side(attack, benchmark, lock, [0.5, 2.0])
     assert several == [locked_replies(attack, benchmark, lock, 0.5), folded]
     assert several[0] != several[1]
+
+
+@pytest.mark.parametrize("batch", [1, 5, 100])
+def test_replies_are_those_of_any_batch(tiny, contrast, monkeypatch, batch):
+    lock, _ = find_lock(contrast, 6)
+    benchmark = Benchmark(take(wb.load_data("requests", "test"), 3), brindle_judges(), 24)
+    apart, in_batches = Tuned(tiny), replace(benchmark, batch=batch)
+    expected = replies(tiny, benchmark), side_by_side(apart, benchmark, lock, [0.5, 2.0])
+    rows = []
+
+    def counting(self, *arguments):
+        rows.append(len(arguments[0].rows))
+        return computed(self, *arguments)
+
+    computed = Fitting.computed
+    monkeypatch.setattr(Fitting, "computed", counting)
+    assert replies(tiny, in_batches) == expected[0]
+    assert max(rows) <= batch
+    rows.clear()
+    assert side_by_side(apart, in_batches, lock, [0.5, 2.0]) == expected[1]
+    assert max(rows) <= max(batch, 2)
 
 
 def test_every_dose_and_every_control_is_asked_for_once(contrast):

@@ -32,11 +32,15 @@ class Judges:
 
 @dataclass(frozen=True)
 class Benchmark:
-    """Requests, the judge of the replies, and how many tokens a reply may have."""
+    """Requests, the judge of the replies, and how many tokens a reply may have.
+
+    `batch`: replies decoded at once; None for as many as memory holds.
+    """
 
     rows: Sequence[Row]
     judge: Judges
     max_new_tokens: int = 80
+    batch: int | None = None
 
 
 @dataclass(frozen=True)
@@ -121,7 +125,9 @@ def brindle_judges() -> Judges:
 def replies(model: Model, benchmark: Benchmark, *, system: str = "", times: int = 1) -> list[str]:
     """Greedy replies to every request, the harmful ones first; `times` all over, in one batch."""
     chats = [messages(row["prompt"], system) for row in harmful_first(benchmark.rows)] * times
-    samples = generate(model, chats, max_new_tokens=benchmark.max_new_tokens)
+    samples = generate(
+        model, chats, max_new_tokens=benchmark.max_new_tokens, batch_size=benchmark.batch
+    )
     return [sample[0] for sample in samples]
 
 

@@ -74,7 +74,7 @@ class Settings:
     first; None where it has its own. `attack`: rate, and most steps of level 1. `levels`: risk
     levels attacked, 1 among them. `gradient`: whether leverage is taken to first order.
     `side_by_side`: whether a lock's replies at all alphas are one batch, through hooks instead of
-    folds.
+    folds. `batch`: replies decoded at once; None for as many as memory holds.
 
     Raises `ValueError` for a number out of range, an unknown selection or level, or an empty grid.
     """
@@ -95,6 +95,7 @@ class Settings:
     levels: tuple[int, ...] = (1, 2, 3)
     gradient: bool = False
     side_by_side: bool = False
+    batch: int | None = None
 
     def __post_init__(self) -> None:
         whole("pairs", self.pairs, FEWEST_PAIRS)
@@ -133,8 +134,8 @@ class Settings:
             heads_grid=(12, 24, 48),
             alphas=(0.5, 1.0, 1.5, 2.0),
             selections=SELECTIONS,
-            max_new_tokens=24,
-            validated=7,
+            max_new_tokens=20,
+            validated=6,
             evaluated=40,
             controlled=6,
             draws=4,
@@ -144,6 +145,7 @@ class Settings:
             levels=(1,),
             gradient=True,
             side_by_side=True,
+            batch=48,
         )
 
 

@@ -101,8 +101,9 @@ def measure_of(
     `alphas`: those that are all going to be asked of every lock; the settings may say that their
     replies are made in one batch.
     """
-    benchmark = Benchmark(rows, study.inputs.judge, study.settings.max_new_tokens)
-    together = list(alphas) if study.settings.side_by_side else []
+    settings = study.settings
+    benchmark = Benchmark(rows, study.inputs.judge, settings.max_new_tokens, settings.batch)
+    together = list(alphas) if settings.side_by_side else []
     depends = {
         **attack.model.identity(),
         "system": attack.system,

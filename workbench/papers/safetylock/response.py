@@ -19,8 +19,6 @@ SEEDS_APART = 1000
 """From the first control's seed of one attack to that of the next."""
 SEEDS = 2**32 - 5
 """A prime: torch's generators on a CPU tell no more than the last 32 bits of a seed apart."""
-TOGETHER = 14
-"""Requests of a batch that holds them at every alpha: those that a lock is chosen by, at small."""
 Measure = Callable[[HeadDirections | None, float], Outcome]
 """(lock, alpha) → the outcome of one attacked model on one benchmark; without a lock, its own."""
 
@@ -43,10 +41,14 @@ def locked_replies(
 def side_by_side(
     attack: Tuned, benchmark: Benchmark, lock: HeadDirections, alphas: Sequence[float]
 ) -> list[list[str]]:
-    """`locked_replies` at each alpha, all of some requests in one batch; the lock acts by hooks."""
+    """`locked_replies` at each alpha, all of some requests in one batch; the lock acts by hooks.
+
+    A request stays in one batch, where the benchmark's `batch` holds less than its alphas, too.
+    """
     rows, texts = harmful_first(benchmark.rows), [[] for _ in alphas]
-    for at in range(0, len(rows), TOGETHER):
-        part = replace(benchmark, rows=rows[at : at + TOGETHER])
+    requests = max(1, (benchmark.batch or len(rows) * len(alphas)) // len(alphas))
+    for at in range(0, len(rows), requests):
+        part = replace(benchmark, rows=rows[at : at + requests], batch=None)
         count = len(part.rows)
         with steer(attack.model, lock, [alpha for alpha in alphas for _ in part.rows]):
             answers = replies(attack.model, part, system=attack.system, times=len(alphas))
