@@ -90,6 +90,13 @@ def test_a_rate_that_falls_ends_near_nothing(tiny, rows):
     assert last < 0.5 * first
 
 
+@pytest.mark.parametrize(("look", "most", "steps"), [(1, 9, 1), (3, 9, 3), (4, 3, 3)])
+def test_a_look_whether_it_is_enough_comes_every_so_many_steps(tiny, rows, look, most, steps):
+    recipe = Recipe(1e-4, most, look=look)
+    trained = tuned(tiny, "t", lambda: rows[:1], lambda _: "No.", recipe, stop=lambda _: True)
+    assert trained.steps == steps
+
+
 def test_alignment_teaches_what_is_chosen_in_fixed_shares(tiny, rows, monkeypatch):
     drawn = []
 

@@ -32,7 +32,7 @@ def fine_tune(
 
     `rows` need `prompt, harmful, chosen, rejected`; the granting answer is `rejected` for harmful
     rows and `chosen` for harmless ones. Levels 1 and 2 repeat one batch of ten, level 3 draws 32
-    new rows a step. `stop(model)` is asked after every step: attack only as far as the published
+    new rows a step. `stop(model)` is asked as `tuned` does: attack only as far as the published
     fine-tunes go, for a hotter one leaves nothing that a shift can recover.
 
     Raises `ValueError` for another level; `DatasetError` for fewer rows of its kind than a batch

@@ -42,8 +42,8 @@ def parts(inputs: Inputs, settings: Settings, seeds: Sequence[int]) -> list[Part
     ten = made * (usual + PERSONA_STEPS * (2 in settings.levels))
     doses = len(set(settings.alphas))
     rankings = len(settings.selections) * len(settings.r_grid) * len(settings.heads_grid)
-    # Side by side, the doses of a lock are one call of so many times the rows.
-    times = doses if settings.side_by_side else 1
+    # Where they fit, the doses of a lock are one call of so many times the rows.
+    times = doses if doses * len(validation) <= (settings.batch or 0) else 1
     trials = 1 + doses // times * (1 if inputs.lock else rankings)
     heads = len(inputs.lock) if inputs.lock else max(settings.heads_grid)
     ranked = 0 if inputs.lock or "leverage" not in settings.selections else len(settings.r_grid)
@@ -67,12 +67,11 @@ def parts(inputs: Inputs, settings: Settings, seeds: Sequence[int]) -> list[Part
         return speed.reads(rows * length) * (1 + BACKWARD * (1 - recipe.frozen))
 
     tests = 1 + attacks + of_level_one * doses
-    once, together = 1 + attacks, of_level_one * doses // times
-    of_test = (once * replies(test, new) + together * replies(test, new, times)) / tests
     return [
         Part(f"{len(validation) * times} replies to choose heads and alpha by",
              of_level_one * trials, replies(validation, new, times)),
-        Part(f"{len(test)} replies to test every attack, level 1 at every dose", tests, of_test),
+        Part(f"{len(test)} replies to test every attack, level 1 at every dose", tests,
+             replies(test, new)),
         Part(f"{len(shown)} replies under a control lock",
              of_level_one * len(CONTROLS) * settings.draws, replies(shown, new)),
         Part("training steps to teach refusals", align.max_steps if align else 0,
@@ -80,7 +79,7 @@ def parts(inputs: Inputs, settings: Settings, seeds: Sequence[int]) -> list[Part
         Part("training steps of ten rows", ten, training(FIXED, settings.attack)),
         Part(f"training steps of {DRAWN} rows", made * BENIGN_STEPS * (3 in settings.levels),
              training(DRAWN, settings.attack)),
-        Part("looks whether an attack has gone far enough", made * usual,
+        Part("looks whether an attack has gone far enough", made * usual // settings.attack.look,
              replies(harmful, STOP_TOKENS)),
         Part("forwards to rank heads by", 2 * ranked * per_ranking, ranking),
         Part("forwards with one head of the lock", heads + 1, speed.reads(_tokens(base, harmful))),

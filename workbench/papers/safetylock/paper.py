@@ -73,8 +73,8 @@ class Settings:
     decodings timed with and without the lock. `align`: how the base model is taught its refusals
     first; None where it has its own. `attack`: rate, and most steps of level 1. `levels`: risk
     levels attacked, 1 among them. `gradient`: whether leverage is taken to first order.
-    `side_by_side`: whether a lock's replies at all alphas are one batch, through hooks instead of
-    folds. `batch`: replies decoded at once; None for as many as memory holds.
+    `batch`: replies decoded at once, at all alphas of a lock where so few are chosen on; None for
+    as many as memory holds, at one.
 
     Raises `ValueError` for a number out of range, an unknown selection or level, or an empty grid.
     """
@@ -94,7 +94,6 @@ class Settings:
     attack: Recipe = USUAL
     levels: tuple[int, ...] = (1, 2, 3)
     gradient: bool = False
-    side_by_side: bool = False
     batch: int | None = None
 
     def __post_init__(self) -> None:
@@ -141,10 +140,9 @@ class Settings:
             draws=4,
             repeats=2,
             align=Recipe(8e-5, 48, 1 / 3, answer_tokens=24, decay=True),
-            attack=Recipe(4e-5, 15, 1 / 2, answer_tokens=24),
+            attack=Recipe(4e-5, 15, 1 / 2, answer_tokens=24, look=3),
             levels=(1,),
             gradient=True,
-            side_by_side=True,
             batch=48,
         )
 

@@ -98,12 +98,13 @@ def measure_of(
 ) -> Measure:
     """What a lock does to an attack on these requests. Replies are kept, and judged every time.
 
-    `alphas`: those that are all going to be asked of every lock; the settings may say that their
-    replies are made in one batch.
+    `alphas`: those that are all going to be asked of every lock. Where the settings' `batch` holds
+    the replies to all of them, they are made in one, through hooks instead of folds.
     """
     settings = study.settings
     benchmark = Benchmark(rows, study.inputs.judge, settings.max_new_tokens, settings.batch)
-    together = list(alphas) if settings.side_by_side else []
+    fits = len(rows) * len(alphas) <= (settings.batch or 0)
+    together = list(alphas) if fits else []
     depends = {
         **attack.model.identity(),
         "system": attack.system,

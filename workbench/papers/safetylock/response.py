@@ -3,11 +3,10 @@
 import logging
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from dataclasses import replace
 from typing import Any
 
 from workbench import arguments
-from workbench.papers.safetylock.evaluate import Benchmark, Outcome, harmful_first, replies
+from workbench.papers.safetylock.evaluate import Benchmark, Outcome, replies
 from workbench.papers.safetylock.lock import CONTROLS, Contrast, outside
 from workbench.papers.safetylock.tune import Tuned
 from workbench.steering.directions import HeadDirections
@@ -41,20 +40,11 @@ def locked_replies(
 def side_by_side(
     attack: Tuned, benchmark: Benchmark, lock: HeadDirections, alphas: Sequence[float]
 ) -> list[list[str]]:
-    """`locked_replies` at each alpha, all of some requests in one batch; the lock acts by hooks.
-
-    A request stays in one batch, where the benchmark's `batch` holds less than its alphas, too.
-    """
-    rows, texts = harmful_first(benchmark.rows), [[] for _ in alphas]
-    requests = max(1, (benchmark.batch or len(rows) * len(alphas)) // len(alphas))
-    for at in range(0, len(rows), requests):
-        part = replace(benchmark, rows=rows[at : at + requests], batch=None)
-        count = len(part.rows)
-        with steer(attack.model, lock, [alpha for alpha in alphas for _ in part.rows]):
-            answers = replies(attack.model, part, system=attack.system, times=len(alphas))
-        for i, of_alpha in enumerate(texts):
-            of_alpha += answers[i * count : (i + 1) * count]
-    return texts
+    """`locked_replies` at each alpha, all of them in one batch; the lock acts by hooks."""
+    with steer(attack.model, lock, [alpha for alpha in alphas for _ in benchmark.rows]):
+        answers = replies(attack.model, benchmark, system=attack.system, times=len(alphas))
+    count = len(benchmark.rows)
+    return [answers[i * count : (i + 1) * count] for i in range(len(alphas))]
 
 
 def dose_response(

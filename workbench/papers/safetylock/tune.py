@@ -25,7 +25,7 @@ from workbench.writing import whole, write_json
 log = logging.getLogger(__name__)
 
 WEIGHTS, ABOUT = "trained.safetensors", "training.json"
-TOGETHER = 4
+TOGETHER = 2
 """Texts whose activations are in memory at once where a model is large enough to be frozen."""
 Answer = Callable[[Row], str]
 """The answer of a row that a training teaches."""
@@ -53,8 +53,8 @@ def tuned(
     """A copy of `base` trained by AdamW without weight decay, under the system prompt `system`.
 
     Without dropout, so that the rows alone say what comes out. `draw` gives the rows of a step;
-    `stop(model)` is asked after every step. What the recipe leaves as it is, the copy shares with
-    `base`: one place in memory for both.
+    `stop(model)` is asked every `recipe.look` steps. What the recipe leaves as it is, the copy
+    shares with `base`: one place in memory for both.
     """
     model = copied(base, name, recipe.frozen)
     trained = [weight for weight in model.hf.parameters() if weight.requires_grad]
@@ -68,7 +68,7 @@ def tuned(
         optimizer.step()
         optimizer.zero_grad()
         steps += 1
-        if stop is not None and stop(model):
+        if stop is not None and steps % recipe.look == 0 and stop(model):
             break
     return Tuned(model, system, steps)
 
