@@ -214,6 +214,7 @@ def weigh_costs(study: Study) -> None:
     model, repeats = study.attacks[study.first].model, study.settings.repeats
     study.lock_seconds = costs.lock_seconds(model, study.lock, study.alpha)
     study.decode_ratios = costs.decode_ratios(model, study.lock, study.alpha, pairs=repeats)
+    release()
 
 
 def export(study: Study) -> None:
