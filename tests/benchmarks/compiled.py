@@ -8,9 +8,11 @@ import argparse
 import random
 import time
 from collections.abc import Callable
+from itertools import product
 
 import torch
 
+from tests.benchmarks import timing
 from workbench.papers.neural_comprehension.certificate import certify
 from workbench.papers.neural_comprehension.gallery import GALLERY
 from workbench.papers.neural_comprehension.network import compile_program
@@ -46,6 +48,45 @@ def measure() -> dict[str, float]:
     out["compile_s"] = max(out[f"compile_s_{name}"] for name in TASKS)
     out["certify_s_of_six"] = sum(out[f"certify_s_{name}"] for name in TASKS)
     return out
+
+
+def wrong_pairs(name: str, below: int, dtype: str) -> int:
+    """Pairs of operands below a number, all of them, that a network of sums gets wrong.
+
+    Ids and right answers are made of tensors of whole numbers, on a GPU where there is one.
+    """
+    width = len(str(below - 1))
+    window, signs = 2 * width + 2, {"addition": "+", "subtraction": "-"}
+    network = compile_program(TASKS[name].program(window), window, name)
+    network.allow_uncertified = True
+    network.to(timing.device(), getattr(torch, dtype))
+    config, wrong = network.config, 0
+    reads = {symbol: i for i, symbol in enumerate(config.vocabulary)}
+    writes = {value: i for i, value in enumerate(config.outputs)}
+    digits, answers = (torch.tensor([of[str(d)] for d in range(10)], device=network.device)
+                       for of in (reads, writes))  # fmt: skip
+    numbers = [torch.arange(10**k if k else 0, min(10 ** (k + 1), below), device=network.device)
+               for k in range(width)]  # fmt: skip
+    for (m, left), (n, right) in product(enumerate(numbers, 1), repeat=2):
+        every = torch.cartesian_prod(left, right)
+        for a, b in (rows.unbind(1) for rows in every.split(2**16)):
+            columns = [torch.full_like(a, config.bos)]
+            columns += [digits[a // 10**k % 10] for k in reversed(range(m))]
+            columns += [torch.full_like(a, reads[signs[name]])]
+            columns += [digits[b // 10**k % 10] for k in reversed(range(n))]
+            columns += [torch.full_like(a, reads["="])]
+            value = a + b if name == "addition" else a - b
+            size, wanted = value.abs(), []
+            for k in reversed(range(m + n + 2)):
+                signed = (value < 0) & (size < 10**k) & (size * 10 >= 10**k)
+                blank = torch.where(signed, writes.get("-", -1), writes["_"])
+                holds = (size >= 10**k) | (k == 0)
+                wanted.append(torch.where(holds, answers[size // 10**k % 10], blank))
+            with torch.inference_mode():
+                best = network(torch.stack(columns, 1)).logits[:, 1:].float().max(-1)
+            bad = (best.indices != torch.stack(wanted, 1)) | (best.values <= 0.5)
+            wrong += int(bad.any(1).sum())
+    return wrong
 
 
 def main() -> None:

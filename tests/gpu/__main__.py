@@ -73,7 +73,7 @@ def header(minutes: float, rehearsal: bool) -> dict[str, Any]:
 def preload() -> None:
     """Import here once what every rehearsed check would import in a process of its own."""
     with suppress(ImportError):
-        from tests.benchmarks import capture, fit, fpo, generation, steering  # noqa: F401
+        from tests.benchmarks import capture, compiled, fit, fpo, gate, generation, steering  # noqa: F401
 
 
 def show(record: dict[str, Any]) -> None:

@@ -51,7 +51,8 @@ BAD = {
         ("tasks", ["copy"]), ("lengths", "0"), ("lengths", 4), ("lengths", "1,x"), ("rows", 0),
         ("rows", 2.0), ("shots", 9), ("shots", True), ("observed", 51), ("digits", "96"),
         ("stories", 0), ("flips", "1,1"), ("texts", 201), ("repeats", 0), ("max_new_tokens", 0),
-        ("data_path", "no.jsonl"), ("t5_id", "x"), ("epochs", "3"), ("epochs", "0"),
+        ("data_path", "no.jsonl"), ("addsub_path", "no.json"), ("t5_id", "x"), ("epochs", "3"),
+        ("epochs", "0"),
     ],
     "09_self_verification": [
         *PAPER, ("served_model", "x"), ("dataset", "gsm9k"), ("data_path", "no.jsonl"),

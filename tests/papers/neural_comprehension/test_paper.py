@@ -2,6 +2,7 @@
 
 import pytest
 
+from workbench.errors import DatasetError, ModelError
 from workbench.papers.neural_comprehension import paper
 from workbench.papers.neural_comprehension.paper import Settings, numbers, published, settings
 
@@ -41,6 +42,10 @@ def test_chats_have_fewer_and_shorter_inputs():
 
 def test_published_figures_stand_beside_ours():
     assert published("params_parity") == (2_200_000, "Table 3")
+    assert published("solved_gated_hard_mixed") == (0.278, "llama-2-7b, 18 problems, Table 2")
+    assert published("solved_program_hard_addition")[0] == 0.187
+    assert published("solved_ungated_hard_subtraction")[0] == 0.063
+    assert published("solved_ungated_addsub") == (0.8278, "code-davinci-002, Table 6")
     assert published("acc_gated_copy_40") == (1.0, "NC, a curve, Fig. 4")
     value, setting = published("acc_ungated_addition_30")
     assert value == 0.85
@@ -65,3 +70,27 @@ def test_what_changes_nothing_is_refused():
     for preset, name in (("small", "flips"), ("tiny", "t5_id"), ("small", "epochs")):
         with pytest.raises(ValueError, match=f"{name}='2' goes unheeded"):
             paper.check_unheeded(preset, {name: "2"})
+
+
+def test_a_run_that_cannot_succeed_is_refused_at_once(tmp_path, monkeypatch):
+    monkeypatch.setattr("workbench.hub.reachable", lambda: False)
+    problems = tmp_path / "problems.json"
+    problems.write_text('[{"sQuestion": "8 and 2?", "lSolutions": [6]}]')
+    (tmp_path / "encoder").mkdir()
+    for name, content in (("config.json", '{"model_type": "t5", "is_encoder_decoder": false}'),
+                          ("pytorch_model.bin", ""), ("tokenizer.json", "{}")):  # fmt: skip
+        (tmp_path / "encoder" / name).write_text(content)
+    given = {"model_id": "symbols", "data_path": str(problems)}
+    for changed, said in (
+        ({}, "t5_id='google-t5/t5-base': .*cannot be reached"),
+        ({"t5_id": "no/such-t5"}, "t5_id='no/such-t5': .*cannot be reached"),
+        ({"t5_id": "symbols"}, f"t5_id='symbols': it is 'llama', and no T5.*{paper.T5}"),
+        ({"t5_id": str(tmp_path / "encoder")}, "it is 't5', and no T5 with a decoder"),
+        ({"t5_id": str(tmp_path)}, "is a folder without config.json"),
+    ):
+        with pytest.raises(ModelError, match=said):
+            paper.preflight("paper", given | changed)
+    with pytest.raises(DatasetError, match=r"addsub_path=.*no lEquations like"):
+        paper.preflight("tiny", {"addsub_path": str(problems)})
+    with pytest.raises(ValueError, match=r"addsub_path=.no\.json. is no file"):
+        paper.preflight("tiny", {"addsub_path": "no.json"})

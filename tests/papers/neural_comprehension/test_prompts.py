@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from workbench.papers.neural_comprehension import prompts
 from workbench.papers.neural_comprehension.paper import ARITHMETIC, CHATS, TASKS
 from workbench.papers.neural_comprehension.rules import place_at
+from workbench.papers.neural_comprehension.stories import calculated
 from workbench.papers.neural_comprehension.tasks import TASKS as BY_NAME
 
 INPUTS = {"parity": "1101", "addition": "12+345", "subtraction": "12-345"}
@@ -78,7 +79,7 @@ expressions = st.recursive(
 
 @given(expressions)
 def test_expressions_have_the_value_that_python_gives_them(text):
-    assert prompts.calculated(text) == str(eval(text))
+    assert calculated(text) == str(eval(text))
 
 
 @pytest.mark.parametrize(
@@ -88,4 +89,4 @@ def test_expressions_have_the_value_that_python_gives_them(text):
      "1;2", "lambda: 1", "\0", "9" * 10000],
 )  # fmt: skip
 def test_anything_else_is_no_expression(text):
-    assert prompts.calculated(text) == ""
+    assert calculated(text) == ""

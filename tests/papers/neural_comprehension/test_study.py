@@ -85,11 +85,11 @@ def test_what_is_gated_is_what_was_read(model):
             assert sum(cell.transcribed()) < 5
 
 
-def test_coins_are_counted_right_once_they_are_read():
+def test_coins_are_counted_right_once_they_are_read(tmp_path):
     settings = few(flips=(3, 10), stories=20)
-    fit = presets.fit("tiny", settings)
-    for _, write in fit.stages():
-        for cell in study.told(write, "coins", fit.stories, settings):
+    fit = presets.fit("tiny", settings, tmp_path)
+    for writer in fit.stages.values():
+        for cell in study.told(writer(), "coins", fit.stories, settings):
             cell = study.Cell(**cell)
             read, gated = cell.transcribed(), cell.right("gated")
             assert all(g >= r for g, r in zip(gated, read, strict=True))

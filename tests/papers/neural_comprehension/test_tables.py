@@ -19,13 +19,16 @@ def made():
                 {"gated": ["1+2=3.", "9+9=18."], "ungated": ["1+2=4.", "9+9=5"],
                  "program": ["1+2", "9+9"]}, ["1+2", "2+3"])  # fmt: skip
     hard = Cell("hard_mixed", 0, ["c"], ["7"], {"ungated": ["7"], "program": ["3+4"]}, [""])
+    replies = {"ungated": ["7"], "gated": ["3+4=7"]}
+    plus = [Cell("addsub_plus", size, ["c"], ["7"], {**replies, "program": [f"3+{size}"]}, [""])
+            for size in (2, 4)]  # fmt: skip
     coins = Cell("coins", 3, ["d"], ["0"],
                  {"gated": ["1 0 1 -> 0"], "ungated": ["1 0 1 -> 1"], "program": ["1 0 1"]},
                  [" 1 0 1"])  # fmt: skip
     limits = {task: {"float32": 96, "bfloat16": 64, "float16": 96} for task in TASKS}
     costs = Costs([1.2, 1.1, 1.3], [1.0, 1.0, 1.1],
                   {"model": 0.1, "asking the gate": 0.02, "network": 0.08}, [0, 0, 2])  # fmt: skip
-    return Study("m", "cpu", Settings().tiny(), [sums, pens, hard], {"early": [coins]},
+    return Study("m", "cpu", Settings().tiny(), [sums, pens, hard, *plus], {"early": [coins]},
                  {"addition": [True, False, False, False], "copy": []}, costs, limits,
                  dict.fromkeys(TASKS, 100))  # fmt: skip
 
@@ -39,6 +42,7 @@ def test_metrics_count_what_the_replies_say(made):
     assert (value["reading_ungated_2"], value["reading_program_2"]) == (0.5, 0.5)
     assert (value["solved_ungated_hard_mixed"], value["solved_program_hard_mixed"]) == (0, 1)
     assert "transcription_0" not in value
+    assert (value["solved_program_addsub_plus_2"], value["solved_program_addsub_plus_4"]) == (0, 1)
     assert (value["coins_gated_early_3"], value["coins_ungated_early_3"]) == (1, 0)
     assert value["coins_transcription_early_3"] == 1
     assert value["forced_disagreement_addition"] == 0.25
@@ -51,6 +55,7 @@ def test_metrics_count_what_the_replies_say(made):
     wilson = measured("share", [1, 0, 0, 0], "inputs")["ci95"]
     assert rows["acc_ungated_addition_30"]["ci95"] == wilson
     assert len(rows) == len(tables.metrics(made))
+    assert rows["solved_program_hard_mixed"]["published"] == 0.111
 
 
 def test_tables_show_the_same(made):
@@ -60,6 +65,9 @@ def test_tables_show_the_same(made):
     assert tables.disagreement(made)[-1]["share"].startswith("0.33 [")
     assert [r["share"] for r in tables.costs(made)] == pytest.approx([0.5, 0.1, 0.4])
     assert len(tables.table_2()) == 9
+    assert [(r["set"], r["stories"], r["right, program"][:4]) for r in tables.solved(made)] == [
+        ("hard_mixed", 1, "1.00"), ("addsub_plus", 1, "0.00"), ("addsub_plus", 1, "1.00"),
+    ]  # fmt: skip
     assert tables.figure_1()[0]["30 digits"] == 85
     assert tables.table_4()[0] == {"task": "parity", "1 examples": 5, "2 examples": 10,
                                    "5 examples": 10}  # fmt: skip
@@ -74,6 +82,8 @@ def test_figures_hold_every_share(made):
     assert [(line.name, line.y) for line in figure.data] == [
         ("read right", (0.5,)), ("with the gate", (0.5,)), ("a calculator", (0.5,)),
         ("the model alone", (0.5,)),
+        ("with the gate", (1.0, 1.0)), ("a calculator", (0.0, 1.0)),
+        ("the model alone", (0.0, 0.0)),
     ]  # fmt: skip
     assert figures.coins(made).data[0].y == (1.0,)
     lines = {line.name: line.y for line in figures.parity_margins(100).data}

@@ -30,10 +30,12 @@ def by_length(study: Study) -> go.Figure:
 
 
 def reading(study: Study) -> go.Figure:
-    """Fig. 6 in miniature: what was read, and what was answered, by digits."""
+    """Fig. 6 in miniature: what was read, and what was answered, by digits; AddSub+ beside it."""
     modes = ("transcribed", "gated", "program", "ungated")
     title = f"Reading against computing, {study.model}"
-    return _panels({"word problems": study.of("pens")}, modes, title, "digits of each number")
+    kinds = {"word problems": "pens", "AddSub+": "addsub_plus"}
+    panels = {name: cells for name, kind in kinds.items() if (cells := study.of(kind))}
+    return _panels(panels, modes, title, "digits of each number")
 
 
 def coins(study: Study) -> go.Figure:
@@ -63,6 +65,8 @@ def _panels(
     for place, cells in enumerate(panels.values()):
         row, col = place // columns + 1, place % columns + 1
         for mode in modes:
+            if mode == "transcribed" and not cells[0].read[0]:
+                continue  # what a reply has to write first is not known of published problems
             values = [c.transcribed() if mode == "transcribed" else c.right(mode) for c in cells]
             shares = [share(mode, value) for value in values]
             ends = [s["ci95"] or (s["value"], s["value"]) for s in shares]

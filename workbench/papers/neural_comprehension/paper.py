@@ -7,7 +7,7 @@ from workbench import hub
 from workbench.arguments import different, listed, one_of, whole
 from workbench.errors import ModelError
 from workbench.papers import parameters
-from workbench.papers.neural_comprehension.stories import published_stories
+from workbench.papers.neural_comprehension.stories import addsub_stories, published_stories
 
 TITLE = "Mastering Symbolic Operations: Augmenting Language Models with Compiled Neural Networks"
 NOTEBOOK = "08_neural_comprehension.ipynb"
@@ -25,7 +25,7 @@ T5 = "google-t5/t5-base"
 NEEDS = (
     "preset=paper takes some two hours on one GPU with 24 GB: Llama 2 7B (14 GB, gated: its "
     "licence is accepted on its page), T5-base (1 GB), and GSM-Hard from the hub. -p model_id= "
-    "takes any other causal model, -p t5_id= another T5, -p data_path= a file of problems"
+    "takes any other causal model, -p t5_id= another T5, -p data_path=, addsub_path= problems"
 )
 TASKS = ("parity", "reverse", "last_letter", "copy", "addition", "subtraction")
 ARITHMETIC = ("addition", "subtraction")
@@ -62,27 +62,6 @@ parameters are added. "122" of a vocabulary of carries is a misprint for 22."""
 TABLE_4 = {"parity": (5, 10, 10), "reverse": (10, 10, 10), "last_letter": (9, 10, 10),
            "copy": (10, 10, 10)}  # fmt: skip
 """Of 10 programs that AutoCoNN accepted, how many were right, with 1, 2 and 5 examples."""
-TABLE_5 = {  # task: expert's hours; right of 20, with instruction and examples, and either alone
-    "parity": (1, 8, 7, 3),
-    "reverse": (0.5, 15, 16, 11),
-    "last_letter": (0.5, 13, 12, 10),
-    "copy": (0.2, 17, 17, 15),
-    "addition": (48, 0, 0, 0),
-    "subtraction": (48, 0, 0, 0),
-}
-TABLE_6 = {  # model: GSM8K, SingleEq, AddSub, MultiArith, SVAMP; percent
-    "code-davinci-001 CoT": (13.84, 62.02, 57.22, 45.85, 38.42),
-    "code-davinci-001 + NC": (13.95, 62.83, 60.25, 45.85, 38.62),
-    "code-davinci-002 CoT": (60.20, 91.01, 82.78, 96.13, 75.87),
-    "code-davinci-002 + NC": (60.42, 91.01, 82.78, 96.13, 76.09),
-}
-TABLE_7 = {"T5-small": (1.74, 1.82), "T5-base": (1.52, 1.59), "T5-large": (3.87, 4.02)}
-"""GSM8K before and with NC, percent."""
-TABLE_8 = {  # seconds of one reply on a GPU: without and with the gate, coin flip
-    "T5-small": (5.280, 5.431),
-    "T5-base": (7.865, 8.010),
-    "T5-large": (14.055, 14.194),
-}
 PUBLISHED = [
     {"metric": f"params_{task}", "value": row[-1], "setting": "Table 3"}
     for task, row in TABLE_3.items()
@@ -90,6 +69,14 @@ PUBLISHED = [
     {"metric": f"acc_ungated_addition_{digits}", "value": percent / 100,
      "setting": "GPT-4 few-shot, read off a curve, Fig. 1"}
     for digits, percent in FIG_1["GPT-4 few-shot"].items()
+] + [
+    {"metric": f"solved_{mode}_hard_{subset}", "value": percent / 100,
+     "setting": f"llama-2-7b, {of} problems, Table 2"}
+    for subset, of, rates in zip(SUBSETS, SUBSET_SIZES, TABLE_2["llama-2-7b"], strict=True)
+    for mode, percent in zip(("ungated", "program", "gated"), rates, strict=True)
+] + [
+    {"metric": f"solved_{mode}_addsub", "value": 0.8278, "setting": "code-davinci-002, Table 6"}
+    for mode in ("ungated", "gated")
 ]  # fmt: skip
 """Figures 1, 4, 5 and 6 are curves without printed numbers. In Fig. 4 NC is at 100 everywhere, and
 its length counts every character: "40" there are operands of about 20 digits."""
@@ -99,10 +86,8 @@ def published(metric: str) -> tuple[float | None, str | None]:
     """(value, setting) of a metric; None without one."""
     if metric.startswith("acc_gated_") and "_chat_" not in metric:
         return 1.0, "NC, a curve, Fig. 4"
-    for row in PUBLISHED:
-        if row["metric"] == metric:
-            return row["value"], row["setting"]
-    return None, None
+    rows = ((row["value"], row["setting"]) for row in PUBLISHED if row["metric"] == metric)
+    return next(rows, (None, None))
 
 
 @dataclass(frozen=True)
@@ -218,6 +203,19 @@ def check_model(preset: str, model_id: str = "") -> dict[str, Any]:
             raise ModelError(f"{error} {NEEDS}") from None
 
 
+def check_t5(t5_id: str = "") -> str:
+    """The name of the T5. Raises `ModelError` for one that is missing, or of another kind."""
+    name = t5_id or T5
+    with parameters.naming("t5_id", name):
+        config = hub.require_model(name)
+        kind = str(config.get("model_type", "t5"))
+        if "t5" not in kind or not config.get("is_encoder_decoder", True):
+            raise ModelError(
+                f"it is {kind!r}, and no T5 with a decoder; give {T5}, or a folder that holds one"
+            )
+    return name
+
+
 def preflight(preset: str, given: dict[str, Any]) -> None:
     """Refuse a run that cannot succeed. `given`: parameters that differ from the notebook's own.
 
@@ -229,24 +227,25 @@ def preflight(preset: str, given: dict[str, Any]) -> None:
     )
     chosen = settings(preset, **parameters.picked(given, names), seed=given.get("seed", 0))
     check_unheeded(preset, given)
-    parameters.check_file("data_path", given.get("data_path", ""))
+    for name in ("data_path", "addsub_path"):
+        parameters.check_file(name, given.get(name, ""))
     config = check_model(preset, given.get("model_id", ""))
     whole("max_new_tokens", chosen.max_new_tokens, 1, config.get("max_position_embeddings"))
     if preset == "paper":
-        with parameters.naming("t5_id", given.get("t5_id", "")):
-            hub.require_model(given.get("t5_id") or T5)
+        check_t5(given.get("t5_id", ""))
     if path := given.get("data_path"):
         with parameters.naming("data_path", path):
             published_stories(path, chosen.rows)
+    if path := given.get("addsub_path"):
+        with parameters.naming("addsub_path", path):
+            addsub_stories(path, chosen.digits, chosen.rows, chosen.stories, chosen.seed)
 
 
 def check_unheeded(preset: str, given: dict[str, Any]) -> None:
     """Raise `ValueError` for a parameter that changes nothing at the preset."""
-    ways = {"flips": ("tiny", "paper"), "t5_id": ("paper",), "epochs": ("paper",)}
-    for name, presets in ways.items():
-        if given.get(name) and preset not in presets:
+    coins, tuned = "stories of coins are told", "T5 is tuned"
+    for name, what in {"flips": coins, "t5_id": tuned, "epochs": tuned}.items():
+        if given.get(name) and preset not in ("paper", "tiny" if name == "flips" else ""):
             raise ValueError(
-                f"{name}={given[name]!r:.80} goes unheeded: no stories of coins are told at "
-                f"preset={preset}" if name == "flips" else
-                f"{name}={given[name]!r:.80} goes unheeded: T5 is tuned at preset=paper alone"
-            )  # fmt: skip
+                f"{name}={given[name]!r:.80} goes unheeded: no {what} at preset={preset}"
+            )

@@ -1,10 +1,7 @@
 """What a model is asked, what is read off its reply, and the gate that watches for it."""
 
-import ast
-import operator
 import random
 import re
-from collections.abc import Callable
 from dataclasses import replace
 
 from workbench.evaluation.numbers import WHOLE, plain_digits
@@ -29,9 +26,6 @@ QUESTIONS = {
 _ANSWER = re.compile(rf"\s*(-?(?:{WHOLE})(?![.,]?[0-9])|[a-z]+)")
 _SAID = re.compile(r"\bis:?\s+[\"'`*]*([0-9]+|[a-z]+)")
 _TRIGGER = re.compile(r"=|->")
-_OPERATORS: dict[type, Callable[[int, int], int]] = {
-    ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul,
-}  # fmt: skip
 
 
 def gate(mode: str = "hard", chat: bool = False) -> Gate:
@@ -98,28 +92,3 @@ def behind(reply: str, which: int = -1) -> str:
     """The answer behind a trigger, the last one or the first (0); empty where there is none."""
     _, *parts = _TRIGGER.split(reply)
     return answer_of(parts[which]) if parts else ""
-
-
-def calculated(expression: str) -> str:
-    """The value of whole numbers with +, -, * and brackets; empty for anything else.
-
-    Parsed, never executed: a reply is anybody's text.
-    """
-    try:
-        tree = ast.parse(expression.strip(), mode="eval").body
-        return str(_value(tree, 0))
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return ""
-
-
-def _value(node: ast.expr, depth: int) -> int:
-    if depth > 20:
-        raise ValueError("too deep")
-    match node:
-        case ast.Constant(value=int() as number) if not isinstance(number, bool):
-            return number
-        case ast.UnaryOp(op=ast.USub(), operand=operand):
-            return -_value(operand, depth + 1)
-        case ast.BinOp(left=left, op=op, right=right) if type(op) in _OPERATORS:
-            return _OPERATORS[type(op)](_value(left, depth + 1), _value(right, depth + 1))
-    raise ValueError("no arithmetic of whole numbers")

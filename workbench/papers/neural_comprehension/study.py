@@ -1,7 +1,7 @@
 """Every input put to the model in every mode, and what the gate did and cost."""
 
 import random
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -14,6 +14,7 @@ from workbench.papers.neural_comprehension.certificate import DTYPES, exact_limi
 from workbench.papers.neural_comprehension.gate import Gate
 from workbench.papers.neural_comprehension.network import CoNNModel
 from workbench.papers.neural_comprehension.paper import CHATS, TABLE_3, Settings
+from workbench.papers.neural_comprehension.stories import calculated
 from workbench.papers.neural_comprehension.tasks import TASKS, Task
 from workbench.worlds.pens import Story
 
@@ -51,7 +52,7 @@ class Cell:
         """
         reply = self.replies[mode][i]
         if mode == "program":
-            return prompts.calculated(reply)
+            return calculated(reply)
         if self.kind in CHATS.values():
             return prompts.said(reply)
         if self.kind in TASKS:
@@ -66,14 +67,14 @@ class Cell:
 
 @dataclass(frozen=True)
 class Fit:
-    """Stages of training, one after the other: (stage, what writes then), on the same `stories`.
+    """Stages of training, one after the other, on the same `stories`: stage → what makes a writer.
 
     `key`: all that the stages depend on.
     """
 
     key: dict[str, Any]
     stories: Mapping[int, Sequence[Story]]
-    stages: Callable[[], Iterator[tuple[str, Write]]]
+    stages: Mapping[str, Callable[[], Write]]
 
 
 @dataclass(frozen=True)
@@ -114,8 +115,9 @@ def run(
     >>> settings, model = presets.settings("tiny"), presets.model("tiny")
     >>> study = run(model, settings, partial(cached, "out/cache"), presets.words("tiny", settings))
     """
-    key = {"model": model.identity(), "rules": prompts.gate().fingerprint()}
-    key |= {"seed": settings.seed, "shots": settings.shots, "new": settings.max_new_tokens}
+    common = {"rules": prompts.gate().fingerprint()}
+    common |= {"seed": settings.seed, "new": settings.max_new_tokens}
+    key = common | {"model": model.identity(), "shots": settings.shots}
     cells, disagreed = [], {}
     for task in settings.tasks:
         sizes = {"sizes": settings.sizes(task), "observed": settings.observed}
@@ -129,18 +131,16 @@ def run(
                                                               settings))  # fmt: skip
         cells += [Cell(**cell) for cell in step]
     stages = {}
-    if fit:
-        plain = replace(settings, shots=0)
-        stages = keep("coins", key | fit.key, lambda: {
-            stage: told(write, "coins", fit.stories, plain) for stage, write in fit.stages()
-        })  # fmt: skip
+    for stage, writer in fit.stages.items() if fit else ():
+        step = keep(f"coins-{stage}", common | fit.key, lambda writer=writer: told(
+            writer(), "coins", fit.stories, replace(settings, shots=0)
+        ))  # fmt: skip
+        stages[stage] = [Cell(**cell) for cell in step]
     timed = {"repeats": settings.repeats, "texts": settings.texts}
     return Study(
-        model.name, str(model.input_device), settings, cells,
-        {stage: [Cell(**cell) for cell in told_then] for stage, told_then in stages.items()},
-        disagreed,
+        model.name, str(model.input_device), settings, cells, stages, disagreed,
         costs.Costs(**keep("costs", key | timed, lambda: costs.measure(model, settings))),
-        keep("limits", {"rules": key["rules"]}, limits),
+        keep("limits", {"rules": common["rules"]}, limits),
         {task: network_of(task).num_parameters() for task in TASKS},
     )  # fmt: skip
 

@@ -1,40 +1,67 @@
 """Fig. 5: T5 tuned on stories of coins, tried at several epochs with the gate and without it."""
 
+import copy
 import math
 import random
-from collections.abc import Iterator, Mapping, Sequence
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
 from transformers import (
     Adafactor,
     AutoModelForSeq2SeqLM,
-    AutoTokenizer,
     LogitsProcessorList,
     PreTrainedModel,
     PreTrainedTokenizerBase,
     get_cosine_schedule_with_warmup,
 )
 
+from workbench.errors import ModelError
+from workbench.hashing import digest
+from workbench.models.sources import read_config, read_tokenizer, read_weights
+from workbench.models.token_ids import require_pad
+from workbench.papers import parameters
+from workbench.papers.neural_comprehension import prompts
 from workbench.papers.neural_comprehension.gate import Gate
-from workbench.papers.neural_comprehension.paper import T5
+from workbench.papers.neural_comprehension.paper import check_t5
 from workbench.papers.neural_comprehension.processor import GateProcessor
 from workbench.papers.neural_comprehension.study import Write
+from workbench.training.resume import last_checkpoint, seal
 from workbench.training.supervised import IGNORED
 from workbench.worlds.pens import ARROW, Story, coin_stories
+from workbench.writing import whole
 
 BATCH, WARMUP, LONGEST_INPUT = 64, 0.05, 150
 """As published (§2.8)."""
+STATE = "state.pt"
 
 
 def load(t5_id: str = "") -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """Model and tokenizer, the paper's where none is given, on a GPU where there is one."""
-    name = t5_id or T5
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    model = AutoModelForSeq2SeqLM.from_pretrained(
-        name, dtype=torch.float32, trust_remote_code=False
-    ).to(device)
-    return model, AutoTokenizer.from_pretrained(name, padding_side="right", trust_remote_code=False)
+    """Model and tokenizer, the paper's where none is given, on a GPU where there is one.
+
+    Raises `ModelError`, naming the parameter, as `check_t5`, for what cannot be loaded whole, and
+    for a tokenizer that is another model's or cannot write a trigger.
+    """
+    name = check_t5(t5_id)
+    with parameters.naming("t5_id", name):
+        config = read_config(name)
+        tokenizer = read_tokenizer(name)
+        model = read_weights(name, config, kind=AutoModelForSeq2SeqLM, dtype=torch.float32)
+        embedded = model.get_input_embeddings().num_embeddings
+        require_pad(tokenizer, embedded)
+        GateProcessor(prompts.gate(), tokenizer)  # where no token ends a trigger it says so now
+        if len(tokenizer) > embedded:
+            raise ModelError(
+                f"the tokenizer has {len(tokenizer)} tokens, and the model embeds {embedded}; give "
+                "a T5 with the tokenizer of its own"
+            )
+    tokenizer.padding_side = "right"
+    for part in (model.config, model.generation_config):
+        if getattr(part, "decoder_start_token_id", None) is None:  # T5's config has none itself
+            part.decoder_start_token_id = tokenizer.pad_token_id
+    return model.to("cuda" if torch.cuda.is_available() else "cpu"), tokenizer
 
 
 def writer(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> Write:
@@ -57,32 +84,49 @@ def writer(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> Write:
 
 
 def tuned(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, epochs: Sequence[int], seed: int,
-    stories: Sequence[Story] = (),
-) -> Iterator[int]:  # fmt: skip
-    """Tune in place on the stories of coins, as published; yields after each of `epochs`.
+    base: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, epoch: int, last: int, seed: int,
+    folder: Path, identity: str, stories: Sequence[Story] = (),
+) -> PreTrainedModel:  # fmt: skip
+    """A copy of `base` tuned on the stories of coins, as published, as it is after `epoch`.
 
-    Adafactor at 1e-4 with weight decay 2e-5, batches of 64, cosine with 5 % of warm-up.
+    Adafactor at 1e-4 with weight decay 2e-5, batches of 64, cosine over `last` epochs with 5 % of
+    warm-up. Order and dropout of an epoch follow from it and `seed`, so that one that goes on from
+    the checkpoint below `folder`, written after each, ends where an unbroken one does. `identity`:
+    digest of all that the training depends on besides `seed`, `last` and the stories.
     """
-    taught, rng = list(stories or coin_stories(seed)), random.Random(seed)
-    torch.manual_seed(seed)
+    taught = list(stories or coin_stories(seed))
+    model = copy.deepcopy(base)
     optimizer = Adafactor(
         model.parameters(), lr=1e-4, weight_decay=2e-5, decay_rate=-0.8, eps=(1e-30, 2e-3),
         clip_threshold=1.0, scale_parameter=False, relative_step=False,
     )  # fmt: skip
-    steps = max(epochs) * math.ceil(len(taught) / BATCH)
+    steps = last * math.ceil(len(taught) / BATCH)
     schedule = get_cosine_schedule_with_warmup(optimizer, round(WARMUP * steps), steps)
-    for epoch in range(1, max(epochs) + 1):
-        rng.shuffle(taught)
+    parts: dict[str, Any] = {"model": model, "optimizer": optimizer, "schedule": schedule}
+    identity, done = digest([identity, seed, last, [story.text for story in taught]]), 0
+    place = last_checkpoint(folder, identity)
+    if place and (there := int(place.rpartition("-")[2])) <= epoch:
+        state = torch.load(Path(place) / STATE, map_location=model.device, weights_only=True)
+        for name, part in parts.items():
+            part.load_state_dict(state[name])
+        done = there
+    for now in range(done + 1, epoch + 1):
+        rng = random.Random(f"{seed} {now}")
+        torch.manual_seed(rng.getrandbits(32))
+        told = rng.sample(taught, len(taught))
         model.train()
-        for start in range(0, len(taught), BATCH):
-            model(**_batch(model, tokenizer, taught[start : start + BATCH])).loss.backward()
+        for start in range(0, len(told), BATCH):
+            model(**_batch(model, tokenizer, told[start : start + BATCH])).loss.backward()
             optimizer.step()
             schedule.step()
             optimizer.zero_grad()
-        if epoch in epochs:
-            model.eval()
-            yield epoch
+        with whole(folder / f"checkpoint-{now}") as partial:
+            partial.mkdir()
+            torch.save({name: part.state_dict() for name, part in parts.items()}, partial / STATE)
+            seal(partial, identity)
+        for older in {*folder.glob("checkpoint-*")} - {folder / f"checkpoint-{now}"}:
+            shutil.rmtree(older)
+    return model.eval()
 
 
 def _batch(

@@ -33,7 +33,8 @@ def metrics(study: Study) -> list[dict[str, Any]]:
             for mode in ("gated", "ungated"):
                 rows.append(share(f"acc_{mode}_{cell.kind}_{cell.size}", cell.right(mode)))
             continue
-        name = f"reading_{{}}_{cell.size}" if cell.kind == "pens" else f"solved_{{}}_{cell.kind}"
+        name = "reading_{}" if cell.kind == "pens" else f"solved_{{}}_{cell.kind}"
+        name += f"_{cell.size}" if cell.size else ""
         rows += [share(name.format(mode), cell.right(mode)) for mode in cell.replies]
         if all(cell.read):
             rows.append(share(f"transcription_{cell.size}", cell.transcribed()))
@@ -118,6 +119,12 @@ def table_2() -> list[dict[str, Any]]:
         for model, rates in TABLE_2.items()
         for subset, (cot, pal, nc) in zip(SUBSETS, rates, strict=True)
     ]
+
+
+def solved(study: Study) -> list[dict[str, Any]]:
+    """Published problems: what each set has solved (Tables 2 and 6, Fig. 6)."""
+    names = dict.fromkeys(c.kind for c in study.cells if c.read and not all(c.read))
+    return [{"set": name} | row for name in names for row in reading(study.of(name))]
 
 
 def table_4() -> list[dict[str, Any]]:
