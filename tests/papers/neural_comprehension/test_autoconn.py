@@ -2,6 +2,7 @@
 
 import random
 from dataclasses import replace
+from functools import partial
 
 import pytest
 
@@ -66,7 +67,7 @@ def test_the_paper_s_sums_find_nothing():
         ("Map(lambda t: t.__class__, token)", "text", "__class__"),
         ("Count(Select(token, token, lambda k, q: k / 2 == 1), str)", "text", "'k / 2' is not"),
         ("Category(lambda n: n, position * 90000, 0, 700000)", "size", "630,001 numbers"),
-        ("Category(lambda n: 1, position * 900000, 0, 5)", "size", "numbers from 0 to 6,300,000"),
+        ("Category(lambda n: 1, position * 900000, 0, 5)", "size", "numbers from 0 to 6300000"),
         ("Category(lambda n: n, position * 100, 0, 700)", "size", "701 values and 0"),
         (f"i = Category(lambda n: n, position * 20, 0, 140)\n{ONES}"
          "c = Copy(Select(token, token, lambda k, q: True), Map(lambda n: 1, i))\n"
@@ -159,7 +160,7 @@ def test_any_completer_writes():
 
 @pytest.mark.parametrize("replies", [RIGHT, [None], [RIGHT, 5]], ids=["text", "none", "number"])
 def test_a_writer_returns_texts(replies):
-    with pytest.raises(ValueError, match="list of texts"):
+    with pytest.raises(ValueError, match="the writer returns"):
         auto_conn(lambda asked, n: replies, PARITY)
     with pytest.raises(ValueError, match="n=0"):
         auto_conn(lambda asked, n: [RIGHT], PARITY, 0)
@@ -218,5 +219,33 @@ def test_a_writer_may_yield_its_programs_and_must_return_some():
     goal = Goal("Copy.", [("ab", "ab")], "ab")
     _, table = auto_conn(lambda _, n: ("Map(str, token)" for _ in range(n)), goal, 3)
     assert [each.failed for each in table] == ["", "", ""]
-    with pytest.raises(ValueError, match="the writer returns None"):
+    with pytest.raises(ValueError, match="the writer returns=None: it must be a list"):
         auto_conn(lambda _, n: None, goal)
+
+
+def raising(given):
+    raise KeyError("no answer")
+
+
+@pytest.mark.parametrize(
+    ("oracle", "message"),
+    [(raising, r"KeyError for '[01]+': 'no answer'"), (lambda given: None, "None to"),
+     (lambda given: "1", "'1' to"), (lambda given: [given], "must be a text"), (5, "TypeError")],
+    ids=["raises", "none", "short", "list", "number"],
+)  # fmt: skip
+def test_an_oracle_that_has_no_answer_is_named_before_anything_is_written(oracle, message):
+    for attempt in (auto_conn, partial(right_by_examples, counts=[2]), right_by_prompt):
+        with pytest.raises(ValueError, match=f"oracle.*{message}"):
+            attempt(lambda *_: pytest.fail("asked"), replace(PARITY, oracle=oracle))
+
+
+@pytest.mark.parametrize("vocabulary", [None, ["0", "1"], "0110"], ids=repr)
+def test_a_vocabulary_is_a_text_of_different_symbols(vocabulary):
+    with pytest.raises(ValueError, match="vocabulary"):
+        replace(PARITY, vocabulary=vocabulary)
+
+
+@pytest.mark.parametrize("counts", [[0], [-1], [1, 3], 2, []], ids=repr)
+def test_as_many_examples_are_shown_as_there_are(counts):
+    with pytest.raises(ValueError, match="count"):
+        right_by_examples(lambda *_: pytest.fail("asked"), PARITY, counts=counts)

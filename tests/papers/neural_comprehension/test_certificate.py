@@ -185,3 +185,17 @@ def test_a_window_that_holds_no_input_is_refused():
     for window, message in ((3, "holds no input of addition"), ("9", "whole number")):
         with pytest.raises(ValueError, match=message):
             certify(task("addition"), window=window)
+
+
+@pytest.mark.parametrize("what", [None, "parity", 5, TASKS], ids=["none", "name", "number", "dict"])
+def test_what_is_no_network_is_named(what):
+    for attempt in (certify, verify):
+        with pytest.raises(ValueError, match="must be a compiled network, or a task"):
+            attempt(what)
+
+
+def test_a_certificate_that_says_nothing_is_none_of_its_network(fresh):
+    network = fresh("copy")
+    network.config.certificate = {"dtypes": {"float32": {"max_len": 5}}}
+    with pytest.raises(ModelError, match="not those of the certificate"):
+        verify(network)

@@ -180,7 +180,11 @@ def ranked(rank):
 BUDGETS = {
     "zip": (30, lambda _: Zip(lambda *i: i[0], [Index()] * 4, name="many"), "many.*810,000 comb"),
     "head": (5000, previous, "5,002 dimensions of a head"),
-    "large": (5000, lambda _: Category(lambda n: n, Position() * 10**6, 0, 9), "to 4,999,000,000"),
+    "large": (
+        5000,
+        lambda _: Category(lambda n: n, Position() * 10**6, 0, 9),
+        "to 4999000000, 1048576 at most",
+    ),
     "wide": (5000, lambda _: Category(lambda n: n, Position() * 200, 0, 10**9), "999,801 numbers"),
     "pairs": (
         5000,
@@ -245,3 +249,20 @@ def test_constants_of_more_than_eight_bits_are_in_two_parts_that_bfloat16_holds(
     )
     assert parts.sum(1).equal(numbers)
     assert parts.equal(parts.bfloat16().float())
+
+
+def test_many_numbers_are_compiled_or_refused_before_anything_is_made_of_them():
+    token = Token(("a",))
+    place = Category(lambda n: n // 60_000, Position() * 2000, 0, 180_000)
+    rows = compile_program(Zip(lambda _, n: n, (token, place)), 91).read(["a" * 91])
+    assert rows == [[str(2000 * i // 60_000) for i in range(91)]]
+    large = {
+        "180,00": (91, Category(lambda n: n, Position() * 2000, 0, 180_000)),
+        "100,00": (100_000, Map(lambda i: i % 2, Index())),
+        "150,00": (150_000, Count(Select(token, token, lambda *_: True), lambda n: n)),
+    }
+    for most, (window, node) in large.items():
+        with pytest.raises(CompileBudgetError, match=rf"{Path(__file__).name}:\d+: {most}\d val"):
+            Compiled(Zip(lambda _, value: value, (token, Map(lambda v: v, node))), window)
+    with pytest.raises(CompileBudgetError, match=r"Token at .*: 50,000 val"):
+        Compiled(Token(tuple(map(str, range(50_000)))), 4)

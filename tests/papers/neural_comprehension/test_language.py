@@ -13,6 +13,7 @@ from workbench.papers.neural_comprehension.language import (
     Gate,
     Index,
     Map,
+    Nearest,
     Number,
     Position,
     Select,
@@ -38,6 +39,8 @@ MADE_WRONG = {
     "a node as default": (lambda: Copy(EVERY, TOKEN, default=TOKEN), "default is Token at"),
     "a gate on values": (lambda: Gate(str, TOKEN, TOKEN), "condition is Token at"),
     "a category of values": (lambda: Category(str, TOKEN, 0, 1), "must be Numeric"),
+    "nothing taken": (lambda: POSITION - None, "constant is None; it must be int"),
+    "text taken": (lambda: POSITION - "x", "constant is 'x'; it must be int"),
     "half a number": (lambda: POSITION + 0.5, "constant is 0.5; it must be int"),
     "half of a number": (lambda: POSITION * 0.5, "terms is"),
     "a bound as text": (lambda: Category(str, POSITION, "0", 1), "low is '0'; it must be int"),
@@ -68,6 +71,8 @@ COMPILED_WRONG = {
     "1 and True": (Map(lambda bit: True if bit == "0" else 1, TOKEN), "True and 1 are equal"),
     "1 and 1.0": (Copy(EVERY, TOKEN, lambda _: 1.0, default=1), "1.0 and 1 are equal"),
     "lists": (Map(lambda bit: [bit], TOKEN), r"\['0'\] can change"),
+    "lists inside": (Map(lambda bit: (bit, [bit]), TOKEN), r"\('0', \['0'\]\) can change"),
+    "no number": (Map(lambda bit: float("nan"), TOKEN), "nan is no value"),
 }
 
 
@@ -87,3 +92,66 @@ def test_no_window_is_too_large_to_be_refused():
 def test_what_is_no_program_means_nothing():
     with pytest.raises(TypeError, match="its last node, not a function"):
         evaluate(lambda: TOKEN, "01")
+
+
+def fails(*values):
+    raise KeyError(*values)
+
+
+FAILING = {
+    "map": Map(fails, TOKEN, name="bad"),
+    "zip": Zip(fails, (TOKEN, TOKEN), name="bad"),
+    "number": Category(str, Number(fails, TOKEN, name="bad"), 0, 9),
+    "category": Category(fails, POSITION, 0, 9, name="bad"),
+    "gate": Gate(fails, TOKEN, POSITION, name="bad"),
+    "copy": Copy(Select(TOKEN, TOKEN, lambda k, q: k == q), TOKEN, fails, name="bad"),
+    "count": Count(EVERY, fails, name="bad"),
+    "select": Count(Select(TOKEN, TOKEN, fails, name="bad"), str),
+    "nearest": Copy(Nearest(TOKEN, fails, lambda i, j: j, name="bad"), TOKEN),
+    "rank": Copy(Nearest(TOKEN, lambda _: True, fails, name="bad"), TOKEN),
+    "arguments": Map(lambda: "1", TOKEN, name="bad"),
+}
+
+
+@pytest.mark.parametrize("case", FAILING)
+def test_what_a_function_raises_is_told_with_its_node_and_what_it_was_given(case):
+    role = {"select": "predicate", "nearest": "predicate", "rank": "rank"}.get(case, "function")
+    error = "TypeError" if case == "arguments" else "KeyError"
+    message = rf"bad \({'.*'}, {Path(__file__).name}:\d+\): its {role} raises {error} for ['\d]"
+    for attempt in (
+        lambda: compile_program(FAILING[case], 4),
+        lambda: evaluate(FAILING[case], "01"),
+    ):
+        with pytest.raises(ProgramInputError, match=message) as caught:
+            attempt()
+        assert isinstance(caught.value.__cause__, KeyError | TypeError)
+
+
+def test_programs_are_as_deep_as_they_are():
+    number, mapped = POSITION, TOKEN
+    for _ in range(2500):
+        number = number + 2
+    for _ in range(1101):
+        mapped = Map(lambda bit: "10"[int(bit)], mapped)
+    far = Zip(lambda bit, n: f"{bit}{n}", (TOKEN, Category(lambda n: n - 5000, number, 0, 9999)))
+    for program, meant in ((far, ["00", "11", "12"]), (mapped, ["1", "0", "0"])):
+        assert evaluate(program, "011") == meant
+        assert compile_program(program, 3).read(["011"]) == [meant]
+
+
+def test_no_message_spells_a_program_out():
+    doubled = POSITION
+    for _ in range(200):
+        doubled = doubled + doubled
+    with pytest.raises(TypeError, match=r"of is \(Token at .*, Linear at"):
+        Zip(min, (TOKEN, doubled))
+    with pytest.raises(CompileBudgetError, match="numbers from 0 to a very long int"):
+        compile_program(Category(str, POSITION * 10**5000, 0, 9), 4)
+
+
+@pytest.mark.parametrize("value", [None, "1", 0.5, float("nan"), float("inf")])
+def test_the_reference_takes_whole_numbers_only(value):
+    number = Number(lambda _: value, TOKEN, name="bad")
+    for program in (number, number + 1, Category(str, number, 0, 1)):
+        with pytest.raises(ProgramInputError, match=r"bad .*is no whole number"):
+            evaluate(program, "01")

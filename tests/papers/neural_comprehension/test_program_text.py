@@ -149,6 +149,7 @@ ATTACKS = {
     "nothing zipped": "Zip(lambda: 1, ())",
     "tuple of tuples": "x = ('a', 'b')\n" + "x = (x, x)\n" * 30 + "token",
     "nodes": "x = token\n" + "x = Map(lambda t: t, x)\n" * (MOST_NODES + 1) + "x",
+    "sums of sums in a message": f"{DOUBLED[:463]}Zip(lambda a, b: a, (token, n))",
     "sums of sums": f"{DOUBLED}Category(lambda v: v, n, 0, 9)",
     "product of nodes": "Category(lambda v: v, position * position, 0, 9)",
     "deep": "Map(lambda t: " + "not " * 990 + "t, token)",
@@ -194,3 +195,15 @@ def test_functions_stop_after_their_steps():
 
 def test_outputs_are_spelled():
     assert spelled(meaning("Map(lambda t: t if t in 'ab' else None, token)", "a1b")) == "a_b"
+
+
+def test_what_is_no_text_vocabulary_or_window_is_named():
+    for text in (None, 5, b"token", ["token"]):
+        with pytest.raises(ProgramTextError, match="read from a text"):
+            read_program(text, "01", WINDOW)
+    for vocabulary in (None, 5, [0, 1], ""):
+        with pytest.raises(TypeError, match=r"token .*vocabulary is .*it must be tuple\[str"):
+            read_program("token", vocabulary, WINDOW)
+    for window in (None, "8", 0):
+        with pytest.raises(ValueError, match="window="):
+            read_program("token", "01", window)

@@ -2,7 +2,9 @@
 
 import random
 
+import hypothesis
 import pytest
+from hypothesis import strategies as st
 
 from workbench.papers.neural_comprehension.reference import evaluate
 from workbench.papers.neural_comprehension.tasks import TASKS, task
@@ -27,6 +29,15 @@ def test_all_operands_of_two_digits(name):
     assert each.run(inputs) == [each.answer(given) for given in inputs]
 
 
+@hypothesis.settings(max_examples=40, deadline=None)
+@hypothesis.given(st.lists(st.tuples(*[st.integers(0, 10**95 - 1)] * 2), min_size=1, max_size=8))
+def test_operands_of_up_to_95_digits(operands):
+    assert task("addition").run([f"{a}+{b}" for a, b in operands]) == [
+        str(a + b) for a, b in operands]  # fmt: skip
+    assert task("subtraction").run([f"{a}-{b}" for a, b in operands]) == [
+        str(a - b) for a, b in operands]  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("name", "given", "message"),
     [
@@ -37,6 +48,8 @@ def test_all_operands_of_two_digits(name):
         ("subtraction", ["-1-1"], "input 0: it has 2 '-'"),
         ("parity", ["1" * 193], "193 symbols; the largest network reads 192"),
         ("parity", "101", "not one string"),
+        ("parity", ["101", None], "parity: None is no text"),
+        ("addition", [["1", "+", "1"]], "is no text"),
     ],
 )
 def test_inputs_that_a_task_does_not_read_are_named(name, given, message):

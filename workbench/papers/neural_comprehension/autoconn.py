@@ -4,21 +4,20 @@ What it writes is read by `program_text` and never run. The released code could 
 compared each output with the next one's target, and errors were swallowed (spec §5.1).
 """
 
-import math
 import random
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from workbench.arguments import listed, one_of, seed_number, shown, whole
+from workbench.arguments import different, listed, one_of, seed_number, shown, whole
 from workbench.errors import CompileBudgetError, DatasetError, NoProgramFound, WorkbenchError
 from workbench.generation.complete import Completer, generate
 from workbench.models.model import Model
 from workbench.papers.neural_comprehension.compiler import Compiled
 from workbench.papers.neural_comprehension.configuration import UNPROVED
 from workbench.papers.neural_comprehension.domains import domains
-from workbench.papers.neural_comprehension.language import Categorical, Node, Zip
+from workbench.papers.neural_comprehension.language import Categorical, Node, Zip, guarded
 from workbench.papers.neural_comprehension.network import CoNNModel, network_of
 from workbench.papers.neural_comprehension.program_text import read_program
 from workbench.papers.neural_comprehension.programs import BLANK
@@ -44,8 +43,8 @@ class Goal:
     `examples`: (input, output), a symbol per character, `_` where there is no value. `oracle`: the
     right output of any input like theirs.
 
-    Raises `ValueError` for examples that are none, too long, or of two lengths, and for a window
-    that no network is exact at without a certificate.
+    Raises `ValueError` for examples that are none, too long, or of two lengths, a vocabulary that
+    is no text of different symbols, and a window that no network is exact at without a certificate.
     """
 
     instruction: str
@@ -56,6 +55,9 @@ class Goal:
 
     def __post_init__(self) -> None:
         whole("window", self.window, 1, UNPROVED)
+        if not isinstance(self.vocabulary, str):
+            raise ValueError(f"vocabulary={shown(self.vocabulary)}: it must be a text")
+        different("vocabulary", list(self.vocabulary))
         for pair in listed("examples", self.examples, empty=True):
             texts = isinstance(pair, Sequence) and all(isinstance(each, str) for each in pair)
             if not texts or isinstance(pair, str) or len(pair) != 2:
@@ -125,19 +127,13 @@ def written(writer: Writer, asked: str, n: int, seed: int) -> list[str]:
     """
     whole("n", n, 1)
     if callable(writer) and not isinstance(writer, Model):
-        replies = writer(asked, n)
-        if isinstance(replies, Iterator):
-            replies = list(replies)
+        replies = listed("what the writer returns", writer(asked, n), empty=True)
     else:
         (replies,) = generate(
             writer, [asked], n, max_new_tokens=400, temperature=0.7, stop=["\n\n"], seed=seed
         )  # fmt: skip
-    if (
-        isinstance(replies, str)
-        or not isinstance(replies, Iterable)
-        or not all(isinstance(reply, str) for reply in replies)
-    ):
-        raise ValueError(f"the writer returns {shown(replies)}: it must be a list of texts")
+    if wrong := [reply for reply in replies if not isinstance(reply, str)]:
+        raise ValueError(f"the writer returns {shown(wrong[0])}, which is no text")
     return [block[1] if (block := _FENCED.search(reply)) else reply for reply in replies]
 
 
@@ -155,7 +151,14 @@ def drawn(goal: Goal, seed: int) -> list[tuple[str, str | None]]:
         run.sub(lambda _: "".join(rng.choices(others, k=rng.randint(1, room))), rng.choice(given))
         for _ in range(INPUTS)
     ]
-    return [(text, goal.oracle(text) if goal.oracle else None) for text in inputs]
+    if goal.oracle is None:
+        return [(given, None) for given in inputs]
+    cases = list(zip(inputs, map(guarded("the goal's oracle", goal.oracle), inputs), strict=True))
+    for given, out in cases:
+        if not isinstance(out, str) or len(out) != len(given):
+            raise ValueError(f"the goal's oracle answers {shown(out)} to {given!r}: it must be a "
+                             "text of as many symbols")  # fmt: skip
+    return cases
 
 
 def judged(text: str, goal: Goal, cases: Sequence[tuple[str, str | None]]) -> Candidate:
@@ -185,10 +188,9 @@ def judged(text: str, goal: Goal, cases: Sequence[tuple[str, str | None]]) -> Ca
 
 def _small(program: Categorical, window: int) -> CoNNModel:
     """The program's network. Raises `CompileBudgetError` before anything large is made."""
-    known = domains(program, window)
+    known, tables = domains(program, window)
     dimensions = sum(len(values) for node, values in known.items() if isinstance(node, Categorical))
-    zips = [node for node in known if isinstance(node, Zip)]
-    units = sum(math.prod(len(known[each]) for each in node.of) for node in zips)
+    units = sum(len(table) for node, table in tables.items() if isinstance(node, Zip))
     if dimensions > MOST_DIMENSIONS or units > MOST_UNITS:
         raise CompileBudgetError(f"{dimensions:,} values and {units:,} combinations of them; "
                                  f"{MOST_DIMENSIONS:,} and {MOST_UNITS:,} at most")  # fmt: skip
@@ -239,14 +241,14 @@ def right_by_examples(
 ) -> list[dict[str, int]]:
     """Table 4: of `n` programs, how many so many examples accept, and how many of these are right.
 
-    Duplicates count, as in the paper.
+    Duplicates count, as in the paper. Raises `ValueError` for more examples than the goal has.
     """
+    counts = [whole("counts", n, 1, len(goal.examples)) for n in listed("counts", counts)]
     cases, rows, texts = drawn(goal, seed), [], written(writer, prompt(goal), n, seed)
     for count in counts:
-        fewer = replace(goal, examples=goal.examples[:count])
-        accepted = [text for text in texts if not judged(text, fewer, ()).failed]
-        right = [text for text in accepted if not judged(text, goal, cases).failed]
-        rows.append({"examples": count, "accepted": len(accepted), "right": len(right)})
+        accepted = _right(texts, replace(goal, examples=goal.examples[:count]), ())
+        right = len(_right(accepted, goal, cases))
+        rows.append({"examples": count, "accepted": len(accepted), "right": right})
     return rows
 
 
@@ -257,6 +259,10 @@ def right_by_prompt(
     cases, rows = drawn(goal, seed), []
     for asked in ASKED:
         texts = written(writer, prompt(goal, asked), n, seed)
-        right = [text for text in texts if not judged(text, goal, cases).failed]
-        rows.append({"prompt": asked, "programs": len(texts), "right": len(right)})
+        right = len(_right(texts, goal, cases))
+        rows.append({"prompt": asked, "programs": len(texts), "right": right})
     return rows
+
+
+def _right(texts: Sequence[str], goal: Goal, cases: Sequence[tuple[str, str | None]]) -> list[str]:
+    return [text for text in texts if not judged(text, goal, cases).failed]

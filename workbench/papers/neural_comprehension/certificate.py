@@ -14,8 +14,9 @@ from typing import Any, NamedTuple
 
 import torch
 
-from workbench.arguments import listed, one_of, seed_number, whole
+from workbench.arguments import listed, one_of, seed_number, shown, whole
 from workbench.errors import ModelError
+from workbench.papers.neural_comprehension.configuration import CoNNConfig
 from workbench.papers.neural_comprehension.gallery import GALLERY
 from workbench.papers.neural_comprehension.network import BATCH, CoNNModel
 from workbench.papers.neural_comprehension.tasks import TASKS, Task, first
@@ -61,8 +62,8 @@ def certify(
     over the others, `MARGIN` or more), `bit_exact` (the states are float64's), `fails_at` (the
     shortest input that was wrong, or right by less; None).
 
-    Raises `ValueError` for an unknown level or dtype, a network whose program is no task, or
-    a window that holds none of its inputs.
+    Raises `ValueError` for an unknown level or dtype, for what is no network or one whose program
+    is no task, and for a window that holds none of its inputs.
     """
     one_of("level", level, tuple(LEVELS))
     dtypes = [one_of("dtype", name, DTYPES) for name in listed("dtypes", dtypes)]
@@ -70,7 +71,7 @@ def certify(
     if isinstance(network, Task):
         network = network.network(whole("window", window, 1))
     known = TASKS | GALLERY
-    task = known[one_of("program", network.config.program, tuple(known))]
+    task = known[one_of("program", _config(network).program, tuple(known))]
     sizes, exhaustive = _sizes(task, network.config.window, level)
     exact = _cast(network, torch.float64)
     proved = {}
@@ -79,17 +80,16 @@ def certify(
         cases = _try(cast, exact, task, list(task.small(exhaustive)))
         for size in sizes:
             cases += _try(cast, exact, task, _inputs(task, network, size, level, rng))
-        if wrong := [case.length for case in cases if not case.right]:
+        shortest = min((case.length for case in cases if not case.right), default=0)
+        for size in range(1, sizes[-1]) if shortest else ():
             # Where does it begin, between the sizes that were tried?
-            for size in range(1, sizes[-1]):
-                inputs = _inputs(task, network, size, level, rng)
-                cases += _try(
-                    cast, exact, task, [g for g in inputs if len(task.symbols(g)) < min(wrong)]
-                )
-                wrong = [case.length for case in cases if not case.right]
-        limit = min(wrong) - 1 if wrong else max(case.length for case in cases)
+            inputs = _inputs(task, network, size, level, rng)
+            shorter = [given for given in inputs if len(task.symbols(given)) < shortest]
+            cases += _try(cast, exact, task, shorter)
+            shortest = min(case.length for case in cases if not case.right)
+        limit = shortest - 1 if shortest else max(case.length for case in cases)
         within = [case for case in cases if case.length <= limit]
-        failed = [case.given for case in cases if case.length == limit + 1 and not case.right]
+        failed = [case.given for case in cases if case.length == shortest and not case.right]
         proved[name] = {
             "max_len": limit,
             "cases": len(within),
@@ -114,10 +114,10 @@ def verify(network: CoNNModel) -> dict[str, Any]:
 
     Raises `ModelError` where there is none, or weights, limit or exactness are not those of it.
     """
-    stored = network.config.certificate
+    stored = _config(network).certificate
     if stored is None:
         raise ModelError("the network has no certificate; certify(network) makes one")
-    if stored["weights"] != network.digest():
+    if stored.get("weights") != network.digest():
         raise ModelError("weights or config are not those of the certificate: they were changed")
     dtypes, seed = list(stored["dtypes"]), stored["seed"]
     again = certify(copy.deepcopy(network), stored["level"], dtypes, seed=seed)
@@ -129,6 +129,12 @@ def verify(network: CoNNModel) -> dict[str, Any]:
                     "certificate; certify the network where it shall run"
                 )
     return again
+
+
+def _config(network: CoNNModel) -> CoNNConfig:
+    if not isinstance(network, CoNNModel):
+        raise ValueError(f"network={shown(network)}: it must be a compiled network, or a task")
+    return network.config
 
 
 def exact_limit(task: Task, dtype: str = "float32", window: int = LARGEST) -> int:
@@ -178,34 +184,23 @@ def _try(cast: CoNNModel, exact: CoNNModel, task: Task, inputs: Sequence[str]) -
     """The outcome of each input; the first `COMPARED` of each batch beside float64."""
     cases = []
     for start in range(0, len(inputs), BATCH):
-        batch = [task.symbols(each) for each in inputs[start : start + BATCH]]
-        lengths = [len(symbols) for symbols in batch]
-        ids = cast.encode(batch)
+        given = inputs[start : start + BATCH]
+        ids = cast.encode([task.symbols(each) for each in given])
+        lengths = (ids < cast.config.bos).sum(1).tolist()
         logits = cast(ids).logits
         rows = cast.decode(logits, lengths)
         best = torch.nn.functional.pad(logits[:, 1:].float(), (0, 1)).topk(2).values
         margins = torch.where(best[..., 0] > 0.5, best[..., 0] - best[..., 1], 1 - best[..., 0])
-        few = ids[:COMPARED]
-        slow = cast(few, output_attentions=True, output_hidden_states=True)
-        truth = exact(few, output_hidden_states=True)
-        agree = [
-            a == b for a, b in zip(cast.decode(slow.logits, lengths[:COMPARED]), rows, strict=False)
-        ]
+        slow = cast(ids[:COMPARED], output_attentions=True, output_hidden_states=True)
+        truth = exact(ids[:COMPARED], output_hidden_states=True)
+        agree = cast.decode(slow.logits, lengths[:COMPARED])
         same = (logits[:COMPARED] == truth.logits.to(logits.dtype)).all((1, 2))
         for ours, double in zip(slow.hidden_states, truth.hidden_states, strict=True):
             same &= (ours == double.to(ours.dtype)).all((1, 2))
-        for i, (given, row) in enumerate(zip(inputs[start:], rows, strict=False)):
-            whole = task.spelled is not first or len(set(row)) == 1
+        for i, (each, row) in enumerate(zip(given, rows, strict=True)):
             margin = float(margins[i, : lengths[i]].min())
-            right = whole and task.spelled(row) == task.answer(given) and margin >= MARGIN
-            beside = i < COMPARED
-            cases.append(
-                _Case(
-                    given,
-                    lengths[i],
-                    right and (not beside or agree[i]),
-                    margin,
-                    bool(same[i]) if beside else True,
-                )
-            )
+            right = task.spelled(row) == task.answer(each) and margin >= MARGIN
+            right &= task.spelled is not first or len(set(row)) == 1
+            right &= i >= COMPARED or row == agree[i]
+            cases.append(_Case(each, lengths[i], right, margin, i >= COMPARED or bool(same[i])))
     return cases

@@ -14,35 +14,9 @@ from typing import Any
 
 from workbench.arguments import whole
 from workbench.errors import CompileBudgetError, ProgramInputError
-from workbench.papers.neural_comprehension.domains import (
-    Domain,
-    combinations,
-    counted,
-    domains,
-    reached,
-    require_few,
-)
-from workbench.papers.neural_comprehension.language import (
-    Average,
-    Categorical,
-    Category,
-    Copy,
-    Count,
-    Gate,
-    Index,
-    Linear,
-    Map,
-    Nearest,
-    Node,
-    Number,
-    Numeric,
-    Position,
-    Select,
-    Token,
-    Zip,
-    described,
-    nodes_of,
-)
+from workbench.papers.neural_comprehension import language
+from workbench.papers.neural_comprehension.domains import domains, require_few
+from workbench.papers.neural_comprehension.language import Node, described
 from workbench.papers.neural_comprehension.layers import (
     BOS,
     ONE,
@@ -66,22 +40,24 @@ class Compiled:
     `of`: where a node's values (or its number, under None) are. `layers`: as they run.
     """
 
-    def __init__(self, program: Categorical, window: int) -> None:
-        if not isinstance(program, Categorical):
+    def __init__(self, program: language.Categorical, window: int) -> None:
+        if not isinstance(program, language.Categorical):
             raise ProgramInputError(
                 f"{described(program)}: a program's last node must be categorical"
             )
         self.program, self.window = program, whole("window", window, 1)
-        self.domain: dict[Node, Domain] = domains(program, window)
+        self.domain, self.table = domains(program, self.window)
+        nodes = list(self.domain)
         self.labels: list[tuple[Node | None, Any]] = [(None, n) for n in ("one", "bos", "one2")]
         self.of: dict[Node, dict[Any, int]] = {}
         self.bos: Weights = {}
-        self.readings: dict[Numeric, tuple[Weights, float]] = {}
+        self.readings: dict[Node, tuple[Weights, float]] = {}
         self.layers: dict[int, Layer] = defaultdict(Layer)
         self.depth: dict[Node, int] = {}
-        nodes = nodes_of(program)
-        self.index = next((node for node in nodes if isinstance(node, Index)), Index())
-        tokens = [node for node in nodes if isinstance(node, Token)]
+        self.index = next(
+            (node for node in nodes if isinstance(node, language.Index)), language.Index()
+        )
+        tokens = [node for node in nodes if isinstance(node, language.Token)]
         if len(tokens) != 1:
             raise ProgramInputError(f"a program reads one Token; this one has {len(tokens)}")
         if not self.domain[program]:
@@ -89,31 +65,32 @@ class Compiled:
         (self.token,) = tokens
         for node in nodes:
             self._place(node)
-        last = max(self.depth.values())
-        self.n_layers = (last + 1) // 2
-        wide = max(self.of, key=lambda node: len(self.of[node]))
-        weights = sum(4 * sum(h.width for h in layer.heads) + 2 * len(layer.units)
-                      for layer in self.layers.values()) * len(self.labels)  # fmt: skip
-        require_few(wide, "weights, most for its values,", weights, MOST_WEIGHTS)
+        self.n_layers = (max(self.depth.values()) + 1) // 2
+        layers = self.layers.values()
+        rows = sum(4 * len(each.heads) * each.head_dim + 2 * len(each.units) for each in layers)
+        rows += self.window + len(self.token.vocabulary)
+        widest = max(self.of, key=lambda node: len(self.of[node]))
+        require_few(widest, "weights, most for its values,", rows * len(self.labels), MOST_WEIGHTS)
 
     def _place(self, node: Node) -> None:
         """Give the node its sublayer and dimensions, and write it."""
-        ready = max((self.depth[each] for each in node.inputs), default=0)
+        ready = self.depth[node] = max((self.depth[each] for each in node.inputs), default=0)
         match node:
-            case Token() | Index():
-                self.depth[node] = 0
+            case language.Token() | language.Index():
                 if node not in self.of:  # `_nearest` may have needed it before
                     self._block(node)
-            case Position():
-                self.depth[node] = 0
+            case language.Position():
                 self._dimension(node)
-            case Number() | Linear():
-                self.depth[node] = ready
-            case Copy() | Average() | Count():
+            case language.Number(of=of):
+                numbers = self.table[node].values()
+                self.readings[node] = dict(zip(self.of[of].values(), numbers, strict=True)), 0
+            case language.Linear():
+                self.readings[node] = self._sum(node)
+            case language.Copy() | language.Average() | language.Count():
                 attention = ready + 1 + ready % 2
-                self.depth[node] = attention + isinstance(node, Count)
+                self.depth[node] = attention + isinstance(node, language.Count)
                 self._head(node, self.layers[attention // 2])
-            case Map() | Zip() | Category() | Gate():
+            case language.Map() | language.Zip() | language.Category() | language.Gate():
                 self.depth[node] = ready + 2 - ready % 2
                 self._block(node)
                 self._units(node, self.layers[self.depth[node] // 2 - 1].units)
@@ -124,10 +101,11 @@ class Compiled:
         self.labels += [(node, value) for value in self.domain[node]]
         return self.of[node]
 
-    def _dimension(self, node: Node) -> int:
-        self.of[node] = {None: len(self.labels)}
+    def _dimension(self, node: language.Numeric) -> int:
+        dim = len(self.labels)
+        self.of[node], self.readings[node] = {None: dim}, ({dim: 1.0}, 0)
         self.labels.append((node, None))
-        return self.of[node][None]
+        return dim
 
     def _seen(self, weights: Weights) -> Weights:
         """A reading in which the row of BOS counts as nothing, constants aside."""
@@ -135,58 +113,52 @@ class Compiled:
             weights = weights | {BOS: weights.get(BOS, 0.0) - known}
         return weights
 
-    def _number(self, node: Numeric) -> tuple[Weights, float]:
-        """A numeric node as a reading and a constant; a sum of sums is gone through once."""
-        if node not in self.readings:
-            self.readings[node] = self._reading(node)
-        return self.readings[node]
+    def _sum(self, node: language.Linear) -> tuple[Weights, float]:
+        """A sum as a reading and a constant."""
+        weights, total = defaultdict(float), float(node.constant)
+        for factor, each in node.terms:
+            reading, added = self.readings[each]
+            total += factor * added
+            for dim, weight in reading.items():
+                weights[dim] += factor * weight
+        return dict(weights), total
 
-    def _reading(self, node: Numeric) -> tuple[Weights, float]:
-        match node:
-            case Number(function=function, of=of):
-                return {dim: function(value) for value, dim in self.of[of].items()}, 0
-            case Linear(constant=constant, terms=terms):
-                weights, total = defaultdict(float), float(constant)
-                for factor, each in terms:
-                    reading, added = self._number(each)
-                    total += factor * added
-                    for dim, weight in reading.items():
-                        weights[dim] += factor * weight
-                return dict(weights), total
-        return {self.of[node][None]: 1.0}, 0
+    def _made(self, node: language.Map | language.Gate | language.Copy) -> dict[Any, list[int]]:
+        """By value of a node: where the values of another are that its function makes it of."""
+        dims: dict[Any, list[int]] = {value: [] for value in self.of[node]}
+        for value, made in self.table[node].items():
+            if made is not None:
+                dims[made].append(self.of[node.of][value])
+        return dims
 
-    def _head(self, node: Copy | Average | Count, layer: Layer) -> None:
+    def _head(self, node: language.Copy | language.Average | language.Count, layer: Layer) -> None:
         head = Head(node)
         layer.heads.append(head)
         match node.selector:
-            case Select() as select:
-                counts = isinstance(node, Count)
+            case language.Select() as select:
+                counts = isinstance(node, language.Count)
                 self._select(head, select, SELECTED if counts else SELECTED / 2)
-            case Nearest() as nearest:
+            case language.Nearest() as nearest:
                 self._nearest(head, nearest)
-        require_few(node, "dimensions of a head", head.width, WIDEST)
         match node:
-            case Copy(of=of, function=function, default=default):
-                targets = self._block(node)
-                read: dict[Any, Weights] = {value: {} for value in targets}
-                for value, dim in self.of[of].items():
-                    if (new := function(value)) is not None:
-                        read[new][dim] = 1.0
-                for i, (value, dim) in enumerate(targets.items()):
-                    weights = self._seen(read[value])
+            case language.Copy(default=default):
+                self._block(node)
+                for i, (value, dims) in enumerate(self._made(node).items()):
+                    weights = self._seen(dict.fromkeys(dims, 1.0))
+                    dim = self.of[node][value]
                     if value == default:
                         weights = weights | {BOS: weights.get(BOS, 0.0) + 1}
                         self.bos[dim] = 1.0
                     head.v.append(weights)
                     head.o[dim] = i
-            case Average(of=of, default=default):
-                reading, constant = self._number(of)
+            case language.Average(of=of, default=default):
+                reading, constant = self.readings[of]
                 weights = plus(self._seen(reading), constant)
                 weights[BOS] = weights.get(BOS, 0.0) + default - constant
                 head.v.append(weights)
                 head.o[dim := self._dimension(node)] = 0
                 self.bos[dim] = float(default)
-            case Count():
+            case language.Count():
                 share = len(self.labels)
                 self.labels.append((node, "share"))
                 head.v.append({BOS: 1.0})
@@ -194,8 +166,9 @@ class Compiled:
                 self._block(node)
                 self._count(node, share, layer.units)
                 self.bos[share] = 1.0
+        require_few(node, "dimensions of a head", layer.head_dim, WIDEST)
 
-    def _select(self, head: Head, select: Select, none: float) -> None:
+    def _select(self, head: Head, select: language.Select, none: float) -> None:
         """Key values that the same queries select share a coordinate; the last one is BOS's."""
         queries = self.of[select.queries]
         pairs = len(queries) * len(self.of[select.keys])
@@ -211,7 +184,7 @@ class Compiled:
         head.q.append({ONE: none})
         head.k.append({BOS: 1.0})
 
-    def _nearest(self, head: Head, nearest: Nearest) -> None:
+    def _nearest(self, head: Head, nearest: language.Nearest) -> None:
         """A coordinate per key's place, one for what is eligible, and that of BOS."""
         require_few(nearest, "dimensions of a head", self.window + 2, WIDEST)
         window = max(self.window, 2)  # of one place BOS would be too near
@@ -219,9 +192,9 @@ class Compiled:
             self.domain[self.index] = tuple(range(self.window))
             self._block(self.index)
         places = self.of[self.index]
-        ranks = {(i, j): nearest.rank(i, j) for i in places for j in places}
+        ranks = [[nearest.rank(i, j) for j in places] for i in places]
         for i in places:
-            allowed = [rank for j in places if (rank := ranks[i, j]) is not None]
+            allowed = [rank for rank in ranks[i] if rank is not None]
             wrong = [r for r in allowed if not isinstance(r, int) or not 0 <= r <= window]
             if wrong or len(set(allowed)) < len(allowed):
                 raise CompileBudgetError(
@@ -230,8 +203,8 @@ class Compiled:
                 )
         far = STEP * 2 * window
         for j, dim in places.items():
-            cost = {i: far if ranks[i, j] is None else STEP * ranks[i, j] for i in places}
-            head.q.append({places[i]: -c for i, c in cost.items() if c})
+            costs = [far if row[j] is None else STEP * row[j] for row in ranks]
+            head.q.append({places[i]: -cost for i, cost in enumerate(costs) if cost})
             head.k.append({dim: 1.0})
         eligible = [dim for v, dim in self.of[nearest.keys].items() if nearest.predicate(v)]
         head.q.append(plus({BOS: -far}, far))
@@ -246,22 +219,20 @@ class Compiled:
             units.append(Unit(node, self._seen(reads), writes))
 
         match node:
-            case Map(function=function, of=of):
-                for value, dim in written.items():
-                    units_in = {d: 1.0 for v, d in self.of[of].items() if function(v) == value}
-                    unit(units_in, {dim: 1.0})
-            case Zip(function=function, of=of):
-                for values in combinations(node, self.domain):
-                    if (value := function(*values)) is not None:
+            case language.Map():
+                for value, dims in self._made(node).items():
+                    unit(dict.fromkeys(dims, 1.0), {written[value]: 1.0})
+            case language.Zip(of=of):
+                for values, value in self.table[node].items():
+                    if value is not None:
                         reads: Weights = defaultdict(float, {ONE: 1.0 - len(of)})
                         for each, v in zip(of, values, strict=True):
                             reads[self.of[each][v]] += 1  # a node may be there twice
                         unit(reads, {written[value]: 1.0})
-            case Category(function=function, of=of):
-                reading, constant = self._number(of)
-                numbers = reached(node, self.domain)
-                at = {number: function(number) for number in numbers}
-                for t in range(numbers.start - 1, numbers.stop + 1):
+            case language.Category(of=of):
+                reading, constant = self.readings[of]
+                at = self.table[node]
+                for t in sorted({number + near for number in at for near in (-1, 0, 1)}):
                     bends: Weights = defaultdict(float)
                     for number, bend in ((t + 1, 1.0), (t, -2.0), (t - 1, 1.0)):
                         if at.get(number) is not None:
@@ -269,24 +240,23 @@ class Compiled:
                     if writes := {dim: bend for dim, bend in bends.items() if bend}:
                         off = {BOS: -above(abs(constant - t))}
                         unit(plus(reading | off, constant - t), writes)
-            case Gate(function=function, of=of, condition=condition):
-                reading, constant = self._number(condition)
+            case language.Gate(condition=condition):
+                reading, constant = self.readings[condition]
                 shut = above(max(map(abs, self.domain[condition])) + abs(constant) + 1)
-                for value, dim in written.items():
-                    same = {d: shut for v, d in self.of[of].items() if function(v) == value}
+                for value, dims in self._made(node).items():
                     for shift, sign in ((1, 1.0), (0, -1.0)):
                         reads = defaultdict(float, reading)
-                        for d, weight in same.items():
-                            reads[d] += weight
-                        unit(plus(dict(reads), constant + shift - shut), {dim: sign})
+                        for dim in dims:
+                            reads[dim] += shut
+                        unit(plus(reads, constant + shift - shut), {written[value]: sign})
 
-    def _count(self, node: Count, share: int, units: list[Unit]) -> None:
+    def _count(self, node: language.Count, share: int, units: list[Unit]) -> None:
         """[c ≥ k + 1] from the share 1 / (c + 1) that BOS gets, where the value changes.
 
         BOS itself gets a share of 1, as where nothing is selected.
         """
         written = self.of[node]
-        values = [node.function(count) for count in counted(node, self.window)]
+        values = list(self.table[node].values())
 
         def writes(sign: float, *changed: Any) -> Weights:
             ends = zip(changed, (sign, -sign), strict=False)

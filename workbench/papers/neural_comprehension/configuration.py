@@ -6,7 +6,7 @@ from typing import Any, Self
 import torch
 from transformers import PreTrainedConfig
 
-from workbench.arguments import listed, shown
+from workbench.arguments import shown
 from workbench.errors import ModelError, UncertifiedDtypeError
 
 NEEDED = ("vocabulary", "between", "end", "outputs", "window", "d_model", "heads", "head_dims",
@@ -16,56 +16,48 @@ UNPROVED = 1024
 there stays far within what they hold exactly (spec §9.4)."""
 
 
+def float_dtype(dtype: Any) -> torch.dtype:
+    """A dtype of floating point, or the one of a name. Raises `ValueError` for any other."""
+    named = getattr(torch, dtype, None) if isinstance(dtype, str) else dtype
+    if not isinstance(named, torch.dtype) or not named.is_floating_point:
+        raise ValueError(f"dtype={shown(dtype)}: it must be one of floating point")
+    return named
+
+
 class CoNNConfig(PreTrainedConfig):
     """Sizes and meaning of a compiled network.
 
     `vocabulary`, `outputs`: symbols by id; BOS and PAD follow the vocabulary. `between`, `end`: as
     of `language.Token`. `heads`, `head_dims`, `units`: of each layer. `window`: symbols of an
     input, at most. `labels`: what each dimension of the residual stream stands for.
-    `certificate`: what was proved of it (`certificate.certify`).
+    `certificate`: what was proved of it (`certificate.certify`). `digest`: of the network as it was
+    saved.
     """
 
     model_type = "wb_conn"
 
-    def __init__(
-        self,
-        program: str = "",
-        vocabulary: Sequence[str] = (),
-        between: Sequence[str] = (),
-        end: str = "",
-        outputs: Sequence[str] = (),
-        window: int = 1,
-        d_model: int = 3,
-        heads: Sequence[int] = (),
-        head_dims: Sequence[int] = (),
-        units: Sequence[int] = (),
-        labels: Sequence[str] = (),
-        certificate: dict[str, Any] | None = None,
-        **others: Any,
-    ) -> None:
-        self.program, self.window, self.d_model = program, window, d_model
-        self.vocabulary, self.outputs = list(vocabulary), list(outputs)
-        self.between, self.end = list(between), end
-        self.heads, self.head_dims, self.units = list(heads), list(head_dims), list(units)
-        self.labels, self.certificate = list(labels), certificate
-        super().__init__(**others)
+    program: str = ""
+    vocabulary: Sequence[str] = ()
+    between: Sequence[str] = ()
+    end: str = ""
+    outputs: Sequence[str] = ()
+    window: int = 1
+    d_model: int = 3
+    heads: Sequence[int] = ()
+    head_dims: Sequence[int] = ()
+    units: Sequence[int] = ()
+    labels: Sequence[str] = ()
+    certificate: dict[str, Any] | None = None
+    digest: str = ""
 
     @classmethod
     def from_dict(cls, config_dict: dict[str, Any], **others: Any) -> Self:
-        """The config of a config.json's content.
-
-        Raises `ModelError` naming keys it lacks, or what is no symbol.
-        """
-        if lacking := [name for name in NEEDED if name not in config_dict]:
+        """The config of a config.json's content. Raises `ModelError` naming keys it lacks."""
+        if lacking := [name for name in (*NEEDED, "digest") if name not in config_dict]:
             raise ModelError(
                 f"config.json is not that of a whole compiled network: it lacks "
                 f"{', '.join(lacking)}. Save the network again"
             )
-        symbols = [config_dict["end"]]
-        for name in ("vocabulary", "between", "outputs"):
-            symbols += listed(f"config.json: {name}", config_dict[name], ModelError, empty=True)
-        if wrong := [symbol for symbol in symbols if not isinstance(symbol, str)]:
-            raise ModelError(f"config.json: {shown(wrong[0])} is no symbol; symbols are texts")
         return super().from_dict(config_dict, **others)
 
     @property

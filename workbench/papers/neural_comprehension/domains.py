@@ -3,116 +3,113 @@
 import itertools
 import logging
 import math
-from collections.abc import Hashable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 from workbench.arguments import shown
 from workbench.errors import CompileBudgetError, ProgramInputError
-from workbench.papers.neural_comprehension.language import (
-    Average,
-    Categorical,
-    Category,
-    Copy,
-    Count,
-    Gate,
-    Index,
-    Linear,
-    Map,
-    Nearest,
-    Node,
-    Number,
-    Numeric,
-    Position,
-    Token,
-    Zip,
-    nodes_of,
-)
+from workbench.papers.neural_comprehension import language
+from workbench.papers.neural_comprehension.language import Node, nodes_of
 
 log = logging.getLogger(__name__)
 
-MOST_UNITS, MOST_NUMBER = 200_000, 2**20
-"""Combinations of a Zip or numbers of a Category, and the largest number: float32 is exact there,
-and any program here needs far less."""
+MOST_UNITS, MOST_VALUES, MOST_NUMBER = 200_000, 2**14, 2**20
+"""Combinations of a Zip or numbers of a Category, values of a node, and the largest number: float32
+is exact there, and any program here needs far less."""
 
 Domain = tuple[Any, ...]
 """A categorical node's values; a numeric one's least and most."""
+Table = dict[Any, Any]
+"""What a node's function makes of all that it can be given; a Zip's of tuples."""
 
 
-def domains(program: Node, window: int) -> dict[Node, Domain]:
-    """Every node's domain for inputs of at most `window` symbols.
+def domains(program: Node, window: int) -> tuple[dict[Node, Domain], dict[Node, Table]]:
+    """(domains, tables) of the nodes, for inputs of at most `window` symbols.
 
     A Zip of what may have no value is logged as a warning. Raises `CompileBudgetError`, naming the
-    node, for too many combinations or too large numbers.
+    node, for too many combinations or values, or too large numbers; `ProgramInputError` for what is
+    no value.
     """
     known: dict[Node, Domain] = {}
+    tables: dict[Node, Table] = {}
     absent: set[Node] = set()
     for node in nodes_of(program):
-        known[node] = values = _domain(node, known, window)
-        if isinstance(node, Numeric) and max(map(abs, values)) > MOST_NUMBER:
-            raise CompileBudgetError(
-                f"{node}: numbers from {values[0]:,} to {values[1]:,}, {MOST_NUMBER:,} at most"
-            )
-        if isinstance(node, Categorical) and _may_be_none(node, known, absent, window):
+        table = tables[node] = _table(node, known, window)
+        if isinstance(node, language.Numeric):
+            known[node] = least, most = _ends(node, known, table, window)
+            if max(-least, most) > MOST_NUMBER:
+                raise CompileBudgetError(
+                    f"{node}: numbers from {shown(least)} to {shown(most)}, {MOST_NUMBER} at most"
+                )
+            continue
+        values = _values(node, known, table, window)
+        known[node] = _distinct(node, values)
+        require_few(node, "values", len(known[node]), MOST_VALUES)
+        read = [node.of] if isinstance(node, language.Copy) else node.inputs
+        blank = [each for each in read if each in absent]
+        if None in values or (blank and not isinstance(node, language.Count)):
             absent.add(node)
-            if isinstance(node, Zip) and (blank := [str(n) for n in node.of if n in absent]):
-                log.warning("%s: no value where %s has none", node, " or ".join(blank))
-    return known
+        if blank and isinstance(node, language.Zip):
+            log.warning("%s: no value where %s has none", node, " or ".join(map(str, blank)))
+    return known, tables
 
 
-def _may_be_none(
-    node: Categorical, known: dict[Node, Domain], absent: set[Node], window: int
-) -> bool:
-    """Whether a node may have no value somewhere; what it is computed from is known."""
+def _table(node: Any, known: dict[Node, Domain], window: int) -> Table:
     match node:
-        case Map(function=function, of=of):
-            return of in absent or None in map(function, known[of])
-        case Zip(function=function, of=of):
-            results = itertools.starmap(function, combinations(node, known))
-            return not absent.isdisjoint(of) or None in results
-        case Category(function=function, of=of, low=low, high=high):
+        case language.Zip(of=of):
+            require_few(
+                node, "combinations", math.prod(len(known[each]) for each in of), MOST_UNITS
+            )
+            given = itertools.product(*(known[each] for each in of))
+            return {values: node.function(*values) for values in given}
+        case language.Category(of=of, low=low, high=high):
             least, most = known[of]
-            return least < low or most > high or None in map(function, reached(node, known))
-        case Copy(function=function, of=of, default=default):
-            return default is None or of in absent or None in map(function, known[of])
-        case Count(function=function):
-            return None in map(function, counted(node, window))
-    return isinstance(node, Gate)
-
-
-def _domain(node: Node, known: dict[Node, Domain], window: int) -> Domain:
-    match node:
-        case Token(vocabulary=vocabulary):
-            return vocabulary
-        case Index():
-            require_few(node, "places", window, MOST_UNITS)
-            return tuple(range(window))
-        case Position():
-            return (0, window - 1)
-        case Map(function=function, of=of) | Gate(function=function, of=of):
-            return _distinct(node, map(function, known[of]))
-        case Zip(function=function, of=of):
-            size = math.prod(len(known[each]) for each in of)
-            require_few(node, "combinations", size, MOST_UNITS)
-            return _distinct(node, itertools.starmap(function, combinations(node, known)))
-        case Number(function=function, of=of):
-            numbers = [0, *map(function, known[of])]
-            if wrong := [each for each in numbers if not isinstance(each, int)]:
-                raise ProgramInputError(f"{node}: {wrong[0]!r} is no whole number")
-            return (min(numbers), max(numbers))
-        case Linear(constant=constant, terms=terms):
-            ends = [[c * end for end in known[each]] for c, each in terms]
-            return (constant + sum(map(min, ends)), constant + sum(map(max, ends)))
-        case Category(function=function):
-            require_few(node, "numbers", len(reached(node, known)), MOST_UNITS)
-            return _distinct(node, map(function, reached(node, known)))
-        case Copy(function=function, of=of, default=default):
-            return _distinct(node, [*map(function, known[of]), default])
-        case Average(of=of, default=default):
-            return (min(known[of][0], default), max(known[of][1], default))
-        case Count(function=function):
+            given = range(max(low, least), min(high, most) + 1)
+            require_few(node, "numbers", len(given), MOST_UNITS)
+        case language.Count(selector=selector):
             require_few(node, "numbers", window, MOST_UNITS)
-            return _distinct(node, map(function, counted(node, window)))
+            given = range(2 if isinstance(selector, language.Nearest) else window + 1)
+        case language.Map() | language.Gate() | language.Copy() | language.Number():
+            given = known[node.of]
+        case _:
+            return {}
+    return {value: node.function(value) for value in given}
+
+
+def _ends(node: Node, known: dict[Node, Domain], table: Table, window: int) -> tuple[int, int]:
+    """The least and the most that a numeric node can be."""
+    match node:
+        case language.Position():
+            return (0, window - 1)
+        case language.Number():
+            numbers = [0, *table.values()]
+            if wrong := [each for each in numbers if not isinstance(each, int)]:
+                raise ProgramInputError(f"{node}: {shown(wrong[0])} is no whole number")
+            return (min(numbers), max(numbers))
+        case language.Linear(constant=constant, terms=terms):
+            ends = [[factor * end for end in known[each]] for factor, each in terms]
+            return (constant + sum(map(min, ends)), constant + sum(map(max, ends)))
+        case language.Average(of=of, default=default):
+            return (min(known[of][0], default), max(known[of][1], default))
     raise TypeError(f"{node} has no domain")
+
+
+def _values(node: Node, known: dict[Node, Domain], table: Table, window: int) -> list[Any]:
+    """What a categorical node can be, None where it can be none, each as often as it comes."""
+    values = list(table.values())
+    match node:
+        case language.Token(vocabulary=vocabulary):
+            return list(vocabulary)
+        case language.Index():
+            require_few(node, "places", window, MOST_UNITS)
+            return list(range(window))
+        case language.Copy(default=default):
+            return [*values, default]
+        case language.Category(of=of) if len(table) > known[of][1] - known[of][0]:
+            return values
+        case language.Category() | language.Gate():
+            return [*values, None]
+    return values
 
 
 def require_few(node: Node, what: str, count: int, most: int) -> None:
@@ -124,30 +121,18 @@ def require_few(node: Node, what: str, count: int, most: int) -> None:
         )
 
 
-def combinations(node: Zip, known: dict[Node, Domain]) -> Iterable[tuple[Any, ...]]:
-    """All that a Zip's nodes can be together."""
-    return itertools.product(*(known[each] for each in node.of))
-
-
-def counted(node: Count, window: int) -> range:
-    """What a Count may count: of ordered keys one is selected, or none."""
-    return range(2 if isinstance(node.selector, Nearest) else window + 1)
-
-
-def reached(node: Category, known: dict[Node, Domain]) -> range:
-    """The numbers of a Category that its node can be."""
-    least, most = known[node.of]
-    return range(max(node.low, least), min(node.high, most) + 1)
-
-
 def _distinct(node: Node, values: Iterable[Any]) -> Domain:
     known: dict[Any, Any] = {}
     for value in values:
-        if not isinstance(value, Hashable):
-            raise ProgramInputError(f"{node}: {shown(value)} can change: it is no value")
-        if type(known.setdefault(value, value)) is not type(value):
+        try:
+            first = known.setdefault(value, value)
+        except TypeError:
+            raise ProgramInputError(f"{node}: {shown(value)} can change: it is no value") from None
+        if value != value:
+            raise ProgramInputError(f"{node}: {value!r} is no value: it is not equal to itself")
+        if type(first) is not type(value):
             raise ProgramInputError(
-                f"{node}: {known[value]!r} and {value!r} are equal to Python; let its function "
+                f"{node}: {first!r} and {value!r} are equal to Python; let its function "
                 "give values of one type"
             )
     return tuple(value for value in known if value is not None)

@@ -4,6 +4,7 @@ import random
 from collections.abc import Iterator, Sequence
 from functools import partial
 
+from workbench.papers.neural_comprehension import tasks
 from workbench.papers.neural_comprehension.language import (
     Categorical,
     Category,
@@ -17,16 +18,7 @@ from workbench.papers.neural_comprehension.language import (
     Zip,
 )
 from workbench.papers.neural_comprehension.programs import DIGITS, LETTERS, operands
-from workbench.papers.neural_comprehension.tasks import (
-    Task,
-    aligned,
-    chains,
-    first,
-    pair,
-    pairs,
-    text,
-    texts,
-)
+from workbench.papers.neural_comprehension.tasks import Task, aligned, first
 
 
 def sort(window: int, symbols: Sequence[str] = DIGITS) -> Categorical:
@@ -84,18 +76,15 @@ def comparison(window: int) -> Categorical:
 
 
 def _balanced(given: str) -> str:
-    height = 0
-    for each in given:
-        height += 1 if each == "(" else -1
-        if height < 0:
-            return "no"
-    return "no" if height else "yes"
+    while "()" in given:
+        given = given.replace("()", "")
+    return "no" if given else "yes"
 
 
 def _nested(rng: random.Random, length: int) -> str:
     """As often balanced as drawn without care."""
     if rng.random() < 0.5 or length % 2:
-        return text("()", rng, length)
+        return tasks.text("()", rng, length)
     out, height = "", 0
     while len(out) < length:
         opens = height == 0 or (height < length - len(out) and rng.random() < 0.5)
@@ -125,13 +114,15 @@ NUMERALS, ALPHABET = "".join(DIGITS), "".join(LETTERS)
 GALLERY = {
     each.name: each
     for each in (
-        Task("sort", sort, lambda s: "".join(sorted(s)), partial(text, NUMERALS),
-             partial(texts, "059"), partial(_shuffled, NUMERALS), aligned, False),
-        Task("brackets", brackets, _balanced, _nested, partial(texts, "()"), _deep, first, False),
+        Task("sort", sort, lambda s: "".join(sorted(s)), partial(tasks.text, NUMERALS),
+             partial(tasks.texts, "059"), partial(_shuffled, NUMERALS), aligned, False),
+        Task("brackets", brackets, _balanced, _nested,
+             partial(tasks.texts, "()"), _deep, first, False),
         Task("histogram", histogram, lambda s: " ".join(str(s.count(each)) for each in s),
-             partial(text, ALPHABET), partial(texts, "abz"), partial(_shuffled, ALPHABET),
+             partial(tasks.text, ALPHABET), partial(tasks.texts, "abz"),
+             partial(_shuffled, ALPHABET),
              lambda row: " ".join(value or "" for value in row), False),
-        Task("comparison", comparison, _compared, partial(pair, "?"), partial(pairs, "?"),
-             partial(chains, "?"), first, True),
+        Task("comparison", comparison, _compared, partial(tasks.pair, "?"),
+             partial(tasks.pairs, "?"), partial(tasks.chains, "?"), first, True),
     )
 }  # fmt: skip

@@ -1,16 +1,27 @@
 """What an input of a program must be."""
 
 from collections.abc import Sequence
+from typing import Any
+
+from workbench.arguments import shown
 
 
 def input_fault(
-    symbols: Sequence[str], vocabulary: Sequence[str], between: Sequence[str] = (), end: str = ""
+    symbols: Any,
+    vocabulary: Sequence[str],
+    between: Sequence[str] = (),
+    end: str = "",
+    window: int | None = None,
 ) -> str:
     """Why symbols are no input of a program with such a `Token`; empty where they are one."""
+    if not isinstance(symbols, Sequence) or isinstance(symbols, bytes):
+        return f"{shown(symbols)} is neither a text nor a list of symbols"
+    if window is not None and len(symbols) > window:
+        return f"{len(symbols)} symbols; it reads {window} at most"
     for place, symbol in enumerate(symbols):
         if symbol not in vocabulary:
             return (
-                f"{symbol!r} at position {place} is no symbol of the program: it reads "
+                f"{shown(symbol)} at position {place} is no symbol of the program: it reads "
                 f"{' '.join(vocabulary)}"
             )
     if len(symbols) <= bool(end):

@@ -8,12 +8,14 @@ A program is its last node. Categorical nodes have finitely many values, numeric
 """
 
 import sys
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import KW_ONLY, dataclass, field, fields
 from functools import lru_cache
+from traceback import walk_stack
 from typing import Any, get_type_hints
 
 from workbench.arguments import shown
+from workbench.errors import ProgramInputError, WorkbenchError
 from workbench.papers.neural_comprehension.kinds import fits, kind_name
 
 Value = Hashable
@@ -22,27 +24,48 @@ Value = Hashable
 
 def _written() -> str:
     """File and line outside this module where a node is being made."""
-    frame = sys._getframe(1)
-    while frame.f_globals.get("__name__") == __name__ or frame.f_code.co_filename == "<string>":
-        if frame.f_back is None:
-            break
-        frame = frame.f_back
-    return f"{frame.f_code.co_filename.rpartition('/')[2]}:{frame.f_lineno}"
+    places = (
+        f"{frame.f_code.co_filename.rpartition('/')[2]}:{line}"
+        for frame, line in walk_stack(sys._getframe())
+        if frame.f_code.co_filename not in (__file__, "<string>")
+    )
+    return next(places, "<string>")
+
+
+def guarded(what: str, function: Callable[..., Any]) -> Callable[..., Any]:
+    """A function that is anyone's program: what it raises becomes a `ProgramInputError` on `what`.
+
+    Errors of the workbench's own, which say enough, stay what they are.
+    """
+
+    def call(*values: Any) -> Any:
+        try:
+            return function(*values)
+        except WorkbenchError:
+            raise
+        except Exception as error:
+            given = ", ".join(map(shown, values))
+            raise ProgramInputError(
+                f"{what} raises {type(error).__name__} for {given}: {error}"
+            ) from error
+
+    return call
 
 
 hints_of = lru_cache(get_type_hints)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Node:
     """One step of a program. `name`: what it stands for; `where`: the line that made it.
 
-    Raises `TypeError`, naming the field, for what is not of the kind that the field says.
+    Raises `TypeError`, naming the field, for what is not of the kind that the field says. What its
+    functions raise becomes a `ProgramInputError` that names it.
     """
 
     _: KW_ONLY
     name: str = ""
-    where: str = field(default_factory=_written, repr=False)
+    where: str = field(default_factory=_written)
 
     def __post_init__(self) -> None:
         for each in fields(self):
@@ -50,13 +73,15 @@ class Node:
             if value is not each.default and not fits(value, hint):
                 wanted = kind_name(hint)
                 raise TypeError(f"{self}: {each.name} is {described(value)}; it must be {wanted}")
+            if callable(value):
+                object.__setattr__(self, each.name, guarded(f"{self}: its {each.name}", value))
 
     @property
     def inputs(self) -> tuple["Node", ...]:
-        """The nodes that it is computed from."""
-        return ()
+        """The nodes that it is computed from; of a selector, those that this looks at."""
+        return tuple(_nodes_in([getattr(self, each.name) for each in fields(self)]))
 
-    def __str__(self) -> str:
+    def __repr__(self) -> str:
         kind = type(self).__name__
         return f"{self.name} ({kind}, {self.where})" if self.name else f"{kind} at {self.where}"
 
@@ -73,20 +98,16 @@ class Numeric(Node):
             return Linear(0, ((1, self), (1, other)))
         return Linear(other, ((1, self),))
 
-    def __radd__(self, other: int) -> "Linear":
-        return self + other
-
     def __mul__(self, factor: int) -> "Linear":
         return Linear(0, ((factor, self),))
 
-    def __rmul__(self, factor: int) -> "Linear":
-        return self * factor
+    __radd__, __rmul__ = __add__, __mul__
 
     def __neg__(self) -> "Linear":
         return self * -1
 
     def __sub__(self, other: "Numeric | int") -> "Linear":
-        return self + -1 * other
+        return self + (-other if isinstance(other, Numeric | int) else other)
 
     def __rsub__(self, other: int) -> "Linear":
         return other + -self
@@ -96,7 +117,7 @@ class Selector(Node):
     """For each position, as query, which positions it selects as keys."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Token(Categorical):
     """The symbols of the input: those of a vocabulary.
 
@@ -110,6 +131,7 @@ class Token(Categorical):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        object.__setattr__(self, "vocabulary", tuple(self.vocabulary))
         known = set(self.vocabulary)
         if len(known) < len(self.vocabulary):
             raise ValueError(f"{self}: vocabulary {shown(self.vocabulary)} has a symbol twice")
@@ -117,65 +139,49 @@ class Token(Categorical):
             raise ValueError(f"{self}: the vocabulary has no {min(lacking)!r}")
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Index(Categorical):
     """The place in the input, from 0 on, as one of finitely many."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Position(Numeric):
     """The place in the input, from 0 on, as a number."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Map(Categorical):
     """`function` of each value; None makes none."""
 
     function: Callable[[Any], Value | None]
     of: Categorical
 
-    @property
-    def inputs(self) -> tuple[Node, ...]:
-        return (self.of,)
 
-
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Zip(Categorical):
     """`function` of several nodes' values at the same position; none where one has none."""
 
     function: Callable[..., Value | None]
     of: Sequence[Categorical]
 
-    @property
-    def inputs(self) -> tuple[Node, ...]:
-        return tuple(self.of)
 
-
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Number(Numeric):
     """A whole number for each value, 0 where there is none; a linear reading, which is free."""
 
     function: Callable[[Any], int]
     of: Categorical
 
-    @property
-    def inputs(self) -> tuple[Node, ...]:
-        return (self.of,)
 
-
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Linear(Numeric):
     """`constant` + the sum of factor × node; free, too."""
 
     constant: int
     terms: tuple[tuple[int, Numeric], ...]
 
-    @property
-    def inputs(self) -> tuple[Node, ...]:
-        return tuple(node for _, node in self.terms)
 
-
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Category(Categorical):
     """`function` of a number from `low` to `high`; none outside."""
 
@@ -184,12 +190,8 @@ class Category(Categorical):
     low: int
     high: int
 
-    @property
-    def inputs(self) -> tuple[Node, ...]:
-        return (self.of,)
 
-
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Gate(Categorical):
     """`function` of a value where `condition` is 0 or more; none elsewhere."""
 
@@ -197,12 +199,8 @@ class Gate(Categorical):
     of: Categorical
     condition: Numeric
 
-    @property
-    def inputs(self) -> tuple[Node, ...]:
-        return (self.of, self.condition)
 
-
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Select(Selector):
     """Every key for which `predicate(key, query)` holds; none where either has no value."""
 
@@ -210,12 +208,8 @@ class Select(Selector):
     queries: Categorical
     predicate: Callable[[Any, Any], bool]
 
-    @property
-    def inputs(self) -> tuple[Node, ...]:
-        return (self.keys, self.queries)
 
-
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Nearest(Selector):
     """The one key of least `rank` among those whose value `predicate` holds for.
 
@@ -227,12 +221,8 @@ class Nearest(Selector):
     predicate: Callable[[Any], bool]
     rank: Callable[[int, int], int | None]
 
-    @property
-    def inputs(self) -> tuple[Node, ...]:
-        return (self.keys,)
 
-
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Copy(Categorical):
     """`function` of the selected position's value, `default` where nothing is selected.
 
@@ -244,12 +234,8 @@ class Copy(Categorical):
     function: Callable[[Any], Value | None] = lambda value: value
     default: Value | None = None
 
-    @property
-    def inputs(self) -> tuple[Node, ...]:
-        return (*self.selector.inputs, self.of)
 
-
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Average(Numeric):
     """The mean of the selected positions' numbers, `default` where nothing is selected."""
 
@@ -257,28 +243,28 @@ class Average(Numeric):
     of: Numeric
     default: int = 0
 
-    @property
-    def inputs(self) -> tuple[Node, ...]:
-        return (*self.selector.inputs, self.of)
 
-
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Count(Categorical):
     """`function` of how many positions are selected."""
 
     selector: Selector
     function: Callable[[int], Value]
 
-    @property
-    def inputs(self) -> tuple[Node, ...]:
-        return self.selector.inputs
-
 
 def described(value: Any) -> str:
-    """A value in a message; a node's own repr would spell out all that it is made of."""
-    if isinstance(value, Node):
-        return str(value)
+    """A value in a message."""
     return "a function" if callable(value) else shown(value)
+
+
+def _nodes_in(value: Any) -> Iterator[Node]:
+    if isinstance(value, Selector):
+        yield from value.inputs
+    elif isinstance(value, Node):
+        yield value
+    elif isinstance(value, Sequence) and not isinstance(value, str):
+        for each in value:
+            yield from _nodes_in(each)
 
 
 def nodes_of(program: Node) -> list[Node]:
@@ -289,12 +275,11 @@ def nodes_of(program: Node) -> list[Node]:
     if not isinstance(program, Node):
         raise TypeError(f"a program is its last node, not {described(program)}")
     ordered: dict[Node, None] = {}
-
-    def visit(node: Node) -> None:
-        if node not in ordered:
-            for each in node.inputs:
-                visit(each)
-            ordered[node] = None
-
-    visit(program)
+    waiting = [program]  # a program may be deeper than Python's calls
+    while waiting:
+        missing = [each for each in waiting[-1].inputs if each not in ordered]
+        if missing:
+            waiting += reversed(missing)
+        else:
+            ordered[waiting.pop()] = None
     return list(ordered)

@@ -24,10 +24,6 @@ class Head:
     v: list[Weights] = field(default_factory=list)
     o: dict[int, int] = field(default_factory=dict)
 
-    @property
-    def width(self) -> int:
-        return max(len(self.q), len(self.v))
-
 
 @dataclass
 class Unit:
@@ -44,6 +40,11 @@ class Layer:
 
     heads: list[Head] = field(default_factory=list)
     units: list[Unit] = field(default_factory=list)
+
+    @property
+    def head_dim(self) -> int:
+        """All heads are as wide as the widest."""
+        return max((max(len(head.q), len(head.v)) for head in self.heads), default=0)
 
 
 def plus(weights: Weights, constant: float) -> Weights:
@@ -63,8 +64,5 @@ def _eight_bits(number: float) -> float:
 
 
 def above(number: float) -> float:
-    """A power of two above it."""
-    power = 1.0
-    while power <= number:
-        power *= 2
-    return power
+    """A power of two above a whole number that is not negative."""
+    return 2.0 ** int(number).bit_length()

@@ -2,27 +2,21 @@
 
 import os
 from collections.abc import Sequence
-from pickle import UnpicklingError
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from torch import nn
 from transformers import AutoConfig, AutoModel, PreTrainedModel
 from transformers.modeling_outputs import TokenClassifierOutput
 
-from workbench.arguments import listed, shown, whole
+from workbench.arguments import listed, whole
 from workbench.errors import ModelError, ProgramInputError
 from workbench.hashing import digest, tensors_digest
 from workbench.papers.neural_comprehension.compiler import Compiled
-from workbench.papers.neural_comprehension.configuration import NEEDED, CoNNConfig
+from workbench.papers.neural_comprehension.configuration import NEEDED, CoNNConfig, float_dtype
 from workbench.papers.neural_comprehension.encoder_layer import CoNNLayer, as_written
 from workbench.papers.neural_comprehension.inputs import input_fault
-from workbench.papers.neural_comprehension.language import (
-    Categorical,
-    Index,
-    Position,
-)
+from workbench.papers.neural_comprehension.language import Categorical, Index, Position, Token
 from workbench.papers.neural_comprehension.layers import BOS, ONE, ONE2, Layer, Weights
 
 BATCH = 128
@@ -68,9 +62,7 @@ class CoNNModel(PreTrainedModel):
         other, and for those that its certificate is not of; `ValueError` for another dtype.
         """
         dtype = options.pop("dtype", None) or options.pop("torch_dtype", None) or "auto"
-        dtype = getattr(torch, dtype, dtype) if isinstance(dtype, str) else dtype
-        if dtype != "auto" and not (isinstance(dtype, torch.dtype) and dtype.is_floating_point):
-            raise ValueError(f"dtype={shown(dtype)}: it must be one of floating point, or 'auto'")
+        dtype = torch.float32 if dtype == "auto" else float_dtype(dtype)
         report_too = options.pop("output_loading_info", False)
         try:
             model, report = super().from_pretrained(
@@ -79,25 +71,33 @@ class CoNNModel(PreTrainedModel):
             proved = (model.config.certificate or {}).get("weights")
             for each in (model.config.certificate or {}).get("dtypes", {}).values():
                 whole("max_len", each["max_len"], 0)
-        except (OSError, RuntimeError, ValueError, TypeError, AttributeError, KeyError,
-                SafetensorError, UnpicklingError) as error:  # fmt: skip
+        except (
+            Exception
+        ) as error:  # JSON, pickle, safetensors and configs raise errors of their own
             raise ModelError(f"{source}: no compiled network can be loaded: {error}") from error
         if missing := sorted(report["missing_keys"]):
             raise ModelError(f"{source}: {len(missing)} weights are missing ({missing[0]}, …)")
-        if model.config.certificate is not None and proved != model.digest():
+        known = {"digest": model.config.digest}
+        if model.config.certificate is not None:
+            known["certificate"] = proved
+        if others := [name for name, of in known.items() if of != model.digest()]:
             raise ModelError(
-                f"{source}: its weights or config.json are not those of its certificate: they were "
-                "changed. Bring the files again, or remove the certificate and certify anew"
+                f"{source}: its weights or config.json are not those of its {others[-1]}: they "
+                "were changed. Bring the files again, or make the network anew and save it"
             )
-        model.requires_grad_(False)
-        if dtype != "auto":
-            model = model.to(dtype)
+        model = model.requires_grad_(False).to(dtype)
         return (model, report) if report_too else model
+
+    def save_pretrained(self, *arguments: Any, **options: Any) -> None:
+        """As transformers does, with a digest in the config: `from_pretrained` sees a change."""
+        self.config.digest = self.digest()
+        super().save_pretrained(*arguments, **options)
 
     def digest(self) -> str:
         """16 hex digits of the weights, as float32, and of what the config makes of them."""
         weights = tensors_digest({name: w.float() for name, w in self.state_dict().items()})
-        return digest([weights, *(getattr(self.config, name) for name in ("program", *NEEDED))])
+        meaning = [getattr(self.config, name) for name in ("program", "labels", *NEEDED)]
+        return digest([weights, *meaning])
 
     def forward(
         self,
@@ -109,22 +109,45 @@ class CoNNModel(PreTrainedModel):
     ) -> TokenClassifierOutput:
         """As the class says; rows of PAD are what BOS is, and no keys.
 
-        Raises `ProgramInputError` for ids that are not BOS, symbols, then PAD.
+        Raises `ProgramInputError` for ids that are not BOS, symbols, then PAD, or a mask of another
+        shape.
         """
-        hidden = input_ids == self.config.pad
-        if attention_mask is not None:
-            hidden = hidden | (attention_mask == 0)
-        self._require(input_ids, hidden)
+        hidden = self._hidden(input_ids, attention_mask)
         with as_written(input_ids.device.type):
-            return self._computed(input_ids, hidden, output_attentions, output_hidden_states)
+            places = torch.arange(input_ids.shape[1], device=input_ids.device)
+            x = self.tokens(input_ids)
+            x = x + self.positions(places) * (~hidden)[..., None].to(x.dtype)
+            mask = (hidden.to(x.dtype) * torch.finfo(x.dtype).min)[:, None, None]
+            streams, maps = [x], []
+            for layer in self.layers:
+                middle, attention, x = layer(x, mask, output_attentions)
+                streams += [middle, x]
+                maps.append(attention)
+            return TokenClassifierOutput(
+                logits=self.unembed(x),
+                hidden_states=tuple(streams) if output_hidden_states else None,
+                attentions=tuple(maps) if output_attentions else None,
+            )
 
-    def _require(self, ids: torch.Tensor, hidden: torch.Tensor) -> None:
+    def _hidden(self, ids: torch.Tensor, attention_mask: torch.Tensor | None) -> torch.Tensor:
+        """Which places are no keys, bool `[row, 1 + position]`."""
         bos, pad, window = self.config.bos, self.config.pad, self.config.window
+        if (kind := getattr(ids, "dtype", None)) not in (torch.int64, torch.int32):
+            raise ProgramInputError(f"ids of dtype {kind}: they must be a tensor of int64")
         if ids.ndim != 2 or not 1 <= ids.shape[1] <= window + 1:
             raise ProgramInputError(
                 f"ids of shape {list(ids.shape)}: they are [row, 1 + position], and "
                 f"{self.config.program or 'this network'} reads {window} symbols at most"
             )
+        shape = getattr(attention_mask, "shape", None)
+        if attention_mask is not None and shape != ids.shape:
+            raise ProgramInputError(
+                f"attention_mask of shape {shape and list(shape)}: it must be a tensor of the ids' "
+                f"shape, {list(ids.shape)}"
+            )
+        hidden = ids == pad
+        if attention_mask is not None:
+            hidden = hidden | (attention_mask == 0)
         body, bad = ids[:, 1:], (ids < 0) | (ids > pad)
         bad[:, :1] |= ids[:, :1] != bos
         bad[:, 1:] |= (body == bos) | (hidden[:, :-1] & ~hidden[:, 1:])
@@ -137,33 +160,12 @@ class CoNNModel(PreTrainedModel):
         if not self.allow_uncertified:
             dtypes = {weight.dtype for weight in self.parameters()}
             self.config.require_certified(dtypes, ids.shape[1] - 1)
-
-    def _computed(
-        self, input_ids: torch.Tensor, hidden: torch.Tensor, maps_too: bool, streams_too: bool
-    ) -> TokenClassifierOutput:
-        x = self.tokens(input_ids)
-        places = torch.arange(input_ids.shape[1], device=input_ids.device)
-        x = x + self.positions(places) * (~hidden)[..., None].to(x.dtype)
-        least = torch.finfo(x.dtype).min
-        mask = torch.zeros(hidden.shape, dtype=x.dtype, device=x.device)
-        mask = mask.masked_fill(hidden, least)[:, None, None]
-        streams, maps = [x], []
-        for layer in self.layers:
-            middle, attention, x = layer(x, mask, maps_too)
-            streams += [middle, x]
-            maps.append(attention)
-        return TokenClassifierOutput(
-            logits=self.unembed(x),
-            hidden_states=tuple(streams) if streams_too else None,
-            attentions=tuple(maps) if maps_too else None,
-        )
+        return hidden
 
     def fault(self, symbols: Sequence[str]) -> str:
         """Why symbols are no input of this network; empty where they are one."""
-        config = self.config
-        if len(symbols) > config.window:
-            return f"{len(symbols)} symbols; it reads {config.window} at most"
-        return input_fault(symbols, config.vocabulary, config.between, config.end)
+        c = self.config
+        return input_fault(symbols, c.vocabulary, c.between, c.end, c.window)
 
     def encode(self, inputs: Sequence[Sequence[str]]) -> torch.Tensor:
         """Ids `[row, 1 + longest]` of inputs: symbols, or text of one character each.
@@ -172,37 +174,35 @@ class CoNNModel(PreTrainedModel):
         not read, and for more symbols than the window.
         """
         config, inputs = self.config, listed("inputs", inputs, ProgramInputError, empty=True)
-        ids = {symbol: i for i, symbol in enumerate(config.vocabulary)}
-        longest = max(map(len, inputs), default=0)
-        rows = torch.full((len(inputs), 1 + longest), config.pad)
-        rows[:, 0] = config.bos
         for i, symbols in enumerate(inputs):
             if fault := self.fault(symbols):
                 raise ProgramInputError(f"{config.program or 'program'}, input {i}: {fault}")
-            rows[i, 1 : 1 + len(symbols)] = torch.tensor([ids[symbol] for symbol in symbols])
+        ids = {symbol: i for i, symbol in enumerate(config.vocabulary)}
+        rows = torch.full((len(inputs), 1 + max(map(len, inputs), default=0)), config.pad)
+        rows[:, 0] = config.bos
+        for row, symbols in zip(rows, inputs, strict=True):
+            row[1 : 1 + len(symbols)] = torch.tensor([ids[symbol] for symbol in symbols])
         return rows.to(self.device)
 
     @torch.inference_mode()
     def read(self, inputs: Sequence[Sequence[str]]) -> list[list[str | None]]:
         """The value at each position of each input, None for none. Raises as `encode`."""
-        ids, rows = self.encode(inputs), []
+        rows = []
         with as_written(self.device.type):
-            for start in range(0, len(ids), BATCH):
-                lengths = [len(symbols) for symbols in inputs[start : start + BATCH]]
-                rows += self.decode(self(ids[start : start + BATCH]).logits, lengths)
+            for ids in self.encode(inputs).split(BATCH):
+                lengths = (ids < self.config.bos).sum(1).tolist()
+                rows += self.decode(self(ids).logits, lengths)
         return rows
 
     def decode(self, logits: torch.Tensor, lengths: Sequence[int]) -> list[list[str | None]]:
         """The values in logits `[row, 1 + position, output]` of inputs of such lengths."""
-        best = logits[:, 1:].float().max(-1)
+        best, outputs = logits[:, 1:].float().max(-1), self.config.outputs
+        rows = zip(lengths, best.indices.tolist(), best.values.tolist(), strict=True)
         return [
-            [
-                self.config.outputs[place] if value > 0.5 else None
-                for place, value in zip(places[:length], values[:length], strict=True)
+            [outputs[at] if value > 0.5 else None for at, value in zip(ats, values, strict=True)][
+                :n
             ]
-            for length, places, values in zip(
-                lengths, best.indices.tolist(), best.values.tolist(), strict=True
-            )
+            for n, ats, values in rows
         ]
 
 
@@ -220,14 +220,14 @@ def network_of(compiled: Compiled, name: str = "") -> CoNNModel:
     outputs = compiled.domain[compiled.program]
     config = CoNNConfig(
         program=name,
-        vocabulary=compiled.token.vocabulary,
-        between=compiled.token.between,
+        vocabulary=list(compiled.token.vocabulary),
+        between=list(compiled.token.between),
         end=compiled.token.end,
         outputs=[str(value) for value in outputs],
         window=compiled.window,
         d_model=len(compiled.labels),
         heads=[len(layer.heads) for layer in layers],
-        head_dims=[max((head.width for head in layer.heads), default=0) for layer in layers],
+        head_dims=[layer.head_dim for layer in layers],
         units=[len(layer.units) for layer in layers],
         labels=[_label(node, value) for node, value in compiled.labels],
     )
@@ -235,11 +235,21 @@ def network_of(compiled: Compiled, name: str = "") -> CoNNModel:
     with torch.no_grad():
         for weight in model.parameters():
             weight.zero_()
-        _embed(model, compiled)
+        tokens, positions = model.tokens.weight, model.positions.weight
+        tokens[:, [ONE, ONE2]] = 1
+        tokens[[config.bos, config.pad], BOS] = 1
+        for node, dims in compiled.of.items():
+            columns = list(dims.values())
+            if isinstance(node, Token):
+                tokens[: config.bos, columns] = torch.eye(config.bos)
+            elif isinstance(node, Index):
+                positions[1:, columns] = torch.eye(config.window)
+            elif isinstance(node, Position):
+                positions[1:, columns] = torch.arange(0.0, config.window)[:, None]
         for module, layer in zip(model.layers, layers, strict=True):
             _write(module, layer)
-        for i, value in enumerate(outputs):
-            model.unembed.weight[i, compiled.of[compiled.program][value]] = 1
+        columns = list(compiled.of[compiled.program].values())
+        model.unembed.weight[:, columns] = torch.eye(len(outputs))
     return model
 
 
@@ -250,36 +260,22 @@ def _label(node: Any, value: Any) -> str:
     return name if value is None else f"{name}={value}"
 
 
-def _embed(model: CoNNModel, compiled: Compiled) -> None:
-    tokens, positions = model.tokens.weight, model.positions.weight
-    tokens[:, [ONE, ONE2]] = 1
-    tokens[[model.config.bos, model.config.pad], BOS] = 1
-    for i, dim in enumerate(compiled.of[compiled.token].values()):
-        tokens[i, dim] = 1
-    for node, dims in compiled.of.items():
-        for i in range(compiled.window):
-            if isinstance(node, Index):
-                positions[1 + i, dims[i]] = 1
-            elif isinstance(node, Position):
-                positions[1 + i, dims[None]] = i
-
-
 def _write(module: CoNNLayer, layer: Layer) -> None:
-    width = module.o.in_features // module.heads if module.heads else 0
     for h, head in enumerate(layer.heads):
+        own = slice(h * layer.head_dim, (h + 1) * layer.head_dim)
         for linear, rows in ((module.q, head.q), (module.k, head.k), (module.v, head.v)):
-            for c, weights in enumerate(rows):
-                _fill(linear.weight[h * width + c], weights)
-        for dim, c in head.o.items():
-            module.o.weight[dim, h * width + c] = 1
-    for u, unit in enumerate(layer.units):
-        _fill(module.up.weight[u], unit.reads)
-        _fill(module.down.weight[:, u], unit.writes)
+            _fill(linear.weight[own], rows)
+        module.o.weight[list(head.o), [own.start + c for c in head.o.values()]] = 1
+    if layer.units:
+        _fill(module.up.weight, [unit.reads for unit in layer.units])
+        _fill(module.down.weight.T, [unit.writes for unit in layer.units])
 
 
-def _fill(row: torch.Tensor, weights: Weights) -> None:
-    if weights:
-        row[torch.tensor(list(weights))] = torch.tensor(list(weights.values()), dtype=row.dtype)
+def _fill(matrix: torch.Tensor, rows: Sequence[Weights]) -> None:
+    places = [(row, dim) for row, weights in enumerate(rows) for dim in weights]
+    numbers = [number for weights in rows for number in weights.values()]
+    at = torch.tensor(places, dtype=torch.long).reshape(-1, 2)
+    matrix[at[:, 0], at[:, 1]] = torch.tensor(numbers, dtype=matrix.dtype)
 
 
 AutoConfig.register(CoNNConfig.model_type, CoNNConfig, exist_ok=True)

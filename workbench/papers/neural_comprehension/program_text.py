@@ -11,6 +11,7 @@ from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
+from workbench.arguments import shown, whole
 from workbench.errors import CompileBudgetError, ProgramTextError
 from workbench.papers.neural_comprehension import language
 from workbench.papers.neural_comprehension.language import Categorical, Node, Numeric, described
@@ -47,7 +48,6 @@ SYNTAX: tuple[type, ...] = (
     ast.keyword, ast.Subscript, ast.BinOp, ast.UnaryOp, ast.Not, ast.USub, ast.BoolOp, ast.And,
     ast.Or, ast.Compare, ast.IfExp, *ARITHMETIC, *COMPARISONS,
 )  # fmt: skip
-_GOES_WRONG = (TypeError, ValueError, ArithmeticError, LookupError)
 
 
 def read_program(text: str, vocabulary: Sequence[str], window: int) -> Categorical:
@@ -58,8 +58,11 @@ def read_program(text: str, vocabulary: Sequence[str], window: int) -> Categoric
     >>> read_program("Count(Select(token, token, lambda k, q: k == '1'), str)", "01", window=8)
 
     Raises `ProgramTextError`, naming the line, for anything that is no program of the language;
-    `CompileBudgetError` for one that is too large.
+    `CompileBudgetError` for one that is too large; `ValueError` or `TypeError` for another window
+    or vocabulary.
     """
+    if not isinstance(text, str):
+        raise ProgramTextError(f"{shown(text)}: a program is read from a text")
     if len(text) > MOST_CHARACTERS:
         raise CompileBudgetError(f"{len(text):,} characters; {MOST_CHARACTERS:,} at most")
     try:
@@ -67,7 +70,7 @@ def read_program(text: str, vocabulary: Sequence[str], window: int) -> Categoric
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         raise ProgramTextError(f"no Python: {str(error) or type(error).__name__}") from error
     _check(tree, text)
-    return _Reading(text, vocabulary, window).program(tree)
+    return _Reading(text, vocabulary, whole("window", window, 1)).program(tree)
 
 
 def _check(tree: ast.Module, text: str) -> None:
@@ -83,7 +86,7 @@ def _check(tree: ast.Module, text: str) -> None:
     known |= {p.id for p in parts if isinstance(p, ast.Name) and isinstance(p.ctx, ast.Store)}
     for part in parts:
         if not _listed(part, known):
-            raise _refused(part, f"{_cut(part, text)!r} is not in the language")
+            raise _refused(part, text, "is not in the language")
 
 
 def _listed(part: ast.AST, known: set[str]) -> bool:
@@ -112,7 +115,7 @@ class _Reading:
     def __init__(self, text: str, vocabulary: Sequence[str], window: int) -> None:
         self.text, self.steps, self.nodes = text, MOST_STEPS, MOST_NODES
         given = (
-            language.Token(tuple(vocabulary), name="token", where="given"),
+            language.Token(vocabulary, name="token", where="given"),
             language.Index(name="index", where="given"),
             language.Position(name="position", where="given"),
             window,
@@ -137,10 +140,10 @@ class _Reading:
             raise CompileBudgetError(f"its functions take over {MOST_STEPS:,} steps")
         try:
             value = self._evaluated(part, scope)
-        except _GOES_WRONG as error:
-            if isinstance(error, ProgramTextError):
-                raise
-            raise _refused(part, f"{_cut(part, self.text)!r}: {error}") from error
+        except ProgramTextError:
+            raise
+        except (TypeError, ValueError, ArithmeticError, LookupError) as error:
+            raise _refused(part, self.text, f"fails: {error}") from error
         if isinstance(value, int) and abs(value) > LARGEST:
             raise CompileBudgetError(f"line {part.lineno}: a number beyond {LARGEST:,}")
         if isinstance(value, str | tuple) and len(value) > LONGEST:
@@ -185,7 +188,7 @@ class _Reading:
                 act = METHODS[called.attr] if method else FUNCTIONS[called.id]
                 given = [called.value, *given] if method else given
                 return act(*(_flat(self._value(each, scope)) for each in given))
-        raise _refused(part, f"{_cut(part, self.text)!r} is not in the language")
+        raise _refused(part, self.text, "is not in the language")
 
     def _function(self, names: list[str], body: ast.expr, scope: dict[str, Any]) -> Any:
         """A lambda: it sees its arguments and plain values named above it, and remembers."""
@@ -194,10 +197,10 @@ class _Reading:
         @lru_cache(maxsize=None, typed=True)
         def function(*values: Any) -> Any:
             if len(values) != len(names):
-                raise _refused(body, f"a lambda of {len(names)} arguments is given {len(values)}")
+                raise _refused(body, self.text, f"is given {len(values)} of its {len(names)}")
             value = self._value(body, outer | dict(zip(names, values, strict=True)))
             if not isinstance(value, str | int | None):
-                raise _refused(body, f"a function makes {described(value)}")
+                raise _refused(body, self.text, f"makes {described(value)}")
             return value
 
         return function
@@ -235,9 +238,6 @@ def _flat(value: Any, *others: type) -> Any:
     return value
 
 
-def _cut(part: ast.AST, text: str) -> str:
-    return f"{ast.get_source_segment(text, part) or type(part).__name__:.60}"
-
-
-def _refused(part: ast.AST, why: str) -> ProgramTextError:
-    return ProgramTextError(f"line {getattr(part, 'lineno', '?')}: {why}")
+def _refused(part: ast.AST, text: str, why: str) -> ProgramTextError:
+    cut = ast.get_source_segment(text, part) or type(part).__name__
+    return ProgramTextError(f"line {getattr(part, 'lineno', '?')}: {f'{cut:.60}'!r} {why}")

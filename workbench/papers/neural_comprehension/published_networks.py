@@ -9,11 +9,9 @@ import random
 import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
@@ -21,26 +19,22 @@ from workbench import hub
 from workbench.arguments import listed, one_of, seed_number, whole
 from workbench.errors import ModelError, ProgramInputError, UnsafeFileError
 from workbench.models.sources import file_of
+from workbench.papers.neural_comprehension.inputs import input_fault
 from workbench.reading import read_object
 
 SIZES = ("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads",
          "intermediate_size", "mlp_hidden_size", "max_position_embeddings")  # fmt: skip
 MAPS = ("input_encoding_map", "output_encoding_map")
+FLOATS = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 MOST = 2**26
 """Bytes of a file; the largest of the six has 8.7 MB."""
 
 
-def _carried(sums: Sequence[str]) -> list[str]:
-    """One round of carries (§2.3, stage B)."""
-    over = [int(s) > 9 for s in sums]
-    return [str(int(s) - 10 * o + right)
-            for s, o, right in zip(sums, over, [*over[1:], False], strict=True)]  # fmt: skip
-
-
-def _borrowed(gaps: Sequence[str]) -> list[str]:
-    under = [int(g) < 0 for g in gaps]
-    return [str(int(g) + 10 * u - right)
-            for g, u, right in zip(gaps, under, [*under[1:], False], strict=True)]  # fmt: skip
+def _round(numbers: Sequence[str], carry: Callable[[int], int]) -> list[str]:
+    """One round of carries (§2.3, stage B): each goes to the left, and ten of it are taken away."""
+    carries = [carry(int(n)) for n in numbers]
+    return [str(int(n) - 10 * gone + come)
+            for n, gone, come in zip(numbers, carries, [*carries[1:], 0], strict=True)]  # fmt: skip
 
 
 TRUTHS: dict[str, Callable[[Sequence[str]], list[str]]] = {
@@ -48,8 +42,8 @@ TRUTHS: dict[str, Callable[[Sequence[str]], list[str]]] = {
     "Reverse": lambda s: list(s[::-1]),
     "Last_Letter": lambda s: [s[-1]] * len(s),
     "Copy": list,
-    "Add_Carry": _carried,
-    "Sub_Carry": _borrowed,
+    "Add_Carry": lambda s: _round(s, lambda n: int(n > 9)),
+    "Sub_Carry": lambda s: _round(s, lambda n: -int(n < 0)),
 }
 """What each should answer, by the end of its name."""
 
@@ -91,28 +85,25 @@ class PublishedNetwork(nn.Module):
             x = x + layer["linear2"](layer["linear1"](x).relu())
         return x @ self.unembedding, maps
 
-    def encode(self, inputs: Sequence[str]) -> torch.Tensor:
-        """Ids `[row, 1 + position]` of texts of as many symbols, with spaces between.
+    def encode(self, inputs: Sequence[str | Sequence[str]]) -> torch.Tensor:
+        """Ids `[row, 1 + position]` of inputs: symbols, or text with spaces between them.
 
         Raises `ProgramInputError` for a symbol that it does not read (the authors drop it), BOS or
-        PAD, an empty or too long text (they cut it), or texts of different lengths.
+        PAD, an empty or too long input (they cut it), or inputs of different lengths.
         """
-        known = " ".join(symbol for symbol in self.symbols if symbol not in ("bos", "pad"))
-        rows = []
-        for i, text in enumerate(listed("inputs", inputs, ProgramInputError)):
-            symbols = text.split()
-            if not 0 < len(symbols) <= self.window or len(symbols) != len(inputs[0].split()):
-                raise ProgramInputError(f"input {i} has {len(symbols)} symbols; they are 1 to "
-                                        f"{self.window}, and as many in each input")  # fmt: skip
-            for place, symbol in enumerate(symbols):
-                if symbol not in known.split():
-                    raise ProgramInputError(f"input {i}: {symbol!r} at position {place} is no "
-                                            f"symbol of it: it reads {known}")  # fmt: skip
-            rows.append([self.symbols[symbol] for symbol in ("bos", *symbols)])
-        return torch.tensor(rows)
+        known = [symbol for symbol in self.symbols if symbol not in ("bos", "pad")]
+        inputs = listed("inputs", inputs, ProgramInputError)
+        rows = [each.split() if isinstance(each, str) else each for each in inputs]
+        for i, row in enumerate(rows):
+            if fault := input_fault(row, known, window=self.window):
+                raise ProgramInputError(f"input {i}: {fault}")
+            if len(row) != len(rows[0]):
+                raise ProgramInputError(f"input {i} has {len(row)} symbols; input 0 has "
+                                        f"{len(rows[0])}, and all must have as many")  # fmt: skip
+        return torch.tensor([[self.symbols[symbol] for symbol in ("bos", *row)] for row in rows])
 
     @torch.inference_mode()
-    def read(self, inputs: Sequence[str]) -> list[list[str]]:
+    def read(self, inputs: Sequence[str | Sequence[str]]) -> list[list[str]]:
         """The output at each position, by the largest logit. Raises as `encode`."""
         best = self(self.encode(inputs))[0][:, 1:].argmax(-1)
         return [[self.outputs[place] for place in row] for row in best.tolist()]
@@ -145,10 +136,6 @@ def load_published(source: str | Path) -> PublishedNetwork:
     if not {"bos", "pad"} <= set(config["input_encoding_map"]):
         raise ModelError(f"{path}: input_encoding_map has no bos or pad")
     weights = _weights(source)
-    for name, each in weights.items():
-        plain = each.is_floating_point() and each.layout is torch.strided and each.is_cpu
-        if not plain or not each.isfinite().all():
-            raise ModelError(f"{source}: {name} holds what is no finite number")
     with torch.device("meta"):
         network = PublishedNetwork(config)
     try:
@@ -162,27 +149,25 @@ def _weights(source: str) -> dict[str, torch.Tensor]:
     path = file_of(source, "model.safetensors") or file_of(source, "pytorch_model.bin")
     if path is None:
         raise ModelError(f"{source} holds neither model.safetensors nor pytorch_model.bin")
+    size = path.stat().st_size
     try:
-        size = path.stat().st_size
         if zipfile.is_zipfile(path):
             with zipfile.ZipFile(path) as archive:
                 size = max(size, sum(member.file_size for member in archive.infolist()))
-        if size > MOST:
-            raise UnsafeFileError(f"{path} has {size:,} bytes; {MOST:,} are the most")
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        weights = torch.load(path, map_location="cpu", weights_only=True)
-    except UnpicklingError as error:
+        if size <= MOST and path.suffix == ".safetensors":
+            weights = load_file(path)
+        elif size <= MOST:
+            weights = dict(torch.load(path, map_location="cpu", weights_only=True))
+    except Exception as error:  # pickle, zip and safetensors raise errors of their own
         raise UnsafeFileError(
             f"{path} is damaged, or holds more than tensors; nothing of it was run: {error!s:.200}"
         ) from error
-    except (OSError, SafetensorError, RuntimeError, ValueError, TypeError, AttributeError,
-            EOFError, LookupError, zipfile.BadZipFile) as error:  # fmt: skip
-        raise ModelError(f"{path} is damaged: {error!s:.200}") from error
-    if not isinstance(weights, dict) or not all(
-        isinstance(name, str) and isinstance(each, torch.Tensor) for name, each in weights.items()
-    ):
-        raise UnsafeFileError(f"{path} holds more than a dict of tensors")
+    if size > MOST:
+        raise UnsafeFileError(f"{path} has {size:,} bytes; {MOST:,} are the most")
+    for name, each in weights.items():
+        plain = isinstance(name, str) and isinstance(each, torch.Tensor) and each.dtype in FLOATS
+        if not (plain and each.layout is torch.strided and each.is_cpu and each.isfinite().all()):
+            raise ModelError(f"{path}: {name} holds what is no finite number")
     return weights
 
 
@@ -198,19 +183,18 @@ def exactness(
     answer = TRUTHS[one_of("truth", truth, tuple(TRUTHS))]
     count, rng = whole("count", count, 1), random.Random(seed_number(seed))
     alphabet = [symbol for symbol in network.symbols if symbol not in ("bos", "pad")]
+    place = {symbol: i for i, symbol in enumerate(network.outputs)}
     rows = []
     for length in listed("lengths", lengths):
         whole("length", length, 1, network.window)
         inputs = [rng.choices(alphabet, k=length) for _ in range(count)]
-        place = {symbol: i for i, symbol in enumerate(network.outputs)}
         answers = [answer(symbols) for symbols in inputs]
         if unknown := {each for row in answers for each in row} - set(place):
             raise ValueError(f"truth={truth!r}: the network has no output {min(unknown)!r}")
-        right = torch.tensor([[place[each] for each in row] for row in answers])
+        right = torch.tensor([[place[each] for each in row] for row in answers])[..., None]
         with torch.inference_mode():
-            logits = network(network.encode([" ".join(each) for each in inputs]))[0][:, 1:]
-        wanted = logits.gather(2, right[..., None])[..., 0]
-        margin = wanted - logits.scatter(2, right[..., None], -torch.inf).amax(-1)
-        exact = int((margin > 0).all(1).sum())
-        rows.append({"length": length, "right": exact, "n": count, "margin": float(margin.min())})
+            logits = network(network.encode(inputs))[0][:, 1:]
+        margins = logits.gather(2, right) - logits.scatter(2, right, -torch.inf).amax(2, True)
+        exact = int((margins > 0).all(1).sum())
+        rows.append({"length": length, "right": exact, "n": count, "margin": margins.min().item()})
     return rows

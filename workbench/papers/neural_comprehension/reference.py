@@ -9,26 +9,9 @@ from typing import Any
 
 from workbench.arguments import shown
 from workbench.errors import AmbiguousAggregateError, ProgramInputError
+from workbench.papers.neural_comprehension import language
 from workbench.papers.neural_comprehension.inputs import input_fault
-from workbench.papers.neural_comprehension.language import (
-    Average,
-    Category,
-    Copy,
-    Count,
-    Gate,
-    Index,
-    Linear,
-    Map,
-    Nearest,
-    Node,
-    Number,
-    Position,
-    Select,
-    Selector,
-    Token,
-    Zip,
-    nodes_of,
-)
+from workbench.papers.neural_comprehension.language import Node, nodes_of
 
 Values = list[Any]
 """A node's value per position."""
@@ -52,104 +35,82 @@ def trace(
 
     `held`: values that nodes shall have at positions, whatever they are computed from.
 
-    Raises `ProgramInputError` for what is no input of it; `AmbiguousAggregateError`, naming node
-    and position, where selected values differ; `ValueError` for a number that is not whole.
+    Raises `ProgramInputError` for what is no input of it, or for a number that is not whole;
+    `AmbiguousAggregateError`, naming node and position, where selected values differ.
     """
-    values: dict[Node, Values] = {}
-    for node in nodes_of(program):
-        if isinstance(node, Copy | Average | Count):
-            chosen = _selected(node.selector, values, len(tokens))
-            values[node.selector] = chosen
-            values[node] = _aggregated(node, chosen, values)
-        else:
-            values[node] = _local(node, values, tokens)
+    nodes, values = nodes_of(program), dict[Node, Values]()
+    for node in nodes:
+        if isinstance(node, language.Token) and (
+            fault := input_fault(tokens, node.vocabulary, node.between, node.end)
+        ):
+            raise ProgramInputError(f"{shown(tokens)}: {fault}")
+    for node in nodes:
+        if isinstance(node, language.Copy | language.Average | language.Count):
+            values[node.selector] = _values(node.selector, values, tokens)
+        values[node] = _values(node, values, tokens)
         for (patched, place), value in (held or {}).items():
             if patched is node:
                 values[node][place] = value
     return values
 
 
-def _local(node: Node, values: dict[Node, Values], tokens: Sequence[str]) -> Values:
-    """A node that looks at one position at a time."""
+def _values(node: Node, values: dict[Node, Values], tokens: Sequence[str]) -> Values:
+    """A node at each position, from those before it."""
     places = range(len(tokens))
     match node:
-        case Token(vocabulary=vocabulary, between=between, end=end):
-            if fault := input_fault(tokens, vocabulary, between, end):
-                raise ProgramInputError(f"{shown(tokens)}: {fault}")
+        case language.Token():
             return list(tokens)
-        case Index() | Position():
+        case language.Index() | language.Position():
             return list(places)
-        case Map(function=function, of=of):
-            return [None if v is None else function(v) for v in values[of]]
-        case Zip(function=function, of=of):
-            rows = zip(*(values[each] for each in of), strict=True)
+        case language.Map(function=function) | language.Zip(function=function):
+            rows = zip(*(values[each] for each in node.inputs), strict=True)
             return [None if None in row else function(*row) for row in rows]
-        case Number(function=function, of=of):
-            return [0 if v is None else function(v) for v in values[of]]
-        case Linear(constant=constant, terms=terms):
+        case language.Number(function=function, of=of):
+            return [0 if v is None else _whole(function(v), node) for v in values[of]]
+        case language.Linear(constant=constant, terms=terms):
             return [constant + sum(c * values[each][i] for c, each in terms) for i in places]
-        case Category(function=function, of=of, low=low, high=high):
-            whole = [_whole(v, node) for v in values[of]]
-            return [function(v) if low <= v <= high else None for v in whole]
-        case Gate(function=function, of=of, condition=condition):
-            opened = [_whole(v, node) >= 0 for v in values[condition]]
+        case language.Category(function=function, of=of, low=low, high=high):
+            numbers = [_whole(v, node) for v in values[of]]
+            return [function(v) if low <= v <= high else None for v in numbers]
+        case language.Gate(function=function, of=of, condition=condition):
+            shut = [_whole(v, node) < 0 for v in values[condition]]
+            passed = [None if shut[i] else values[of][i] for i in places]
+            return [None if v is None else function(v) for v in passed]
+        case language.Select(keys=keys, queries=queries, predicate=predicate):
+            keyed = [(j, key) for j, key in enumerate(values[keys]) if key is not None]
             return [
-                function(v) if on and v is not None else None
-                for v, on in zip(values[of], opened, strict=True)
-            ]
-    raise TypeError(f"{node} has no meaning here")
-
-
-def _selected(selector: Selector, values: dict[Node, Values], n: int) -> list[list[int]]:
-    """Per query the places of the keys that it selects."""
-    match selector:
-        case Select(keys=keys, queries=queries, predicate=predicate):
-            return [
-                [
-                    j
-                    for j, key in enumerate(values[keys])
-                    if query is not None and key is not None and predicate(key, query)
-                ]
+                [j for j, key in keyed if query is not None and predicate(key, query)]
                 for query in values[queries]
             ]
-        case Nearest(keys=keys, predicate=predicate, rank=rank):
-            out = []
-            for i in range(n):
-                eligible = (j for j, v in enumerate(values[keys]) if v is not None and predicate(v))
-                ranked = [(r, j) for j in eligible if (r := rank(i, j)) is not None]
-                out.append([min(ranked)[1]] if ranked else [])
-            return out
-    raise TypeError(f"{selector} selects nothing")
-
-
-def _aggregated(node: Node, chosen: list[list[int]], values: dict[Node, Values]) -> Values:
-    match node:
-        case Copy(of=of, function=function, default=default):
-            return [_agreed(node, i, [values[of][j] for j in keys], function, default)
-                    for i, keys in enumerate(chosen)]  # fmt: skip
-        case Average(of=of, default=default):
-            return [
-                Fraction(sum(values[of][j] for j in keys), len(keys)) if keys else default
-                for keys in chosen
+        case language.Nearest(keys=keys, predicate=predicate, rank=rank):
+            eligible = [j for j, v in enumerate(values[keys]) if v is not None and predicate(v)]
+            rows = [[(rank(i, j), j) for j in eligible] for i in places]
+            allowed = [[(_whole(r, node), j) for r, j in row if r is not None] for row in rows]
+            return [[min(row)[1]] if row else [] for row in allowed]
+        case language.Copy(selector=selector):
+            return [_agreed(node, i, keys, values) for i, keys in enumerate(values[selector])]
+        case language.Average(selector=selector, of=of, default=default):
+            shares = [
+                [Fraction(values[of][j]) / len(keys) for j in keys] for keys in values[selector]
             ]
-        case Count(function=function):
-            return [function(len(keys)) for keys in chosen]
-    raise TypeError(f"{node} aggregates nothing")
+            return [sum(each) if each else default for each in shares]
+        case language.Count(selector=selector, function=function):
+            return [function(len(keys)) for keys in values[selector]]
+    raise TypeError(f"{node} has no meaning")
 
 
-def _agreed(node: Node, place: int, values: Values, function: Any, default: Any) -> Any:
-    if not values:
-        return default
-    read = list(dict.fromkeys(None if v is None else function(v) for v in values))
-    if len(read) > 1:
+def _agreed(node: language.Copy, place: int, keys: list[int], values: dict[Node, Values]) -> Any:
+    chosen = [values[node.of][j] for j in keys]
+    read = [None if v is None else node.function(v) for v in chosen]
+    if others := [each for each in read if each != read[0]]:
         raise AmbiguousAggregateError(
             f"{node}: at position {place} it selects positions that differ: "
-            f"{', '.join(map(repr, read[:4]))}"
+            f"{shown(read[0])}, {shown(others[0])}"
         )
-    return read[0]
+    return read[0] if read else node.default
 
 
 def _whole(value: Any, node: Node) -> int:
-    if value != int(value):
-        raise ValueError(f"{node}: {value} is no whole number")
+    if not isinstance(value, int | float | Fraction) or value % 1 != 0:
+        raise ProgramInputError(f"{node}: {value} is no whole number")
     return int(value)

@@ -5,10 +5,11 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from itertools import product
+from operator import add, sub
 
 import torch
 
-from workbench.arguments import listed, one_of
+from workbench.arguments import listed, one_of, shown
 from workbench.errors import ProgramInputError
 from workbench.papers.neural_comprehension import programs
 from workbench.papers.neural_comprehension.language import Categorical
@@ -16,8 +17,6 @@ from workbench.papers.neural_comprehension.network import CoNNModel, compile_pro
 
 WINDOWS = (16, 48, 96, 192)
 """A network is compiled at the least of these that holds its input: cost follows the operands."""
-
-Symbols = tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -43,6 +42,8 @@ class Task:
 
     def symbols(self, given: str) -> str:
         """What the network reads. Raises `ProgramInputError` for an end mark of one's own."""
+        if not isinstance(given, str):
+            raise ProgramInputError(f"{self.name}: {shown(given)} is no text")
         if programs.END in given:
             raise ProgramInputError(
                 f"{self.name}: {given!r:.60} holds {programs.END!r}, which is set behind the input"
@@ -145,16 +146,8 @@ def pairs(operator: str, size: int) -> Iterator[str]:
 def chains(operator: str, digits: int) -> Iterator[str]:
     """Carries and borrows through all digits, and through all but one."""
     nines, one = "9" * digits, "1" + "0" * (digits - 1)
-    ends = [
-        nines,
-        one,
-        str(int(one) + 1),
-        str(int(nines) - 1),
-        "5" * digits,
-        "4" * digits,
-        "1",
-        "0",
-    ]
+    near = (str(int(one) + 1), str(int(nines) - 1))
+    ends = [nines, one, *near, "5" * digits, "4" * digits, "1", "0"]
     for a, b in product(ends, repeat=2):
         yield f"{a}{operator}{b}"
     yield f"{'9' * (2 * digits - 1)}{operator}1"
@@ -162,16 +155,6 @@ def chains(operator: str, digits: int) -> Iterator[str]:
         broken = nines[:place] + "8" + nines[place + 1 :]
         yield f"{broken}{operator}1"
         yield f"{one}{operator}{broken.lstrip('0') or '0'}"
-
-
-def _added(given: str) -> str:
-    a, b = given.split("+")
-    return str(int(a) + int(b))
-
-
-def _subtracted(given: str) -> str:
-    a, b = given.split("-")
-    return str(int(a) - int(b))
 
 
 LETTERS = "".join(programs.LETTERS)
@@ -186,9 +169,11 @@ TASKS = {
              partial(texts, "abz"), _runs, first, True, 62_600),
         Task("copy", programs.copy, lambda s: s, partial(text, LETTERS),
              partial(texts, "abz"), _runs, aligned, False, 8_800),
-        Task("addition", programs.addition, _added, partial(pair, "+"),
+        Task("addition", programs.addition,
+             lambda s: str(add(*map(int, s.split("+")))), partial(pair, "+"),
              partial(pairs, "+"), partial(chains, "+"), aligned, True, 51_800_000 + 117_000),
-        Task("subtraction", programs.subtraction, _subtracted, partial(pair, "-"),
+        Task("subtraction", programs.subtraction,
+             lambda s: str(sub(*map(int, s.split("-")))), partial(pair, "-"),
              partial(pairs, "-"), partial(chains, "-"), aligned, True, 51_800_000 + 117_000),
     )
 }  # fmt: skip
