@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import random
 import zipfile
 
 import pytest
@@ -10,7 +11,7 @@ import torch
 from tests.helpers.published_toys import config_of, empty, of_ours, parity_by_hand, ranks, write
 from workbench.errors import ModelError, ProgramInputError, UnsafeFileError
 from workbench.papers.neural_comprehension.network import compile_program
-from workbench.papers.neural_comprehension.programs import copy, last_letter
+from workbench.papers.neural_comprehension.programs import add_carry, copy, last_letter, sub_carry
 from workbench.papers.neural_comprehension.published_networks import (
     TRUTHS,
     exactness,
@@ -62,6 +63,17 @@ def test_our_last_letter_in_their_format_attends_as_ours(tmp_path):
     assert logits.shape == (1, 6, len(network.outputs))
 
 
+@pytest.mark.parametrize("name", ["Add_Carry", "Sub_Carry"])
+def test_our_rounds_of_carries_are_theirs_and_no_larger(name):
+    ours = compile_program({"Add_Carry": add_carry, "Sub_Carry": sub_carry}[name](40), 40)
+    assert ours.num_parameters() <= 117_000  # Table 3
+    rng = random.Random(0)
+    inputs = [rng.choices(ours.config.vocabulary, k=length) for length in range(1, 41)]
+    assert ours.read(inputs) == [TRUTHS[name](given) for given in inputs]
+    given, answer = CARDS[name]
+    assert ours.read([given.split()]) == [answer.split()]
+
+
 def test_biases_count_and_parity_by_hand_is_right_to_its_window(tmp_path):
     network = load_published(write(tmp_path / "CoNN_Parity", *parity_by_hand(6)))
     rows = exactness(network, "Parity", range(1, 7), count=30)
@@ -101,13 +113,15 @@ def test_what_leaks_is_reported_as_margin_and_as_wrong(tmp_path):
         (["a b", "a 1"], "input 1: '1' at position 1 is no symbol"),
         (["a bos"], "'bos' at position 1"),
         (["pad"], "'pad' at position 0"),
-        ([" "], "input 0 has 0 symbols"),
-        (["a " * 16], "16 symbols; they are 1 to 15"),
+        ([" "], "input 0: it is empty"),
+        (["a " * 16], "16 symbols; it reads 15 at most"),
         (["a b", "a"], "input 1 has 1 symbols"),
+        (["a b", None], "input 1: None is neither"),
+        (["a b", ["a", 2]], "input 1: 2 at position 1 is no symbol"),
         ("a b", "not one string"),
         ([], "empty"),
     ],
-    ids=["unknown", "bos", "pad", "empty", "long", "uneven", "text", "none"],
+    ids=["unknown", "bos", "pad", "empty", "long", "uneven", "nothing", "number", "text", "none"],
 )
 def test_nothing_is_dropped_or_cut(inputs, message, folder):
     with pytest.raises(ProgramInputError, match=message):

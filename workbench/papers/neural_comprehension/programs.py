@@ -1,6 +1,6 @@
 """The published programs, and ours beside them; each a function of the window."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from workbench.papers.neural_comprehension.language import (
     Average,
@@ -125,3 +125,20 @@ def subtraction(window: int) -> Categorical:
         return "-" if soon and s < 0 else BLANK
 
     return Zip(written, (digit, started(0), started(1), sign, last), name="difference")
+
+
+def _round(numbers: range, carry: Callable[[int], int]) -> Categorical:
+    token = Token(tuple(map(str, numbers)), name="number")
+    right = Nearest(token, lambda _: True, lambda i, j: 0 if j == i + 1 else None)
+    comes = Copy(right, token, lambda n: carry(int(n)), 0, name="comes from the right")
+    return Zip(lambda n, c: str(int(n) - 10 * carry(int(n)) + c), (token, comes), name="carried")
+
+
+def add_carry(window: int) -> Categorical:
+    """One round of the published addition's carries, sums of two digits at each place (§2.3)."""
+    return _round(range(20), lambda n: int(n > 9))
+
+
+def sub_carry(window: int) -> Categorical:
+    """One round of the published subtraction's borrows, differences at each place."""
+    return _round(range(-9, 10), lambda n: -int(n < 0))
