@@ -1,6 +1,7 @@
 """Rules: what they abstain from, whatever `run` does, and which of several answers."""
 
 import random
+from dataclasses import replace
 
 import pytest
 
@@ -95,11 +96,15 @@ def expression(rng, depth):
 
 def test_what_is_answered_is_the_value_of_the_whole_expression():
     rng, rules, count = random.Random(0), checked(SUMS), 0
+    unbounded = [replace(rule, most=0) for rule in rules]
     for _ in range(3000):
         text = expression(rng, rng.randint(1, 3))
-        before = rng.choice(["", "Q: ", "1+1=2\n", "So ", SPECIAL])
+        before = rng.choice(["", "Q: ", "1+1=2\n", "So ", "7 is 3 - ", SPECIAL])
         asked = f"{before}{text}{rng.choice(['', ' '])}="
-        place = place_at(rules, asked, len(asked))
+        place, other = (place_at(some, asked, len(asked)) for some in (rules, unbounded))
+        assert (place and (place.start, place.given)) == (other and (other.start, other.given))
+        if before.endswith("- "):
+            text = f"3 - {text}"
         plain = place and not place.tied and place.given.replace("+", "-").split("-")
         if plain and len(plain) == 2 and all(map(str.isdecimal, plain)):
             count += 1

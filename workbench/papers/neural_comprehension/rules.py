@@ -44,7 +44,8 @@ class SymbolicRule:
     input. `run` answers a list of inputs, each by a text or `Abstained`. `sep`: what stands between
     trigger and answer; None: a space where earlier in the text, or else before the trigger, there
     is one. `guard`: no token that begins so follows an answer. `identity`: a text that changes with
-    the answers; without one there is no gate beside a store.
+    the answers; without one there is no gate beside a store. `most`: words that a match has at most
+    (0: any number), so that no others are looked through.
 
     Raises `ValueError` for a pattern without groups, or that does not end in its trigger.
 
@@ -58,6 +59,7 @@ class SymbolicRule:
     sep: str | None = None
     guard: str = "0123456789.,"
     identity: Callable[[], str] | None = None
+    most: int = 0
     regex: re.Pattern[str] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -77,7 +79,7 @@ class SymbolicRule:
 
     def fingerprint(self) -> str | None:
         """What a sample's identity holds of it; None without an `identity`."""
-        mark = [self.name, self.pattern, self.trigger, self.sep, self.guard]
+        mark = [self.name, self.pattern, self.trigger, self.sep, self.guard, self.most]
         return canonical([*mark, self.identity()]) if self.identity else None
 
 
@@ -117,7 +119,7 @@ def task_rule(
     return SymbolicRule(
         name, pattern + re.escape(trigger), run, trigger,
         guard="0123456789.," if name in (*_SIGNS, "parity") else string.ascii_letters,
-        identity=None if normalise else lambda: _weights(of),
+        identity=None if normalise else lambda: _weights(of), most=6,
     )  # fmt: skip
 
 
@@ -207,7 +209,7 @@ def place_at(rules: Sequence[SymbolicRule], text: str, stop: int) -> Place | Non
         (rule, match)
         for rule in rules
         if text.endswith(rule.trigger, 0, stop)
-        and (match := rule.regex.search(text, max(0, stop - _REACH), stop))
+        and (match := rule.regex.search(text, _begin(text, stop, rule.most), stop))
     ]
     if not matches:
         return None
@@ -217,6 +219,13 @@ def place_at(rules: Sequence[SymbolicRule], text: str, stop: int) -> Place | Non
     sep = _sep(rule.trigger, text, start, stop) if rule.sep is None else rule.sep
     tied = ", ".join([rule.name, *(other.name for other, _ in others)]) if others else ""
     return Place(rule, start, match[0], given, sep, text[stop:], tied)
+
+
+def _begin(text: str, stop: int, most: int) -> int:
+    """Where the last words before `stop` begin, or `_REACH` characters before it."""
+    begin = max(0, stop - _REACH)
+    rest, *words = text[begin:stop].rsplit(None, most) if most else ("",)
+    return begin + len(rest) if len(words) == most else begin
 
 
 def _sep(trigger: str, text: str, start: int, stop: int) -> str:
