@@ -77,6 +77,10 @@ class FeatureError(WorkbenchError, ValueError):
     """An SAE cannot be read or does not fit the model; both sizes or the known names are given."""
 
 
+class GraphError(DatasetError, ValueError):
+    """A graph of evidence is none: its edges leave its facts, go in a circle, or are cut off."""
+
+
 class PairError(DatasetError, ValueError):
     """Preference pairs are unusable; columns or row numbers are named."""
 

@@ -3,42 +3,21 @@
 import json
 import logging
 import random
+from dataclasses import replace
 
 import pytest
 import torch
-from tokenizers import Tokenizer, models, pre_tokenizers, processors
-from transformers import AutoModel, AutoTokenizer, BertConfig, BertModel, PreTrainedTokenizerFast
+from transformers import AutoModel, AutoTokenizer
 
 import workbench as wb
+from tests.helpers.encoder_toys import WORDS, save_bert
 from workbench.errors import ModelError
 from workbench.hub import place_of
-
-WORDS = "mend the gate with a hammer and look at old Mara by her bone".split()
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """A random BERT with a vocabulary of `WORDS`."""
-    path = tmp_path_factory.mktemp("bert")
-    vocabulary = {word: i for i, word in enumerate(["[PAD]", "[UNK]", "[CLS]", "[SEP]", *WORDS])}
-    backend = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))
-    backend.pre_tokenizer = pre_tokenizers.Whitespace()
-    backend.post_processor = processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
-    # As that of MiniLM, whose own limits are not those of its encoder.
-    backend.enable_truncation(5)
-    backend.enable_padding(length=5)
-    PreTrainedTokenizerFast(
-        tokenizer_object=backend, pad_token="[PAD]", unk_token="[UNK]", cls_token="[CLS]",
-        sep_token="[SEP]", model_max_length=512,
-    ).save_pretrained(path)  # fmt: skip
-    torch.manual_seed(0)
-    sizes = {"vocab_size": len(vocabulary), "hidden_size": 32, "intermediate_size": 48}
-    hf = BertModel(BertConfig(**sizes, num_hidden_layers=2, num_attention_heads=4))
-    for weight in hf.parameters():
-        torch.nn.init.normal_(weight, std=0.2)
-    hf.half().save_pretrained(path)
-    (path / "sentence_bert_config.json").write_text('{"max_seq_length": 40}')
-    return path
+    return save_bert(tmp_path_factory.mktemp("bert"))
 
 
 def texts(count, most):
@@ -79,9 +58,39 @@ def test_what_is_cut_is_said(folder, caplog):
     assert record.getMessage().endswith("2 of 7 texts are cut to 40 tokens")
 
 
+def test_states_are_those_of_each_text_alone(folder, caplog):
+    prompts = ["", *texts(60, 38), " ".join(WORDS * 9)]
+    encoder = wb.load_encoder(folder, device="cpu")
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    states = encoder.states(prompts)
+    for prompt, of_text in zip(prompts, states, strict=True):
+        ids = tokenizer(
+            [prompt], truncation=True, max_length=40, padding=False, return_tensors="pt"
+        )
+        with torch.no_grad():
+            alone = encoder.hf(**ids).last_hidden_state[0]
+        torch.testing.assert_close(of_text, alone, atol=1e-5, rtol=0)
+    assert "1 of 62 texts are cut" in caplog.text
+
+
+def test_an_identity_is_that_of_weights_tokenizer_and_limit(folder, tmp_path):
+    encoder = wb.load_encoder(folder, device="cpu")
+    same = wb.load_encoder(folder, device="cpu")
+    assert encoder.identity() == same.identity()
+    same.tokenizer.add_tokens(["hoe"])
+    others = {
+        encoder.identity(),
+        same.identity(),
+        replace(encoder, max_tokens=39).identity(),
+        wb.load_encoder(save_bert(tmp_path / "other", seed=1), device="cpu").identity(),
+    }
+    assert len(others) == 4
+
+
 def test_no_texts_and_no_list_of_texts(folder):
     encoder = wb.load_encoder(folder, device="cpu")
     assert encoder.encode([]).shape == (0, 32)
+    assert encoder.states([]) == []
     for wrong in ("text", None, ["a", 5], [None], {"a": "b"}):
         with pytest.raises(ValueError, match="texts"):
             encoder.encode(wrong)

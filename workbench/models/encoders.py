@@ -2,7 +2,7 @@
 
 import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,9 +12,11 @@ from transformers import AutoModel, PreTrainedModel
 
 from workbench.arguments import listed
 from workbench.errors import ModelError
+from workbench.hashing import digest, tensors_digest
 from workbench.hub import place_of
 from workbench.models.limits import CPU_TOKENS, GPU_TOKENS
 from workbench.models.sources import file_of, read_config, read_tokenizer, read_weights
+from workbench.models.tokenizer_state import tokenizer_digest
 from workbench.reading import read_text
 
 log = logging.getLogger(__name__)
@@ -37,17 +39,50 @@ class Encoder:
     name: str
     max_tokens: int
 
-    @torch.no_grad()
+    @property
+    def width(self) -> int:
+        """Numbers in a vector, and in a token's state."""
+        return self.hf.config.hidden_size
+
+    def identity(self) -> str:
+        """16 hex digits of all that a text's states depend on: weights, tokenizer, `max_tokens`."""
+        weights = tensors_digest(dict(self.hf.state_dict()))
+        return digest([weights, tokenizer_digest(self.tokenizer), self.max_tokens])
+
     def encode(self, texts: Sequence[str]) -> torch.Tensor:
         """Mean of each text's token states, of length 1: float32 `[text, width]` on the CPU.
 
         (Reimers and Gurevych 2019, section 3; the mean is over real tokens, `[CLS]` and `[SEP]`
         among them.) Texts of like length share a batch. Raises `ValueError` for no list of texts.
         """
-        texts = listed("texts", texts, empty=True)
-        if wrong := [text for text in texts if not isinstance(text, str)]:
-            raise ValueError(f"texts holds {wrong[0]!r:.80}; each must be a string")
-        vectors = torch.empty(len(texts), self.hf.config.hidden_size)
+        texts = _listed(texts)
+        vectors = torch.empty(len(texts), self.width)
+        for places, states, mask in self._states(texts):
+            # The mean's direction is the sum's; a text without any token has a vector of zeros.
+            total = (states * mask[:, :, None]).sum(1)
+            vectors[places] = torch.nn.functional.normalize(total, dim=1).cpu()
+        return vectors
+
+    def states(self, texts: Sequence[str]) -> list[torch.Tensor]:
+        """The last layer's state of each token of each text: float32 `[tokens, width]` on the CPU.
+
+        Batched as by `encode`. Raises `ValueError` for no list of texts.
+
+        >>> wb.load_encoder("minilm").states(["A gate."])[0].shape
+        torch.Size([5, 384])
+        """
+        texts = _listed(texts)
+        rows = [torch.empty(0, self.width)] * len(texts)
+        for places, states, mask in self._states(texts):
+            for place, of_text, there in zip(places, states.cpu(), mask.cpu().bool(), strict=True):
+                rows[place] = of_text[there].clone()
+        return rows
+
+    @torch.no_grad()
+    def _states(
+        self, texts: Sequence[str]
+    ) -> Iterator[tuple[list[int], torch.Tensor, torch.Tensor]]:
+        """Yield batches: places of texts, their states `[text, tokens, width]`, and the mask."""
         rows = [self._ids(text, truncation=False) for text in texts]
         most = self.max_tokens
         if long := [i for i, ids in enumerate(rows) if len(ids) > most]:
@@ -63,15 +98,17 @@ class Encoder:
             now, order = order[:count], order[count:]
             batch = self.tokenizer.pad({"input_ids": [rows[i] for i in now]}, return_tensors="pt")
             batch = batch.to(self.hf.device)
-            states = self.hf(**batch).last_hidden_state.float()
-            mask = batch["attention_mask"][:, :, None]
-            # The mean's direction is the sum's; a text without any token has a vector of zeros.
-            total = (states * mask).sum(1)
-            vectors[now] = torch.nn.functional.normalize(total, dim=1).cpu()
-        return vectors
+            yield now, self.hf(**batch).last_hidden_state.float(), batch["attention_mask"]
 
     def _ids(self, text: str, **options: Any) -> list[int]:
         return self.tokenizer(text, padding=False, verbose=False, **options)["input_ids"]
+
+
+def _listed(texts: Sequence[str]) -> list[str]:
+    texts = listed("texts", texts, empty=True)
+    if wrong := [text for text in texts if not isinstance(text, str)]:
+        raise ValueError(f"texts holds {wrong[0]!r:.80}; each must be a string")
+    return texts
 
 
 def load_encoder(name: str | Path, *, device: str | torch.device | None = None) -> Encoder:

@@ -1,0 +1,170 @@
+"""Files of evidence: there and back in both forms; every fault is named."""
+
+import json
+import random
+
+import pytest
+
+from tests.retrieval.graph_cases import random_edges
+from workbench.errors import DatasetError, GraphError
+from workbench.retrieval.evidence_files import (
+    as_official,
+    as_row,
+    read_evidence,
+    write_evidence,
+    write_official,
+)
+from workbench.retrieval.graphs import ROOT, Evidence, checked
+
+FACTS = ["Ada was born in Rome.", "Rome lies in Italy.", "Bo was born in Oslo.", "Ada is 170 tall."]
+
+
+def row(**changes):
+    made = {"id": "a", "question": "Where?", "facts": FACTS, "edges": [[-1, 0], [0, 1]]}
+    return {name: value for name, value in (made | changes).items() if value != "drop"}
+
+
+def link(text, before=(), after=()):
+    return {"facts": text, "relation": {"before": list(before), "after": list(after)}}
+
+
+def official(**changes):
+    links = [link(FACTS[0], after=[FACTS[1]]), link(FACTS[1], before=[FACTS[0]])]
+    made = {"question": "Where?", "fact": FACTS, "order_true_fact": links,
+            "program": [{"function": "Find"}, {"function": "What"}]}  # fmt: skip
+    return made | changes
+
+
+@pytest.fixture
+def file(tmp_path):
+    def write(*rows, name="evidence.json"):
+        path = tmp_path / name
+        path.write_text(json.dumps(list(rows)), encoding="utf-8")
+        return path
+
+    return write
+
+
+def without_joins(edges):
+    """No fact that both the question and another fact lead to, which the official form has not."""
+    inner = {v for u, v in edges if u != ROOT}
+    return [(u, v) for u, v in edges if u != ROOT or v not in inner]
+
+
+def test_there_and_back(tmp_path):
+    rng = random.Random(0)
+    asked = []
+    for i in range(50):
+        edges = without_joins(random_edges(rng, rng.randint(1, 6)))
+        facts = tuple(f"Fact {rng.random()} of {i}." for _ in range(12))
+        program = ({"function": "Find", "inputs": ["é"], "dependencies": []},)
+        asked.append(Evidence(f"q{i}", f"Q {i}?", facts, checked(edges, 12, "q"), "7", "number",
+                              program, "w"))  # fmt: skip
+    ours, theirs = tmp_path / "ours.jsonl", tmp_path / "theirs.json"
+    write_evidence(ours, asked)
+    assert read_evidence(ours) == asked
+    write_official(theirs, asked)
+    back = read_evidence(theirs)
+    assert [e.edges for e in back] == [e.edges for e in asked]
+    assert [e.facts for e in back] == [e.facts for e in asked]
+    assert [as_official(e) for e in back] == [as_official(e) for e in asked]
+
+
+def test_an_official_sample_is_read_by_whole_texts(file):
+    """A fact that is part of another is another fact (trap 4)."""
+    short = "Ada was born"
+    links = [link(short, after=[FACTS[0]]), link(FACTS[0], before=[short])]
+    (evidence,) = read_evidence(file(official(fact=[*FACTS, short], order_true_fact=links)))
+    assert evidence.edges == ((ROOT, 4), (4, 0))
+    assert evidence.reasoning == "Query"
+    assert evidence.id == "0"
+
+
+def test_pools_may_be_of_any_size(file):
+    sizes = [len(e.facts) for e in read_evidence(file(row(), row(id="b", facts=FACTS[:2])))]
+    assert sizes == [4, 2]
+
+
+def test_a_fact_that_is_there_twice_is_the_first(file, caplog):
+    (evidence,) = read_evidence(file(row(facts=[*FACTS, FACTS[1]], edges=[[-1, 0], [0, 4]])))
+    assert evidence.facts == tuple(FACTS)
+    assert evidence.edges == ((ROOT, 0), (0, 1))
+    assert "1 facts are in their pool twice" in caplog.text
+
+
+OURS = [
+    ({"facts": "drop"}, "no field 'facts'; expected graphhop/v1"),
+    ({"edges": "drop"}, "no field 'edges'"),
+    ({"question": "drop"}, "no field 'question'"),
+    ({"question": " "}, "field 'question'"),
+    ({"question": 7}, "field 'question'"),
+    ({"facts": []}, "field 'facts'"),
+    ({"facts": "Ada."}, "field 'facts'"),
+    ({"facts": [*FACTS, "  "]}, "entry 4 is '  '"),
+    ({"facts": [*FACTS, None]}, "entry 4 is None"),
+    ({"edges": [[-1, 0], [0, 9]]}, r"edge \(0, 9\) leaves the 4 facts"),
+    ({"edges": []}, "no edges"),
+    ({"edges": [[0, 1], [1, 0]]}, "circle"),
+    ({"edges": 3}, "field 'edges'"),
+    ({"edges": [[-1, 0], [1, 2]]}, "nothing leads from the question"),
+    ({"answer_type": "song"}, "answer_type 'song'"),
+    ({"structure": "MCMH"}, "structure is 'MCMH', but its edges have 'SCMH'"),
+    ({"depth": 4}, "depth is 4"),
+    ({"program": ["Find"]}, "program"),
+]  # fmt: skip
+OFFICIAL = [
+    ({"fact": FACTS[1:]}, "names 'Ada was born in Rome.', which is not among its facts; the near"),
+    ({"order_true_fact": []}, "no edges"),
+    ({"order_true_fact": "x"}, "order_true_fact has 'x'"),
+    ({"order_true_fact": [{"facts": FACTS[0]}]}, "order_true_fact has"),
+    ({"order_true_fact": [link(FACTS[0], after=[FACTS[1]])]}, "one is 'after' of the other"),
+    ({"order_true_fact": [link(FACTS[1], before=[FACTS[0]])]}, "one is 'before' of the other"),
+]
+
+
+@pytest.mark.parametrize(("changes", "said"), OURS)
+def test_faults_of_our_form_are_named_with_their_row(file, changes, said):
+    path = file(row(), row(**({"id": "b"} | changes)))
+    with pytest.raises(DatasetError, match=said) as fault:
+        read_evidence(path)
+    assert f"{path} row 1" in str(fault.value)
+
+
+@pytest.mark.parametrize(("changes", "said"), OFFICIAL)
+def test_faults_of_the_official_form_are_named_with_their_row(file, changes, said):
+    path = file(official(), official(**changes))
+    with pytest.raises(DatasetError, match=said) as fault:
+        read_evidence(path)
+    assert f"{path} row 1" in str(fault.value)
+
+
+def test_faulty_rows_may_be_left_out_and_are_counted(file, caplog):
+    assert len(read_evidence(file(row(), row(facts=[]), row(id="c")), strict=False)) == 2
+    assert "1 questions left out, the first" in caplog.text
+
+
+def test_a_file_without_a_question_is_refused(file):
+    with pytest.raises(DatasetError, match="no question"):
+        read_evidence(file(row(facts=[])), strict=False)
+
+
+def test_two_questions_of_one_id_are_refused(file):
+    with pytest.raises(DatasetError, match="two questions have the id 'a'"):
+        read_evidence(file(row(), row()))
+
+
+def test_both_sides_may_be_taken_where_before_and_after_disagree(file):
+    links = [link(FACTS[0], after=[FACTS[1]]), link(FACTS[2])]
+    (evidence,) = read_evidence(file(official(order_true_fact=links)), repair=True)
+    assert evidence.edges == ((ROOT, 0), (ROOT, 2), (0, 1))
+
+
+def test_what_the_official_form_cannot_say_is_refused():
+    edges = ((ROOT, 0), (ROOT, 1), (0, 1))
+    with pytest.raises(GraphError, match="both the question and fact 0 lead to fact 1"):
+        as_official(Evidence("q", "?", tuple(FACTS), edges))
+
+
+def test_a_row_says_what_follows_from_its_graph():
+    made = as_row(Evidence("q", "?", tuple(FACTS), ((ROOT, 0), (0, 1), (0, 2))))
+    assert (made["structure"], made["depth"], made["reasoning_type"]) == ("MCMH", 2, "Other")

@@ -1,0 +1,51 @@
+"""Shapes and distances: against networkx, which tries all mappings."""
+
+import random
+
+import networkx as nx
+
+from tests.retrieval.graph_cases import random_edges
+from workbench.retrieval.graphs import ROOT
+from workbench.retrieval.shapes import edit_distance, same_shape
+
+
+def test_distances_are_those_of_networkx():
+    rng = random.Random(1)
+    for _ in range(60):
+        a, b = (random_edges(rng, rng.randint(1, 4)) for _ in range(2))
+        assert edit_distance(a, b) == nx.graph_edit_distance(nx.DiGraph(a), nx.DiGraph(b)), (a, b)
+
+
+def test_shapes_are_those_of_networkx():
+    rng, alike = random.Random(2), 0
+    for _ in range(400):
+        a, b = (random_edges(rng, rng.randint(1, 5)) for _ in range(2))
+        same = nx.is_isomorphic(nx.DiGraph(a), nx.DiGraph(b))
+        assert same_shape(a, b) == same
+        assert (edit_distance(a, b) == 0) == same
+        alike += same
+    assert alike > 20
+
+
+def test_a_graph_under_other_labels_has_its_shape():
+    rng = random.Random(3)
+    for _ in range(50):
+        edges = random_edges(rng, 8)
+        names = dict(enumerate(rng.sample(range(100), 16)))
+        other = [(u if u == ROOT else names[u], names[v]) for u, v in edges]
+        assert same_shape(edges, other)
+        assert edit_distance(edges, other) == 0
+
+
+def test_a_wrong_star_has_the_shape_of_the_right_one():
+    assert same_shape([(ROOT, 0), (ROOT, 1)], [(ROOT, 5), (ROOT, 9)])
+
+
+def test_nothing_predicted_is_as_far_as_the_graph_is_large():
+    assert edit_distance([(ROOT, 0), (0, 1)], []) == 4
+
+
+def test_a_distance_that_takes_too_long_is_none():
+    rng = random.Random(4)
+    a, b = (random_edges(rng, 12, 0.4) for _ in range(2))
+    assert edit_distance(a, b, 50) is None

@@ -1,0 +1,219 @@
+"""Questions with their evidence, from and to files: `graphhop/v1`, and the official JSON (§3)."""
+
+import difflib
+import json
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from workbench.errors import DatasetError, GraphError
+from workbench.files import Row, read_rows
+from workbench.retrieval.graphs import KINDS, ROOT, Edge, Evidence, checked, depth, successors
+from workbench.writing import whole, write_json
+
+log = logging.getLogger(__name__)
+
+SCHEMA = "graphhop/v1"
+_OURS, _OFFICIAL = ("question", "facts", "edges"), ("question", "fact", "order_true_fact")
+_EXPECTED = (
+    f"expected {SCHEMA} (question, facts: texts, edges: pairs of places) or the official form "
+    "(question, fact: texts, order_true_fact: facts with relation before and after)"
+)
+
+
+def read_evidence(path: str | Path, *, strict: bool = True, repair: bool = False) -> list[Evidence]:
+    """The questions of a file of `files.read_rows`' formats, of either form.
+
+    Facts that a pool has twice are one, the first, with a warning that counts them. `repair`: where
+    `before` and `after` of an official file disagree, both are taken. Raises `FileNotFoundError`;
+    `DatasetError` naming file, row (from 0) and field for what cannot be read; `GraphError` for a
+    graph that is none. With `strict=False` such rows are left out, counted in the log.
+    """
+    made: list[Evidence] = []
+    faults: list[str] = []
+    doubles = 0
+    for number, row in enumerate(read_rows(path)):
+        place = f"{path} row {number}"
+        try:
+            evidence, repeats = _read(row, place, repair)
+        except DatasetError as error:
+            if strict:
+                raise
+            faults.append(str(error))
+            continue
+        made.append(evidence)
+        doubles += repeats
+    if doubles:
+        log.warning("%s: %d facts are in their pool twice; the first of each stays", path, doubles)
+    if faults:
+        log.warning("%s: %d questions left out, the first: %s", path, len(faults), faults[0])
+    names = [evidence.id for evidence in made]
+    if twice := next((name for i, name in enumerate(names) if name in set(names[:i])), None):
+        raise DatasetError(f"{path}: two questions have the id {twice!r}; give each its own")
+    if not made:
+        raise DatasetError(f"{path} has no question that can be read; {_EXPECTED}")
+    return made
+
+
+def write_evidence(path: str | Path, questions: Sequence[Evidence]) -> None:
+    """Write a file of `graphhop/v1`, one question a line. Raises `WriteError`."""
+    with whole(path) as unfinished, open(unfinished, "w", encoding="utf-8") as file:
+        for question in questions:
+            file.write(json.dumps(as_row(question), ensure_ascii=False) + "\n")
+
+
+def write_official(path: str | Path, questions: Sequence[Evidence]) -> None:
+    """Write the official JSON. Raises `GraphError` as `as_official`, and `WriteError`."""
+    write_json(path, [as_official(question) for question in questions])
+
+
+def as_row(evidence: Evidence) -> Row:
+    """A question as a row of `graphhop/v1`, with what follows from its graph."""
+    return {
+        "id": evidence.id,
+        "question": evidence.question,
+        "answer": evidence.answer,
+        "answer_type": evidence.answer_kind,
+        "facts": list(evidence.facts),
+        "edges": [list(edge) for edge in evidence.edges],
+        "program": list(evidence.program),
+        "reasoning_type": evidence.reasoning,
+        "structure": evidence.structure,
+        "depth": depth(evidence.edges),
+        "world": evidence.world,
+    }
+
+
+def as_official(evidence: Evidence) -> Row:
+    """A question in the official form.
+
+    Raises `GraphError` for a fact that both the question and another fact lead to, which that form
+    cannot say.
+    """
+    facts, after = evidence.facts, successors(evidence.edges)
+    before: dict[int, list[int]] = {node: [] for node in evidence.nodes}
+    for u, v in evidence.edges:
+        before[v].append(u)
+    for node, sources in before.items():
+        if ROOT in sources and len(sources) > 1:
+            raise GraphError(
+                f"{evidence.id}: both the question and fact {sources[-1]} lead to fact {node}, "
+                "which the official form cannot say; leave one edge out"
+            )
+    links = [
+        {
+            "facts": facts[node],
+            "relation": {
+                "before": [facts[u] for u in before[node] if u != ROOT],
+                "after": [facts[v] for v in after.get(node, [])],
+            },
+        }
+        for node in evidence.nodes
+    ]
+    return {
+        "question": evidence.question,
+        "fact": list(facts),
+        "order_true_fact": links,
+        "program": list(evidence.program),
+        "answer": evidence.answer,
+    }
+
+
+def _read(row: Row, place: str, repair: bool) -> tuple[Evidence, int]:
+    """A question, and how many of its facts were there twice."""
+    official = "order_true_fact" in row
+    needed = _OFFICIAL if official else _OURS
+    if missing := [name for name in needed if name not in row]:
+        raise DatasetError(f"{place}: no field {missing[0]!r}; {_EXPECTED}")
+    texts = _texts(row[needed[1]], f"{place}: field {needed[1]!r}")
+    if not isinstance(row["question"], str) or not row["question"].strip():
+        raise DatasetError(f"{place}: field 'question' is {row['question']!r:.60}, no text")
+    facts = tuple(dict.fromkeys(texts))
+    at = {text: i for i, text in enumerate(facts)}
+    if official:
+        edges = _official_edges(row["order_true_fact"], at, place, repair)
+    else:
+        pairs = row["edges"]
+        if not isinstance(pairs, list):
+            raise DatasetError(f"{place}: field 'edges' is {pairs!r:.60}; give pairs of places")
+        edges = checked(pairs, len(texts), place)
+        edges = tuple((u if u == ROOT else at[texts[u]], at[texts[v]]) for u, v in edges)
+    kind = row.get("answer_type") or ""
+    if kind and kind not in KINDS:
+        raise DatasetError(f"{place}: answer_type {kind!r:.40}; known: {', '.join(KINDS)}")
+    evidence = Evidence(
+        id=_text(row.get("id")) or place.rpartition(" ")[2],
+        question=row["question"],
+        facts=facts,
+        edges=checked(edges, len(facts), place),
+        answer=_text(row.get("answer")),
+        answer_kind=kind,
+        program=_program(row.get("program") or [], place),
+        world=_text(row.get("world")),
+    )
+    stated = {"structure": evidence.structure, "depth": depth(evidence.edges)}
+    for name, value in stated.items():
+        if not official and row.get(name, value) != value:
+            raise DatasetError(f"{place}: {name} is {row[name]!r}, but its edges have {value!r}")
+    return evidence, len(texts) - len(facts)
+
+
+def _text(value: Any) -> str:
+    return "" if value is None else str(value)
+
+
+def _texts(values: Any, place: str) -> list[str]:
+    if not isinstance(values, list) or not values:
+        raise DatasetError(f"{place} is {values!r:.60}; give a list of one text at least")
+    for i, value in enumerate(values):
+        if not isinstance(value, str) or not value.strip():
+            raise DatasetError(f"{place}: entry {i} is {value!r:.60}, no text")
+    return values
+
+
+def _program(steps: Any, place: str) -> tuple[dict[str, Any], ...]:
+    if not isinstance(steps, list) or not all(
+        isinstance(step, dict) and isinstance(step.get("function"), str) for step in steps
+    ):
+        raise DatasetError(f"{place}: field 'program' must be a list of steps with a 'function'")
+    return tuple(steps)
+
+
+def _official_edges(links: Any, at: dict[str, int], place: str, repair: bool) -> list[Edge]:
+    """Edges from `order_true_fact`: what `after` says; from the question where `before` is empty.
+
+    Facts are found by their whole text, never by a part of it.
+    """
+
+    def found(text: Any) -> int:
+        if text not in at:
+            near = difflib.get_close_matches(str(text), at, n=1, cutoff=0)
+            raise DatasetError(
+                f"{place}: order_true_fact names {text!r:.80}, which is not among its facts; the "
+                f"nearest is {near[0]!r:.80}"
+            )
+        return at[text]
+
+    before: set[Edge] = set()
+    after: set[Edge] = set()
+    listed: set[int] = set()
+    for link in links if isinstance(links, list) else [links]:
+        relation = link.get("relation") if isinstance(link, dict) else None
+        lists = [relation.get(side) for side in ("before", "after")] if relation else []
+        if not isinstance(relation, dict) or not all(isinstance(side, list) for side in lists):
+            raise DatasetError(f"{place}: order_true_fact has {link!r:.60}; {_EXPECTED}")
+        node = found(link.get("facts"))
+        listed.add(node)
+        before |= {(found(text), node) for text in lists[0]}
+        after |= {(node, found(text)) for text in lists[1]}
+    if (torn := sorted(before ^ after)) and not repair:
+        (u, v), texts = torn[0], [*at]
+        side, other = ("after", "before") if torn[0] in after else ("before", "after")
+        raise DatasetError(
+            f"{place}: {texts[u]!r:.80} and {texts[v]!r:.80}: one is {side!r} of the other, which "
+            f"has it not in {other!r}; mend the file, or read it with repair=True, which takes both"
+        )
+    edges = before | after
+    reached = {v for _, v in edges}
+    return sorted(edges | {(ROOT, node) for node in listed - reached})

@@ -1,0 +1,71 @@
+"""A database of facts as vectors on disk, known by its encoder and its facts."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from workbench.errors import CacheCorrupt, CacheMismatch
+from workbench.hashing import digest
+from workbench.models.encoders import Encoder
+from workbench.reading import read_array, read_object
+from workbench.retrieval.lexical import texts
+from workbench.retrieval.search import top_k
+from workbench.writing import whole, write_json
+
+VECTORS, ABOUT = "vectors.npy", "index.json"
+PART = 4096
+"""Facts encoded between two writes."""
+
+
+@dataclass(frozen=True)
+class Index:
+    """`vectors`: float16 `[facts, width]`, a memory map. `encoder`, `facts`: what they are of."""
+
+    vectors: np.ndarray
+    encoder: Encoder
+    facts: Sequence[str]
+
+    def nearest(self, queries: Sequence[str], k: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Cosines and places of the `k` nearest facts, both `[queries, k]`, as `search.top_k`.
+
+        >>> scores, places = index.nearest(["Who mends gates?"], 5)
+        """
+        return top_k(self.encoder.encode(texts("queries", queries)), self.vectors, k)
+
+
+def index_of(encoder: Encoder, facts: Sequence[str], folder: str | Path) -> Index:
+    """The index of the facts in `folder`, made where there is none.
+
+    Raises `CacheMismatch` for one of another encoder or other facts, `CacheCorrupt` for one that
+    is damaged, and `ValueError` for no facts.
+    """
+    place, facts = Path(folder), texts("facts", facts)
+    about = {
+        "encoder": encoder.identity(),
+        "facts": digest(list(facts)),
+        "shape": [len(facts), encoder.width],
+    }
+    if not place.exists():
+        with whole(place) as unfinished:
+            unfinished.mkdir()
+            shape = (len(facts), encoder.width)
+            rows = np.lib.format.open_memmap(unfinished / VECTORS, "w+", np.float16, shape)
+            for start in range(0, len(facts), PART):
+                rows[start : start + PART] = encoder.encode(facts[start : start + PART]).numpy()
+            rows.flush()
+            write_json(unfinished / ABOUT, about)
+    there = read_object(place / ABOUT, CacheCorrupt)
+    for name in about:
+        if there.get(name) != about[name]:
+            raise CacheMismatch(
+                f"{place} is an index of another encoder or of other facts: {name} is "
+                f"{there.get(name)!r:.40} there, {about[name]!r:.40} here; give another folder, or "
+                "remove that one"
+            )
+    vectors = read_array(place / VECTORS, CacheCorrupt, "r")
+    if vectors.dtype != np.float16 or list(vectors.shape) != about["shape"]:
+        raise CacheCorrupt(f"{place / VECTORS} is {vectors.dtype}{list(vectors.shape)}: remove it")
+    return Index(vectors, encoder, facts)
