@@ -259,7 +259,7 @@ def test_compiled(lab):
     expect(page.locator(f"{UI} th:text-is('carry')")).to_be_visible()
     # One carry, flipped.
     choices = page.locator(f"{UI} select:visible")
-    for place, choice in ((1, "kind"), (2, "7 ="), (3, "absorbs")):
+    for place, choice in ((2, "kind"), (3, "7 ="), (4, "absorbs")):
         choices.nth(place).select_option(label=choice)
     page.click(f"{UI} button:has-text('Patch')")
     page.wait_for_selector(f"{UI} >> text=724")
@@ -273,6 +273,11 @@ def test_compiled(lab):
     text.fill("99999+1")
     text.press("Enter")
     page.wait_for_selector(f"{UI} >> text=100000")
+    # The names of the variables stay where the values move.
+    page.locator(f"{UI} th:text-is('=')").scroll_into_view_if_needed()
+    expect(page.locator(f"{UI} th:text-is('carry')")).to_be_in_viewport()
+    choices.nth(1).select_option(label="bfloat16")
+    expect(page.locator("[role=alert]")).to_have_count(0)
     for tab, shown in (("attention", "text:text-is('the reference')"),
                        ("program", "td:text-is('layer 2 heads')"),
                        ("margins", "td:text-is('bfloat16')")):  # fmt: skip

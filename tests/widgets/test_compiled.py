@@ -6,6 +6,8 @@ import re
 import pytest
 
 import workbench as wb
+from workbench.papers.neural_comprehension import language
+from workbench.papers.neural_comprehension.gallery import brackets
 from workbench.papers.neural_comprehension.inspect_network import decoded
 from workbench.widgets.compiled import EXAMPLES, PROGRAMS
 
@@ -52,7 +54,7 @@ def test_the_values_follow_the_steps(ui):
         title = ui.stream.outputs[0]["data"]["application/vnd.plotly.v1+json"]["layout"]["title"]
         assert title["text"].endswith(steps[i])
     assert shown["sum"] == ["_"] * 5 + list("734")
-    assert re.findall("bold.>(.*?)<", ui.values.value) == ["sum"]
+    assert re.findall("bold;.*?>(.*?)<", ui.values.value) == ["sum"]
 
 
 def test_a_patch_travels_and_is_undone(ui):
@@ -64,7 +66,7 @@ def test_a_patch_travels_and_is_undone(ui):
     assert said(ui) == [("network", "724"), ("Python", "734"), ("reference", "724")]
     assert ["kind", "7", "generates", "absorbs"] in cells(ui.changes.value)
     assert ["carry", "6", "True", "False"] in cells(ui.changes.value)
-    assert ui.values.value.count("background:") == len(cells(ui.changes.value)) - 1
+    assert ui.values.value.count("background:#f7cfc6") == len(cells(ui.changes.value)) - 1
     ui.unset.click()
     assert ui.values.value == before
     assert not ui.changes.value
@@ -98,7 +100,8 @@ def test_a_program_comes_with_an_input(ui):
     assert said(ui)[0] == ("network", "0")
     assert list(ui.head.options) == ["parity"]
     ui.program.value = "copy"
-    assert ui.head.value is None
+    assert not ui.head.value
+    assert ui.head.label == "none: it has no heads"
     assert not ui.attention.outputs
     ui.program.value = "subtraction"
     assert said(ui)[0] == ("network", "-222")
@@ -130,3 +133,66 @@ def test_the_margins_and_the_picture_are_of_this_input(ui):
     assert "734" in still
     assert "layer 2 heads" in still
     assert "float16" in still
+
+
+def test_the_values_that_are_offered_are_those_of_the_variable(ui):
+    for name in [*PROGRAMS, "addition"]:
+        ui.program.value = name
+        parts = ui.run.inspected
+        domain = parts.compiled.domain[parts.variables[ui.variable.value]]
+        assert [value for _, value in ui.value.options] == list(domain)
+    assert ui.variable.value == "index"
+    ui.text.value = "9" * 20 + "+1"
+    assert [value for _, value in ui.value.options] == list(range(48))
+
+
+def test_a_dtype_in_which_it_is_wrong_says_so(ui):
+    ui.program.value = "parity"
+    wrong = next(n for n in range(60, 97) if _margins(ui, "1" * n)["bfloat16"] < 0)
+    right = str(wrong % 2)
+    assert said(ui)[0] == ("network", right)
+    ui.dtype.value = "bfloat16"
+    assert said(ui)[0][1] != right
+    assert said(ui)[1:] == [("Python", right), ("reference", right)]
+    assert "<s>" in ui.values.value
+    assert ui.whole.streams.ne(ui.whole.streams.bfloat16().float()).sum() == 0
+    ui.set.click()  # the first symbol is 0, then
+    assert ui.run.meant[ui.run.inspected.compiled.program][0] == str((wrong - 1) % 2)
+    ui.dtype.value = "float32"
+    assert said(ui)[0] == ("network", right)
+    assert "<s>" not in ui.values.value
+
+
+def _margins(ui, text):
+    ui.text.value = text
+    return {name: float(margin) for name, margin in cells(ui.margins.value)[1:]}
+
+
+def test_a_program_of_one_s_own_is_looked_into():
+    view = wb.ui.compiled(brackets, "(())")
+    assert said(view) == [("network", "yes yes yes yes"), ("reference", "yes yes yes yes")]
+    view.program.value = "addition"
+    assert said(view)[0] == ("network", "734")
+    view.program.value = "your own"
+    assert view.text.value == "(())"
+    view.text.value = "(()"
+    assert said(view)[0] == ("network", "no no no")
+    view.text.value = "(" * 193
+    assert "193 symbols; 192 are the most" in view.message.value
+    view.close()
+
+
+def test_a_number_is_short_and_one_s_own_program_says_what_it_does_not_read():
+    def middle(window):
+        token = language.Token(("0", "1"))
+        every = language.Select(token, token, lambda key, query: True)
+        mean = language.Average(every, language.Position(name="position"), name="mean")
+        return language.Category(str, mean, 0, window)
+
+    view = wb.ui.compiled(middle)
+    assert "type an input" in view.message.value
+    view.text.value = "0" * 15
+    assert {*cells(view.values.value)[3]} == {"mean", "7"}
+    view.text.value = "00"
+    assert "1/2 is no whole number" in view.message.value
+    view.close()

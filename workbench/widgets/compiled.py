@@ -1,7 +1,8 @@
 """The inspector: a compiled network reads an input, and every step of it is in the open."""
 
 import html
-from functools import lru_cache
+from collections.abc import Callable
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,11 @@ import torch
 
 from workbench.arguments import one_of
 from workbench.papers.neural_comprehension import inspect_network as inside
+from workbench.papers.neural_comprehension.certificate import DTYPES
 from workbench.papers.neural_comprehension.figures_inspect import attention_maps, stream_map
 from workbench.papers.neural_comprehension.gallery import GALLERY
-from workbench.papers.neural_comprehension.tasks import TASKS
+from workbench.papers.neural_comprehension.language import Categorical
+from workbench.papers.neural_comprehension.tasks import TASKS, WINDOWS
 from workbench.widgets.markup import html_table
 from workbench.widgets.view import WIDE, Figure, View, later
 
@@ -21,28 +24,41 @@ EXAMPLES = {"parity": "1101001", "reverse": "compiled", "last_letter": "network"
             "sort": "31415926", "brackets": "(()(()))", "histogram": "banana",
             "comparison": "478?256"}  # fmt: skip
 PROGRAMS = TASKS | GALLERY
-DTYPES = (torch.float32, torch.bfloat16, torch.float16)
+OWN = "your own"
+STUCK = "position:sticky;left:0;white-space:nowrap;background:var(--jp-layout-color1,#fff)"
+MARGIN = """<div class="wb-note">How clearly the network gives the right output on this input: 1 is
+exact, below 0 is wrong.</div>"""
+MARKS = """<div class="wb-note">Bold: written by this step. Red: what the patch changed. Struck out:
+not what the reference means.</div>"""
 
 
 class CompiledNetwork(View):
     """A task's network on an input: program, attention, residual stream, a patch, margins.
 
-    `program`, `text`, `head` and `step` are set by value, from Python as by mouse; `variable`,
-    `position` and `value` say what `patch()` changes, until `undo()`. `run`: what is shown;
-    `whole`: the same input without the patch.
+    A program of one's own is a function of the window; its input is read as it is typed, a symbol
+    a character. `program`, `text`, `dtype`, `head` and `step` are set by value, from Python as by
+    mouse; `variable`, `position` and `value` say what `patch()` changes, until `undo()`. `run`:
+    what is shown; `whole`: the same input without the patch.
     """
 
     def __init__(
-        self, program: str = "addition", text: str = "", *, folder: str | Path = "."
+        self,
+        program: str | Callable[[int], Categorical] = "addition",
+        text: str = "",
+        *,
+        folder: str | Path = ".",
     ) -> None:
         super().__init__(folder)
-        text = text or EXAMPLES[one_of("program", program, tuple(PROGRAMS))]
+        self.own = program if callable(program) else None
+        name = OWN if callable(program) else one_of("program", program, tuple(PROGRAMS))
+        self.examples = EXAMPLES | ({OWN: text} if self.own else {})
         self.run: inside.Run | None = None
         self.whole: inside.Run | None = None
-        self.program = widgets.Dropdown(
-            options=list(PROGRAMS), value=program, description="program"
+        self.program = widgets.Dropdown(options=[*self.examples], value=name, description="program")
+        self.text = widgets.Text(
+            text or self.examples[name], description="input", continuous_update=False
         )
-        self.text = widgets.Text(text, description="input", continuous_update=False)
+        self.dtype = widgets.Dropdown(options=DTYPES, description="dtype")
         self.answer, self.lines, self.margins = (widgets.HTML() for _ in range(3))
         self.head = widgets.Dropdown(description="variable")
         self.attention, self.stream = Figure(), Figure()
@@ -60,16 +76,20 @@ class CompiledNetwork(View):
         row.layout.flex_flow = "row wrap"
         self.pages = widgets.Tab(
             [
-                widgets.VBox([self.step, self.values, row, self.changes, self.stream]),
+                widgets.VBox(
+                    [self.step, self.values, widgets.HTML(MARKS), row, self.changes, self.stream]
+                ),
                 widgets.VBox([self.head, self.attention]),
                 self.lines,
                 self.margins,
             ],
             titles=("residual stream", "attention", "program", "margins"),
         )
-        self.show(widgets.HBox([self.program, self.text]), self.message, self.answer, self.pages)
+        top = widgets.HBox([self.program, self.text, self.dtype])
+        self.show(top, self.message, self.answer, self.pages)
         self.program.observe(later(self._begin), "value")
         self.text.observe(later(self.read), "value")
+        self.dtype.observe(later(self.read), "value")
         self.step.observe(later(self._show_step), "value")
         self.head.observe(later(self._show_attention), "value")
         self.variable.observe(later(self._offer_values), "value")
@@ -84,10 +104,19 @@ class CompiledNetwork(View):
             name, text = self.program.value, self.text.value
             if not text:
                 raise ValueError("type an input")
-            symbols = PROGRAMS[name].symbols(text)
-            whole = inside.read(_inspected(name, PROGRAMS[name].window(len(symbols))), symbols)
-            self.whole, self.right = whole, PROGRAMS[name].answer(text)
-            self._show(whole)
+            task = PROGRAMS.get(name)
+            symbols = task.symbols(text) if task else text
+            if len(symbols) > WINDOWS[-1]:
+                raise ValueError(f"{len(symbols)} symbols; {WINDOWS[-1]} are the most")
+            window = next(window for window in WINDOWS if len(symbols) <= window)
+            parts = _inspected(task.program if task else self.own, window, name)
+            again = {each: partial(inside.read, parts, symbols, dtype=getattr(torch, each))
+                     for each in DTYPES}  # fmt: skip
+            rows = [[dtype, inside.margin(run())] for dtype, run in again.items()]
+            self._again, self.right = again[self.dtype.value], task.answer(text) if task else None
+            self.margins.value = html_table(("dtype", "margin"), rows) + MARGIN
+            self.whole = self._again()
+            self._show(self.whole)
 
     def patch(self) -> None:
         """Change one variable at one position, in the network and in what it is meant to do."""
@@ -95,8 +124,7 @@ class CompiledNetwork(View):
             if self.whole is None:
                 raise ValueError("give the program an input first")
             place = (self.variable.value, self.position.value)
-            whole = self.whole
-            self._show(inside.read(whole.inspected, whole.symbols, {place: self.value.value}))
+            self._show(self._again({place: self.value.value}))
 
     def undo(self) -> None:
         """Take the patch away."""
@@ -111,7 +139,7 @@ class CompiledNetwork(View):
         return self.answer.value + last + self.lines.value + self.margins.value
 
     def _begin(self) -> None:
-        text = EXAMPLES[self.program.value]
+        text = self.examples[self.program.value]
         if self.text.value == text:
             self.read()
         self.text.value = text
@@ -122,32 +150,32 @@ class CompiledNetwork(View):
         parts, symbols = run.inspected, run.symbols
         if new:
             _offer(self.step, [(name, i) for i, name in enumerate(parts.steps)], last=True)
-            _offer(self.head, inside.attending(parts))
+            _offer(self.head, inside.attending(parts) or [("none: it has no heads", "")])
             _offer(self.variable, list(parts.variables))
-            rows = inside.listing(parts)
-            self.lines.value = html_table(list(rows[0]), [list(row.values()) for row in rows])
+            self._offer_values()
+            self.lines.value = _table(inside.listing(parts))
         if before is None or symbols != before.symbols:
             _offer(self.position, [(f"{i} {symbol}", i) for i, symbol in enumerate(symbols)])
         self.answer.value = self._answered()
-        rows = [[str(d).removeprefix("torch."), inside.margin(self.whole, d)] for d in DTYPES]
-        self.margins.value = (
-            html_table(("dtype", "margin"), rows) + '<div class="wb-note">How clearly the network '
-            "gives the right output on this input: 1 is exact, below 0 is wrong.</div>"
-        )
-        changed = inside.differing(run, self.whole)
-        self.changes.value = html_table(
-            list(changed[0]), [list(row.values()) for row in changed]
-        ) if changed else ""  # fmt: skip
+        self.changes.value = _table(inside.differing(run, self.whole))
         self._show_step()
         self._show_attention()
         self.keep()
 
     def _answered(self) -> str:
         parts, values = self.run.inspected, list(inside.decoded(self.run).values())
-        spelled = PROGRAMS[parts.network.config.program].spelled
-        says = {"network": spelled(values[-1]), "Python": self.right,
-                "reference": spelled(self.run.meant[parts.compiled.program])}  # fmt: skip
-        return "".join(f"<b>{who}</b> {html.escape(text)} &emsp;" for who, text in says.items())
+        task = PROGRAMS.get(parts.network.config.program)
+        text = (
+            task.spelled
+            if task
+            else lambda row: " ".join("_" if v is None else str(v) for v in row)
+        )
+        says = {"network": text(values[-1]), "Python": self.right,
+                "reference": text(self.run.meant[parts.compiled.program])}  # fmt: skip
+        return f"{html.escape(''.join(self.run.symbols))} &emsp;" + "".join(
+            f"<b>{who}</b> {html.escape(answer)} &emsp;"
+            for who, answer in says.items() if answer is not None
+        )  # fmt: skip
 
     def _show_step(self) -> None:
         if self.run is not None:
@@ -176,9 +204,13 @@ def _offer(choice: Any, options: list[Any], last: bool = False) -> None:
         choice.index = len(options) - 1 if last else 0
 
 
+def _table(rows: list[dict[str, Any]]) -> str:
+    return html_table(list(rows[0]), [list(row.values()) for row in rows]) if rows else ""
+
+
 @lru_cache(maxsize=8)
-def _inspected(name: str, window: int) -> inside.Inspected:
-    return inside.inspected(PROGRAMS[name].program(window), window, name)
+def _inspected(program: Callable[[int], Categorical], window: int, name: str) -> inside.Inspected:
+    return inside.inspected(program(window), window, name)
 
 
 def _grid(run: inside.Run, whole: inside.Run, step: int) -> str:
@@ -191,11 +223,12 @@ def _grid(run: inside.Run, whole: inside.Run, step: int) -> str:
     lines = ["".join(f"<th>{html.escape(each)}</th>" for each in ("", *run.symbols))]
     for name, row in inside.decoded(run, step).items():
         weight = "bold" if depth[run.inspected.variables[name]] == step else "normal"
-        cells = [f'<th style="font-weight:{weight}">{html.escape(name)}</th>']
+        cells = [f'<th style="font-weight:{weight};{STUCK}">{html.escape(name)}</th>']
         for i, (value, was) in enumerate(zip(row, before[name], strict=True)):
             tag = "s" if (name, i) in wrong else "span"
             red = ' style="background:#f7cfc6;color:#22303c"' if value != was else ""
-            text = "" if value is None else html.escape(str(value))
+            text = f"{value:.4g}" if isinstance(value, float) else str(value)
+            text = "" if value is None else html.escape(text)
             cells.append(f"<td{red}><{tag}>{text}</{tag}></td>")
         lines.append("".join(cells))
     rows = "".join(f"<tr>{line}</tr>" for line in lines)

@@ -8,6 +8,7 @@ from workbench.papers.neural_comprehension.autoconn import Candidate
 from workbench.papers.neural_comprehension.costs import Costs
 from workbench.papers.neural_comprehension.paper import TASKS, Settings
 from workbench.papers.neural_comprehension.study import Cell, Study
+from workbench.papers.neural_comprehension.tasks import TASKS as TASKS_OF
 
 
 @pytest.fixture
@@ -77,6 +78,21 @@ def test_tables_show_the_same(made):
     assert tables.parameters(made)["lengths"] == made.settings.lengths
 
 
+def test_networks_grow_with_their_window_beside_the_published():
+    figure = figures.growth((16, 48))
+    lines = {}
+    for line in figure.data:
+        lines.setdefault(line.name, []).append((list(line.x), list(line.y)))
+    networks = [TASKS_OF["addition"].network(window) for window in (16, 48)]
+    layers, heads, width, parameters = (y for _, y in lines["addition"])
+    assert layers == [4, 4]
+    assert heads == [max(network.config.heads) for network in networks] == [3, 3]
+    assert width == [network.config.d_model for network in networks]
+    assert parameters == [sum(w.numel() for w in network.parameters()) for network in networks]
+    assert lines["addition, published"] == [([40], [n]) for n in (10, 1, 535, 51_917_000)]
+    assert set(lines) == {*TASKS, *(f"{task}, published" for task in TASKS)}
+
+
 def test_figures_hold_every_share(made):
     figure = figures.reading(made)
     assert [(line.name, line.y) for line in figure.data] == [
@@ -87,6 +103,7 @@ def test_figures_hold_every_share(made):
     ]  # fmt: skip
     assert figures.coins(made).data[0].y == (1.0,)
     lines = {line.name: line.y for line in figures.parity_margins(100).data}
+    assert set(lines) == {"float32", "bfloat16", "float16"}
     assert lines["bfloat16"][0] > 0.5 > 0 > min(lines["bfloat16"])
     assert min(lines["float32"]) > 0.9
     assert len(figures.by_length(made).layout.annotations) >= 6

@@ -90,3 +90,5 @@ def test_the_figure_shows_the_rows():
     assert list(against.x) == [4]
     figure = timeline_figure(rows, "one sum")
     assert list(figure.layout.xaxis.ticktext) == ["5", "+", "7", "=", "␣1", "2", "."]
+    rows[0]["token"] = "<s>"  # or it would strike out what follows
+    assert timeline_figure(rows, "one sum").layout.xaxis.ticktext[0] == "&lt;s&gt;"

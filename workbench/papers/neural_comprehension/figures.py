@@ -8,10 +8,11 @@ from plotly.subplots import make_subplots
 
 from workbench.papers.neural_comprehension import inspect_network
 from workbench.papers.neural_comprehension.certificate import DTYPES
-from workbench.papers.neural_comprehension.figures_inspect import margin_curves
+from workbench.papers.neural_comprehension.paper import TABLE_3
 from workbench.papers.neural_comprehension.study import Cell, Study
 from workbench.papers.neural_comprehension.tables import share
-from workbench.papers.neural_comprehension.tasks import task
+from workbench.papers.neural_comprehension.tasks import TASKS, WINDOWS, task
+from workbench.plots import style
 from workbench.plots.style import BLUE, GREEN, GREY, LEGEND_BELOW, RED, layout
 
 COLOURS = {"gated": BLUE, "ungated": RED, "transcribed": GREEN, "program": GREY}
@@ -47,10 +48,36 @@ def coins(study: Study) -> go.Figure:
 def parity_margins(window: int) -> go.Figure:
     """How clearly the network of parity counts ones, up to a window, in each dtype."""
     parity = inspect_network.inspected(task("parity").program(window), window, "parity")
-    runs = {n: inspect_network.read(parity, "1" * n) for n in range(1, window + 1, 3)}
-    margins = {name: {n: inspect_network.margin(run, getattr(torch, name))
-                      for n, run in runs.items()} for name in DTYPES}  # fmt: skip
-    return margin_curves(margins, "ones to be counted")
+    figure, counts = go.Figure(), list(range(1, window + 1, 3))
+    for dtype, colour in zip(DTYPES, style.COLOURS, strict=False):
+        runs = [inspect_network.read(parity, "1" * n, None, getattr(torch, dtype)) for n in counts]
+        margins = [inspect_network.margin(run) for run in runs]
+        figure.add_scatter(x=counts, y=margins, name=dtype, line={"color": colour})
+    figure.add_hline(y=0, line={"dash": "dash"}, annotation_text="wrong below")
+    figure.update_xaxes(title="ones to be counted")
+    figure.update_yaxes(title="margin (1: exact)", range=[-1.1, 1.1])
+    return layout(figure, "How clearly the network of parity is right", legend=LEGEND_BELOW)
+
+
+def growth(windows: Sequence[int] = WINDOWS) -> go.Figure:
+    """How each task's network grows with its window, the published one (Table 3) as a cross."""
+    sizes = ("layers", "heads in a layer, at most", "width", "parameters")
+    figure = make_subplots(rows=2, cols=2, subplot_titles=sizes, vertical_spacing=0.16)
+    for (name, symbolic), colour in zip(TASKS.items(), style.COLOURS, strict=False):
+        networks = [symbolic.network(window) for window in windows]
+        ours = [(len(n.config.heads), max(n.config.heads), n.config.d_model, n.num_parameters())
+                for n in networks]  # fmt: skip
+        layers, heads, _, place, width, _, parameters = TABLE_3[name]
+        theirs = (layers, heads, width, parameters)
+        for i, values in enumerate(zip(*ours, strict=True)):
+            panel = {"row": i // 2 + 1, "col": i % 2 + 1, "legendgroup": name, "showlegend": not i}
+            figure.add_scatter(x=windows, y=values, name=name, line={"color": colour}, **panel)
+            figure.add_scatter(
+                x=[place], y=[theirs[i]], name=f"{name}, published", mode="markers",
+                marker={"color": colour, "symbol": "x", "size": 9}, **panel,
+            )  # fmt: skip
+    figure.update_xaxes(title="window, in symbols", row=2).update_yaxes(type="log", dtick=1, row=2)
+    return layout(figure, "Networks by window", height=620, legend=LEGEND_BELOW | {"y": -0.13})
 
 
 def _panels(

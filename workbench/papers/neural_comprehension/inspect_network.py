@@ -6,15 +6,15 @@ beside what the reference predicts, and a variable can be patched to see what fo
 
 import copy
 import itertools
+import math
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import nn
 
-from workbench.arguments import one_of, whole
+from workbench.arguments import one_of, shown, whole
 from workbench.papers.neural_comprehension.compiler import Compiled
 from workbench.papers.neural_comprehension.language import (
     Categorical,
@@ -23,6 +23,7 @@ from workbench.papers.neural_comprehension.language import (
     Node,
     Position,
     Select,
+    Token,
     nodes_of,
 )
 from workbench.papers.neural_comprehension.network import CoNNModel, network_of
@@ -54,14 +55,16 @@ class Inspected:
 class Run:
     """An input read by a network: float `streams` `[step, 1 + position, d_model]`, BOS first.
 
-    `attentions`: per layer `[head, query, 1 + key]`, None without heads. `meant`: by the reference,
-    every node's values, and of every selector the positions that it selects.
+    `attentions`: per layer `[head, query, 1 + key]`, None without heads. `logits`: `[1 + position,
+    output]`. `meant`: by the reference, every node's values, and of every selector the positions
+    that it selects.
     """
 
     inspected: Inspected
     symbols: tuple[str, ...]
     streams: torch.Tensor
     attentions: tuple[torch.Tensor | None, ...]
+    logits: torch.Tensor
     meant: dict[Node, list[Any]]
 
 
@@ -80,8 +83,15 @@ def inspected(program: Categorical, window: int, name: str = "") -> Inspected:
 
 
 def listing(inspected: Inspected) -> list[dict[str, str]]:
-    """The program, a row per variable: the step that writes it, its heads, units and dimensions."""
+    """The program, a row per variable: of which others it is what, the step that writes it, its
+    heads, units and dimensions."""
     compiled, rows = inspected.compiled, []
+    names = {node: name for name, node in inspected.variables.items()}
+
+    def sources(node: Node) -> list[str]:
+        return [name for each in node.inputs
+                for name in ([names[each]] if each in names else sources(each))]  # fmt: skip
+
     for name, node in inspected.variables.items():
         depth, values = compiled.depth[node], compiled.domain[node]
         layer = compiled.layers[(depth - 1) // 2]
@@ -89,10 +99,9 @@ def listing(inspected: Inspected) -> list[dict[str, str]]:
             [i for i, part in enumerate(parts if depth else ()) if part.node is node]
             for parts in (layer.heads, layer.units)
         )
-        sources = ", ".join(each.name or type(each).__name__.lower() for each in node.inputs)
         rows.append({
             "variable": name,
-            "is": f"{type(node).__name__}({sources})",
+            "is": f"{type(node).__name__}({', '.join(dict.fromkeys(sources(node)))})",
             "line": node.where,
             "written by": inspected.steps[depth],
             "heads": _slice(heads),
@@ -109,39 +118,51 @@ def _slice(places: Iterable[int]) -> str:
     return "–".join(map(str, ends))
 
 
-def read(inspected: Inspected, symbols: Sequence[str], patch: Patch | None = None) -> Run:
-    """The network on one input, with variables patched in the network and in the reference.
+def read(
+    inspected: Inspected, symbols: Sequence[str], patch: Patch | None = None,
+    dtype: torch.dtype = torch.float32,
+) -> Run:  # fmt: skip
+    """The network on one input, in a dtype, certified or not; with variables patched in it and in
+    the reference.
 
     Raises `ProgramInputError` as `CoNNModel.encode`; `ValueError` for an unknown variable, a
-    position outside the input, or a value that the variable never has.
+    position outside the input, or a value that the variable never has; as `reference.trace` where
+    the patched program means nothing.
     """
-    network, variables = inspected.network, inspected.variables
-    ids = network.encode([symbols])
-    with ExitStack() as hooks, torch.inference_mode():
-        for (name, place), value in (patch or {}).items():
-            node = variables[one_of("variable", name, tuple(variables))]
-            whole("position", place, 0, len(symbols) - 1)
-            hooks.callback(_write(inspected, node, place, value).remove)
+    network = copy.deepcopy(inspected.network).to(dtype)
+    network.allow_uncertified = True
+    ids, held = network.encode([symbols]), {}
+    if not isinstance(patch or {}, Mapping):
+        raise ValueError(f"patch={shown(patch)}: it must be {{(variable, position): value}}")
+    for place, value in (patch or {}).items():
+        if not isinstance(place, tuple) or len(place) != 2:
+            raise ValueError(f"patch of {shown(place)}: it must be of (variable, position)")
+        node = inspected.variables[one_of("variable", place[0], tuple(inspected.variables))]
+        position = whole("position", place[1], 0, len(symbols) - 1)
+        _write(inspected.compiled, network, node, position, value)
+        held[node, position] = value
+    meant = trace(inspected.compiled.program, symbols, held)
+    with torch.inference_mode():
         out = network(ids, output_attentions=True, output_hidden_states=True)
-    held = {(variables[name], place): value for (name, place), value in (patch or {}).items()}
     return Run(
         inspected,
         tuple(symbols),
         torch.cat(out.hidden_states).float(),
         tuple(None if each is None else each[0].float() for each in out.attentions),
-        trace(inspected.compiled.program, symbols, held),
+        out.logits[0].float(),
+        meant,
     )
 
 
-def _write(inspected: Inspected, node: Node, place: int, value: Any) -> Any:
-    """A hook on what writes a node, so that it writes `value` at one position."""
-    compiled, network = inspected.compiled, inspected.network
+def _write(compiled: Compiled, network: CoNNModel, node: Node, place: int, value: Any) -> None:
+    """Have what writes a node write `value` at one position."""
     dims, domain, depth = compiled.of[node], compiled.domain[node], compiled.depth[node]
     number = None in dims
     if number:
         fits = isinstance(value, int | float) and domain[0] <= value <= domain[1]
     else:
-        fits = value is None or value in list(dims)  # a value without a hash is none of them
+        none = value is None and not isinstance(node, Index | Token)
+        fits = none or value in list(dims)  # a value without a hash is none of them
     if not fits:
         raise ValueError(f"{node} is never {value!r}: it is {'from, to ' * number}{domain}")
     target = torch.tensor([float(value) if number else float(each == value) for each in dims])
@@ -155,23 +176,24 @@ def _write(inspected: Inspected, node: Node, place: int, value: Any) -> Any:
         output[..., 1 + place, list(dims.values())] = target.to(output)
         return output
 
-    return module.register_forward_hook(write)
+    module.register_forward_hook(write)
 
 
 def decoded(run: Run, step: int = -1) -> dict[str, list[Any]]:
     """The variables written by a step, per position, read from the residual stream alone.
 
-    None is no value; a number is a float where it is not whole.
+    None is no value; a number is a float where it is not whole. Raises `ValueError` for no step.
     """
+    step = whole("step", step, -len(run.streams), len(run.streams) - 1) % len(run.streams)
     compiled, stream = run.inspected.compiled, run.streams[step, 1:]
     values: dict[str, list[Any]] = {}
     for name, node in run.inspected.variables.items():
         dims = compiled.of[node]
         block = stream[:, list(dims.values())].tolist()
-        if compiled.depth[node] > step % len(run.streams):
+        if compiled.depth[node] > step:
             continue
         if None in dims:
-            values[name] = [int(v) if v == int(v) else v for (v,) in block]
+            values[name] = [int(v) if v.is_integer() else v for (v,) in block]
         else:
             values[name] = [
                 next((value for value, x in zip(dims, row, strict=True) if x > 0.5), None)
@@ -183,14 +205,16 @@ def decoded(run: Run, step: int = -1) -> dict[str, list[Any]]:
 def differing(run: Run, other: Run | None = None) -> list[dict[str, Any]]:
     """Where a run's variables are not what they are in another, or not what they are meant to be.
 
-    Rows of variable, position, and both values, as the variables are written.
+    Rows of variable, position, and both values, as the variables are written. Numbers that are not
+    whole are the same within float32's rounding.
     """
     meant = {name: run.meant[node] for name, node in run.inspected.variables.items()}
     before = decoded(other) if other else meant
     return [
         {"variable": name, "position": i, "was" if other else "meant": b, "is": a}
         for name, row in decoded(run).items()
-        for i, (a, b) in enumerate(zip(row, before[name], strict=True)) if a != b
+        for i, (a, b) in enumerate(zip(row, before[name], strict=True))
+        if a != b and not (isinstance(a, float) and math.isclose(a, b, rel_tol=1e-5))
     ]  # fmt: skip
 
 
@@ -218,15 +242,12 @@ def attention(run: Run, variable: str) -> tuple[torch.Tensor, torch.Tensor]:
     return measured, predicted
 
 
-def margin(run: Run, dtype: torch.dtype) -> float:
-    """How clearly the network in a dtype gives the reference's output: 1 at most, below 0 wrong.
+def margin(run: Run) -> float:
+    """How clearly the network gives the reference's output: 1 at most, below 0 wrong.
 
     The least over positions of twice the way from ½ up to the right logit, or down to another.
     """
-    network = copy.deepcopy(run.inspected.network).to(dtype)
-    network.allow_uncertified = True
-    with torch.inference_mode():
-        logits = network(network.encode([run.symbols])).logits[0, 1:].float()
-    outputs, right = network.config.outputs, run.meant[run.inspected.compiled.program]
+    logits, right = run.logits[1:], run.meant[run.inspected.compiled.program]
+    outputs = run.inspected.network.config.outputs
     hits = torch.tensor([[output == str(value) for output in outputs] for value in right])
-    return min(1.0, float(torch.where(hits, 2 * logits - 1, 1 - 2 * logits).min()))
+    return float(torch.where(hits, 2 * logits - 1, 1 - 2 * logits).min().clamp(max=1))

@@ -1,5 +1,6 @@
 """A gated reply token by token: who chose it, and how probable the model itself found it."""
 
+import html
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -54,7 +55,7 @@ def timeline_figure(rows: Sequence[dict[str, Any]], title: str) -> go.Figure:
         x=against, y=[math.exp(rows[i]["logprob"]) + 0.04 for i in against], mode="markers",
         name="against the model", marker={"color": RED, "symbol": "x", "size": 9},
     )  # fmt: skip
-    tokens = [row["token"].replace(" ", "␣").replace("\n", "⏎") for row in rows]
+    tokens = [html.escape(row["token"].replace(" ", "␣").replace("\n", "⏎")) for row in rows]
     figure.update_xaxes(
         title="token", tickvals=list(range(len(rows))), ticktext=tokens, tickangle=0
     )
