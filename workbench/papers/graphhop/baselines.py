@@ -1,0 +1,75 @@
+"""One query, a ranking of the pool, its first k facts: what needs no training (§4).
+
+Such a ranking has no edges: each of its facts is taken to follow from the question, as a star.
+"""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+
+from workbench.models.encoders import Encoder
+from workbench.retrieval.graphs import ROOT, Edge, Evidence, nodes
+from workbench.retrieval.lexical import Bm25, TfIdf, ranked
+from workbench.retrieval.metrics import overlap
+
+MOST = 10
+"""The largest k tried on dev; no question needs more facts."""
+Ranking = list[int]
+"""Places of a pool's facts, the best first."""
+
+
+def bm25(questions: Sequence[Evidence]) -> list[Ranking]:
+    """Each question's pool by BM25."""
+    return [_by(Bm25(q.facts).scores(q.question)) for q in questions]
+
+
+def tfidf(questions: Sequence[Evidence]) -> list[Ranking]:
+    """Each question's pool by the cosine of TF-IDF vectors."""
+    return [_by(TfIdf(q.facts).scores(q.question)) for q in questions]
+
+
+def dense(encoder: Encoder) -> Callable[[Sequence[Evidence]], list[Ranking]]:
+    """A ranking by the cosine of an encoder's vectors, as it comes, zero-shot."""
+
+    def rank(questions: Sequence[Evidence]) -> list[Ranking]:
+        facts = list(dict.fromkeys(fact for q in questions for fact in q.facts))
+        at = {fact: i for i, fact in enumerate(facts)}
+        vectors = encoder.encode(facts).to(torch.float64)
+        asked = encoder.encode([q.question for q in questions]).to(torch.float64)
+        pools = [vectors[[at[fact] for fact in q.facts]] for q in questions]
+        return [_by((pool @ x).numpy()) for pool, x in zip(pools, asked, strict=True)]
+
+    return rank
+
+
+def _by(scores: np.ndarray) -> Ranking:
+    # Rounded, so that which of two near-equal facts comes first hangs on no last bit.
+    return ranked(scores.astype(np.float64).round(6), len(scores))
+
+
+def best_k(questions: Sequence[Evidence], rankings: Sequence[Ranking]) -> int:
+    """The k of the highest mean F1 of facts; of equal ones the smallest."""
+    gold = [set(q.nodes) for q in questions]
+    means = [
+        round(float(np.mean([overlap(g, set(r[:k]))[2]
+                             for g, r in zip(gold, rankings, strict=True)])), 9)
+        for k in range(1, MOST + 1)
+    ]  # fmt: skip
+    return 1 + means.index(max(means))
+
+
+def stars(rankings: Sequence[Ranking], k: int) -> list[list[Edge]]:
+    """The first `k` facts of each ranking, as graphs."""
+    return [star(ranking[:k]) for ranking in rankings]
+
+
+def oracle_stars(questions: Sequence[Evidence], rankings: Sequence[Ranking]) -> list[list[Edge]]:
+    """As many facts as each gold graph has: an upper bound, which no method may know."""
+    return [star(ranking[: len(nodes(q.edges))])
+            for q, ranking in zip(questions, rankings, strict=True)]  # fmt: skip
+
+
+def star(facts: Sequence[int]) -> list[Edge]:
+    """Edges from the question to each of the facts, sorted."""
+    return sorted((ROOT, fact) for fact in facts)
