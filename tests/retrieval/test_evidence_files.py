@@ -2,11 +2,13 @@
 
 import json
 import random
+from collections import Counter
 
 import pytest
 
 from tests.retrieval.graph_cases import random_edges
 from workbench.errors import DatasetError, GraphError
+from workbench.paths import small_folder
 from workbench.retrieval.evidence_files import (
     as_official,
     as_row,
@@ -14,7 +16,7 @@ from workbench.retrieval.evidence_files import (
     write_evidence,
     write_official,
 )
-from workbench.retrieval.graphs import ROOT, Evidence, checked
+from workbench.retrieval.graphs import ROOT, Evidence, checked, depth
 
 FACTS = ["Ada was born in Rome.", "Rome lies in Italy.", "Bo was born in Oslo.", "Ada is 170 tall."]
 
@@ -136,6 +138,28 @@ def test_faults_of_the_official_form_are_named_with_their_row(file, changes, sai
     with pytest.raises(DatasetError, match=said) as fault:
         read_evidence(path)
     assert f"{path} row 1" in str(fault.value)
+
+
+def test_questions_of_a_database_share_its_facts(file):
+    asked = [row(facts="drop"), row(id="b", facts="drop", edges=[[-1, 2]])]
+    path = file({"facts": FACTS, "questions": asked})
+    assert [e.edges for e in read_evidence(path)] == [((ROOT, 0), (0, 1)), ((ROOT, 2),)]
+    path = file({"facts": FACTS, "questions": [*asked, row(id="c", facts="drop", edges=[])]})
+    with pytest.raises(DatasetError, match="question 2: no edges"):
+        read_evidence(path)
+    for wrong in ("all", [3], {"a": 1}):
+        with pytest.raises(DatasetError, match="'questions' must be a list of objects"):
+            read_evidence(file({"facts": FACTS, "questions": wrong}))
+
+
+def test_our_own_database_is_of_short_facts_and_questions_of_all_hops():
+    asked = read_evidence(small_folder() / "lake.json")
+    (facts,) = {evidence.facts for evidence in asked}
+    assert (len(facts), len(asked)) == (200, 40)
+    assert max(len(fact.split()) for fact in facts) <= 20
+    hops = Counter(depth(evidence.edges) for evidence in asked)
+    assert hops == {1: 18, 2: 14, 3: 8}
+    assert all(evidence.answer and evidence.answer_kind for evidence in asked)
 
 
 def test_faulty_rows_may_be_left_out_and_are_counted(file, caplog):

@@ -3,7 +3,7 @@
 import difflib
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +23,9 @@ _EXPECTED = (
 
 
 def read_evidence(path: str | Path, *, strict: bool = True, repair: bool = False) -> list[Evidence]:
-    """The questions of a file of `files.read_rows`' formats, of either form.
+    """The questions of a file of `files.read_rows`' formats, of either form, or of a database.
 
+    That is an object of `facts`, and of `questions` that all have these facts.
     Facts that a pool has twice are one, the first, with a warning that counts them. `repair`: where
     `before` and `after` of an official file disagree, both are taken. Raises `FileNotFoundError`;
     `DatasetError` naming file, row (from 0) and field for what cannot be read; `GraphError` for a
@@ -33,8 +34,7 @@ def read_evidence(path: str | Path, *, strict: bool = True, repair: bool = False
     made: list[Evidence] = []
     faults: list[str] = []
     doubles = 0
-    for number, row in enumerate(read_rows(path)):
-        place = f"{path} row {number}"
+    for place, row in _rows(path):
         try:
             evidence, repeats = _read(row, place, repair)
         except DatasetError as error:
@@ -54,6 +54,19 @@ def read_evidence(path: str | Path, *, strict: bool = True, repair: bool = False
     if not made:
         raise DatasetError(f"{path} has no question that can be read; {_EXPECTED}")
     return made
+
+
+def _rows(path: str | Path) -> Iterator[tuple[str, Row]]:
+    """Yield every question's place, and its row with the facts that it may share."""
+    for number, row in enumerate(read_rows(path)):
+        if "questions" not in row:
+            yield f"{path} row {number}", row
+            continue
+        asked = row["questions"]
+        if not isinstance(asked, list) or not all(isinstance(each, dict) for each in asked):
+            raise DatasetError(f"{path}: field 'questions' must be a list of objects; {_EXPECTED}")
+        for i, each in enumerate(asked):
+            yield f"{path} question {i}", {**row, **each}
 
 
 def write_evidence(path: str | Path, questions: Sequence[Evidence]) -> None:
