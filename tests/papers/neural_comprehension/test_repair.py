@@ -52,6 +52,11 @@ def test_only_what_the_server_wrote_is_looked_at():
     repaired = repair_text(server, "2+2=5, so", RULES)
     assert (repaired.text, repaired.log) == (" 1+1=2", [])
     assert repair_text(Scripted({"2": "+2=5"}), "2", RULES).text == "+2=4"
+    # A result that the prompt has begun is what the server ends.
+    for says, text in (("7", "6"), ("6", "6"), ("67 so", "6")):
+        assert repair_text(Scripted({"=4": says}), "12+34=4", RULES).text == text
+    assert repair_text(Scripted({"=46": "7 so"}), "12+34=46", RULES).text == " so"
+    assert repair_text(Scripted({"=5": "7 so"}), "12+34=5", RULES).text == "7 so"
 
 
 @pytest.mark.parametrize("says", [None, b"46", ["46"]])

@@ -108,6 +108,7 @@ class Gate(Rule):
         self._known: dict[tuple[str, str], str | Abstained] = {}
         self._going: dict[tuple[int, ...], list[Forced]] = {}
         self._vocabularies: dict[int, Vocabulary] = {}
+        self._asked: dict[tuple[int, ...], Due | None] = {}
 
     def fingerprint(self) -> str | None:
         """Changes with the rules, the weights of their networks, and the mode."""
@@ -127,20 +128,21 @@ class Gate(Rule):
             return [()] * len(rows)
         ids = [(*row.prompt, *row.new) for row in rows]
         dues = self.due(self._vocabularies[id(model.tokenizer)], ids)
+        self._asked = dict(zip(ids, dues, strict=True))
         for row, before, due in zip(rows, ids, dues, strict=True):
             if due and due.ids:
                 self._entry(due, due.ids, before, len(row.new))
         return [due.ids if due and self.mode == "hard" else () for due in dues]
 
     def logits(self, model: Model, rows: Sequence[RowTokens], logits: torch.Tensor) -> torch.Tensor:
-        """In mode bias as a processor's; else only what may not follow an answer."""
+        """In mode bias as a processor's; else what may not follow the answers that are whole."""
         vocabulary = self._vocabularies[id(model.tokenizer)]
         ids = [(*row.prompt, *row.new) for row in rows]
         if self.mode == "bias":
             return self.shaped(vocabulary, ids, logits)
         out = logits.clone()
-        for i, due in enumerate(self.due(vocabulary, ids, anew=False)):
-            if due and not due.ids:
+        for i, row in enumerate(ids):
+            if (due := self._asked.get(row)) and not due.ids:
                 self._guarded(vocabulary, due.place.rule, out[i])
         return out
 
@@ -174,26 +176,17 @@ class Gate(Rule):
         return out
 
     def due(
-        self,
-        vocabulary: Vocabulary,
-        rows: Sequence[Sequence[int]],
-        *,
-        anew: bool = True,
-        stateless: bool = False,
+        self, vocabulary: Vocabulary, rows: Sequence[Sequence[int]], stateless: bool = False
     ) -> list[Due | None]:
         """What each row (token ids) asks for; None where nothing. Networks get one batch a rule.
 
-        Without `anew` only what is known already; `stateless`: a token may come at a time.
+        `stateless`: a token may come at a time.
         """
-        places = [self._place(vocabulary, ids) for ids in rows]
-        if anew:
-            self._answer([place for place in places if place])
-        out: list[Due | None] = []
+        places, out = [self._place(vocabulary, ids) for ids in rows], []
+        self._answer([place for place in places if place])
         for ids, place in zip(rows, places, strict=True):
-            answer, due = place and self._known.get(place.key), None
-            if place and answer and (anew or place.done):
-                due = _lacking(vocabulary, ids, place, answer, stateless)
-            if place and isinstance(due, Abstained) and anew:
+            due = place and _lacking(vocabulary, ids, place, self._known[place.key], stateless)
+            if place and isinstance(due, Abstained):
                 name = place.rule.name
                 self.abstentions.append(Abstention(name, place.asked, place.given, due.reason))
             out.append(due if isinstance(due, Due) else None)

@@ -48,9 +48,11 @@ def repair_text(
     """The paper's gate for closed servers (§2.5): the first wrong result is replaced, the text cut
     right behind it and sent again, until no result is wrong or `limit` calls have been made.
 
-    `complete`: what comes behind a text. What goes on with an answer's digits is left out.
+    `complete`: what comes behind a text. What goes on with an answer's digits is left out. Of the
+    prompt's results only one that ends it, and is right so far, is looked at.
 
-    Raises `ValueError` for a prompt that is no text, or rules as `Gate` does.
+    Raises `ValueError` for a prompt that is no text, or rules as `Gate` does; `GenerationError` for
+    a completion that is none.
 
     >>> repair_text(lambda text: wb.generate(server, [text])[0][0], "Q: 12+34=", ["addition"]).text
     '46'
@@ -59,6 +61,11 @@ def repair_text(
         raise ValueError(f"prompt={shown(prompt)}: a text; no server goes on with a chat's reply")
     rules, limit = checked(rules), whole("limit", limit, 1)
     out, text, sure, guard = Repaired(""), prompt, len(prompt), ""
+    for stop in stops(rules, prompt, 0)[-1:]:
+        if place := place_at(rules, prompt, stop):
+            (answer,) = answers([place])
+            if isinstance(answer, str) and answer.startswith(place.done.lstrip(" ")):
+                sure = stop
     while out.calls < limit and not out.finished:
         more, out.calls = complete(text), out.calls + 1
         if not isinstance(more, str):
