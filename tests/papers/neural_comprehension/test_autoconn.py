@@ -249,3 +249,14 @@ def test_a_vocabulary_is_a_text_of_different_symbols(vocabulary):
 def test_as_many_examples_are_shown_as_there_are(counts):
     with pytest.raises(ValueError, match="count"):
         right_by_examples(lambda *_: pytest.fail("asked"), PARITY, counts=counts)
+
+
+def test_what_is_no_goal_or_writer_is_named():
+    for attempt in (auto_conn, right_by_examples, right_by_prompt, lambda _, goal: prompt(goal)):
+        with pytest.raises(ValueError, match="goal=None: it must be a Goal"):
+            attempt(lambda *_: pytest.fail("asked"), None)
+    for writer in (None, 5, ["token"]):
+        with pytest.raises(ValueError, match="it must be a completer or a function"):
+            auto_conn(writer, PARITY)
+    with pytest.raises(ValueError, match="instruction=None"):
+        replace(PARITY, instruction=None)

@@ -83,7 +83,8 @@ def test_a_config_that_lacks_a_key_is_named(key, saved):
     "change",
     [{"d_model": 60}, {"window": 15}, {"units": [45, 7, 22]}, {"heads": [3, 1, 1, "x"]},
      {"vocabulary": ["0"]}, {"certificate": "yes"}, {"certificate": {"dtypes": {"float32": {}}}},
-     {"certificate": {}}, {"certificate": {"dtypes": {"float32": {"max_len": "16"}}}}],
+     {"certificate": {}}, {"certificate": [1]}, {"certificate": {"weights": "", "level": "quick"}},
+     {"certificate": {"dtypes": {"float32": {"max_len": "16"}}}}],
     ids=repr,
 )  # fmt: skip
 def test_a_config_that_does_not_fit_the_weights_is_refused(change, saved):
@@ -168,8 +169,9 @@ def test_missing_and_damaged_weights_are_refused(saved):
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(ModelError, match="no compiled network can be loaded"):
         CoNNModel.from_pretrained(saved)
-    with pytest.raises(ModelError, match="no compiled network can be loaded"):
-        CoNNModel.from_pretrained(saved / "nowhere")
+    for nowhere in (saved / "nowhere", None, 5, ""):
+        with pytest.raises(ModelError, match=r"cannot be reached|neither a folder here"):
+            CoNNModel.from_pretrained(nowhere)
 
 
 def test_a_dtype_is_asked_for_on_loading_and_checked_on_reading(saved):

@@ -21,7 +21,7 @@ from workbench.papers.neural_comprehension.language import (
     Zip,
 )
 from workbench.papers.neural_comprehension.network import compile_program
-from workbench.papers.neural_comprehension.reference import evaluate
+from workbench.papers.neural_comprehension.reference import evaluate, trace
 
 TOKEN, POSITION = Token(("0", "1")), Position(name="place")
 EVERY = Select(TOKEN, TOKEN, lambda *_: True)
@@ -145,6 +145,8 @@ def test_no_message_spells_a_program_out():
         doubled = doubled + doubled
     with pytest.raises(TypeError, match=r"of is \(Token at .*, Linear at"):
         Zip(min, (TOKEN, doubled))
+    with pytest.raises(ValueError, match="window=a very long int"):
+        compile_program(TOKEN, 10**5000)
     with pytest.raises(CompileBudgetError, match="numbers from 0 to a very long int"):
         compile_program(Category(str, POSITION * 10**5000, 0, 9), 4)
 
@@ -155,3 +157,13 @@ def test_the_reference_takes_whole_numbers_only(value):
     for program in (number, number + 1, Category(str, number, 0, 1)):
         with pytest.raises(ProgramInputError, match=r"bad .*is no whole number"):
             evaluate(program, "01")
+
+
+@pytest.mark.parametrize(
+    "place", [5, (TOKEN, 2), (TOKEN, -1), (POSITION, 0), ("place", 0)], ids=repr
+)
+def test_what_is_held_is_a_node_at_a_position(place):
+    copied = Map(lambda bit: bit, TOKEN)
+    assert trace(copied, "01", {(TOKEN, 0): "1"})[copied] == ["1", "1"]
+    with pytest.raises(ProgramInputError, match=r"held: .*no \(node, position\) of the program"):
+        trace(copied, "01", {place: "1"})

@@ -1,6 +1,7 @@
 """A compiled network read and cast, and what it will not read."""
 
 import copy
+import re
 import runpy
 import subprocess
 import sys
@@ -213,3 +214,35 @@ def test_ids_and_masks_of_another_kind_are_refused(addition):
     for mask in (torch.ones(len(ids)), torch.ones_like(ids)[:, 1:], torch.ones_like(ids)[:1], [1]):
         with pytest.raises(ProgramInputError, match=r"attention_mask .* shape, \[5, 9\]"):
             addition(ids, mask)
+
+
+@pytest.mark.parametrize(("name", "symbols"), [
+    ("addition", "1+2+3="), ("addition", "12="), ("addition", "1+2"), ("addition", "1=+2"),
+    ("addition", "+2="), ("addition", "2+="), ("addition", "1+2=="), ("addition", ""),
+    ("parity", ""), ("addition", "1+2=3"), ("reverse", "="), ("reverse", "ab"), ("reverse", "a=b="),
+])  # fmt: skip
+def test_ids_whose_marks_are_lacking_twice_or_out_of_place_are_refused_as_their_text_is(
+    name, symbols
+):
+    network = TASKS[name].network(16)
+    right = network.encode([{"addition": "12+34=", "reverse": "abcdef=", "parity": "101101"}[name]])
+    wrong = torch.full_like(right, network.config.pad)
+    wrong[0, 0] = network.config.bos
+    for i, symbol in enumerate(symbols):
+        wrong[0, 1 + i] = network.config.vocabulary.index(symbol)
+    with pytest.raises(ProgramInputError) as of_text:
+        network.read([symbols])
+    fault = str(of_text.value).partition("input 0: ")[2]
+    for ids, mask in ((wrong, None), (wrong.masked_fill(wrong == network.config.pad, 3),
+                                      (wrong != network.config.pad).long())):  # fmt: skip
+        with pytest.raises(ProgramInputError, match=rf"ids, row 1: {re.escape(fault)}$"):
+            network(torch.cat([right, ids]), None if mask is None else
+                    torch.cat([torch.ones_like(right), mask]))  # fmt: skip
+
+
+def test_ids_whose_end_is_hidden_are_refused(addition):
+    ids = addition.encode(["1+1=", "12+1="])
+    mask = torch.ones_like(ids)
+    mask[0, -2:] = mask[1, -1] = 0
+    with pytest.raises(ProgramInputError, match="ids, row 0: it has 0 '='"):
+        addition(ids, mask)

@@ -219,3 +219,5 @@ def test_a_truth_whose_answers_it_does_not_know_is_named(folder):
         exactness(load_published(folder), "copy", [3])
     with pytest.raises(ValueError, match="no output '0'"):
         exactness(load_published(folder), "Parity", [3])
+    with pytest.raises(ValueError, match="network=None"):
+        exactness(None, "Copy", [3])

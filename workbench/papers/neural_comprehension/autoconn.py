@@ -55,8 +55,9 @@ class Goal:
 
     def __post_init__(self) -> None:
         whole("window", self.window, 1, UNPROVED)
-        if not isinstance(self.vocabulary, str):
-            raise ValueError(f"vocabulary={shown(self.vocabulary)}: it must be a text")
+        for name in ("instruction", "vocabulary"):
+            if not isinstance(getattr(self, name), str):
+                raise ValueError(f"{name}={shown(getattr(self, name))}: it must be a text")
         different("vocabulary", list(self.vocabulary))
         for pair in listed("examples", self.examples, empty=True):
             texts = isinstance(pair, Sequence) and all(isinstance(each, str) for each in pair)
@@ -110,8 +111,14 @@ def auto_conn(
     return min(right, key=lambda each: (each.layers, each.weights)), table
 
 
+def _require_goal(goal: Goal) -> None:
+    if not isinstance(goal, Goal):
+        raise ValueError(f"goal={shown(goal)}: it must be a Goal")
+
+
 def prompt(goal: Goal, asked: str = ASKED[0]) -> str:
     """The language, commented programs in it, and the goal: up to where its program begins."""
+    _require_goal(goal)
     one_of("asked", asked, ASKED)
     lines = [goal.instruction] if "instruction" in asked else []
     if "examples" in asked:
@@ -123,9 +130,11 @@ def prompt(goal: Goal, asked: str = ASKED[0]) -> str:
 def written(writer: Writer, asked: str, n: int, seed: int) -> list[str]:
     """`n` programs as text, out of what a writer says (of a fenced block, what it holds).
 
-    Raises `ValueError` for a writer that returns anything but texts.
+    Raises `ValueError` for a writer that is none, or returns anything but texts.
     """
     whole("n", n, 1)
+    if not callable(writer) and not isinstance(writer, str) and not hasattr(writer, "by_place"):
+        raise ValueError(f"writer={shown(writer)}: it must be a completer or a function")
     if callable(writer) and not isinstance(writer, Model):
         replies = listed("what the writer returns", writer(asked, n), empty=True)
     else:
@@ -142,6 +151,7 @@ def drawn(goal: Goal, seed: int) -> list[tuple[str, str | None]]:
 
     Marks that each example holds once stay where they are, the runs between them are drawn.
     """
+    _require_goal(goal)
     rng, given = random.Random(seed_number(seed)), [text for text, _ in goal.examples]
     once = {c for c in given[0] if not c.isalnum() and all(t.count(c) == 1 for t in given)}
     others = [c for c in goal.vocabulary if c not in once]
@@ -243,6 +253,7 @@ def right_by_examples(
 
     Duplicates count, as in the paper. Raises `ValueError` for more examples than the goal has.
     """
+    _require_goal(goal)
     counts = [whole("counts", n, 1, len(goal.examples)) for n in listed("counts", counts)]
     cases, rows, texts = drawn(goal, seed), [], written(writer, prompt(goal), n, seed)
     for count in counts:

@@ -45,7 +45,7 @@ class Compiled:
             raise ProgramInputError(
                 f"{described(program)}: a program's last node must be categorical"
             )
-        self.program, self.window = program, whole("window", window, 1)
+        self.program, self.window = program, whole("window", window, 1, 2**31)
         self.domain, self.table = domains(program, self.window)
         nodes = list(self.domain)
         self.labels: list[tuple[Node | None, Any]] = [(None, n) for n in ("one", "bos", "one2")]

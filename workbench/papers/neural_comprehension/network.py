@@ -9,13 +9,14 @@ from torch import nn
 from transformers import AutoConfig, AutoModel, PreTrainedModel
 from transformers.modeling_outputs import TokenClassifierOutput
 
+from workbench import hub
 from workbench.arguments import listed, whole
 from workbench.errors import ModelError, ProgramInputError
 from workbench.hashing import digest, tensors_digest
 from workbench.papers.neural_comprehension.compiler import Compiled
 from workbench.papers.neural_comprehension.configuration import NEEDED, CoNNConfig, float_dtype
 from workbench.papers.neural_comprehension.encoder_layer import CoNNLayer, as_written
-from workbench.papers.neural_comprehension.inputs import input_fault
+from workbench.papers.neural_comprehension.inputs import hidden_places, input_fault
 from workbench.papers.neural_comprehension.language import Categorical, Index, Position, Token
 from workbench.papers.neural_comprehension.layers import BOS, ONE, ONE2, Layer, Weights
 
@@ -64,22 +65,23 @@ class CoNNModel(PreTrainedModel):
         dtype = options.pop("dtype", None) or options.pop("torch_dtype", None) or "auto"
         dtype = torch.float32 if dtype == "auto" else float_dtype(dtype)
         report_too = options.pop("output_loading_info", False)
+        hub.require(str(source))
         try:
             model, report = super().from_pretrained(
                 source, *arguments, dtype=torch.float32, output_loading_info=True, **options
             )
-            proved = (model.config.certificate or {}).get("weights")
-            for each in (model.config.certificate or {}).get("dtypes", {}).values():
-                whole("max_len", each["max_len"], 0)
-        except (
-            Exception
-        ) as error:  # JSON, pickle, safetensors and configs raise errors of their own
-            raise ModelError(f"{source}: no compiled network can be loaded: {error}") from error
+            known = {"digest": model.config.digest}
+            if (certificate := model.config.certificate) is not None:
+                known["certificate"], _, _ = (certificate[k] for k in ("weights", "level", "seed"))
+                for each in certificate["dtypes"].values():
+                    whole("max_len", each["max_len"], 0)
+        except Exception as error:  # pickle, safetensors and configs raise errors of their own
+            raise ModelError(
+                f"{source}: no compiled network can be loaded; its config.json and weights are "
+                f"damaged, or not of each other: {type(error).__name__}: {error}"
+            ) from error
         if missing := sorted(report["missing_keys"]):
             raise ModelError(f"{source}: {len(missing)} weights are missing ({missing[0]}, …)")
-        known = {"digest": model.config.digest}
-        if model.config.certificate is not None:
-            known["certificate"] = proved
         if others := [name for name, of in known.items() if of != model.digest()]:
             raise ModelError(
                 f"{source}: its weights or config.json are not those of its {others[-1]}: they "
@@ -109,10 +111,12 @@ class CoNNModel(PreTrainedModel):
     ) -> TokenClassifierOutput:
         """As the class says; rows of PAD are what BOS is, and no keys.
 
-        Raises `ProgramInputError` for ids that are not BOS, symbols, then PAD, or a mask of another
-        shape.
+        Raises `ProgramInputError` as `inputs.hidden_places`.
         """
-        hidden = self._hidden(input_ids, attention_mask)
+        hidden = hidden_places(self.config, input_ids, attention_mask)
+        if not self.allow_uncertified:
+            dtypes = {weight.dtype for weight in self.parameters()}
+            self.config.require_certified(dtypes, input_ids.shape[1] - 1)
         with as_written(input_ids.device.type):
             places = torch.arange(input_ids.shape[1], device=input_ids.device)
             x = self.tokens(input_ids)
@@ -128,39 +132,6 @@ class CoNNModel(PreTrainedModel):
                 hidden_states=tuple(streams) if output_hidden_states else None,
                 attentions=tuple(maps) if output_attentions else None,
             )
-
-    def _hidden(self, ids: torch.Tensor, attention_mask: torch.Tensor | None) -> torch.Tensor:
-        """Which places are no keys, bool `[row, 1 + position]`."""
-        bos, pad, window = self.config.bos, self.config.pad, self.config.window
-        if (kind := getattr(ids, "dtype", None)) not in (torch.int64, torch.int32):
-            raise ProgramInputError(f"ids of dtype {kind}: they must be a tensor of int64")
-        if ids.ndim != 2 or not 1 <= ids.shape[1] <= window + 1:
-            raise ProgramInputError(
-                f"ids of shape {list(ids.shape)}: they are [row, 1 + position], and "
-                f"{self.config.program or 'this network'} reads {window} symbols at most"
-            )
-        shape = getattr(attention_mask, "shape", None)
-        if attention_mask is not None and shape != ids.shape:
-            raise ProgramInputError(
-                f"attention_mask of shape {shape and list(shape)}: it must be a tensor of the ids' "
-                f"shape, {list(ids.shape)}"
-            )
-        hidden = ids == pad
-        if attention_mask is not None:
-            hidden = hidden | (attention_mask == 0)
-        body, bad = ids[:, 1:], (ids < 0) | (ids > pad)
-        bad[:, :1] |= ids[:, :1] != bos
-        bad[:, 1:] |= (body == bos) | (hidden[:, :-1] & ~hidden[:, 1:])
-        if bad.any():
-            row, place = bad.nonzero()[0].tolist()
-            raise ProgramInputError(
-                f"ids, row {row}: {int(ids[row, place])} at place {place}. A row is BOS ({bos}), "
-                f"symbols (0 to {bos - 1}), then only PAD ({pad})"
-            )
-        if not self.allow_uncertified:
-            dtypes = {weight.dtype for weight in self.parameters()}
-            self.config.require_certified(dtypes, ids.shape[1] - 1)
-        return hidden
 
     def fault(self, symbols: Sequence[str]) -> str:
         """Why symbols are no input of this network; empty where they are one."""

@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from workbench import hub
-from workbench.arguments import listed, one_of, seed_number, whole
+from workbench.arguments import listed, one_of, seed_number, shown, whole
 from workbench.errors import ModelError, ProgramInputError, UnsafeFileError
 from workbench.models.sources import file_of
 from workbench.papers.neural_comprehension.inputs import input_fault
@@ -180,6 +180,8 @@ def exactness(
     the least difference of the right logit and the best other (below 0 where it is wrong).
     Raises `ValueError` for another truth, or one whose answers the network does not know.
     """
+    if not isinstance(network, PublishedNetwork):
+        raise ValueError(f"network={shown(network)}: it must be one of `load_published`")
     answer = TRUTHS[one_of("truth", truth, tuple(TRUTHS))]
     count, rng = whole("count", count, 1), random.Random(seed_number(seed))
     alphabet = [symbol for symbol in network.symbols if symbol not in ("bos", "pad")]

@@ -3,6 +3,7 @@
 It shares nothing with the compiler but the nodes.
 """
 
+import itertools
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from typing import Any
@@ -35,8 +36,9 @@ def trace(
 
     `held`: values that nodes shall have at positions, whatever they are computed from.
 
-    Raises `ProgramInputError` for what is no input of it, or for a number that is not whole;
-    `AmbiguousAggregateError`, naming node and position, where selected values differ.
+    Raises `ProgramInputError` for what is no input of it, for a number that is not whole, and for
+    a node or position in `held` that is not there; `AmbiguousAggregateError`, naming node and
+    position, where selected values differ.
     """
     nodes, values = nodes_of(program), dict[Node, Values]()
     for node in nodes:
@@ -44,6 +46,9 @@ def trace(
             fault := input_fault(tokens, node.vocabulary, node.between, node.end)
         ):
             raise ProgramInputError(f"{shown(tokens)}: {fault}")
+    for each in held or {}:
+        if each not in itertools.product(nodes, range(len(tokens))):
+            raise ProgramInputError(f"held: {shown(each)} is no (node, position) of the program")
     for node in nodes:
         if isinstance(node, language.Copy | language.Average | language.Count):
             values[node.selector] = _values(node.selector, values, tokens)
