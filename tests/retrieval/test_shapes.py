@@ -49,3 +49,10 @@ def test_a_distance_that_takes_too_long_is_none():
     rng = random.Random(4)
     a, b = (random_edges(rng, 12, 0.4) for _ in range(2))
     assert edit_distance(a, b, 50) is None
+
+
+def test_a_prediction_may_go_in_a_circle():
+    circle, chain = [(ROOT, 3), (3, 7), (7, 3)], [(ROOT, 3), (3, 7)]
+    assert same_shape(circle, [(2, 9), (9, 2), (ROOT, 9)])
+    assert not same_shape(circle, chain)
+    assert edit_distance(chain, circle) == 1

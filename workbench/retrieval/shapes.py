@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 from functools import lru_cache
+from graphlib import CycleError
 
 import networkx as nx
 
@@ -30,7 +31,11 @@ def edit_distance(a: Sequence[Edge], b: Sequence[Edge], most: int = MOST_STEPS) 
 
 def _plain(edges: Sequence[Edge]) -> tuple[Edge, ...]:
     """The edges under numbers from 0 in reading order, so that equal shapes mostly are equal."""
-    place = {node: i for i, node in enumerate([ROOT, *reading_order(edges)])}
+    try:
+        order = reading_order(edges)
+    except CycleError:  # a prediction may have one
+        order = sorted({node for edge in edges for node in edge} - {ROOT})
+    place = {node: i for i, node in enumerate([ROOT, *order])}
     return tuple(sorted((place[u], place[v]) for u, v in edges))
 
 

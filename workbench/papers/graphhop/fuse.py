@@ -1,0 +1,92 @@
+"""One graph from scored edges of both directions, without the model (§2.4, §2.5)."""
+
+from collections.abc import Callable, Sequence
+from itertools import product
+
+from workbench import arguments
+from workbench.papers.graphhop.search import ScoredEdge
+from workbench.retrieval.graphs import ROOT, Edge, nodes, successors
+
+AGREEMENT = 0.02
+"""Share of edges in common from which the release takes the backward graph alone."""
+WEIGHTS = (0.3, 0.4, 0.5, 0.6, 0.7)
+THRESHOLDS = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7)
+"""Tried by `tuned`."""
+
+
+def official(forward: Sequence[ScoredEdge], backward: Sequence[ScoredEdge]) -> list[Edge]:
+    """The release's gate over edges that were searched above .5: agreement chooses the backward.
+
+    Else edges of both in order, each to a fact that is not there yet, and then all to what was
+    left a leaf. The release goes through a set in an order that changes by process (§5, trap 6);
+    here it is that of places.
+    """
+    one, other = ({(u, v) for u, v, _ in edges} for edges in (forward, backward))
+    if len(one & other) / (len(one | other) + 1e-4) > AGREEMENT:
+        return sorted(other)
+    chosen: list[Edge] = []
+    there: set[int] = set()
+    for edge in sorted(one | other):
+        if edge[1] not in there:
+            chosen.append(edge)
+            there |= {*edge}
+    leaves = there - {u for u, _ in chosen}
+    return sorted({*chosen, *(edge for edge in one | other if edge[1] in leaves)})
+
+
+def soft(
+    forward: Sequence[ScoredEdge], backward: Sequence[ScoredEdge], w: float, tau: float
+) -> list[Edge]:
+    """Edges whose `w` forward + (1 - `w`) backward is above `tau`, and that the question leads to.
+
+    An edge that a direction has not scores 0 there; `w` 1 and 0 are one direction alone. Raises
+    `ValueError` for a number out of 0 to 1.
+
+    >>> soft([(-1, 3, 0.9), (3, 7, 0.4)], [(3, 7, 0.8)], w=0.5, tau=0.4)
+    [(-1, 3), (3, 7)]
+    """
+    arguments.finite("w", w, 0, 1)
+    arguments.finite("tau", tau, 0, 1)
+    one, other = ({(u, v): p for u, v, p in edges} for edges in (forward, backward))
+    after = successors(
+        edge
+        for edge in {*one, *other}
+        if w * one.get(edge, 0.0) + (1 - w) * other.get(edge, 0.0) > tau
+    )
+    reached, waiting = {ROOT}, [ROOT]
+    while waiting:
+        new = set(after.get(waiting.pop(), [])) - reached
+        reached |= new
+        waiting += new
+    return sorted((u, v) for u in reached for v in after.get(u, []))
+
+
+def right_edges(gold: Sequence[Edge], predicted: Sequence[Edge]) -> bool:
+    """Whether the graph is the gold one ("Structural Acc")."""
+    return {*gold} == {*predicted}
+
+
+def right_facts(gold: Sequence[Edge], predicted: Sequence[Edge]) -> bool:
+    """Whether the facts are the gold ones ("EM")."""
+    return nodes(gold) == nodes(predicted)
+
+
+def tuned(
+    gold: Sequence[Sequence[Edge]],
+    forward: Sequence[Sequence[ScoredEdge]],
+    backward: Sequence[Sequence[ScoredEdge]],
+    weights: Sequence[float] = WEIGHTS,
+    thresholds: Sequence[float] = THRESHOLDS,
+    right: Callable[[Sequence[Edge], Sequence[Edge]], bool] = right_edges,
+) -> tuple[float, float]:
+    """The (`w`, `tau`) of `soft` with the most questions right; the first of equals.
+
+    For one direction give `weights=(1.0,)` and empty lists for the other. Raises `ValueError` for
+    lists of different lengths, or none.
+    """
+    rows = list(zip(arguments.listed("gold", gold), forward, backward, strict=True))
+
+    def count(at: tuple[float, float]) -> int:
+        return sum(right(edges, soft(one, other, *at)) for edges, one, other in rows)
+
+    return max(product(weights, thresholds), key=count)

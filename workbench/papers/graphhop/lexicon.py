@@ -1,0 +1,122 @@
+"""A small encoder that knows no name: words of all worlds, and what a fact shares (§6).
+
+Names are one word to it, so that none can be learnt by heart. Which is which it sees by matches
+alone: a fact's words that stand in the question, too, or in the fact that was read last.
+"""
+
+import logging
+import math
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from torch.nn.utils.rnn import pad_sequence
+
+from workbench.papers.graphhop.model import Attention, Feed, Pool
+from workbench.retrieval.graphs import ROOT, Evidence
+from workbench.retrieval.lexical import words
+
+log = logging.getLogger(__name__)
+
+COMMON = 5 / 6
+"""Share of the worlds that a word of the vocabulary stands in."""
+MOST_TOKENS = 64
+CLS, NAME, NUMBER, FIRST = range(4)
+"""Tokens that are no word of the vocabulary, and the number of its first word."""
+
+
+def vocabulary(questions: Iterable[Evidence]) -> list[str]:
+    """The words of nearly all worlds, sorted; not those that are written large, as names are."""
+    of_world = defaultdict(set)
+    for question in questions:
+        for text in (question.question, *question.facts):
+            small = re.findall(r"\w+", text[:1].lower() + text[1:])
+            of_world[question.world].update(word for word in small if word[0].islower())
+    counts = Counter(word for there in of_world.values() for word in there)
+    least = math.ceil(COMMON * len(of_world))
+    return sorted(word for word, count in counts.items() if count >= least)
+
+
+@dataclass(frozen=True)
+class LexicalPool(Pool):
+    """`words`: a number for each word of a pool, -1 beside words. `weights`: how rare it is there.
+
+    `asked`: it stands in the question. All `[questions, facts, tokens]`.
+    """
+
+    words: torch.Tensor
+    weights: torch.Tensor
+    asked: torch.Tensor
+
+
+class LexicalEncoder(nn.Module):
+    """Token states by one layer of self-attention over words and matches ("TinyLexEncoder")."""
+
+    reads_last = True
+
+    def __init__(self, known: Sequence[str], d: int, heads: int, dropout: float = 0.1) -> None:
+        super().__init__()
+        self.known = {word: i for i, word in enumerate(known, FIRST)}
+        self.tokens = nn.Embedding(FIRST + len(known), d)
+        self.positions = nn.Embedding(MOST_TOKENS, d)
+        self.asked, self.last = (nn.Parameter(torch.randn(d)) for _ in range(2))
+        self.own, self.feed = Attention(d, heads, dropout), Feed(d, dropout)
+
+    def pool(self, questions: Sequence[Evidence]) -> LexicalPool:
+        """Tokens and matches; of longer texts the first `MOST_TOKENS` are read, with a warning."""
+        asked = [words(question.question) for question in questions]
+        told = [[words(fact) for fact in question.facts] for question in questions]
+        every = [*asked, *(fact for facts in told for fact in facts)]
+        if long := sum(len(text) >= MOST_TOKENS for text in every):
+            log.warning("%d of %d texts are cut to %d tokens", long, len(every), MOST_TOKENS)
+        rows: dict[str, list[torch.Tensor]] = defaultdict(list)
+        for question, facts in zip(asked, told, strict=True):
+            there = Counter(word for fact in facts for word in set(fact))
+            number = {word: i for i, word in enumerate(there)}
+            # log 1 of a single fact: nothing is rare there.
+            most, inside = math.log(len(facts)) or 1.0, set(question)
+            rare = {word: math.log(len(facts) / count) / most for word, count in there.items()}
+            rows["questions"].append(self._row(question))
+            for fact in facts:
+                cut = fact[: MOST_TOKENS - 1]
+                rows["facts"].append(self._row(fact))
+                rows["words"].append(torch.tensor([-1, *(number[word] for word in cut)]))
+                rows["weights"].append(torch.tensor([0.0, *(rare[word] for word in cut)]))
+                rows["asked"].append(torch.tensor([False, *(word in inside for word in cut)]))
+        sizes = [len(facts) for facts in told]
+        here = self.asked.device
+        tokens = pad_sequence(rows.pop("questions"), True, -1).to(here)
+        parts = {}
+        for name, of_facts in rows.items():
+            padded = pad_sequence(of_facts, True, 0 if name in ("weights", "asked") else -1)
+            empty = 0 if name in ("weights", "asked") else -1
+            parts[name] = pad_sequence(padded.split(sizes), True, empty).to(here)
+        facts_ = parts.pop("facts")
+        return LexicalPool(tokens.clamp(0), tokens >= 0, facts_.clamp(0), facts_ >= 0, **parts)
+
+    def questions(self, pool: Pool) -> torch.Tensor:
+        """`[questions, tokens, d]`."""
+        return self._states(self._embedded(pool.questions), pool.questions_there)
+
+    def facts(self, pool: LexicalPool, last: torch.Tensor) -> torch.Tensor:
+        """`[questions, facts, tokens, d]`, once each question's `last` (or `ROOT`) was read."""
+        rows = torch.arange(len(last), device=last.device)
+        read = pool.words[rows, last.clamp(0)].masked_fill((last == ROOT)[:, None], -1)
+        again = (pool.words[..., None] == read[:, None, None]).any(-1) & (pool.words >= 0)
+        matches = pool.asked[..., None] * self.asked + again[..., None] * self.last
+        tokens = self._embedded(pool.facts) + pool.weights[..., None] * matches
+        states = self._states(tokens.flatten(0, 1), pool.facts_there.flatten(0, 1))
+        return states.unflatten(0, pool.facts.shape[:2])
+
+    def _row(self, text: Sequence[str]) -> torch.Tensor:
+        ids = (NUMBER if word.isdigit() else self.known.get(word, NAME) for word in text)
+        return torch.tensor([CLS, *ids][:MOST_TOKENS])
+
+    def _embedded(self, tokens: torch.Tensor) -> torch.Tensor:
+        return self.tokens(tokens) + self.positions.weight[: tokens.shape[-1]]
+
+    def _states(self, tokens: torch.Tensor, there: torch.Tensor) -> torch.Tensor:
+        return self.feed(self.own(tokens, tokens, there))
