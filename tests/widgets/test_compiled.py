@@ -75,7 +75,7 @@ def test_a_patch_travels_and_is_undone(ui):
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [("47x+1", "'x'"), ("1+1=", "="), ("9" * 200 + "+1", "192"), ("", "input")],
+    [("47x+1", "'x'"), ("1+1=", "="), ("9" * 200 + "+1", "192"), ("", "it is empty")],
     ids=["symbol", "end", "long", "nothing"],
 )
 def test_bad_input_says_so_in_place_and_nothing_is_lost(ui, text, message):
@@ -178,7 +178,7 @@ def test_a_program_of_one_s_own_is_looked_into():
     view.text.value = "(()"
     assert said(view)[0] == ("network", "no no no")
     view.text.value = "(" * 193
-    assert "193 symbols; 192 are the most" in view.message.value
+    assert "193 symbols; it reads 192 at most" in view.message.value
     view.close()
 
 
@@ -190,7 +190,7 @@ def test_a_number_is_short_and_one_s_own_program_says_what_it_does_not_read():
         return language.Category(str, mean, 0, window)
 
     view = wb.ui.compiled(middle)
-    assert "type an input" in view.message.value
+    assert "it is empty" in view.message.value
     view.text.value = "0" * 15
     assert {*cells(view.values.value)[3]} == {"mean", "7"}
     view.text.value = "00"

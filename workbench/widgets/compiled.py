@@ -26,10 +26,8 @@ EXAMPLES = {"parity": "1101001", "reverse": "compiled", "last_letter": "network"
 PROGRAMS = TASKS | GALLERY
 OWN = "your own"
 STUCK = "position:sticky;left:0;white-space:nowrap;background:var(--jp-layout-color1,#fff)"
-MARGIN = """<div class="wb-note">How clearly the network gives the right output on this input: 1 is
-exact, below 0 is wrong.</div>"""
-MARKS = """<div class="wb-note">Bold: written by this step. Red: what the patch changed. Struck out:
-not what the reference means.</div>"""
+MARGIN = '<div class="wb-note">Of the right output on this input: 1 is exact, below 0 wrong.</div>'
+MARKS = '<div class="wb-note">Bold: just written. Red: changed by patch. Struck out: wrong.</div>'
 
 
 class CompiledNetwork(View):
@@ -42,12 +40,9 @@ class CompiledNetwork(View):
     """
 
     def __init__(
-        self,
-        program: str | Callable[[int], Categorical] = "addition",
-        text: str = "",
-        *,
+        self, program: str | Callable[[int], Categorical] = "addition", text: str = "", *,
         folder: str | Path = ".",
-    ) -> None:
+    ) -> None:  # fmt: skip
         super().__init__(folder)
         self.own = program if callable(program) else None
         name = OWN if callable(program) else one_of("program", program, tuple(PROGRAMS))
@@ -55,9 +50,8 @@ class CompiledNetwork(View):
         self.run: inside.Run | None = None
         self.whole: inside.Run | None = None
         self.program = widgets.Dropdown(options=[*self.examples], value=name, description="program")
-        self.text = widgets.Text(
-            text or self.examples[name], description="input", continuous_update=False
-        )
+        text = text or self.examples[name]
+        self.text = widgets.Text(text, description="input", continuous_update=False)
         self.dtype = widgets.Dropdown(options=DTYPES, description="dtype")
         self.answer, self.lines, self.margins = (widgets.HTML() for _ in range(3))
         self.head = widgets.Dropdown(description="variable")
@@ -76,9 +70,7 @@ class CompiledNetwork(View):
         row.layout.flex_flow = "row wrap"
         self.pages = widgets.Tab(
             [
-                widgets.VBox(
-                    [self.step, self.values, widgets.HTML(MARKS), row, self.changes, self.stream]
-                ),
+                widgets.VBox([self.step, self.values, row, self.changes, self.stream]),
                 widgets.VBox([self.head, self.attention]),
                 self.lines,
                 self.margins,
@@ -102,13 +94,9 @@ class CompiledNetwork(View):
         with self.errors():
             self.message.value = ""
             name, text = self.program.value, self.text.value
-            if not text:
-                raise ValueError("type an input")
             task = PROGRAMS.get(name)
             symbols = task.symbols(text) if task else text
-            if len(symbols) > WINDOWS[-1]:
-                raise ValueError(f"{len(symbols)} symbols; {WINDOWS[-1]} are the most")
-            window = next(window for window in WINDOWS if len(symbols) <= window)
+            window = next((size for size in WINDOWS if len(symbols) <= size), WINDOWS[-1])
             parts = _inspected(task.program if task else self.own, window, name)
             again = {each: partial(inside.read, parts, symbols, dtype=getattr(torch, each))
                      for each in DTYPES}  # fmt: skip
@@ -189,11 +177,10 @@ class CompiledNetwork(View):
             self.attention.clear()
 
     def _offer_values(self) -> None:
-        compiled, node = self.run.inspected.compiled, self.run.inspected.variables[
-            self.variable.value
-        ]  # fmt: skip
-        values = compiled.domain[node]
-        if None in compiled.of[node]:
+        parts = self.run.inspected
+        node = parts.variables[self.variable.value]
+        values = parts.compiled.domain[node]
+        if None in parts.compiled.of[node]:
             values = range(int(values[0]), int(values[1]) + 1)
         _offer(self.value, [(str(value), value) for value in values])
 
@@ -232,4 +219,4 @@ def _grid(run: inside.Run, whole: inside.Run, step: int) -> str:
             cells.append(f"<td{red}><{tag}>{text}</{tag}></td>")
         lines.append("".join(cells))
     rows = "".join(f"<tr>{line}</tr>" for line in lines)
-    return f'<div style="overflow-x:auto"><table class="wb-rows">{rows}</table></div>'
+    return f'<div style="overflow-x:auto"><table class="wb-rows">{rows}</table></div>{MARKS}'

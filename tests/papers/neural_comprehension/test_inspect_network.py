@@ -99,8 +99,6 @@ def test_a_patched_network_is_the_patched_program(looked, name):
     for _ in range(40):
         symbols = symbolic.symbols(symbolic.draw(rng, rng.randint(1, 6)))
         variable, place = rng.choice(list(parts.variables)), rng.randrange(len(symbols))
-        if variable == "index":
-            continue
         domain = parts.compiled.domain[parts.variables[variable]]
         try:
             run = read(parts, symbols, {(variable, place): rng.choice(domain)})
@@ -159,8 +157,8 @@ def test_nothing_of_a_patch_is_left(looked):
         ({("carry", 0): "yes"}, "carry .* is never 'yes'"),
         ({("position", 0): 99}, "position .* is never 99"),
         ({("token", 0): None}, "token .* is never None"),
-        ({"kind": "absorbs"}, "patch of 'kind'"),
-        ({("kind", 7, 1): "absorbs"}, "patch of .'kind', 7, 1.*variable, position"),
+        ({"kind": "absorbs"}, "patch=.*kind"),
+        ({("kind", 7, 1): "absorbs"}, "patch=.*position.: value"),
         ([("kind", 7, "absorbs")], "patch=.*position.: value"),
     ],
     ids=range(9),

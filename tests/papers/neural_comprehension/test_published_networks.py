@@ -1,6 +1,7 @@
 """The format of the authors' checkpoints: read as data, computed by its own rules, counted."""
 
 import json
+import math
 import pickle
 import random
 import zipfile
@@ -48,7 +49,8 @@ def test_our_copy_in_their_format_is_read_and_exact(kind, tmp_path):
     assert network.symbols["bos"] == 2  # as published: the rank among letters
     assert network.symbols["pad"] == 17
     rows = exactness(network, "Copy", [1, 7, 15], count=20)
-    assert rows == [{"length": n, "right": 20, "n": 20, "margin": 1.0} for n in (1, 7, 15)]
+    exact = {"right": 20, "n": 20, "margin": 1.0, "leaked": 0.0}
+    assert rows == [{"length": n} | exact for n in (1, 7, 15)]
 
 
 def test_our_last_letter_in_their_format_attends_as_ours(tmp_path):
@@ -92,6 +94,19 @@ def test_attention_is_divided_by_the_root_of_the_hidden_size(tmp_path):
     network = load_published(write(tmp_path / "leaks", config, weights))
     _, (attention,) = network(network.encode(["a b"]))
     assert attention[0].sub(torch.tensor([0.0, 1.0, 0.0]).softmax(0)).abs().max() < 1e-6
+
+
+def test_attention_that_leaks_is_counted(tmp_path):
+    config = config_of(ranks([*"ab", "bos", "pad"]), ranks("ab"), (4, 1, 2, 1, 7))
+    weights = empty(config)
+    weights["embeddings.word_embeddings.weight"][0, 0] = 1
+    weights["transformer.layers.0.self_attn.query_proj.bias"][0] = 6
+    weights["transformer.layers.0.self_attn.key_proj.weight"][0, 0] = 1
+    network = load_published(write(tmp_path / "leaks", config, weights))
+    (row,) = exactness(network, "Copy", [6], count=200)
+    # An 'a' gets e³ times what another key gets; where there is none, all get the same.
+    assert row["leaked"] == pytest.approx(6 / (6 + math.exp(3)))
+    assert (row["right"], row["margin"]) == (0, 0)
 
 
 def test_what_leaks_is_reported_as_margin_and_as_wrong(tmp_path):

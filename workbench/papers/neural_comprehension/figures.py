@@ -12,10 +12,9 @@ from workbench.papers.neural_comprehension.paper import TABLE_3
 from workbench.papers.neural_comprehension.study import Cell, Study
 from workbench.papers.neural_comprehension.tables import share
 from workbench.papers.neural_comprehension.tasks import TASKS, WINDOWS, task
-from workbench.plots import style
-from workbench.plots.style import BLUE, GREEN, GREY, LEGEND_BELOW, RED, layout
+from workbench.plots.style import BLUE, COLOURS, GREEN, GREY, LEGEND_BELOW, RED, layout
 
-COLOURS = {"gated": BLUE, "ungated": RED, "transcribed": GREEN, "program": GREY}
+BY_MODE = {"gated": BLUE, "ungated": RED, "transcribed": GREEN, "program": GREY}
 WIDTHS = {"transcribed": 9, "gated": 5, "program": 2, "ungated": 2}
 """The first three often lie on each other."""
 NAMES = {"gated": "with the gate", "ungated": "the model alone", "transcribed": "read right",
@@ -49,7 +48,7 @@ def parity_margins(window: int) -> go.Figure:
     """How clearly the network of parity counts ones, up to a window, in each dtype."""
     parity = inspect_network.inspected(task("parity").program(window), window, "parity")
     figure, counts = go.Figure(), list(range(1, window + 1, 3))
-    for dtype, colour in zip(DTYPES, style.COLOURS, strict=False):
+    for dtype, colour in zip(DTYPES, COLOURS, strict=False):
         runs = [inspect_network.read(parity, "1" * n, None, getattr(torch, dtype)) for n in counts]
         margins = [inspect_network.margin(run) for run in runs]
         figure.add_scatter(x=counts, y=margins, name=dtype, line={"color": colour})
@@ -60,24 +59,25 @@ def parity_margins(window: int) -> go.Figure:
 
 
 def growth(windows: Sequence[int] = WINDOWS) -> go.Figure:
-    """How each task's network grows with its window, the published one (Table 3) as a cross."""
+    """How each task's network grows with its window; crosses are the published ones (Table 3)."""
     sizes = ("layers", "heads in a layer, at most", "width", "parameters")
     figure = make_subplots(rows=2, cols=2, subplot_titles=sizes, vertical_spacing=0.16)
-    for (name, symbolic), colour in zip(TASKS.items(), style.COLOURS, strict=False):
-        networks = [symbolic.network(window) for window in windows]
+    for (name, symbolic), colour in zip(TASKS.items(), COLOURS, strict=False):
         ours = [(len(n.config.heads), max(n.config.heads), n.config.d_model, n.num_parameters())
-                for n in networks]  # fmt: skip
+                for n in map(symbolic.network, windows)]  # fmt: skip
         layers, heads, _, place, width, _, parameters = TABLE_3[name]
         theirs = (layers, heads, width, parameters)
         for i, values in enumerate(zip(*ours, strict=True)):
-            panel = {"row": i // 2 + 1, "col": i % 2 + 1, "legendgroup": name, "showlegend": not i}
-            figure.add_scatter(x=windows, y=values, name=name, line={"color": colour}, **panel)
             figure.add_scatter(
-                x=[place], y=[theirs[i]], name=f"{name}, published", mode="markers",
-                marker={"color": colour, "symbol": "x", "size": 9}, **panel,
+                x=[*windows, None, place], y=[*values, None, theirs[i]], name=name,
+                mode="lines+markers", line={"color": colour}, legendgroup=name, showlegend=not i,
+                marker={"size": 9, "symbol": ["circle"] * (len(windows) + 1) + ["x"]},
+                row=i // 2 + 1, col=i % 2 + 1,
             )  # fmt: skip
     figure.update_xaxes(title="window, in symbols", row=2).update_yaxes(type="log", dtick=1, row=2)
-    return layout(figure, "Networks by window", height=620, legend=LEGEND_BELOW | {"y": -0.13})
+    return layout(
+        figure, "Our networks, and as crosses the published ones", 620, legend=LEGEND_BELOW
+    )
 
 
 def _panels(
@@ -99,7 +99,7 @@ def _panels(
             ends = [s["ci95"] or (s["value"], s["value"]) for s in shares]
             figure.add_scatter(
                 x=[cell.size for cell in cells], y=[s["value"] for s in shares], name=NAMES[mode],
-                mode="lines+markers", line={"color": COLOURS[mode], "width": WIDTHS[mode]},
+                mode="lines+markers", line={"color": BY_MODE[mode], "width": WIDTHS[mode]},
                 legendgroup=mode, showlegend=place == 0, row=row, col=col,
                 error_y={"type": "data", "symmetric": False, "thickness": 1,
                          "array": [e[1] - s["value"] for e, s in zip(ends, shares, strict=True)],

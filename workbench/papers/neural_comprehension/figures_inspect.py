@@ -60,8 +60,8 @@ def stream_map(run: Run, step: int) -> go.Figure:
         for row in stream.tolist()], zmin=-1, zmax=1, colorscale="RdBu", showscale=False, ygap=1,
         hovertemplate="position %{y}<br>%{customdata[0]}: %{customdata[1]:.4g}<extra></extra>",
     ), layout={"shapes": frames})  # fmt: skip
-    figure.update_xaxes(tickvals=list(middles), ticktext=list(middles.values()), tickangle=-60)
-    figure.update_xaxes(title="blue: 1, red: −1; a number as a share of its largest; framed: "
+    figure.update_xaxes(tickvals=list(middles), ticktext=list(middles.values()), tickangle=-60,
+                        title="blue: 1; a number as a share of its largest, red below 0; framed: "
                         "written by this step")  # fmt: skip
     figure.update_yaxes(title="position", type="category", autorange="reversed")
     title = f"Residual stream after {inspected.steps[step]}"

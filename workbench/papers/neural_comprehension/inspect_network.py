@@ -7,7 +7,7 @@ beside what the reference predicts, and a variable can be patched to see what fo
 import copy
 import itertools
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,9 +28,6 @@ from workbench.papers.neural_comprehension.language import (
 )
 from workbench.papers.neural_comprehension.network import CoNNModel, network_of
 from workbench.papers.neural_comprehension.reference import trace
-
-Patch = Mapping[tuple[str, int], Any]
-"""(variable, position) → the value that it is to have there."""
 
 
 @dataclass(frozen=True)
@@ -74,11 +71,9 @@ def inspected(program: Categorical, window: int, name: str = "") -> Inspected:
     variables: dict[str, Node] = {}
     nodes = [node for node in nodes_of(program) if node in compiled.of]
     for node in sorted(nodes, key=compiled.depth.__getitem__):
-        plain = name_ = node.name or type(node).__name__.lower()
-        numbers = itertools.count(2)
-        while name_ in variables:
-            name_ = f"{plain} {next(numbers)}"
-        variables[name_] = node
+        plain = node.name or type(node).__name__.lower()
+        others = (f"{plain} {number}" for number in itertools.count(2))
+        variables[next(n for n in itertools.chain([plain], others) if n not in variables)] = node
     return Inspected(compiled, network_of(compiled, name), variables)
 
 
@@ -106,24 +101,24 @@ def listing(inspected: Inspected) -> list[dict[str, str]]:
             "written by": inspected.steps[depth],
             "heads": _slice(heads),
             "units": _slice(units),
-            "dimensions": _slice(compiled.of[node].values()),
+            "dimensions": _slice(list(compiled.of[node].values())),
             "values": f"{values[0]} to {values[1]}" if None in compiled.of[node]
             else " ".join(map(str, values[:5])) + " …" * (len(values) > 5),
         })  # fmt: skip
     return rows
 
 
-def _slice(places: Iterable[int]) -> str:
-    ends = sorted({min(places, default=None), max(places, default=None)} - {None})
-    return "–".join(map(str, ends))
+def _slice(places: Sequence[int]) -> str:
+    return "–".join(map(str, sorted({*places[:1], *places[-1:]})))
 
 
 def read(
-    inspected: Inspected, symbols: Sequence[str], patch: Patch | None = None,
-    dtype: torch.dtype = torch.float32,
+    inspected: Inspected, symbols: Sequence[str],
+    patch: Mapping[tuple[str, int], Any] | None = None, dtype: torch.dtype = torch.float32,
 ) -> Run:  # fmt: skip
-    """The network on one input, in a dtype, certified or not; with variables patched in it and in
-    the reference.
+    """The network on one input, in a dtype, certified or not.
+
+    `patch`: (variable, position) → the value that it has there, in network and reference.
 
     Raises `ProgramInputError` as `CoNNModel.encode`; `ValueError` for an unknown variable, a
     position outside the input, or a value that the variable never has; as `reference.trace` where
@@ -132,13 +127,12 @@ def read(
     network = copy.deepcopy(inspected.network).to(dtype)
     network.allow_uncertified = True
     ids, held = network.encode([symbols]), {}
-    if not isinstance(patch or {}, Mapping):
+    fits = isinstance(patch, Mapping) and all(isinstance(p, tuple) and len(p) == 2 for p in patch)
+    if patch and not fits:
         raise ValueError(f"patch={shown(patch)}: it must be {{(variable, position): value}}")
-    for place, value in (patch or {}).items():
-        if not isinstance(place, tuple) or len(place) != 2:
-            raise ValueError(f"patch of {shown(place)}: it must be of (variable, position)")
-        node = inspected.variables[one_of("variable", place[0], tuple(inspected.variables))]
-        position = whole("position", place[1], 0, len(symbols) - 1)
+    for (name, place), value in (patch or {}).items():
+        node = inspected.variables[one_of("variable", name, tuple(inspected.variables))]
+        position = whole("position", place, 0, len(symbols) - 1)
         _write(inspected.compiled, network, node, position, value)
         held[node, position] = value
     meant = trace(inspected.compiled.program, symbols, held)
@@ -157,12 +151,11 @@ def read(
 def _write(compiled: Compiled, network: CoNNModel, node: Node, place: int, value: Any) -> None:
     """Have what writes a node write `value` at one position."""
     dims, domain, depth = compiled.of[node], compiled.domain[node], compiled.depth[node]
-    number = None in dims
+    number, never = None in dims, isinstance(node, Index | Token)
     if number:
         fits = isinstance(value, int | float) and domain[0] <= value <= domain[1]
-    else:
-        none = value is None and not isinstance(node, Index | Token)
-        fits = none or value in list(dims)  # a value without a hash is none of them
+    else:  # a value without a hash is none of them
+        fits = value in list(dims) or (value is None and not never)
     if not fits:
         raise ValueError(f"{node} is never {value!r}: it is {'from, to ' * number}{domain}")
     target = torch.tensor([float(value) if number else float(each == value) for each in dims])

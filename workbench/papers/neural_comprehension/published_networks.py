@@ -176,9 +176,10 @@ def exactness(
 ) -> list[dict[str, Any]]:
     """How often it is right on random inputs: a row per length.
 
-    `truth` is a name of `TRUTHS`. Each row: `length`, `right` (whole outputs) of `n`, and `margin`,
-    the least difference of the right logit and the best other (below 0 where it is wrong).
-    Raises `ValueError` for another truth, or one whose answers the network does not know.
+    `truth` is a name of `TRUTHS`. Each row: `length`, `right` (whole outputs) of `n`; `margin`, the
+    least difference of the right logit and the best other (below 0 where it is wrong); `leaked`,
+    the most attention of a query on keys that get less than half of what its first gets: none in
+    ours. Raises `ValueError` for another truth, or one whose answers the network does not know.
     """
     if not isinstance(network, PublishedNetwork):
         raise ValueError(f"network={shown(network)}: it must be one of `load_published`")
@@ -195,8 +196,11 @@ def exactness(
             raise ValueError(f"truth={truth!r}: the network has no output {min(unknown)!r}")
         right = torch.tensor([[place[each] for each in row] for row in answers])[..., None]
         with torch.inference_mode():
-            logits = network(network.encode(inputs))[0][:, 1:]
+            logits, maps = network(network.encode(inputs))
+        logits, maps = logits[:, 1:], torch.stack(maps)[:, :, 1:]
+        leaked = maps.where(maps < maps.amax(-1, keepdim=True) / 2, 0.0).sum(-1).max().item()
         margins = logits.gather(2, right) - logits.scatter(2, right, -torch.inf).amax(2, True)
         exact = int((margins > 0).all(1).sum())
-        rows.append({"length": length, "right": exact, "n": count, "margin": margins.min().item()})
+        rows.append({"length": length, "right": exact, "n": count, "margin": margins.min().item(),
+                     "leaked": leaked})  # fmt: skip
     return rows

@@ -41,6 +41,7 @@ def trace(
     position, where selected values differ.
     """
     nodes, values = nodes_of(program), dict[Node, Values]()
+    nodes.sort(key=lambda node: not isinstance(node, language.Index))  # `Nearest` looks there
     for node in nodes:
         if isinstance(node, language.Token) and (
             fault := input_fault(tokens, node.vocabulary, node.between, node.end)
@@ -89,9 +90,11 @@ def _values(node: Node, values: dict[Node, Values], tokens: Sequence[str]) -> Va
             ]
         case language.Nearest(keys=keys, predicate=predicate, rank=rank):
             eligible = [j for j, v in enumerate(values[keys]) if v is not None and predicate(v)]
-            rows = [[(rank(i, j), j) for j in eligible] for i in places]
+            at = next((values[n] for n in values if isinstance(n, language.Index)), places)
+            rows = [[(rank(at[i], at[j]), j) for j in eligible] for i in places]
             allowed = [[(_whole(r, node), j) for r, j in row if r is not None] for row in rows]
-            return [[min(row)[1]] if row else [] for row in allowed]
+            least = [min(row, default=(0, 0))[0] for row in allowed]
+            return [[j for r, j in allowed[i] if r == least[i]] for i in places]
         case language.Copy(selector=selector):
             return [_agreed(node, i, keys, values) for i, keys in enumerate(values[selector])]
         case language.Average(selector=selector, of=of, default=default):
