@@ -27,6 +27,7 @@ from workbench.papers.neural_comprehension.language import (
     Position,
     Select,
     Token,
+    Zip,
 )
 from workbench.papers.neural_comprehension.tasks import TASKS, task
 
@@ -264,3 +265,31 @@ def test_a_step_that_is_none_is_named(looked, step):
     run = read(looked["addition"], "5+6=")
     with pytest.raises(ValueError, match="step="):
         decoded(run, step)
+
+
+def test_runs_of_two_lengths_or_programs_are_not_compared(looked):
+    run = read(looked["addition"], "5+6=")
+    for other in (read(looked["addition"], "15+6="), read(looked["subtraction"], "5-6=")):
+        with pytest.raises(ValueError, match=r"cannot be held beside \('5', '\+', '6', '='\)"):
+            differing(run, other)
+
+
+def test_a_dtype_may_be_named_and_must_be_one_of_floating_point(looked):
+    assert margin(read(looked["addition"], "5+6=", dtype="bfloat16")) == 1.0
+    for dtype in ("half a float", torch.int8, 5, None):
+        with pytest.raises(ValueError, match="must be one of floating point"):
+            read(looked["addition"], "5+6=", dtype=dtype)
+
+
+def test_sums_of_sums_are_listed_once():
+    number = Position(name="place")
+    doubled = number * 0
+    for _ in range(2000):
+        number = number + 1
+        doubled = doubled + doubled
+    token = Token(("0",), name="token")
+    place = Category(str, number - 2000, 0, 9, name="far")
+    both = Zip(lambda *_: "x", (token, place, Category(str, doubled, 0, 9)), name="both")
+    rows = {row["variable"]: row["is"] for row in listing(inspected(both, 3))}
+    assert rows["far"] == rows["category"] == "Category(place)"
+    assert rows["both"] == "Zip(token, far, category)"

@@ -16,6 +16,7 @@ from torch import nn
 
 from workbench.arguments import one_of, shown, whole
 from workbench.papers.neural_comprehension.compiler import Compiled
+from workbench.papers.neural_comprehension.configuration import float_dtype
 from workbench.papers.neural_comprehension.language import (
     Categorical,
     Count,
@@ -84,8 +85,12 @@ def listing(inspected: Inspected) -> list[dict[str, str]]:
     names = {node: name for name, node in inspected.variables.items()}
 
     def sources(node: Node) -> list[str]:
-        return [name for each in node.inputs
-                for name in ([names[each]] if each in names else sources(each))]  # fmt: skip
+        seen, waiting = dict[Node, None](), [node]
+        while waiting:  # what is not written is a sum of others, as deep as it may be
+            inputs = [each for each in waiting.pop().inputs if each not in seen]
+            seen |= dict.fromkeys(inputs)
+            waiting += [each for each in reversed(inputs) if each not in names]
+        return [names[each] for each in seen if each in names]
 
     for name, node in inspected.variables.items():
         depth, values = compiled.depth[node], compiled.domain[node]
@@ -96,7 +101,7 @@ def listing(inspected: Inspected) -> list[dict[str, str]]:
         )
         rows.append({
             "variable": name,
-            "is": f"{type(node).__name__}({', '.join(dict.fromkeys(sources(node)))})",
+            "is": f"{type(node).__name__}({', '.join(sources(node))})",
             "line": node.where,
             "written by": inspected.steps[depth],
             "heads": _slice(heads),
@@ -124,7 +129,7 @@ def read(
     position outside the input, or a value that the variable never has; as `reference.trace` where
     the patched program means nothing.
     """
-    network = copy.deepcopy(inspected.network).to(dtype)
+    network = copy.deepcopy(inspected.network).to(float_dtype(dtype))
     network.allow_uncertified = True
     ids, held = network.encode([symbols]), {}
     fits = isinstance(patch, Mapping) and all(isinstance(p, tuple) and len(p) == 2 for p in patch)
@@ -199,10 +204,14 @@ def differing(run: Run, other: Run | None = None) -> list[dict[str, Any]]:
     """Where a run's variables are not what they are in another, or not what they are meant to be.
 
     Rows of variable, position, and both values, as the variables are written. Numbers that are not
-    whole are the same within float32's rounding.
+    whole are the same within float32's rounding. Raises `ValueError` for runs of two programs or
+    lengths.
     """
     meant = {name: run.meant[node] for name, node in run.inspected.variables.items()}
     before = decoded(other) if other else meant
+    if list(before) != list(meant) or len(run.symbols) != len((other or run).symbols):
+        raise ValueError(f"{shown(other.symbols)} cannot be held beside {shown(run.symbols)}: runs "
+                         "of one program on inputs of one length can")  # fmt: skip
     return [
         {"variable": name, "position": i, "was" if other else "meant": b, "is": a}
         for name, row in decoded(run).items()
