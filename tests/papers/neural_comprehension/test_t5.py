@@ -180,7 +180,8 @@ def test_a_checkpoint_of_another_tuning_is_not_gone_on_from(tune, batches, tmp_p
     (state,) = tmp_path.glob("*/state.pt")
     state.write_bytes(state.read_bytes()[:-1])
     assert torch.equal(weights(tune(epoch=2, seed=0, folder=tmp_path)), first)
-    tune(epoch=1, seed=0, folder=tmp_path)
+    early = weights(tune(epoch=1, seed=0, folder=tmp_path))
+    assert torch.equal(early, weights(tune(epoch=1, seed=0, folder=tmp_path / "new")))
     assert torch.equal(weights(tune(epoch=2, seed=0, folder=tmp_path)), first)
 
 
@@ -248,13 +249,19 @@ def test_a_t5_that_cannot_be_used_says_why(case, folders):
 
 
 def test_a_t5_as_its_config_makes_it_and_as_it_is_published_loads(folders):
-    """No token to begin with in its config; a bias that old checkpoints hold and none has."""
-    folder = t5_with(folders / "plain", word_tokenizer())
+    """No token to begin with in its config, a bias that old checkpoints hold and none has, and a
+    tokenizer that fills rows on the left, where a decoder would take it for text.
+    """
+    folder, tokenizer = folders / "plain", pieces()
+    tokenizer.padding_side = "left"
+    t5_with(folder, tokenizer)
     place = folder / "model.safetensors"
     extra = "decoder.block.0.layer.1.EncDecAttention.relative_attention_bias.weight"
     save_file(load_file(place) | {extra: torch.zeros(32, 2)}, place, {"format": "pt"})
     model, tokenizer = t5.load(str(folder))
-    assert model(**t5._batch(model, tokenizer, coin_stories(0)[:2])).loss > 0
+    batch = t5._batch(model, tokenizer, coin_stories(0)[:3])
+    assert batch["labels"][:, 0].min() > 0 > batch["labels"][:, -1].min()
+    assert model(**batch).loss > 0
     assert len(t5.writer(model, tokenizer)(["A story."], [3], None)) == 1
 
 

@@ -70,7 +70,7 @@ PUBLISHED = [
      "setting": "GPT-4 few-shot, read off a curve, Fig. 1"}
     for digits, percent in FIG_1["GPT-4 few-shot"].items()
 ] + [
-    {"metric": f"solved_{mode}_hard_{subset}", "value": percent / 100,
+    {"metric": f"solved_{mode}_hard_{subset}", "value": round(percent / 100, 3),
      "setting": f"llama-2-7b, {of} problems, Table 2"}
     for subset, of, rates in zip(SUBSETS, SUBSET_SIZES, TABLE_2["llama-2-7b"], strict=True)
     for mode, percent in zip(("ungated", "program", "gated"), rates, strict=True)
