@@ -219,6 +219,24 @@ def test_what_follows_an_answer_is_no_digit_point_or_comma(digits):
     assert {e.answer: e.agreed for e in gate.log} == {"46": [False] * 2, "74": [True, False]}
 
 
+def test_where_a_point_may_follow_no_decimals_do(digits):
+    tokenizer, gate = digits.tokenizer, Gate([replace(task_rule("addition"), guard="0123456789")])
+    hot = gate.triggers(digits)
+    assert {*tokenizer(".")["input_ids"], *tokenizer(",")["input_ids"]} <= set(hot)
+    prompt = tuple(tokenizer("12+34=")["input_ids"])
+    rows = [
+        RowTokens(prompt, tuple(tokenizer(t)["input_ids"])) for t in ("46", "46.", "46,", "46. ")
+    ]
+    assert gate.forced(digits, rows) == [[], [], [], ()]
+    out = gate.logits(digits, rows, torch.zeros(4, digits.n_tokens))
+    pieces = [tokenizer.decode(i) for i in range(digits.n_tokens)]
+    wanted = {i for i, piece in enumerate(pieces) if piece.lstrip(".,")[:1].isdigit()}
+    assert {i for i, piece in enumerate(pieces) if piece in "0123456789"} <= wanted
+    for row in out[:3]:
+        assert set(row.isinf().nonzero()[:, 0].tolist()) == wanted
+    assert not out[3].isinf().any()
+
+
 def test_log_and_the_models_own_probability(digits):
     gate = Gate(["addition"])
     prompts = ["12+34=", "Ann: 5+6="]

@@ -23,10 +23,10 @@ def model():
 
 @pytest.mark.parametrize("task", TASKS)
 def test_gated_answers_are_right_at_any_length_and_ungated_ones_are_not(model, task):
-    settings = few(tasks=(task,), lengths=(2, 40), rows=6, observed=2)
+    settings = few(tasks=(task,), lengths=(2, 15, 40), rows=6, observed=2)
     step = study.tried(model, task, settings)
-    short, long = (study.Cell(**cell) for cell in step["cells"])
-    for cell in (short, long):
+    short, middle, long = (study.Cell(**cell) for cell in step["cells"])
+    for cell in (short, middle, long):
         assert cell.right("gated") == [1.0] * 6
         assert cell.answers == [TASKS[task].answer(given) for given in cell.asked]
         # A gate that looks on changes nothing.

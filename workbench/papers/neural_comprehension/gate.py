@@ -75,7 +75,8 @@ class Gate(Rule):
     """Symbolic rules (or names of tasks) as one `wb.Rule` while decoding.
 
     Behind a trigger the rule with the longest match answers, and all tokens of the answer are
-    forced; no token that goes on with its digits follows (`SymbolicRule.guard`). `mode`: `"hard"`
+    forced; no token that goes on with its digits follows, at once or, where a point may follow,
+    behind that (`SymbolicRule.guard`). `mode`: `"hard"`
     does that, `"bias"` adds `bias` to the logits of the answer's tokens instead, and takes it from
     the guard's; `"observe"` leaves all as it is. A row in which no rule answers is the model's.
 
@@ -119,6 +120,8 @@ class Gate(Rule):
         """The tokens that can complete a rule's trigger. Raises `ModelError` where none can."""
         vocabulary = vocabulary_of(model.tokenizer)
         hot = vocabulary.completing(frozenset(rule.trigger for rule in self.rules))
+        if any("0" in rule.guard and "." not in rule.guard for rule in self.rules):
+            hot = sorted({*hot, *vocabulary.points})
         self._vocabularies[id(model.tokenizer)] = vocabulary
         return None if self.mode == "bias" else [i for i in hot if i < model.n_tokens]
 
@@ -252,12 +255,15 @@ def _lacking(
     if isinstance(answer, Abstained):
         return None if place.done else answer
     seps = [place.sep] if place.rule.sep is not None or not place.done else ["", " "]
-    whole = next((sep + answer for sep in seps if (sep + answer).startswith(place.done)), None)
+    wholes = (sep + answer for sep in seps)
+    whole = next(
+        (w for w in wholes if w.startswith(place.done) or w == place.done.rstrip(".,")), None
+    )
     if whole is None:
         if SPECIAL not in place.done and len(place.done) < len(vocabulary.pieces[ids[-1]]):
             return Abstained(f"passed: a token goes on behind the trigger with {place.done!r:.60}")
         return None
-    if whole == place.done:
+    if len(whole) <= len(place.done):
         return Due(place, answer, [])
     spelled = vocabulary.spelled(ids, whole[len(place.done) :])
     if stateless and (len(spelled or ()) > WINDOW // 2 or len(whole) > _LONGEST):

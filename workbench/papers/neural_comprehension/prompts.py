@@ -4,7 +4,6 @@ import random
 import re
 from dataclasses import replace
 
-from workbench.evaluation.numbers import WHOLE, plain_digits
 from workbench.models.prompts import Prompt
 from workbench.papers.neural_comprehension.gate import Gate
 from workbench.papers.neural_comprehension.paper import ARITHMETIC, CHATS
@@ -23,7 +22,9 @@ QUESTIONS = {
     "parity": 'It is 1 if the number of ones is odd, else 0. Answer: The parity of "..." is ...',
     "reverse": 'Spell it backwards. Answer: The reverse of "..." is ...',
 }
-_ANSWER = re.compile(rf"\s*(-?(?:{WHOLE})(?![.,]?[0-9])|[a-z]+)")
+_ANSWER = re.compile(
+    r"\s*(-?(?:[0-9]{1,3}(?:,[0-9]{3})+|[0-9]+)(?:\.[0-9]+)?(?![.,]?[0-9])|[a-z]+)"
+)
 _SAID = re.compile(r"\bis:?\s+[\"'`*]*([0-9]+|[a-z]+)")
 _TRIGGER = re.compile(r"=|->")
 
@@ -31,8 +32,7 @@ _TRIGGER = re.compile(r"=|->")
 def gate(mode: str = "hard", chat: bool = False) -> Gate:
     """A gate of all tasks and of coin flips; in a chat, of those that are asked for in words.
 
-    A full stop may follow an answer, as these replies are sentences; where digits follow that,
-    `answer_of` reads another number.
+    A full stop may follow an answer, as these replies are sentences.
     """
     rules = [*map(task_rule, TASKS), coin_flip_rule()]
     if chat:
@@ -59,7 +59,7 @@ def replied(task: str, given: str) -> str:
 def answer_of(reply: str) -> str:
     """The number, with its decimals, or word that a reply begins with; empty for none."""
     match = _ANSWER.match(reply)
-    return plain_digits(match[1]) if match else ""
+    return match[1].replace(",", "") if match else ""
 
 
 def said(reply: str) -> str:

@@ -16,7 +16,9 @@ _TAIL = 16
 
 
 class Vocabulary:
-    """A tokenizer's tokens as text. `pieces` `[id]`: what each writes behind another token."""
+    """A tokenizer's tokens as text. `pieces` `[id]`: what each writes behind another token;
+    `points`: those of full stops and commas alone.
+    """
 
     def __init__(self, tokenizer: Any) -> None:
         self.tokenizer = tokenizer
@@ -30,6 +32,7 @@ class Vocabulary:
         self.pieces = [text.removeprefix(head) for text in texts]
         for i in self.special:
             self.pieces[i] = SPECIAL
+        self.points = [i for i, piece in enumerate(self.pieces) if piece and not piece.strip(".,")]
 
     def read(self, ids: Sequence[int]) -> str:
         """The text of ids; special tokens, and those it does not know, are `SPECIAL`."""
@@ -61,8 +64,9 @@ class Vocabulary:
 
     @lru_cache(maxsize=8)  # noqa: B019
     def beginning(self, signs: str) -> list[int]:
-        """The tokens that begin with one of `signs`."""
-        return [i for i, piece in enumerate(self.pieces) if piece and piece[0] in signs]
+        """The tokens that begin with one of `signs`, or with points and then one."""
+        ends = (piece[:1] + piece.lstrip(".,")[:1] for piece in self.pieces)
+        return [i for i, signed in enumerate(ends) if not set(signed).isdisjoint(signs)]
 
     def spelled(self, before: Sequence[int], text: str) -> list[int] | None:
         """Ids behind those `before` that write exactly `text`; None where there are none."""
