@@ -43,7 +43,7 @@ SIGNS = (
 @dataclass(frozen=True)
 class Costs:
     """`ratios`: time of a step with the gate to that without, per pair; `idle`: where it never
-    fires. `parts`: seconds of a step by what takes them, the gate being asked once a sum. `fired`:
+    fires. `parts`: seconds of a step by what takes them, the gate asked once a sum. `fired`:
     per ordinary text, how often.
     """
 
@@ -63,10 +63,10 @@ def measure(model: Model, settings: Settings) -> dict[str, object]:
     idle, *_ = _paired(model, ordinary[-ROWS:], settings.repeats)
     gate.triggers(model)
     rows = [RowTokens(tuple(encoded.ids), ()) for encoded in encode_all(model, asked)]
-    network, asking = (statistics.median(_seconds(ask) for _ in range(settings.repeats)) / steps
-                       for ask in (partial(task("addition").run, sums),
-                                   partial(gate.forced, model, rows)))  # fmt: skip
-    parts = {"model": plain, "asking the gate": max(0.0, asking - network), "network": network}
+    asks = partial(task("addition").run, sums), partial(gate.forced, model, rows)
+    times = [[_seconds(ask) for ask in asks] for _ in range(settings.repeats + 1)]
+    network, both = (min(column) / steps for column in zip(*times, strict=True))
+    parts = {"model": plain, "asking the gate": max(0.0, both - network), "network": network}
     return {"ratios": ratios, "idle": idle, "parts": parts, "fired": fired(model, ordinary)}
 
 
