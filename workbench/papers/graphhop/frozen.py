@@ -27,16 +27,16 @@ class FrozenEncoder(nn.Module):
         new = [text for text in dict.fromkeys(texts) if text not in self._states]
         for text, states in zip(new, self.encoder.states(new), strict=True):
             self._states[text] = states.half()
-        here = self.linear.weight.device
-        asked = pad_sequence([self._states[q.question] for q in questions], True).to(here)
-        told = [self._states[fact] for q in questions for fact in q.facts]
         sizes = [len(q.facts) for q in questions]
-        facts = pad_sequence(pad_sequence(told, True).split(sizes), True).to(here)
-        lengths = torch.tensor([len(states) for states in told]).split(sizes)
-        facts_there = self._there(pad_sequence(lengths, True).to(here), facts.shape[2])
-        asked_lengths = torch.tensor([len(self._states[q.question]) for q in questions])
-        there = self._there(asked_lengths.to(here), asked.shape[1])
-        return Pool(asked.float(), there, facts.float(), facts_there)
+        asked = pad_sequence([self._states[q.question] for q in questions], True, torch.nan)
+        told = pad_sequence(
+            [self._states[fact] for q in questions for fact in q.facts], True, torch.nan
+        )
+        parts = []
+        for states in (asked, pad_sequence(told.split(sizes), True, torch.nan)):
+            states = states.to(self.linear.weight.device).float()
+            parts += [states.nan_to_num(), ~states[..., 0].isnan()]
+        return Pool(*parts)
 
     def questions(self, pool: Pool) -> torch.Tensor:
         """`[questions, tokens, d]`."""
@@ -45,6 +45,3 @@ class FrozenEncoder(nn.Module):
     def facts(self, pool: Pool, last: torch.Tensor) -> torch.Tensor:
         """`[questions, facts, tokens, d]`, whatever was read last."""
         return self.linear(pool.facts)
-
-    def _there(self, lengths: torch.Tensor, longest: int) -> torch.Tensor:
-        return torch.arange(longest, device=lengths.device) < lengths[..., None]

@@ -44,12 +44,12 @@ def vocabulary(questions: Iterable[Evidence]) -> list[str]:
 class LexicalPool(Pool):
     """`words`: a number for each word of a pool, -1 beside words. `weights`: how rare it is there.
 
-    `asked`: it stands in the question. All `[questions, facts, tokens]`.
+    `asked`: that, where it stands in the question, and 0. All `[questions, facts, tokens]`.
     """
 
     words: torch.Tensor
-    weights: torch.Tensor
     asked: torch.Tensor
+    weights: torch.Tensor
 
 
 class LexicalEncoder(nn.Module):
@@ -57,7 +57,7 @@ class LexicalEncoder(nn.Module):
 
     reads_last = True
 
-    def __init__(self, known: Sequence[str], d: int, heads: int, dropout: float = 0.1) -> None:
+    def __init__(self, known: Sequence[str], d: int, heads: int, dropout: float = 0.0) -> None:
         super().__init__()
         self.known = {word: i for i, word in enumerate(known, FIRST)}
         self.tokens = nn.Embedding(FIRST + len(known), d)
@@ -72,51 +72,47 @@ class LexicalEncoder(nn.Module):
         every = [*asked, *(fact for facts in told for fact in facts)]
         if long := sum(len(text) >= MOST_TOKENS for text in every):
             log.warning("%d of %d texts are cut to %d tokens", long, len(every), MOST_TOKENS)
-        rows: dict[str, list[torch.Tensor]] = defaultdict(list)
+        rows = []
         for question, facts in zip(asked, told, strict=True):
             there = Counter(word for fact in facts for word in set(fact))
             number = {word: i for i, word in enumerate(there)}
             # log 1 of a single fact: nothing is rare there.
             most, inside = math.log(len(facts)) or 1.0, set(question)
             rare = {word: math.log(len(facts) / count) / most for word, count in there.items()}
-            rows["questions"].append(self._row(question))
             for fact in facts:
-                cut = fact[: MOST_TOKENS - 1]
-                rows["facts"].append(self._row(fact))
-                rows["words"].append(torch.tensor([-1, *(number[word] for word in cut)]))
-                rows["weights"].append(torch.tensor([0.0, *(rare[word] for word in cut)]))
-                rows["asked"].append(torch.tensor([False, *(word in inside for word in cut)]))
-        sizes = [len(facts) for facts in told]
+                marks = [(number[word], rare[word], word in inside) for word in fact]
+                cut = [(-1, 0.0, False), *marks][:MOST_TOKENS]
+                rows.append(torch.cat([self._row(fact)[:, None], torch.tensor(cut)], 1))
         here = self.asked.device
-        tokens = pad_sequence(rows.pop("questions"), True, -1).to(here)
-        parts = {}
-        for name, of_facts in rows.items():
-            padded = pad_sequence(of_facts, True, 0 if name in ("weights", "asked") else -1)
-            empty = 0 if name in ("weights", "asked") else -1
-            parts[name] = pad_sequence(padded.split(sizes), True, empty).to(here)
-        facts_ = parts.pop("facts")
-        return LexicalPool(tokens.clamp(0), tokens >= 0, facts_.clamp(0), facts_ >= 0, **parts)
+        tokens = pad_sequence([*map(self._row, asked)], True, -1).to(here)
+        by_question = pad_sequence(rows, True, -1).split([len(facts) for facts in told])
+        facts_, number_, rare_, asked_ = pad_sequence(by_question, True, -1).to(here).unbind(-1)
+        rare_, there_ = rare_.clamp(0), facts_ >= 0
+        facts_, number_ = facts_.clamp(0).long(), number_.long()
+        parts = facts_, there_, number_, rare_ * (asked_ > 0), rare_
+        return LexicalPool(tokens.clamp(0), tokens >= 0, *parts)
 
     def questions(self, pool: Pool) -> torch.Tensor:
         """`[questions, tokens, d]`."""
-        return self._states(self._embedded(pool.questions), pool.questions_there)
+        return self._states(pool.questions, pool.questions_there)
 
     def facts(self, pool: LexicalPool, last: torch.Tensor) -> torch.Tensor:
         """`[questions, facts, tokens, d]`, once each question's `last` (or `ROOT`) was read."""
         rows = torch.arange(len(last), device=last.device)
         read = pool.words[rows, last.clamp(0)].masked_fill((last == ROOT)[:, None], -1)
         again = (pool.words[..., None] == read[:, None, None]).any(-1) & (pool.words >= 0)
-        matches = pool.asked[..., None] * self.asked + again[..., None] * self.last
-        tokens = self._embedded(pool.facts) + pool.weights[..., None] * matches
-        states = self._states(tokens.flatten(0, 1), pool.facts_there.flatten(0, 1))
+        matches = pool.asked[..., None] * self.asked
+        matches = matches + (pool.weights * again)[..., None] * self.last
+        tokens, there = pool.facts.flatten(0, 1), pool.facts_there.flatten(0, 1)
+        states = self._states(tokens, there, matches.flatten(0, 1))
         return states.unflatten(0, pool.facts.shape[:2])
 
     def _row(self, text: Sequence[str]) -> torch.Tensor:
         ids = (NUMBER if word.isdigit() else self.known.get(word, NAME) for word in text)
         return torch.tensor([CLS, *ids][:MOST_TOKENS])
 
-    def _embedded(self, tokens: torch.Tensor) -> torch.Tensor:
-        return self.tokens(tokens) + self.positions.weight[: tokens.shape[-1]]
-
-    def _states(self, tokens: torch.Tensor, there: torch.Tensor) -> torch.Tensor:
+    def _states(
+        self, ids: torch.Tensor, there: torch.Tensor, matches: torch.Tensor | float = 0.0
+    ) -> torch.Tensor:
+        tokens = self.tokens(ids) + self.positions.weight[: ids.shape[-1]] + matches
         return self.feed(self.own(tokens, tokens, there))

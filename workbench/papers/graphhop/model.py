@@ -27,10 +27,8 @@ class Attention(nn.Module):
 
     def forward(self, x: torch.Tensor, y: torch.Tensor, there: torch.Tensor) -> torch.Tensor:
         """`x` reads `y` `[rows, k, d]` where `there` `[rows, k]`; a row that has none stays."""
-        q, k, v = (
-            part.unflatten(-1, (self.heads, -1)).transpose(1, 2)
-            for part in (self.q(x), self.k(y), self.v(y))
-        )
+        parts = self.q(x), self.k(y), self.v(y)
+        q, k, v = (part.unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in parts)
         mask = there[:, None, None].bool()
         # A softmax over nothing is no number: rows without a key read their first, and drop it.
         none = ~mask.any(-1, keepdim=True)
@@ -45,15 +43,12 @@ class Feed(nn.Module):
 
     def __init__(self, d: int, dropout: float) -> None:
         super().__init__()
-        self.inner, self.outer, self.norm = (
-            nn.Linear(d, 4 * d),
-            nn.Linear(4 * d, d),
-            nn.LayerNorm(d),
-        )
-        self.dropout = nn.Dropout(dropout)
+        inner, outer = nn.Linear(d, 4 * d), nn.Linear(4 * d, d)
+        self.block = nn.Sequential(inner, nn.GELU(), outer, nn.Dropout(dropout))
+        self.norm = nn.LayerNorm(d)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.norm(x + self.dropout(self.outer(functional.gelu(self.inner(x)))))
+        return self.norm(x + self.block(x))
 
 
 class Reading(nn.Module):
@@ -70,52 +65,6 @@ class Reading(nn.Module):
         self, x: torch.Tensor, there: torch.Tensor, y: torch.Tensor, there_y: torch.Tensor
     ) -> torch.Tensor:
         return self.feed(self.other(self.own(x, x, there), y, there_y))
-
-
-class Path(nn.Module):
-    """Path of §2.2: LN(ELU(W h + b) + h_before)."""
-
-    def __init__(self, d: int) -> None:
-        super().__init__()
-        self.linear, self.norm = nn.Linear(d, d), nn.LayerNorm(d)
-
-    def forward(self, h: torch.Tensor, before: torch.Tensor) -> torch.Tensor:
-        return self.norm(functional.elu(self.linear(h)) + before)
-
-
-class HopModel(nn.Module):
-    """Scores of facts given a state, and the state after one of them was read."""
-
-    def __init__(self, d: int, heads: int, dropout: float = 0.1) -> None:
-        super().__init__()
-        self.score_reading, self.step_reading = (Reading(d, heads, dropout) for _ in range(2))
-        self.path, self.out = Path(d), nn.Linear(d, 1)
-
-    def start(self, question: torch.Tensor) -> torch.Tensor:
-        """The state before any fact was read: `[states, tokens, d]`."""
-        return self.path(question, question)
-
-    def gist(self, facts: torch.Tensor, there: torch.Tensor) -> torch.Tensor:
-        """All of a fact that scores depend on: `[facts, tokens, d]` to `[facts, d]`."""
-        return self.score_reading.own(facts[:, :1], facts, there)[:, 0]
-
-    def scores(self, gists: torch.Tensor, state: torch.Tensor, there: torch.Tensor) -> torch.Tensor:
-        """Logits that a fact is read next, float32 `[states, facts]`.
-
-        `gists` `[states, facts, d]`, `state` `[states, tokens, d]`, `there` its tokens.
-        """
-        read = self.score_reading.other(gists, state, there)
-        return self.out(self.score_reading.feed(read))[..., 0].float()
-
-    def step(
-        self,
-        state: torch.Tensor,
-        there: torch.Tensor,
-        fact: torch.Tensor,
-        there_fact: torch.Tensor,
-    ) -> torch.Tensor:
-        """The state once a fact `[states, tokens, d]` was read."""
-        return self.path(self.step_reading(state, there, fact, there_fact), state)
 
 
 @dataclass(frozen=True)
@@ -153,7 +102,7 @@ class Encoding(Protocol):
 class States:
     """States of questions of a pool: of which (`rows`), by which last fact, `[states, tokens, d]`.
 
-    `seen`: which of `facts` and `gists` each meets, `[seen, facts, …]`.
+    `seen`: which of the rows of `facts` and `gists` each meets.
     """
 
     pool: Pool
@@ -168,35 +117,47 @@ class States:
 class Retriever(nn.Module):
     """An encoder with the network above it. `direction`: one of `targets.DIRECTIONS`."""
 
-    def __init__(self, encoder: nn.Module, network: HopModel, direction: str) -> None:
+    def __init__(
+        self, encoder: Encoding, direction: str, d: int, heads: int, dropout: float = 0.0
+    ) -> None:
         super().__init__()
-        self.encoder: Encoding = encoder
-        self.network, self.direction = network, direction
+        self.encoder, self.direction = encoder, direction
+        self.score_reading, self.step_reading = (Reading(d, heads, dropout) for _ in range(2))
+        self.path, self.norm, self.out = nn.Linear(d, d), nn.LayerNorm(d), nn.Linear(d, 1)
 
     def start(self, pool: Pool) -> States:
         """The state of each question before any fact was read."""
-        rows = torch.arange(len(pool.questions), device=pool.questions.device)
-        tokens = self.network.start(self.encoder.questions(pool))
-        return self._states(pool, rows, torch.full_like(rows, ROOT), tokens)
+        asked = self.encoder.questions(pool)
+        rows = torch.arange(len(asked), device=asked.device)
+        return self._states(pool, rows, torch.full_like(rows, ROOT), self._path(asked, asked))
+
+    def gist(self, facts: torch.Tensor, there: torch.Tensor) -> torch.Tensor:
+        """All of a fact that scores depend on: `[facts, tokens, d]` to `[facts, d]`."""
+        return self.score_reading.own(facts[:, :1], facts, there)[:, 0]
+
+    def logits(self, gists: torch.Tensor, state: torch.Tensor, there: torch.Tensor) -> torch.Tensor:
+        """By `gists` `[states, facts, d]` and `state` `[states, tokens, d]`: `[states, facts]`."""
+        reading = self.score_reading
+        return self.out(reading.feed(reading.other(gists, state, there)))[..., 0].float()
 
     def scores(self, states: States) -> torch.Tensor:
         """Logits that a fact is read next, float32 `[states, facts]`; -inf where there is none."""
-        there = states.pool.questions_there[states.rows]
-        scores = self.network.scores(states.gists[states.seen], states.tokens, there)
-        return scores.masked_fill(~states.pool.facts_there.any(-1)[states.rows], -torch.inf)
+        there, facts_there = states.pool.questions_there, states.pool.facts_there.any(-1)
+        scores = self.logits(states.gists[states.seen], states.tokens, there[states.rows])
+        return scores.masked_fill(~facts_there[states.rows], -torch.inf)
 
     def step(self, states: States, parents: torch.Tensor, facts: torch.Tensor) -> States:
         """The states once each of `parents`, places in `states`, has read its fact."""
-        pool, rows = states.pool, states.rows[parents]
-        tokens = self.network.step(
-            states.tokens[parents],
-            pool.questions_there[rows],
-            states.facts[states.seen[parents], facts],
-            pool.facts_there[rows, facts],
-        )
+        pool, rows, before = states.pool, states.rows[parents], states.tokens[parents]
+        read, read_there = states.facts[states.seen[parents], facts], pool.facts_there[rows, facts]
+        after = self.step_reading(before, pool.questions_there[rows], read, read_there)
+        tokens = self._path(after, before)
         if self.encoder.reads_last:
             return self._states(pool, rows, facts, tokens)
         return States(pool, rows, facts, tokens, rows, states.facts, states.gists)
+
+    def _path(self, h: torch.Tensor, before: torch.Tensor) -> torch.Tensor:
+        return self.norm(functional.elu(self.path(h)) + before)
 
     def _states(
         self, pool: Pool, rows: torch.Tensor, last: torch.Tensor, tokens: torch.Tensor
@@ -206,5 +167,5 @@ class Retriever(nn.Module):
         pairs, seen = torch.unique(rows * count + last - ROOT, return_inverse=True)
         part = pool.rows(pairs // count)
         facts = self.encoder.facts(part, pairs % count + ROOT)
-        gists = self.network.gist(facts.flatten(0, 1), part.facts_there.flatten(0, 1))
+        gists = self.gist(facts.flatten(0, 1), part.facts_there.flatten(0, 1))
         return States(pool, rows, last, tokens, seen, facts, gists.unflatten(0, facts.shape[:2]))

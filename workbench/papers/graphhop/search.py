@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 ScoredEdge = tuple[int, int, float]
 """(from, to, probability)."""
 EXPANDED = 0.05
-"""Facts at least as probable are read."""
+"""Facts more probable than this are read."""
 MOST_STATES, MOST_EDGES = 40, 25
 """Of one question."""
 TOGETHER = 32
@@ -51,21 +51,18 @@ def retrieved(
     arguments.finite("above", above, 0, 1)
     for name, value in {"depth": depth, "states": states, "edges": edges}.items():
         arguments.whole(name, value, 1)
-    hops = 1 if retriever.direction == "one_hop" else depth
     out: list[list[ScoredEdge]] = []
     cut = 0
     for start in range(0, len(questions), TOGETHER):
         part = questions[start : start + TOGETHER]
-        scores, missing = _search(retriever, part, above, hops, states, greedy)
-        for row, of_question in enumerate(scores):
+        scores, missing = _search(retriever, part, above, depth, states, greedy)
+        for of_question in scores:
             best = sorted(of_question.items(), key=lambda item: (-item[1], item[0]))
-            cut += len(best) > edges or row in missing
+            cut += len(best) > edges
             out.append(sorted((u, v, score) for (u, v), score in best[:edges]))
+        cut += len(missing)
     if cut:
-        log.warning(
-            "%d of %d questions have more than %d states or %d edges; the best are kept",
-            cut, len(questions), states, edges,
-        )  # fmt: skip
+        log.warning("%d times more than %d states or %d edges of a question", cut, states, edges)
     return out
 
 
@@ -83,6 +80,7 @@ def _search(
     scores: list[dict[Edge, float]] = [{} for _ in questions]
     room, missing = [states - 1] * len(questions), set()
     backward = retriever.direction == "backward"
+    depth = 1 if retriever.direction == "one_hop" else depth
     for hop in range(depth):
         rows = torch.sigmoid(retriever.scores(level)).tolist()
         children: list[list[tuple[float, int, int]]] = [[] for _ in questions]

@@ -10,7 +10,7 @@ from workbench import arguments
 from workbench.models.encoders import Encoder
 from workbench.papers.graphhop.frozen import FrozenEncoder
 from workbench.papers.graphhop.lexicon import LexicalEncoder, vocabulary
-from workbench.papers.graphhop.model import HopModel, Retriever
+from workbench.papers.graphhop.model import Encoding, Retriever
 from workbench.papers.graphhop.targets import DIRECTIONS, Path, targets
 from workbench.retrieval.graphs import Evidence
 
@@ -30,7 +30,7 @@ class Fit:
     weight_decay: float = 0.01
     positive_weight: float = 2.0
     clip: float = 1.0
-    dropout: float = 0.1
+    dropout: float = 0.0
     official: bool = False
 
 
@@ -56,14 +56,14 @@ def trained(
     generator = torch.Generator().manual_seed(seed)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        read = FrozenEncoder(encoder, settings.d) if encoder else None
-        read = read or LexicalEncoder(vocabulary(questions), *size)
-        retriever = Retriever(read, HopModel(*size), direction)
         if encoder:
-            retriever.to(encoder.hf.device)
-        optimizer = torch.optim.AdamW(
-            retriever.parameters(), lr=settings.lr, weight_decay=settings.weight_decay
-        )
+            read: Encoding = FrozenEncoder(encoder, settings.d)
+        else:
+            read = LexicalEncoder(vocabulary(questions), *size)
+        retriever = Retriever(read, direction, *size)
+        retriever.to(encoder.hf.device if encoder else "cpu")
+        parameters, decay = list(retriever.parameters()), settings.weight_decay
+        optimizer = torch.optim.AdamW(parameters, lr=settings.lr, weight_decay=decay)
         steps = settings.epochs * -(-len(questions) // settings.batch)
         schedule = torch.optim.lr_scheduler.OneCycleLR(
             optimizer, settings.lr, total_steps=steps, pct_start=0.1, cycle_momentum=False
@@ -72,15 +72,10 @@ def trained(
             order = torch.randperm(len(questions), generator=generator)
             for part in order.split(settings.batch):
                 optimizer.zero_grad()
-                at = part.tolist()
-                value = loss(
-                    retriever,
-                    [questions[i] for i in at],
-                    [gold[i] for i in at],
-                    settings.positive_weight,
-                )
+                rows = [(questions[i], gold[i]) for i in part.tolist()]
+                value = loss(retriever, *zip(*rows, strict=True), settings.positive_weight)
                 value.backward()
-                torch.nn.utils.clip_grad_norm_(retriever.parameters(), settings.clip)
+                torch.nn.utils.clip_grad_norm_(parameters, settings.clip)
                 optimizer.step()
                 schedule.step()
     return retriever.eval()
@@ -106,11 +101,10 @@ def loss(
         for i, (row, path) in enumerate(here):
             labels[i, gold[row][depth][path]] = 1
         there = scores > -torch.inf
-        losses.append(
-            functional.binary_cross_entropy_with_logits(
-                scores[there], labels[there], reduction="none", pos_weight=weight
-            )
+        of_facts = functional.binary_cross_entropy_with_logits(
+            scores[there], labels[there], reduction="none", pos_weight=weight
         )
+        losses.append(of_facts)
         depth += 1
         place = {state: i for i, state in enumerate(here)}
         here = [(row, path) for row, of in enumerate(gold) if depth < len(of) for path in of[depth]]

@@ -1,0 +1,94 @@
+"""Search by levels, against a recursion over one question's states."""
+
+import logging
+
+import pytest
+import torch
+
+from tests.papers.graphhop.retrievers import QUESTIONS, lexical, naive
+from workbench.papers.graphhop import search
+from workbench.retrieval.graphs import ROOT
+
+WIDE = {"states": 10_000, "edges": 10_000}
+
+
+def slow(retriever, question, above, depth, greedy=False):
+    edges = {}
+
+    def note(edge, p):
+        edges[edge] = max(p, edges.get(edge, 0))
+
+    def read(path):
+        if len(path) == depth:
+            return
+        odds = [1 / (1 + pow(2.718281828459045, -z)) for z in naive(retriever, question, path)]
+        left = sorted((-p, v) for v, p in enumerate(odds) if v not in path)
+        if path and retriever.direction == "backward" and 1 + left[0][0] > above:
+            note((ROOT, path[-1]), 1 + left[0][0])
+        for p, v in left[:1] if greedy else left:
+            if -p > above:
+                last = path[-1] if path else ROOT
+                if retriever.direction != "backward":
+                    note((last, v), -p)
+                elif path:
+                    note((v, last), -p)
+                read((*path, v))
+
+    with torch.no_grad():
+        read(())
+    return edges
+
+
+def same(edges, expected):
+    assert [(u, v) for u, v, _ in edges] == sorted(expected)
+    assert [p for _, _, p in edges] == pytest.approx(
+        [expected[e] for e in sorted(expected)], abs=1e-4
+    )
+
+
+@pytest.mark.parametrize("direction", ["forward", "backward", "one_hop"])
+@pytest.mark.parametrize("greedy", [False, True])
+def test_edges_are_those_of_a_recursion(direction, greedy):
+    retriever = lexical(direction)
+    above = 0.25 if greedy else 0.97
+    depth = 1 if direction == "one_hop" else 3
+    results = search.retrieved(
+        retriever, QUESTIONS[:3], above=above, depth=3, greedy=greedy, **WIDE
+    )
+    assert any(any(u != ROOT for u, _, _ in edges) for edges in results) == (depth > 1)
+    for question, edges in zip(QUESTIONS, results, strict=False):
+        same(edges, slow(retriever, question, above, depth, greedy))
+
+
+def test_results_do_not_depend_on_the_batch(monkeypatch):
+    retriever = lexical()
+    together = search.retrieved(retriever, QUESTIONS[:7], above=0.6)
+    monkeypatch.setattr(search, "TOGETHER", 2)
+    assert search.retrieved(retriever, QUESTIONS[:7], above=0.6) == [
+        [(u, v, pytest.approx(p, abs=2e-5)) for u, v, p in edges] for edges in together
+    ]
+
+
+def test_the_best_are_kept_within_limits(caplog):
+    retriever = lexical()
+    with caplog.at_level(logging.WARNING):
+        every = search.retrieved(retriever, QUESTIONS[:3], above=0.5, depth=2, **WIDE)
+        assert not caplog.text
+        few = search.retrieved(retriever, QUESTIONS[:3], above=0.5, depth=2, states=9999, edges=4)
+        narrow = search.retrieved(retriever, QUESTIONS[:3], above=0.5, states=2, edges=999)
+    assert "more than 9999 states or 4 edges" in caplog.text
+    for edges, best in zip(every, few, strict=True):
+        assert best == sorted(sorted(edges, key=lambda e: (-e[2], e[:2]))[:4])
+    for edges, pair in zip(every, narrow, strict=True):
+        first = max((e for e in edges if e[0] == ROOT), key=lambda e: e[2])
+        assert {u for u, _, _ in pair} <= {ROOT, first[1]}
+
+
+@pytest.mark.parametrize("wrong", [{"above": 1.5}, {"depth": 0}, {"states": 0}, {"edges": 1.5}])
+def test_limits_are_refused_by_name(wrong):
+    with pytest.raises(ValueError, match=f"{next(iter(wrong))}="):
+        search.retrieved(lexical(), QUESTIONS[:1], **wrong)
+
+
+def test_no_question_has_no_graph():
+    assert search.retrieved(lexical(), []) == []
