@@ -23,7 +23,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import torch
 
-from tests.benchmarks import fit, generation, pas, peers, small, steering, timing
+from tests.benchmarks import fit, generation, pas, peers, retrieval, small, steering, timing
 from tests.benchmarks.capture import capture, official_pairs
 
 
@@ -145,6 +145,7 @@ def main() -> None:
             generation.engine,
             pas.study,
             small.small,
+            retrieval.retrieval,
         ):
             out |= measured()
         out |= children.result()

@@ -44,9 +44,10 @@ def top_k(
 
 def first_of_equals(scores: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:
     """The `k` largest of each row and where they are; of equal ones the first."""
-    values, at = scores.topk(k, dim=1)
+    values, at = scores.topk(min(k + 1, scores.shape[1]), dim=1)
     # topk takes any of those that equal the last one; they are told apart only where there are.
-    tied = ((scores >= values[:, -1:]).sum(1) > k).nonzero()[:, 0]
+    tied = (values[:, k - 1 : k] == values[:, k:]).any(1).nonzero()[:, 0]
+    values, at = values[:, :k], at[:, :k]
     for row in tied.tolist():
         last = values[row, -1]
         above = (scores[row] > last).nonzero()[:, 0]
@@ -62,8 +63,15 @@ def first_of_equals(scores: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.T
 def _parts(
     queries: torch.Tensor, vectors: Vectors, chunk: int
 ) -> Iterator[tuple[int, torch.Tensor]]:
+    """Yield chunks as the queries are; those of an array one after another in the same memory."""
+    room = torch.empty(0)
+    if isinstance(vectors, np.ndarray):
+        on_cpu = queries.device.type == "cpu"
+        dtype = queries.dtype if on_cpu else torch.from_numpy(vectors[:0].copy()).dtype
+        room = torch.empty(min(chunk, len(vectors)), vectors.shape[1], dtype=dtype)
     for start in range(0, len(vectors), chunk):
         part = vectors[start : start + chunk]
         if isinstance(part, np.ndarray):
-            part = torch.from_numpy(np.array(part))
+            np.copyto(room[: len(part)].numpy(), part)
+            part = room[: len(part)]
         yield start, part.to(queries.device, queries.dtype)

@@ -1,0 +1,147 @@
+"""Evidence at scale: exact search, drawing of questions, metrics of predicted graphs.
+
+`python -m tests.benchmarks.retrieval`: CPU seconds of one thread. Search is beside a plain matrix
+product and topk of torch, both as one call over all vectors and as a memory map in float16 read
+whole; its memory is that of a fresh process.
+"""
+
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from tests.benchmarks import timing
+from workbench.retrieval.graphs import ROOT, Edge, Evidence
+from workbench.retrieval.metrics import Scores, scored
+from workbench.retrieval.search import top_k
+from workbench.worlds.pools import questions
+
+FACTS, WIDTH, QUERIES, K, ROUNDS = 10**6, 384, 32, 10, 5
+_PEAK = """
+import sys, threading, numpy as np, torch
+from pathlib import Path
+from tests.benchmarks.retrieval import QUERIES, K, WIDTH
+from workbench.retrieval.search import CHUNK, top_k
+torch.set_num_threads(1)
+vectors, queries = np.load(sys.argv[1], mmap_mode="r"), torch.randn(QUERIES, WIDTH)
+used = lambda: next(int(line.split()[1]) for line in
+    Path("/proc/self/status").read_text().splitlines() if line.startswith("RssAnon"))
+top_k(queries, vectors[:1000], K)
+before = used()
+def peak(call):
+    high, done = [before], threading.Event()
+    def watch():
+        while not done.is_set():
+            high.append(max(high.pop(), used()))
+    beside = threading.Thread(target=watch)
+    beside.start(); call(); done.set(); beside.join()
+    return high[0] - before
+def plain():
+    part = torch.from_numpy(vectors[:CHUNK].astype(np.float32))
+    return (queries @ part.T).topk(K, dim=1)
+one = peak(plain)
+print(peak(lambda: top_k(queries, vectors, K)) / one)
+"""
+
+
+def search(facts: int = FACTS) -> dict[str, float]:
+    """`top_k` over a plain product and topk; its memory over that of one chunk done plainly."""
+    torch.manual_seed(0)
+    vectors, queries = torch.randn(facts, WIDTH), torch.randn(QUERIES, WIDTH)
+    with tempfile.TemporaryDirectory() as folder:
+        place = Path(folder) / "vectors.npy"
+        np.save(place, vectors.numpy().astype(np.float16))
+        mapped = np.load(place, mmap_mode="r")
+
+        def plain_mapped() -> torch.Tensor:
+            return (queries @ torch.from_numpy(np.array(mapped)).float().T).topk(K, dim=1).indices
+
+        calls = {
+            "ours": lambda: top_k(queries, vectors, K),
+            "plain": lambda: (queries @ vectors.T).topk(K, dim=1),
+            "ours, mapped": lambda: top_k(queries, mapped, K),
+            "plain, mapped": plain_mapped,
+        }
+        if not torch.equal(calls["ours, mapped"]()[1], plain_mapped()):
+            raise SystemExit("top_k finds other facts than a plain topk")
+        times = timing.interleaved(calls, ROUNDS)
+        command = [sys.executable, "-c", _PEAK, str(place)]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return {
+        "topk_ratio": timing.ratio(times, "ours", "plain"),
+        "topk_mapped_ratio": timing.ratio(times, "ours, mapped", "plain, mapped"),
+        "topk_peak_over_chunk": float(done.stdout),
+    }
+
+
+def drawing(count: int = 10_000) -> dict[str, float]:
+    """Questions with their pools per CPU second, worlds included."""
+    start = time.process_time()
+    questions("train", count, worlds=16)
+    return {"questions_per_s": count / (time.process_time() - start)}
+
+
+def nearly(evidence: Evidence, rng: random.Random) -> list[Edge]:
+    """A graph as a retriever predicts it: right, or a few facts too many, left out, exchanged."""
+    edges = {*evidence.edges}
+    others = [i for i in range(len(evidence.facts)) if i not in evidence.nodes]
+    rng.shuffle(others)
+    for other in others[: rng.choice((0, 1, 1, 2, 4))]:
+        there = sorted({end for edge in edges for end in edge} | {ROOT})
+        kind, node = rng.randrange(3), rng.choice(there)
+        if kind == 0 or node == ROOT:
+            edges.add((node, other))
+        elif kind == 1:
+            edges = {edge for edge in edges if node not in edge}
+        else:
+            edges = {(other if u == node else u, other if v == node else v) for u, v in edges}
+    return reached(edges)
+
+
+def hostile(evidence: Evidence, rng: random.Random) -> list[Edge]:
+    """A graph that takes longest: 25 edges among 12 facts, all reached, few of them alike."""
+    order = rng.sample(range(len(evidence.facts)), 12)
+    edges = {(rng.choice([ROOT, *order[:i]]), order[i]) for i in range(12)}
+    while len(edges) < 25:
+        i = rng.randrange(12)
+        edges.add((rng.choice([ROOT, *order[:i]]), order[i]))
+    return sorted(edges)
+
+
+def reached(edges: set[Edge]) -> list[Edge]:
+    """The edges that can be reached from the question, sorted."""
+    there, size = {ROOT}, 0
+    while len(there) > size:
+        size = len(there)
+        there |= {v for u, v in edges if u in there}
+    return sorted(e for e in edges if e[0] in there)
+
+
+def metrics(count: int = 10_000) -> dict[str, float]:
+    """CPU seconds of the scores of all questions, and the share whose distance is not to be had."""
+    rng, drawn = random.Random(0), questions("test", count, worlds=16)
+    out = {}
+    for name, predict in (("real", nearly), ("hostile", hostile)):
+        pairs = [(evidence.edges, predict(evidence, rng)) for evidence in drawn]
+        start = time.process_time()
+        scores: Sequence[Scores] = [scored(gold, predicted) for gold, predicted in pairs]
+        out[f"metrics_{name}_s"] = time.process_time() - start
+        out[f"metrics_{name}_timed_out"] = sum(s.distance is None for s in scores) / count
+    return out
+
+
+def retrieval() -> dict[str, float]:
+    """All of it."""
+    return search() | drawing() | metrics()
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    for name, value in retrieval().items():
+        print(f"{name:<28}{value:>12.4f}")
