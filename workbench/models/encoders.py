@@ -55,7 +55,7 @@ class Encoder:
         (Reimers and Gurevych 2019, section 3; the mean is over real tokens, `[CLS]` and `[SEP]`
         among them.) Texts of like length share a batch. Raises `ValueError` for no list of texts.
         """
-        texts = _listed(texts)
+        texts = listed_texts(texts)
         vectors = torch.empty(len(texts), self.width)
         for places, states, mask in self._states(texts):
             # The mean's direction is the sum's; a text without any token has a vector of zeros.
@@ -71,7 +71,7 @@ class Encoder:
         >>> wb.load_encoder("minilm").states(["A gate."])[0].shape
         torch.Size([5, 384])
         """
-        texts = _listed(texts)
+        texts = listed_texts(texts)
         rows = [torch.empty(0, self.width)] * len(texts)
         for places, states, mask in self._states(texts):
             for place, of_text, there in zip(places, states.cpu(), mask.cpu().bool(), strict=True):
@@ -104,7 +104,8 @@ class Encoder:
         return self.tokenizer(text, padding=False, verbose=False, **options)["input_ids"]
 
 
-def _listed(texts: Sequence[str]) -> list[str]:
+def listed_texts(texts: Sequence[str]) -> list[str]:
+    """The texts, maybe none. Raises `ValueError` for no list, or what is no string in it."""
     texts = listed("texts", texts, empty=True)
     if wrong := [text for text in texts if not isinstance(text, str)]:
         raise ValueError(f"texts holds {wrong[0]!r:.80}; each must be a string")
