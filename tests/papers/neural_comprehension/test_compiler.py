@@ -266,3 +266,18 @@ def test_many_numbers_are_compiled_or_refused_before_anything_is_made_of_them():
             Compiled(Zip(lambda _, value: value, (token, Map(lambda v: v, node))), window)
     with pytest.raises(CompileBudgetError, match=r"Token at .*: 50,000 val"):
         Compiled(Token(tuple(map(str, range(50_000)))), 4)
+
+
+def test_means_are_refused_where_float32_would_round_them_to_another_number():
+    token = Token(("1",))
+    every = Select(token, token, lambda *_: True)
+
+    def middle(factor, after=1):
+        mean = Average(every, Position() * factor, name="mean") * after
+        high = 500 * factor * after
+        return Zip(lambda _, n: n, (token, Category(lambda n: n, mean, high - 40, high + 40)))
+
+    assert compile_program(middle(65), 1001).read(["1" * 1001]) == [["32500"] * 1001]
+    for program in (middle(1000), middle(10, 100)):
+        with pytest.raises(CompileBudgetError, match=r"numbers from 0 to 1000000, 65536 at most"):
+            Compiled(program, 1001)

@@ -121,10 +121,11 @@ def test_rows_of_padding_stay_finite_and_change_nothing(dtype, addition):
         for state in together.hidden_states:  # what is behind an input is what BOS is
             assert state[i, 1 + len(symbols) :].eq(state[i, :1]).all()
     ids = network.encode(SUMS)
-    masked = ids.masked_fill(ids == network.config.pad, 3)
-    logits = network(masked, attention_mask=(ids != network.config.pad).long()).logits
-    for i, symbols in enumerate(SUMS):
-        assert logits[i, : 1 + len(symbols)].equal(together.logits[i, : 1 + len(symbols)])
+    for filler in (3, network.config.vocabulary.index("+")):
+        masked = ids.masked_fill(ids == network.config.pad, filler)
+        logits = network(masked, attention_mask=(ids != network.config.pad).long()).logits
+        for i, symbols in enumerate(SUMS):
+            assert logits[i, : 1 + len(symbols)].equal(together.logits[i, : 1 + len(symbols)])
     nothing = torch.zeros_like(ids)
     assert network(ids, attention_mask=nothing).logits.isfinite().all()
     assert network(ids, nothing, output_attentions=True).logits.isfinite().all()

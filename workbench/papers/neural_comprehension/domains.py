@@ -13,9 +13,10 @@ from workbench.papers.neural_comprehension.language import Node, nodes_of
 
 log = logging.getLogger(__name__)
 
-MOST_UNITS, MOST_VALUES, MOST_NUMBER = 200_000, 2**14, 2**20
+MOST_UNITS, MOST_VALUES, MOST_NUMBER, MOST_MEAN = 200_000, 2**14, 2**20, 2**16
 """Combinations of a Zip or numbers of a Category, values of a node, and the largest number: float32
-is exact there, and any program here needs far less."""
+is exact there, and any program here needs far less. A mean is rounded: past `MOST_MEAN`, and over
+a thousand positions, it may come to be taken for the next number."""
 
 Domain = tuple[Any, ...]
 """A categorical node's values; a numeric one's least and most."""
@@ -32,14 +33,17 @@ def domains(program: Node, window: int) -> tuple[dict[Node, Domain], dict[Node, 
     """
     known: dict[Node, Domain] = {}
     tables: dict[Node, Table] = {}
-    absent: set[Node] = set()
+    absent, means = set[Node](), set[Node]()
     for node in nodes_of(program):
         table = tables[node] = _table(node, known, window)
         if isinstance(node, language.Numeric):
             known[node] = least, most = _ends(node, known, table, window)
-            if max(-least, most) > MOST_NUMBER:
+            if isinstance(node, language.Average) or not means.isdisjoint(node.inputs):
+                means.add(node)
+            limit = MOST_MEAN if node in means else MOST_NUMBER
+            if max(-least, most) > limit:
                 raise CompileBudgetError(
-                    f"{node}: numbers from {shown(least)} to {shown(most)}, {MOST_NUMBER} at most"
+                    f"{node}: numbers from {shown(least)} to {shown(most)}, {limit} at most"
                 )
             continue
         values = _values(node, known, table, window)
