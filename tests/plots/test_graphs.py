@@ -20,12 +20,12 @@ def test_right_missed_and_wrong():
 def test_kinds_differ_in_colour_and_dash():
     colours, dashes = zip(*graphs.STYLES.values(), strict=True)
     assert len(set(colours)) == len(set(dashes)) == 3
-    figure = graphs.evidence_figure("Who?", ["a", "b", "c"], GOLD, PREDICTED, {(0, 2): 0.75})
+    figure = graphs.evidence_figure("Who?", ["a", "b", "c"], GOLD, PREDICTED, "bgr")
     lines = {t.name: t for t in figure.data if t.mode == "lines+markers"}
     for (kind, look), count in zip(graphs.STYLES.items(), (1, 1, 1), strict=True):
         trace = lines[f"{kind} ({count})"]
         assert (trace.line.color, trace.line.dash) == look
-    assert "predicted, wrong: 0.75" in lines["predicted, wrong (1)"].text
+    assert figure.layout.title.text == "bgr: Who?"
     nodes = figure.data[-1]
     assert list(nodes.text) == ["Q", "0", "1", "2"]
     assert nodes.hovertext[1] == "0: a"

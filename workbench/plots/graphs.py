@@ -1,6 +1,6 @@
 """A graph of evidence beside the gold one: what was right, missed and wrong, in colour and dash."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
 import networkx as nx
 import plotly.graph_objects as go
@@ -14,7 +14,6 @@ STYLES = {
     "gold, missed": (ORANGE, "dash"),
     "predicted, wrong": (RED, "dot"),
 }
-_WRAP = 60
 
 
 def kinds_of(gold: Iterable[Edge], predicted: Iterable[Edge]) -> dict[str, list[Edge]]:
@@ -52,12 +51,11 @@ def evidence_figure(
     facts: Sequence[str],
     gold: Sequence[Edge],
     predicted: Sequence[Edge],
-    scores: Mapping[Edge, float] | None = None,
+    title: str = "",
 ) -> go.Figure:
     """The question and its facts from left to right in reading order; facts by their number.
 
-    Hovering shows a fact's text, and over the middle of an edge its score, where there is one.
-    Raises `ValueError` for an edge that leads to no fact.
+    Hovering shows a fact's text. Raises `ValueError` for an edge that leads to no fact.
 
     >>> evidence_figure("Who?", ["A gate.", "A door."], [(-1, 0)], [(-1, 1)]).show()
     """
@@ -67,31 +65,23 @@ def evidence_figure(
     at = places([*gold, *predicted]) or {-1: (0.0, 0.0)}
     figure = go.Figure()
     for kind, edges in kinds_of(gold, predicted).items():
-        x, y, said = [], [], []
-        for u, v in edges:
-            (x0, y0), (x1, y1) = at[u], at[v]
-            x += [x0, (x0 + x1) / 2, x1, None]
-            y += [y0, (y0 + y1) / 2, y1, None]
-            score = (scores or {}).get((u, v))
-            said += ["", f"{kind}: {score:.2f}" if score is not None else kind, "", ""]
         colour, dash = STYLES[kind]
-        arrow = {"symbol": "arrow", "angleref": "previous", "size": [0, 0, 12, 0] * len(edges),
+        x, y = ([c for u, v in edges for c in (at[u][i], at[v][i], None)] or [None] for i in (0, 1))
+        arrow = {"symbol": "arrow", "angleref": "previous", "size": [0, 12, 0] * len(edges),
                  "standoff": 16, "color": colour}  # fmt: skip
         figure.add_scatter(
-            x=x or [None], y=y or [None], mode="lines+markers", name=f"{kind} ({len(edges)})",
-            line={"color": colour, "dash": dash, "width": 2.5}, marker=arrow, text=said,
-            hoverinfo="text",
+            x=x, y=y, mode="lines+markers", name=f"{kind} ({len(edges)})", marker=arrow,
+            line={"color": colour, "dash": dash, "width": 2.5}, hoverinfo="skip",
         )  # fmt: skip
-    gold_nodes = {v for _, v in gold}
+    there = {-1, *(v for _, v in gold)}
     figure.add_scatter(
         x=[x for x, _ in at.values()], y=[y for _, y in at.values()], mode="markers+text",
         text=["Q" if node < 0 else str(node) for node in at], showlegend=False,
         textfont={"color": "white"}, hoverinfo="text",
         hovertext=[question if node < 0 else f"{node}: {facts[node]}" for node in at],
-        marker={"size": 28, "color": [INK if n < 0 or n in gold_nodes else GREY for n in at]},
+        marker={"size": 28, "color": [INK if node in there else GREY for node in at]},
     )  # fmt: skip
-    figure.update_xaxes(visible=False)
-    figure.update_yaxes(visible=False)
+    figure.update_xaxes(visible=False).update_yaxes(visible=False)
     tall = max(abs(y) for _, y in at.values())
-    title = question if len(question) <= _WRAP else question[:_WRAP] + "…"
-    return layout(figure, title, height=int(240 + 90 * tall), legend=LEGEND_BELOW)
+    title = ": ".join(part for part in (title, question) if part)
+    return layout(figure, title[:90], height=int(240 + 90 * tall), legend=LEGEND_BELOW)

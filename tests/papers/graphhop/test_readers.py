@@ -33,6 +33,6 @@ def test_gold_facts_suffice_and_nothing_less_does_alone():
 
 
 def test_an_unknown_function_is_named():
-    with pytest.raises(ValueError, match="'Sing' is not executed"):
+    with pytest.raises(ValueError, match="'Sing'"):
         answered([{"function": "Sing", "inputs": [], "dependencies": []}], [])
     assert answered([], ["x"]) == ""

@@ -82,3 +82,10 @@ def test_first_hops_are_learnt_and_the_labels_of_the_release_unlearn_them():
 def test_arguments_are_refused_by_name(given, named):
     with pytest.raises(ValueError, match=named):
         trained(**{"questions": FEW, "settings": QUICK, "direction": "forward", "seed": 0} | given)
+
+
+def test_any_number_of_steps_can_be_taken():
+    few = questions("train", 11, pool=10)
+    for steps in (1, 2, 10, 11):
+        fit = Fit(d=8, heads=2, epochs=1, batch=1)
+        assert trained(few[:steps], fit, "one_hop", 0).direction == "one_hop"

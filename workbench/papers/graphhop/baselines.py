@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from workbench.models.encoders import Encoder
-from workbench.retrieval.graphs import ROOT, Edge, Evidence, nodes
+from workbench.retrieval.graphs import ROOT, Edge, Evidence
 from workbench.retrieval.lexical import Bm25, TfIdf, ranked
 from workbench.retrieval.metrics import overlap
 
@@ -17,20 +17,16 @@ MOST = 10
 """The largest k tried on dev; no question needs more facts."""
 Ranking = list[int]
 """Places of a pool's facts, the best first."""
+Rank = Callable[[Sequence[Evidence]], list[Ranking]]
 
 
-def bm25(questions: Sequence[Evidence]) -> list[Ranking]:
-    """Each question's pool by BM25."""
-    return [_by(Bm25(q.facts).scores(q.question)) for q in questions]
+def lexical(ranker: type[Bm25] | type[TfIdf]) -> Rank:
+    """Each question's pool by BM25, or by the cosine of TF-IDF vectors."""
+    return lambda questions: [_by(ranker(q.facts).scores(q.question)) for q in questions]
 
 
-def tfidf(questions: Sequence[Evidence]) -> list[Ranking]:
-    """Each question's pool by the cosine of TF-IDF vectors."""
-    return [_by(TfIdf(q.facts).scores(q.question)) for q in questions]
-
-
-def dense(encoder: Encoder) -> Callable[[Sequence[Evidence]], list[Ranking]]:
-    """A ranking by the cosine of an encoder's vectors, as it comes, zero-shot."""
+def dense(encoder: Encoder) -> Rank:
+    """Each question's pool by the cosine of an encoder's vectors, as it comes, zero-shot."""
 
     def rank(questions: Sequence[Evidence]) -> list[Ranking]:
         facts = list(dict.fromkeys(fact for q in questions for fact in q.facts))
@@ -50,24 +46,12 @@ def _by(scores: np.ndarray) -> Ranking:
 
 def best_k(questions: Sequence[Evidence], rankings: Sequence[Ranking]) -> int:
     """The k of the highest mean F1 of facts; of equal ones the smallest."""
-    gold = [set(q.nodes) for q in questions]
+    pairs = [(set(q.nodes), ranking) for q, ranking in zip(questions, rankings, strict=True)]
     means = [
-        round(float(np.mean([overlap(g, set(r[:k]))[2]
-                             for g, r in zip(gold, rankings, strict=True)])), 9)
+        round(float(np.mean([overlap(gold, set(ranking[:k]))[2] for gold, ranking in pairs])), 9)
         for k in range(1, MOST + 1)
-    ]  # fmt: skip
+    ]
     return 1 + means.index(max(means))
-
-
-def stars(rankings: Sequence[Ranking], k: int) -> list[list[Edge]]:
-    """The first `k` facts of each ranking, as graphs."""
-    return [star(ranking[:k]) for ranking in rankings]
-
-
-def oracle_stars(questions: Sequence[Evidence], rankings: Sequence[Ranking]) -> list[list[Edge]]:
-    """As many facts as each gold graph has: an upper bound, which no method may know."""
-    return [star(ranking[: len(nodes(q.edges))])
-            for q, ranking in zip(questions, rankings, strict=True)]  # fmt: skip
 
 
 def star(facts: Sequence[int]) -> list[Edge]:

@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from workbench.arguments import one_of
 from workbench.retrieval.graphs import Evidence
 from workbench.worlds.relations import ATTRIBUTES, RELATIONS
 
@@ -23,7 +24,7 @@ _FORMS = [
 ]
 
 
-class Unanswerable(Exception):  # noqa: N818 - no fault of anybody's: facts do not suffice
+class Unanswerable(Exception):  # noqa: N818
     """The facts do not say what a step needs."""
 
 
@@ -49,11 +50,7 @@ def answered(program: Sequence[dict[str, Any]], facts: Sequence[str]) -> str:
     results: list[Any] = []
     try:
         for step in program:
-            if step["function"] not in _STEPS:
-                raise ValueError(
-                    f"function {step['function']!r:.40} is not executed here; known: "
-                    f"{', '.join(_STEPS)}"
-                )
+            one_of("function", step["function"], [*_STEPS])
             given = [results[i] for i in step["dependencies"]]
             results.append(_STEPS[step["function"]](triples, given, *step["inputs"]))
     except Unanswerable:
@@ -63,20 +60,16 @@ def answered(program: Sequence[dict[str, Any]], facts: Sequence[str]) -> str:
 
 def right(question: Evidence, facts: Sequence[int]) -> float:
     """1 where the program over the facts at these places comes to the gold answer, else 0."""
-    return float(
-        answered(question.program, [question.facts[place] for place in facts]) == question.answer
-    )
+    texts = [question.facts[place] for place in facts]
+    return float(answered(question.program, texts) == question.answer)
 
 
 def _related(triples: list[Triple], given: list[Any], relation: str, way: str) -> list[str]:
-    (starts,) = given
-    if way == "forward":
-        ends = [str(t) for r, h, t in triples if r == relation and h in starts]
-    else:
-        ends = [h for r, h, t in triples if r == relation and t in starts]
-    if not ends:
-        raise Unanswerable
-    return sorted(set(ends))
+    pairs = [(h, str(t)) if way == "forward" else (str(t), h) for r, h, t in triples
+             if r == relation]  # fmt: skip
+    if ends := sorted({end for start, end in pairs if start in given[0]}):
+        return ends
+    raise Unanswerable
 
 
 def _single(entities: list[str]) -> str:
@@ -86,10 +79,7 @@ def _single(entities: list[str]) -> str:
 
 
 def _value(triples: list[Triple], entity: str, attribute: str) -> int:
-    values = {int(t) for r, h, t in triples if r == attribute and h == entity}
-    if len(values) != 1:
-        raise Unanswerable
-    return values.pop()
+    return int(_single([str(t) for r, h, t in triples if r == attribute and h == entity]))
 
 
 def _largest(triples: list[Triple], entities: list[str], attribute: str) -> str:

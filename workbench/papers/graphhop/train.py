@@ -65,8 +65,10 @@ def trained(
         parameters, decay = list(retriever.parameters()), settings.weight_decay
         optimizer = torch.optim.AdamW(parameters, lr=settings.lr, weight_decay=decay)
         steps = settings.epochs * -(-len(questions) // settings.batch)
+        # Of ten steps a tenth is one, from the first to the first, and torch divides by nothing.
+        warm = 0.1 if steps != 10 else 0.11
         schedule = torch.optim.lr_scheduler.OneCycleLR(
-            optimizer, settings.lr, total_steps=steps, pct_start=0.1, cycle_momentum=False
+            optimizer, settings.lr, total_steps=steps, pct_start=warm, cycle_momentum=False
         )
         for _ in range(settings.epochs):
             order = torch.randperm(len(questions), generator=generator)
