@@ -1,0 +1,119 @@
+"""Iterated retrieval: against a plain loop, and on worlds that MiniLM has never seen."""
+
+import random
+from itertools import permutations
+
+import pytest
+import torch
+
+import workbench as wb
+from tests.helpers.encoder_toys import WORDS, save_bert
+from workbench.errors import ModelError
+from workbench.retrieval.graphs import ROOT
+from workbench.retrieval.index import index_of
+from workbench.retrieval.iterate import Reading, iterated, one_shot
+from workbench.worlds.facts import World
+from workbench.worlds.pools import questions
+
+ASKED = ["mend the gate", "old Mara", "look at her bone"]
+
+
+@pytest.fixture(scope="module")
+def index(tmp_path_factory):
+    encoder = wb.load_encoder(save_bert(tmp_path_factory.mktemp("bert")), device="cpu")
+    rng = random.Random(0)
+    facts = sorted({" ".join(rng.choices(WORDS, k=rng.randint(2, 7))) for _ in range(12)})
+    return index_of(encoder, facts, tmp_path_factory.mktemp("index") / "index")
+
+
+def cosine(index, question, read, at):
+    query = " ".join([question, *(index.facts[i] for i in read)])
+    vectors = torch.from_numpy(index.vectors.copy()).float()
+    return (index.encoder.encode([query]) @ vectors[at]).item()
+
+
+def test_one_shot_is_the_nearest(index):
+    for question, reading in zip(ASKED, one_shot(index, ASKED, [1, 3, 5]), strict=True):
+        order = sorted(range(len(index.facts)), key=lambda at: -cosine(index, question, (), at))
+        assert [*reading.facts] == order[: len(reading.facts)]
+
+
+def test_a_greedy_reading_takes_the_nearest_that_is_not_read(index):
+    for question, count, (reading,) in zip(
+        ASKED, (1, 3, 4), iterated(index, ASKED, [1, 3, 4]), strict=True
+    ):
+        read = []
+        for _ in range(count):
+            left = [at for at in range(len(index.facts)) if at not in read]
+            read.append(max(left, key=lambda at: cosine(index, question, read, at)))
+        assert [*reading.facts] == read
+        assert reading.edges == [*zip([ROOT, *read[:-1]], read, strict=True)]
+
+
+def test_a_beam_of_all_is_the_best_of_all_orders(index):
+    (readings,) = iterated(index, ASKED[:1], [2], beam=200)
+    means = {
+        pair: (cosine(index, ASKED[0], (), pair[0]) + cosine(index, ASKED[0], pair[:1], pair[1]))
+        / 2
+        for pair in permutations(range(len(index.facts)), 2)
+    }
+    assert len(readings) == len(means)
+    assert readings[0].score == pytest.approx(max(means.values()), abs=2e-5)
+    for reading in readings:
+        assert reading.score == pytest.approx(means[reading.facts], abs=2e-5)
+
+
+def test_a_reading_ends_where_nothing_is_near_enough(index):
+    whole = iterated(index, ASKED, [6] * 3)
+    limit = sorted(c for (reading,) in whole for c in reading.cosines)[6]
+    ended = iterated(index, ASKED, [6] * 3, least=limit)
+    for (long,), (short,) in zip(whole, ended, strict=True):
+        below = [i for i, c in enumerate(long.cosines) if c < limit]
+        assert short.facts == long.facts[: below[0] if below else 6]
+    above = whole[1][0].cosines[0] + 2e-5
+    assert iterated(index, ASKED[1:2], [3], least=above) == [[Reading()]]
+
+
+@pytest.mark.parametrize(
+    ("name", "asked", "counts", "given"),
+    [
+        ("questions", [""], [1], {}), ("questions", [], [], {}), ("counts", ["a"], [13], {}),
+        ("counts", ["a"], [0], {}), ("counts", ["a"], [1, 1], {}),
+        ("beam", ["a"], [1], {"beam": 0}), ("least", ["a"], [1], {"least": 2.0}),
+    ],
+    ids=["blank", "none", "too many", "zero", "two", "beam", "least"],
+)  # fmt: skip
+def test_bad_input(index, name, asked, counts, given):
+    with pytest.raises(ValueError, match=name):
+        iterated(index, asked, counts, **given)
+
+
+@pytest.mark.slow
+def test_minilm_alone_cannot_hop(tmp_path):
+    try:
+        encoder = wb.load_encoder("minilm", device="cpu")
+    except ModelError as error:
+        pytest.skip(str(error))
+    worlds = [World("test", number) for number in range(2)]
+    bases = {
+        w.name: index_of(encoder, [f.text for f in w.facts], tmp_path / w.name) for w in worlds
+    }
+    families = (("lookup_attribute", "lookup_relation"), ("bridge_of_two",), ("bridge_of_three",))
+    right = []
+    for names in families:
+        totals = [0, 0]
+        drawn = questions("test", 40, families=names)
+        for name, base in bases.items():
+            here = [q for q in drawn if q.world == name]
+            asked, counts = [q.question for q in here], [len(q.nodes) for q in here]
+            gold = [{q.facts[node] for node in q.nodes} for q in here]
+            once = one_shot(base, asked, counts)
+            again = [readings[0] for readings in iterated(base, asked, counts)]
+            for side, said in enumerate((once, again)):
+                found = [{base.facts[at] for at in reading.facts} for reading in said]
+                totals[side] += sum(a == b for a, b in zip(found, gold, strict=True))
+        right.append(totals)
+    (first, same), (second, hopped), (third, last) = right
+    assert first == same >= 25
+    assert second <= hopped <= 12
+    assert third <= last <= 2
