@@ -96,16 +96,20 @@ def test_attention_is_divided_by_the_root_of_the_hidden_size(tmp_path):
     assert attention[0].sub(torch.tensor([0.0, 1.0, 0.0]).softmax(0)).abs().max() < 1e-6
 
 
-def test_attention_that_leaks_is_counted(tmp_path):
-    config = config_of(ranks([*"ab", "bos", "pad"]), ranks("ab"), (4, 1, 2, 1, 7))
-    weights = empty(config)
-    weights["embeddings.word_embeddings.weight"][0, 0] = 1
-    weights["transformer.layers.0.self_attn.query_proj.bias"][0] = 6
-    weights["transformer.layers.0.self_attn.key_proj.weight"][0, 0] = 1
+@pytest.mark.parametrize("strength", [6, 1])
+def test_attention_that_leaks_is_counted(strength, tmp_path):
+    """The second layer's queries, BOS's aside, prefer an 'a'."""
+    config = config_of(ranks([*"ab", "bos", "pad"]), ranks("ab"), (4, 2, 2, 1, 7))
+    weights, at = empty(config), "transformer.layers.1.self_attn"
+    weights["embeddings.word_embeddings.weight"][[0, 2], [0, 1]] = 1
+    weights[f"{at}.query_proj.bias"][0] = strength
+    weights[f"{at}.query_proj.weight"][0, 1] = -strength
+    weights[f"{at}.key_proj.weight"][0, 0] = 1
     network = load_published(write(tmp_path / "leaks", config, weights))
     (row,) = exactness(network, "Copy", [6], count=200)
-    # An 'a' gets e³ times what another key gets; where there is none, all get the same.
-    assert row["leaked"] == pytest.approx(6 / (6 + math.exp(3)))
+    # An 'a' gets e³ times what another key gets, or √e times, which is less than twice as much.
+    leaked = 6 / (6 + math.exp(3)) if strength == 6 else 0
+    assert row["leaked"] == pytest.approx(leaked)
     assert (row["right"], row["margin"]) == (0, 0)
 
 
