@@ -26,7 +26,6 @@ EXAMPLES = {"parity": "1101001", "reverse": "compiled", "last_letter": "network"
 PROGRAMS = TASKS | GALLERY
 OWN = "your own"
 STUCK = "position:sticky;left:0;white-space:nowrap;background:var(--jp-layout-color1,#fff)"
-MARGIN = '<div class="wb-note">Of the right output on this input: 1 is exact, below 0 wrong.</div>'
 MARKS = '<div class="wb-note">Bold: just written. Red: changed by patch. Struck out: wrong.</div>'
 
 
@@ -102,7 +101,7 @@ class CompiledNetwork(View):
                      for each in DTYPES}  # fmt: skip
             rows = [[dtype, inside.margin(run())] for dtype, run in again.items()]
             self._again, self.right = again[self.dtype.value], task.answer(text) if task else None
-            self.margins.value = html_table(("dtype", "margin"), rows) + MARGIN
+            self.margins.value = html_table(("dtype", "margin (1: exact, below 0: wrong)"), rows)
             self.whole = self._again()
             self._show(self.whole)
 
@@ -153,11 +152,7 @@ class CompiledNetwork(View):
     def _answered(self) -> str:
         parts, values = self.run.inspected, list(inside.decoded(self.run).values())
         task = PROGRAMS.get(parts.network.config.program)
-        text = (
-            task.spelled
-            if task
-            else lambda row: " ".join("_" if v is None else str(v) for v in row)
-        )
+        text = task.spelled if task else _spelled
         says = {"network": text(values[-1]), "Python": self.right,
                 "reference": text(self.run.meant[parts.compiled.program])}  # fmt: skip
         return f"{html.escape(''.join(self.run.symbols))} &emsp;" + "".join(
@@ -189,6 +184,10 @@ def _offer(choice: Any, options: list[Any], last: bool = False) -> None:
     choice.options = options
     if options:
         choice.index = len(options) - 1 if last else 0
+
+
+def _spelled(row: list[Any]) -> str:
+    return " ".join("_" if value is None else str(value) for value in row)
 
 
 def _table(rows: list[dict[str, Any]]) -> str:

@@ -50,8 +50,8 @@ def parity_margins(window: int) -> go.Figure:
     figure, counts = go.Figure(), list(range(1, window + 1, 3))
     for dtype, colour in zip(DTYPES, COLOURS, strict=False):
         runs = [inspect_network.read(parity, "1" * n, None, getattr(torch, dtype)) for n in counts]
-        margins = [inspect_network.margin(run) for run in runs]
-        figure.add_scatter(x=counts, y=margins, name=dtype, line={"color": colour})
+        margins = map(inspect_network.margin, runs)
+        figure.add_scatter(x=counts, y=[*margins], name=dtype, line={"color": colour})
     figure.add_hline(y=0, line={"dash": "dash"}, annotation_text="wrong below")
     figure.update_xaxes(title="ones to be counted")
     figure.update_yaxes(title="margin (1: exact)", range=[-1.1, 1.1])

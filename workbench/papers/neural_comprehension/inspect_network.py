@@ -79,8 +79,7 @@ def inspected(program: Categorical, window: int, name: str = "") -> Inspected:
 
 
 def listing(inspected: Inspected) -> list[dict[str, str]]:
-    """The program, a row per variable: of which others it is what, the step that writes it, its
-    heads, units and dimensions."""
+    """The program, a row per variable: what it is of which others, and where it lies."""
     compiled, rows = inspected.compiled, []
     names = {node: name for name, node in inspected.variables.items()}
 
@@ -137,9 +136,8 @@ def read(
         raise ValueError(f"patch={shown(patch)}: it must be {{(variable, position): value}}")
     for (name, place), value in (patch or {}).items():
         node = inspected.variables[one_of("variable", name, tuple(inspected.variables))]
-        position = whole("position", place, 0, len(symbols) - 1)
-        _write(inspected.compiled, network, node, position, value)
-        held[node, position] = value
+        held[node, whole("position", place, 0, len(symbols) - 1)] = value
+        _write(inspected.compiled, network, node, place, value)
     meant = trace(inspected.compiled.program, symbols, held)
     with torch.inference_mode():
         out = network(ids, output_attentions=True, output_hidden_states=True)
@@ -156,11 +154,9 @@ def read(
 def _write(compiled: Compiled, network: CoNNModel, node: Node, place: int, value: Any) -> None:
     """Have what writes a node write `value` at one position."""
     dims, domain, depth = compiled.of[node], compiled.domain[node], compiled.depth[node]
-    number, never = None in dims, isinstance(node, Index | Token)
-    if number:
+    fits = value in list(dims) or (value is None and not isinstance(node, Index | Token))
+    if number := None in dims:
         fits = isinstance(value, int | float) and domain[0] <= value <= domain[1]
-    else:  # a value without a hash is none of them
-        fits = value in list(dims) or (value is None and not never)
     if not fits:
         raise ValueError(f"{node} is never {value!r}: it is {'from, to ' * number}{domain}")
     target = torch.tensor([float(value) if number else float(each == value) for each in dims])
