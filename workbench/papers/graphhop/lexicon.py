@@ -100,7 +100,7 @@ class LexicalEncoder(nn.Module):
         """`[questions, facts, tokens, d]`, once each question's `last` (or `ROOT`) was read."""
         rows = torch.arange(len(last), device=last.device)
         read = pool.words[rows, last.clamp(0)].masked_fill((last == ROOT)[:, None], -1)
-        again = (pool.words[..., None] == read[:, None, None]).any(-1) & (pool.words >= 0)
+        again = (pool.words[..., None] == read[:, None, None]).any(-1)  # -1 weighs 0
         matches = pool.asked[..., None] * self.asked
         matches = matches + (pool.weights * again)[..., None] * self.last
         tokens, there = pool.facts.flatten(0, 1), pool.facts_there.flatten(0, 1)

@@ -85,12 +85,8 @@ def _search(
         rows = torch.sigmoid(retriever.scores(level)).tolist()
         children: list[list[tuple[float, int, int]]] = [[] for _ in questions]
         for i, ((row, path), of_state) in enumerate(zip(here, rows, strict=True)):
-            likely = [
-                (-round(p, DIGITS), v)
-                for v, p in enumerate(of_state[: len(questions[row].facts)])
-                if v not in path
-            ]
-            likely.sort()
+            odds = enumerate(of_state)
+            likely = sorted((-round(p, DIGITS), v) for v, p in odds if v not in path)
             reading = [(p, v) for p, v in likely[: 1 if greedy else None] if -p > above]
             children[row] += [(p, i, v) for p, v in reading]
             found = [((path[-1] if path else ROOT, v), -p) for p, v in reading]
@@ -103,11 +99,11 @@ def _search(
                 scores[row][edge] = max(p, scores[row].get(edge, 0.0))
         chosen = []
         for row, of_row in enumerate(children):
-            of_row.sort()
-            if len(of_row) > room[row]:
+            best = sorted(of_row)[: room[row]]
+            room[row] -= len(best)
+            if len(best) < len(of_row):
                 missing.add(row)
-            chosen += [(i, v) for _, i, v in of_row[: room[row]]]
-            room[row] -= len(of_row[: room[row]])
+            chosen += [(i, v) for _, i, v in best]
         if not chosen or hop == depth - 1:
             break
         here = [(here[i][0], (*here[i][1], v)) for i, v in chosen]
