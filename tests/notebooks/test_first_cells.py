@@ -46,6 +46,11 @@ BAD = {
         ("train_sae", "7,600,1"), ("train_sae", "64,511,1"), ("train_sae", "64,600,3"),
         ("train_sae", [64, 600, 1]),
     ],
+    "05_graphhop": [
+        *PAPER, ("size", "half"), ("methods", "bm25,bert"), ("methods", ["bm25"]), ("train", 0),
+        ("dev", 2.0), ("test", True), ("pool", 9), ("decoys", -2), ("epochs", 0),
+        ("data_path", "nowhere"), ("tables_path", "no.csv"),
+    ],
     "08_neural_comprehension": [
         *COMMON, ("seed", 2**32), ("model_id", "no such model"), ("tasks", "copy,sort"),
         ("tasks", ["copy"]), ("lengths", "0"), ("lengths", 4), ("lengths", "1,x"), ("rows", 0),

@@ -27,7 +27,7 @@ def test_the_registered_papers_are_whole_and_share_out_the_embedded_models():
     assert sorted(model for paper in PAPERS for model in paper.models) == sorted(EMBEDDED)
     for paper in PAPERS:
         assert paper_named(paper.name) is paper
-        assert callable(paper.rebuilder())
+        assert not paper.models or callable(paper.rebuilder())
 
 
 @pytest.mark.parametrize(

@@ -84,6 +84,13 @@ BAD = {
         "train_sae": ("1024", "1024,20000", "a,b,c", "7,20000,1", "64,511,1", "64,2000,4",
                       "64,2000,-1", "64,2000,1,1", "64;2000;1", " ", "64.0,2000,1"),
     },
+    "graphhop": {
+        "model_id": MODELS, "size": (*NAMES, "FULL"), "methods": ("bm26", "bm25,bm25", "bm25,,bgr"),
+        "data_path": ("nowhere", "empty"), "tables_path": ("nowhere.csv", "empty", "good.jsonl"),
+        **dict.fromkeys(("train", "dev", "test", "epochs"), (*COUNT, "0", "1000001")),
+        "pool": (*COUNT, "0", "9", "2001"), "decoys": (*COUNT, "101"), "seed": SEED,
+        "seeds": tuple(value for value in SEEDS if value != "-1"),
+    },
     "self_verification": {
         "model_id": MODELS, "served_model": ("a-name",), "dataset": (*NAMES, "gsm9k"),
         "data_path": PATHS, "limit": (*COUNT, "-1", "-5", "1000000"),
@@ -129,6 +136,12 @@ GOOD = {
         {"force_sae": "True"}, {"hook": ""}, {"learning_rate": "0.001"}, {"batch": "6"},
         {"max_length": "32"}, {"warmup": "5"}, {"lora": "0"}, {"lora": "4"}, {"costs": "0"},
         {"train_sae": "64,2000,2"}, {"train_sae": "64, 2000, 2", "model_id": "survey"},
+    ),
+    "graphhop": (
+        {}, {"size": "full"}, {"methods": "bm25, tfidf"}, {"methods": "bgr"}, {"train": "50"},
+        {"dev": "1"}, {"test": "12"}, {"pool": "10"}, {"pool": "25"}, {"decoys": "0"},
+        {"decoys": "4"}, {"epochs": "1"}, {"seeds": "3"}, {"seed": "7"}, {"model_id": ""},
+        {"tables_path": ""}, {"data_path": ""},
     ),
     "self_verification": (
         {}, {"limit": "0"}, {"limit": "10"}, {"k": "-1"}, {"t_forward": "-1"}, {"t_forward": "0"},
@@ -306,6 +319,9 @@ def test_small_without_a_model_names_the_ways_to_one(paper, monkeypatch):
         ("fpo", {"model_id": "own", "force_sae": "true"}, "paper",
          "model_id='own' is given without sae: the preset's SAE reads google/gemma-2-2b alone"),
         ("fpo", {"model_id": "own"}, "tiny", "with -p sae=RELEASE:ID"),
+        ("graphhop", {"size": "full"}, "paper", "size='full' goes unheeded at preset=paper"),
+        ("graphhop", {"data_path": "empty", "pool": "20"}, "tiny", "pool=20 goes unheeded"),
+        ("graphhop", {}, "paper", "bert-base-uncased cannot be reached"),
         ("neural_comprehension", {"rows": "4", "observed": "5"}, "tiny", "observed=5"),
         ("neural_comprehension", {"flips": "2", "model_id": "symbols"}, "small", "flips='2' goes"),
         ("neural_comprehension", {"data_path": "good.jsonl"}, "tiny",

@@ -59,6 +59,7 @@ PAPERS = (
     Paper("safetylock", ("tiny",), "workbench.tiny.chat_model:rebuild"),
     Paper("pas", ("survey",), "workbench.tiny.survey_model:rebuild"),
     Paper("fpo", ("styles",), "workbench.tiny.styles_model:rebuild"),
+    Paper("graphhop"),
     Paper(
         "neural_comprehension",
         ("symbols", "flips-early", "flips"),

@@ -1,0 +1,202 @@
+"""What the paper is and says (arXiv 2305.14211): its tables, its settings, what a run needs.
+
+The tables of results were not to be had when this was written: their columns stay blank unless a
+file of the user's own fills them (`reference`). No figure here is made up.
+"""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from workbench import hub
+from workbench.arguments import different, finite, listed, one_of, whole
+from workbench.errors import DatasetError, ModelError
+from workbench.files import read_rows
+from workbench.papers import parameters
+from workbench.retrieval.graphs import STRUCTURES
+
+TITLE = (
+    "Towards Graph-hop Retrieval and Reasoning in Complex Question Answering over Textual Database"
+)
+NOTEBOOK = "05_graphhop.ipynb"
+CLAIM = (
+    "Questions over a database of sentences need several chains of several hops; a retriever that "
+    "reads fact after fact, and grows an explicit graph of evidence, finds what one query cannot."
+)
+UNTRAINED = ("bm25", "tfidf", "dense")
+"""Rankings by one query. Each also has a row of as many facts as the gold graph has."""
+TRAINED = {
+    "one_hop": ("one_hop",), "single_chain": ("forward",), "forward": ("forward",), "backward":
+    ("backward",), "bgr_official": ("forward", "backward"), "bgr": ("forward", "backward"),
+}  # fmt: skip
+"""Method → the directions that it takes a network of. `bgr` fuses scores, which is ours;
+`bgr_official` has the released gate (§2.4)."""
+METHODS = (*UNTRAINED, *TRAINED)
+MODELS = {"tiny": "", "small": "minilm", "paper": "google-bert/bert-base-uncased"}
+"""Preset → its sentence encoder; at tiny MiniLM where it is at hand, else none."""
+NEEDS = (
+    "preset=paper takes some hours on one GPU with 16 GB: BERT (0.4 GB), and questions of invented "
+    "worlds, or -p data_path=FOLDER with the official ones. -p model_id= takes any other encoder"
+)
+SPLITS = ("train", "dev", "test")
+PUBLISHED = [
+    {"metric": f"share_{name.lower()}", "value": share, "setting": "ReasonGraphQA, Table 1"}
+    for name, share in zip(STRUCTURES, (0.195, 0.386, 0.087, 0.331), strict=True)
+]
+"""Questions by structure, as a public summary of the paper gives them."""
+_COLUMNS = ("table", "row", "column", "value")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The official values where there are any (§2.3), of data what ReasonGraphQA has.
+
+    `train`, `dev`, `test`: questions, drawn from as many worlds as `worlds` has in that order, or
+    the first of a file. `pool`: candidate facts of a question; `decoys`: complete decoy chains for
+    each branch. `d`, `heads`: of the networks; `epochs` of training, `one_hop_epochs` of that which
+    knows no second hop. `seeds`: trainings, the first `seed`.
+
+    Raises `ValueError` for a number out of range, an unknown method, or one that is there twice.
+    """
+
+    methods: tuple[str, ...] = METHODS
+    train: int = 11703
+    dev: int = 1506
+    test: int = 1469
+    worlds: tuple[int, int, int] = (24, 4, 4)
+    pool: int = 25
+    decoys: int = 2
+    d: int = 768
+    heads: int = 12
+    epochs: int = 20
+    one_hop_epochs: int = 20
+    learning_rate: float = 1e-5
+    batch: int = 8
+    seeds: int = 3
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for method in different("methods", listed("methods", self.methods)):
+            one_of("methods", method, METHODS)
+        for name in SPLITS:
+            whole(name, getattr(self, name), 1, 10**6)
+        for number in self.worlds:
+            whole("worlds", number, 1)
+        whole("pool", self.pool, 10, 2000)
+        whole("decoys", self.decoys, 0, 100)
+        for name in ("d", "heads", "epochs", "one_hop_epochs", "batch"):
+            whole(name, getattr(self, name), 1, 10**5)
+        finite("learning_rate", self.learning_rate, above=0)
+        parameters.seed_list(self.seed, self.seeds)
+
+    @property
+    def directions(self) -> list[str]:
+        """What networks are trained for the methods."""
+        return list(dict.fromkeys(d for m in self.methods for d in TRAINED.get(m, ())))
+
+    def tiny(self) -> "Settings":
+        """The least that shows it, in some two minutes on a CPU (§6)."""
+        return replace(
+            self, train=600, dev=120, test=240, worlds=(4, 1, 2), pool=16, d=48, heads=4, epochs=5,
+            one_hop_epochs=5, learning_rate=3e-3, batch=16, seeds=1,
+        )  # fmt: skip
+
+    def full(self) -> "Settings":
+        """The whole of §6's scale, three seeds: some 30 minutes on a CPU."""
+        return replace(
+            self.tiny(), train=1500, dev=240, test=480, worlds=(6, 2, 3), pool=25, d=64, epochs=6,
+            one_hop_epochs=8, learning_rate=2e-3, seeds=3,
+        )  # fmt: skip
+
+    def small(self) -> "Settings":
+        """As `tiny`, beside a real sentence encoder."""
+        return self.tiny()
+
+
+def settings(
+    preset: str, size: str = "", seed: int = 0, data_path: str = "", **given: Any
+) -> Settings:
+    """The preset's settings; those given pin a value, unless empty or -1. `size`: `"full"` at tiny.
+
+    Raises `ValueError` for an unknown preset or size, a list that is none, as `Settings`, and for
+    pools that are given beside files (`data_path`), which have their own.
+    """
+    chosen, pinned = parameters.of_preset(preset, Settings()), parameters.given(given)
+    if one_of("size", size, ("", "full")):
+        if preset != "tiny":
+            raise ValueError(f"size={size!r} goes unheeded at preset={preset}; give preset=tiny")
+        chosen = Settings().full()
+    for name in ("pool", "decoys"):
+        if data_path and name in pinned:
+            raise ValueError(f"{name}={pinned[name]!r:.40} goes unheeded beside data_path")
+    pinned |= {"one_hop_epochs": pinned["epochs"]} if "epochs" in pinned else {}
+    if "methods" in pinned:
+        pinned["methods"] = parameters.names("methods", pinned["methods"])
+    return replace(chosen, seed=seed, **pinned)
+
+
+def published(metric: str) -> tuple[float | None, str | None]:
+    """(value, setting) of a metric; None without one."""
+    rows = ((row["value"], row["setting"]) for row in PUBLISHED if row["metric"] == metric)
+    return next(rows, (None, None))
+
+
+def reference(path: str = "") -> dict[tuple[str, str, str], float]:
+    """(table, row, column) → a published value, of a file of the user's own; empty without one.
+
+    Tables are T2 to T5, rows and columns those of `tables`. Raises `ValueError` for no file,
+    `DatasetError` for a row without these fields, or a value that is no finite number.
+    """
+    parameters.check_file("tables_path", path)
+    values: dict[tuple[str, str, str], float] = {}
+    for number, row in enumerate(read_rows(path) if path else []):
+        try:
+            table, line, column, value = (row[name] for name in _COLUMNS)
+            values[str(table), str(line), str(column)] = finite("value", float(value))
+        except (LookupError, TypeError, ValueError) as error:
+            raise DatasetError(
+                f"tables_path={path!r:.80} row {number}: {error}; give {', '.join(_COLUMNS)}"
+            ) from None
+    return values
+
+
+def split_files(folder: str) -> dict[str, Path]:
+    """Split → its file in a folder of questions: train, dev (or valid), test, .json or .jsonl.
+
+    Raises `ValueError` for one that has them not.
+    """
+    found = {}
+    for split in SPLITS:
+        stems = ("dev", "valid") if split == "dev" else (split,)
+        names = [stem + end for stem in stems for end in (".jsonl", ".json")]
+        there = [path for name in names if (path := Path(folder, name)).is_file()]
+        if not there:
+            raise ValueError(f"data_path={folder!r:.80}: no file {' or '.join(names)}")
+        found[split] = there[0]
+    return found
+
+
+def check_model(preset: str, model_id: str = "") -> None:
+    """Raise `ModelError` for a sentence encoder that is missing, unreachable or none."""
+    name = model_id or MODELS[preset]
+    with parameters.naming("model_id", model_id):
+        try:
+            if name:
+                hub.require_model(name)
+        except ModelError as error:
+            if preset != "paper" or model_id:
+                raise
+            raise ModelError(f"{error} {NEEDS}") from None
+
+
+def preflight(preset: str, given: dict[str, Any]) -> None:
+    """Refuse a run that cannot succeed. `given`: parameters that differ from the notebook's own.
+
+    Raises as `settings`, `reference`, `split_files` and `check_model`.
+    """
+    names = "methods train dev test pool decoys epochs seeds size seed data_path"
+    settings(preset, **parameters.picked(given, names))
+    reference(given.get("tables_path", ""))
+    if folder := given.get("data_path"):
+        split_files(folder)
+    check_model(preset, given.get("model_id", ""))

@@ -1,0 +1,53 @@
+"""Settings, questions and sentence encoder of a preset. The method is the same in all of them."""
+
+import logging
+
+import torch
+
+from workbench.errors import ModelError
+from workbench.hub import place_of
+from workbench.models.encoders import Encoder, load_encoder
+from workbench.papers import parameters
+from workbench.papers.graphhop.paper import MODELS, SPLITS, Settings, check_model, split_files
+from workbench.papers.graphhop.paper import settings as settings
+from workbench.retrieval.evidence_files import read_evidence
+from workbench.retrieval.graphs import Evidence
+from workbench.worlds.pools import questions as drawn
+
+log = logging.getLogger(__name__)
+
+
+def questions(settings: Settings, data_path: str = "") -> dict[str, list[Evidence]]:
+    """Split → questions: of invented worlds, which share no name, or the first of a folder's files.
+
+    Raises `ValueError` as `paper.split_files`, and as `retrieval.evidence_files.read_evidence`.
+    """
+    counts = {split: getattr(settings, split) for split in SPLITS}
+    if data_path:
+        files = split_files(data_path)
+        with parameters.naming("data_path", data_path):
+            return {split: read_evidence(files[split])[:n] for split, n in counts.items()}
+    return {
+        split: drawn(split, n, worlds=worlds, pool=settings.pool, decoys=settings.decoys)
+        for (split, n), worlds in zip(counts.items(), settings.worlds, strict=True)
+    }
+
+
+def encoder(preset: str, model_id: str = "") -> Encoder | None:
+    """The sentence encoder that ranks as it comes: the one given, or the preset's.
+
+    At tiny, where nothing is fetched, None if it is not at hand. Raises as `check_model` and
+    `load_encoder`.
+    """
+    check_model(preset, model_id)
+    if preset == "tiny":
+        # So small a network gains nothing from a second thread, and sums differ with them.
+        torch.set_num_threads(1)
+    if preset == "tiny" and not model_id:
+        try:
+            place_of("minilm", download=False)
+        except ModelError:
+            log.warning("no sentence encoder is at hand: the method dense is left out")
+            return None
+    with parameters.naming("model_id", model_id):
+        return load_encoder(model_id or MODELS[preset] or "minilm")
