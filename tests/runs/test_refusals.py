@@ -104,7 +104,8 @@ BAD = {
         "lengths": (*LISTS, "96"), "digits": (*LISTS, "96"), "flips": (*LISTS, "96"),
         "rows": (*COUNT, "0", "1000001"), "shots": (*COUNT, "9"), "observed": (*COUNT, "51"),
         "stories": (*COUNT, "0"), "texts": (*COUNT, "0", "201"), "repeats": (*COUNT, "0"),
-        "max_new_tokens": (*COUNT, "0", "1000000"), "data_path": PATHS, "t5_id": ("t5", "a b"),
+        "max_new_tokens": (*COUNT, "0", "1000000"), "data_path": PATHS, "addsub_path": PATHS,
+        "t5_id": ("t5", "a b"),
         "epochs": (*LISTS, "1,2"), "seed": SEED,
     },
 }  # fmt: skip
