@@ -199,7 +199,7 @@ def _official_edges(links: Any, at: dict[str, int], place: str, repair: bool) ->
     Facts are found by their whole text, never by a part of it.
     """
 
-    def found(text: Any) -> int:
+    def place_of(text: Any) -> int:
         if text not in at:
             near = difflib.get_close_matches(str(text), at, n=1, cutoff=0)
             raise DatasetError(
@@ -216,10 +216,10 @@ def _official_edges(links: Any, at: dict[str, int], place: str, repair: bool) ->
         lists = [relation.get(side) for side in ("before", "after")] if relation else []
         if not isinstance(relation, dict) or not all(isinstance(side, list) for side in lists):
             raise DatasetError(f"{place}: order_true_fact has {link!r:.60}; {_EXPECTED}")
-        node = found(link.get("facts"))
+        node = place_of(link.get("facts"))
         listed.add(node)
-        before |= {(found(text), node) for text in lists[0]}
-        after |= {(node, found(text)) for text in lists[1]}
+        before |= {(place_of(text), node) for text in lists[0]}
+        after |= {(node, place_of(text)) for text in lists[1]}
     if (torn := sorted(before ^ after)) and not repair:
         (u, v), texts = torn[0], [*at]
         side, other = ("after", "before") if torn[0] in after else ("before", "after")

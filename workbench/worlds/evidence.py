@@ -86,8 +86,8 @@ def verify_number(world: World, rng: random.Random) -> Draft | None:
     away = rng.randint(1, max(2, min(value, attribute.most - attribute.least) // 6))
     limit = value - away if above else value + away
     question = f"Is the {attribute.name} of {chain.start} greater than {limit}?"
-    found = [step("Find", chain.start), step("QueryAttr", chain.attribute)]
-    program = steps([*found, step("VerifyNum", limit, ">")])
+    lookup = [step("Find", chain.start), step("QueryAttr", chain.attribute)]
+    program = steps([*lookup, step("VerifyNum", limit, ">")])
     return Draft(question, "yes" if above else "no", draft.edges, draft.chains, program)
 
 
@@ -218,8 +218,8 @@ def most_of_heads(world: World, rng: random.Random) -> Draft | None:
     question = f"Among the {among}, which one has the highest {ATTRIBUTES[attribute].name}?"
     edges = [e for i, end in zip(places, ends, strict=True) for e in ((ROOT, i), (i, end))]
     chains = [Chain(tail, (name,), attribute, inverse=True)]
-    found = [step("Find", tail), step("Relate", name, "backward")]
-    program = steps([*found, step("SelectAmong", attribute, "largest")])
+    lookup = [step("Find", tail), step("Relate", name, "backward")]
+    program = steps([*lookup, step("SelectAmong", attribute, "largest")])
     return Draft(question, entities[values.index(max(values))], edges, chains, program)
 
 

@@ -52,8 +52,8 @@ class Walk:
     @property
     def program(self) -> list[Step]:
         """The steps that lead to the end."""
-        found = [step("Find", self.start)]
-        return found + [step("Relate", name, "forward") for name in self.relations]
+        start = [step("Find", self.start)]
+        return start + [step("Relate", name, "forward") for name in self.relations]
 
 
 def walk(world: World, rng: random.Random, length: int) -> Walk | None:

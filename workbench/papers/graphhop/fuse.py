@@ -21,17 +21,17 @@ def official(forward: Sequence[ScoredEdge], backward: Sequence[ScoredEdge]) -> l
     left a leaf. The release goes through a set in an order that changes by process (§5, trap 6);
     here it is that of places.
     """
-    one, other = ({(u, v) for u, v, _ in edges} for edges in (forward, backward))
-    if len(one & other) / (len(one | other) + 1e-4) > AGREEMENT:
-        return sorted(other)
+    ahead, back = ({(u, v) for u, v, _ in edges} for edges in (forward, backward))
+    if len(ahead & back) / (len(ahead | back) + 1e-4) > AGREEMENT:
+        return sorted(back)
     chosen: list[Edge] = []
     there: set[int] = set()
-    for edge in sorted(one | other):
+    for edge in sorted(ahead | back):
         if edge[1] not in there:
             chosen.append(edge)
             there |= {*edge}
     leaves = there - {u for u, _ in chosen}
-    return sorted({*chosen, *(edge for edge in one | other if edge[1] in leaves)})
+    return sorted({*chosen, *(edge for edge in ahead | back if edge[1] in leaves)})
 
 
 def soft(
@@ -47,8 +47,8 @@ def soft(
     """
     arguments.finite("w", w, 0, 1)
     arguments.finite("tau", tau, 0, 1)
-    one, other = ({(u, v): p for u, v, p in edges} for edges in (forward, backward))
-    score = {e: w * one.get(e, 0.0) + (1 - w) * other.get(e, 0.0) for e in {*one, *other}}
+    ahead, back = ({(u, v): p for u, v, p in edges} for edges in (forward, backward))
+    score = {e: w * ahead.get(e, 0.0) + (1 - w) * back.get(e, 0.0) for e in {*ahead, *back}}
     after = successors(edge for edge, p in score.items() if p > tau)
     reached, waiting = {ROOT}, [ROOT]
     while waiting:
@@ -75,6 +75,6 @@ def tuned(
     rows = list(zip(arguments.listed("gold", gold), forward, backward, strict=True))
 
     def count(at: tuple[float, float]) -> int:
-        return sum(view(edges) == view(soft(one, other, *at)) for edges, one, other in rows)
+        return sum(view(edges) == view(soft(ahead, back, *at)) for edges, ahead, back in rows)
 
     return max(product(weights, thresholds), key=count)

@@ -165,15 +165,15 @@ def split_files(folder: str) -> dict[str, Path]:
 
     Raises `ValueError` for one that has them not.
     """
-    found = {}
+    files = {}
     for split in SPLITS:
         stems = ("dev", "valid") if split == "dev" else (split,)
         names = [stem + end for stem in stems for end in (".jsonl", ".json")]
         there = [path for name in names if (path := Path(folder, name)).is_file()]
         if not there:
             raise ValueError(f"data_path={folder!r:.80}: no file {' or '.join(names)}")
-        found[split] = there[0]
-    return found
+        files[split] = there[0]
+    return files
 
 
 def check_model(preset: str, model_id: str = "") -> None:

@@ -89,13 +89,13 @@ def _search(
             likely = sorted((-round(p, DIGITS), v) for v, p in odds if v not in path)
             reading = [(p, v) for p, v in likely[: 1 if greedy else None] if -p > above]
             children[row] += [(p, i, v) for p, v in reading]
-            found = [((path[-1] if path else ROOT, v), -p) for p, v in reading]
+            edges_read = [((path[-1] if path else ROOT, v), -p) for p, v in reading]
             if backward:
-                found = [((v, u), p) for (u, v), p in found if u != ROOT]
+                edges_read = [((v, u), p) for (u, v), p in edges_read if u != ROOT]
                 first = round(1 + likely[0][0], DIGITS) if likely else 1.0
                 if path and first > above:
-                    found.append(((ROOT, path[-1]), first))
-            for edge, p in found:
+                    edges_read.append(((ROOT, path[-1]), first))
+            for edge, p in edges_read:
                 scores[row][edge] = max(p, scores[row].get(edge, 0.0))
         chosen = []
         for row, of_row in enumerate(children):

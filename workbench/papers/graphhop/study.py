@@ -21,7 +21,7 @@ Keep = Callable[[str, dict[str, Any], Callable[[], Any]], Any]
 """`keep(name, key, compute)`: a step done before is not done again (`runs.cache.cached`)."""
 Graphs = list[list[Edge]]
 """Predicted edges of each question."""
-Found = dict[str, list[list[ScoredEdge]]]
+Searched = dict[str, list[list[ScoredEdge]]]
 """What a network retrieves, by `"dev"`, `"test"`, and what is searched: scored edges of each."""
 ORACLE = "_oracle_k"
 LIKELY = 0.5
@@ -97,7 +97,7 @@ def run(
         networks = {}
         for direction in settings.directions:
             fit = fit_of(settings, direction)
-            train = partial(found, questions, fit, direction, seed, under)
+            train = partial(searched, questions, fit, direction, seed, under)
             step = {**key, "fit": asdict(fit), "seed": seed}
             networks[direction] = keep(f"{direction}-{seed}", step, train)
         for method in (m for m in settings.methods if m in TRAINED):
@@ -122,13 +122,13 @@ def fit_of(settings: Settings, direction: str) -> Fit:
     return Fit(**size, epochs=epochs, lr=settings.learning_rate)
 
 
-def found(
+def searched(
     questions: Mapping[str, Sequence[Evidence]],
     fit: Fit,
     direction: str,
     seed: int,
     encoder: Encoder | None = None,
-) -> Found:
+) -> Searched:
     """Train a network and search dev and test: all edges, those of one chain, the likely ones."""
     retriever = trained(questions["train"], fit, direction, seed, encoder)
     out = {split: retrieved(retriever, questions[split]) for split in ("dev", "test")}
@@ -139,7 +139,7 @@ def found(
 
 
 def fused(
-    method: str, dev: Sequence[Evidence], networks: Mapping[str, Found]
+    method: str, dev: Sequence[Evidence], networks: Mapping[str, Searched]
 ) -> tuple[Graphs, str]:
     """The graphs of a method for the test questions, and what of it was chosen on dev.
 
@@ -150,7 +150,7 @@ def fused(
         pairs = zip(first["test likely"], second[0]["test likely"], strict=True)
         return [fuse.official(*pair) for pair in pairs], ""
     end = " chain" if method == "single_chain" else ""
-    nothing: Found = {split: [[]] * len(first[split]) for split in ("dev", "test")}
+    nothing: Searched = {split: [[]] * len(first[split]) for split in ("dev", "test")}
     forward, backward = first, second[0] if second else nothing
     weights: Sequence[float] = fuse.WEIGHTS if second else (1.0,)
     if method == "backward":

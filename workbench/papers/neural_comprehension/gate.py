@@ -143,10 +143,12 @@ class Gate(Rule):
         ids = [(*row.prompt, *row.new) for row in rows]
         if self.mode == "bias":
             return self.shaped(vocabulary, ids, logits)
-        out = logits.clone()
-        for i, row in enumerate(ids):
-            if (due := self._asked.get(row)) and not due.ids:
-                self._guarded(vocabulary, due.place.rule, out[i])
+        whole = {
+            i: due for i, row in enumerate(ids) if (due := self._asked.get(row)) and not due.ids
+        }
+        out = logits.clone() if whole else logits
+        for i, due in whole.items():
+            self._guarded(vocabulary, due.place.rule, out[i])
         return out
 
     def shaped(
