@@ -60,7 +60,7 @@ def small(request, monkeypatch):
         monkeypatch.setattr(module, name, partial(getattr(module, name), **size))
     for name, value in constants.items():
         monkeypatch.setattr(module, name, value)
-    (paper,) = (p for p in PAPERS if p.models[0] == request.param)
+    (paper,) = (p for p in PAPERS if p.models[:1] == (request.param,))
     return module, names, paper.rebuilder()
 
 
