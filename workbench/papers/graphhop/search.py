@@ -62,7 +62,12 @@ def retrieved(
             out.append(sorted((u, v, score) for (u, v), score in best[:edges]))
         cut += len(missing)
     if cut:
-        log.warning("%d times more than %d states or %d edges of a question", cut, states, edges)
+        log.warning(
+            "%d times a question had more than %d states or %d edges; the best stay",
+            cut,
+            states,
+            edges,
+        )
     return out
 
 

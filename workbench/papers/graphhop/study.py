@@ -110,7 +110,8 @@ def run(
         for method, seeds in predicted.items()
     }  # fmt: skip
     return Study(
-        settings, encoder.name if encoder else "", "cpu", test, predicted, scores, tuned,
+        settings, encoder.name if encoder else "",
+        str(under.hf.device) if under else "cpu", test, predicted, scores, tuned,
         sufficient(test, predicted),
     )  # fmt: skip
 
