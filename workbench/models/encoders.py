@@ -14,6 +14,7 @@ from workbench.arguments import listed
 from workbench.errors import ModelError
 from workbench.hashing import digest, tensors_digest
 from workbench.hub import place_of
+from workbench.models.lex_encoder import MOST_WORDS, WordHashes, WordVectors
 from workbench.models.limits import CPU_TOKENS, GPU_TOKENS
 from workbench.models.sources import file_of, read_config, read_tokenizer, read_weights
 from workbench.models.tokenizer_state import tokenizer_digest
@@ -34,7 +35,7 @@ class Encoder:
     torch.Size([2, 384])
     """
 
-    hf: PreTrainedModel
+    hf: PreTrainedModel | WordVectors
     tokenizer: Any
     name: str
     max_tokens: int
@@ -113,16 +114,22 @@ def listed_texts(texts: Sequence[str]) -> list[str]:
 
 
 def load_encoder(name: str | Path, *, device: str | torch.device | None = None) -> Encoder:
-    """Load the sentence encoder `"minilm"` (all-MiniLM-L6-v2), or one of a folder, in float32.
+    """Load a sentence encoder in float32: `"minilm"` (all-MiniLM-L6-v2), `"lex"`, or of a folder.
 
     >>> encoder = wb.load_encoder("minilm")
     >>> nearness = encoder.encode(questions) @ encoder.encode(facts).T  # cosines
 
-    `"minilm"` comes from where `hub.place_of` finds it. `device=None`: the GPU where there is one.
+    `"minilm"` comes from where `hub.place_of` finds it. `"lex"` comes from nowhere: each word has a
+    random vector, the same in every process, so that a cosine says what words two texts have in
+    common, names and numbers too, and nothing of their meaning or order; it knows no rare word
+    from a usual one. `device=None`: the GPU where there is one.
     No code of it is run. Raises `ModelError` for one that cannot be had or read, and for one that
     pools otherwise than by the mean.
     """
     source = str(name)
+    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    if source == "lex":
+        return Encoder(WordVectors().to(device).eval(), WordHashes(), source, MOST_WORDS)
     if source == "minilm":
         source, where = place_of(source)
         log.info("taken from %s", where)
@@ -136,6 +143,6 @@ def load_encoder(name: str | Path, *, device: str | torch.device | None = None) 
     limits = map(int, re.findall(r'"max_seq_length": *(\d+)', settings))
     tokenizer = read_tokenizer(source)
     hf = read_weights(source, config, kind=AutoModel, dtype=torch.float32)
-    hf.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    hf.to(device)
     most = min(tokenizer.model_max_length, config.max_position_embeddings, *limits)
     return Encoder(hf, tokenizer, str(name), most)

@@ -26,6 +26,7 @@ _LIBRARIES = tuple(
     "tokenizers sentencepiece numpy builtins".split()
 )
 _STEERING = "workbench.steering"
+_LEX = "workbench.models.lex_encoder"
 version = functools.cache(metadata.version)
 """Of a library by name; what is loaded stays what it is, and asking takes milliseconds."""
 _WHOLE = "the model itself"
@@ -173,7 +174,7 @@ def described(value: Any, depth: int = 12) -> Any:
 def _code(value: Any) -> str:
     """Name of a library's class or function: its code is the library's version."""
     if _top(value.__module__ or "builtins") not in sys.stdlib_module_names:
-        _require_known([value], "an attribute", ())
+        _require_known([value], "an attribute", (_LEX,))
     return _name(value)
 
 

@@ -1,7 +1,6 @@
 """Facts ranked by the words that they share with a query: BM25 and TF-IDF."""
 
 import logging
-import re
 from collections import Counter
 from collections.abc import Sequence
 
@@ -10,20 +9,11 @@ import numpy as np
 from scipy.sparse import csr_array
 
 from workbench.arguments import listed
+from workbench.models.lex_encoder import words as words
 
 log = logging.getLogger(__name__)
 
 K1, B = 1.5, 0.75
-_WORD = re.compile(r"\w+")
-
-
-def words(text: str) -> list[str]:
-    """The words of a text in small letters; numbers are words, too.
-
-    >>> words("Ada's gate, 1,200 m.")
-    ['ada', 's', 'gate', '1', '200', 'm']
-    """
-    return _WORD.findall(text.lower())
 
 
 class Bm25:

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from workbench.errors import DatasetError
+from workbench.errors import DatasetError, ModelError
 from workbench.papers.graphhop import paper, presets
 from workbench.papers.graphhop.study import fit_of
 from workbench.retrieval.evidence_files import write_evidence, write_official
@@ -68,3 +68,14 @@ def test_questions_of_a_folder_in_both_forms(tmp_path):
     (tmp_path / "test.jsonl").write_text("{}")
     with pytest.raises(DatasetError, match="data_path="):
         presets.questions(settings, str(tmp_path))
+
+
+def test_without_minilm_words_are_hashed(monkeypatch, caplog):
+    def nowhere(*_, **__):
+        raise ModelError("not at hand")
+
+    monkeypatch.setattr(presets, "place_of", nowhere)
+    monkeypatch.setattr(presets.torch, "set_num_threads", lambda _: None)
+    assert presets.encoder("tiny").name == "lex"
+    assert "hashed words" in caplog.text
+    assert presets.encoder("paper", "lex").encode(["a gate"]).shape == (1, 384)

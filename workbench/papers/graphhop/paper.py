@@ -33,7 +33,7 @@ TRAINED = {
 `bgr_official` has the released gate (§2.4)."""
 METHODS = (*UNTRAINED, *TRAINED)
 MODELS = {"tiny": "", "small": "minilm", "paper": "google-bert/bert-base-uncased"}
-"""Preset → its sentence encoder; at tiny MiniLM where it is at hand, else none."""
+"""Preset → its sentence encoder; at tiny MiniLM where it is at hand, else `"lex"`."""
 NEEDS = (
     "preset=paper takes some hours on one GPU with 16 GB: BERT (0.4 GB), and questions of invented "
     "worlds, or -p data_path=FOLDER with the official ones. -p model_id= takes any other encoder"
@@ -181,7 +181,7 @@ def check_model(preset: str, model_id: str = "") -> None:
     name = model_id or MODELS[preset]
     with parameters.naming("model_id", model_id):
         try:
-            if name:
+            if name and name != "lex":
                 hub.require_model(name)
         except ModelError as error:
             if preset != "paper" or model_id:

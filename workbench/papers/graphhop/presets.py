@@ -33,10 +33,10 @@ def questions(settings: Settings, data_path: str = "") -> dict[str, list[Evidenc
     }
 
 
-def encoder(preset: str, model_id: str = "") -> Encoder | None:
+def encoder(preset: str, model_id: str = "") -> Encoder:
     """The sentence encoder that ranks as it comes: the one given, or the preset's.
 
-    At tiny, where nothing is fetched, None if it is not at hand. Raises as `check_model` and
+    At tiny, where nothing is fetched, `"lex"` if it is not at hand. Raises as `check_model` and
     `load_encoder`.
     """
     check_model(preset, model_id)
@@ -47,7 +47,7 @@ def encoder(preset: str, model_id: str = "") -> Encoder | None:
         try:
             place_of("minilm", download=False)
         except ModelError:
-            log.warning("no sentence encoder is at hand: the method dense is left out")
-            return None
+            log.warning("no sentence encoder is at hand: dense ranks by hashed words, as lex")
+            model_id = "lex"
     with parameters.naming("model_id", model_id):
         return load_encoder(model_id or MODELS[preset] or "minilm")
