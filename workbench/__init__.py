@@ -31,6 +31,7 @@ _HOME = {
     "all_tokens": "models.prompts",
     "capture": "activations.capture",
     "complete": "generation.complete",
+    "explain": "retrieval.explain",
     "fit_probes": "activations.probes",
     "fold": "steering.fold",
     "generate": "generation.complete",

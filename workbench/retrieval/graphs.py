@@ -17,6 +17,8 @@ ROOT = -1
 """The question, as the start of an edge."""
 Edge = tuple[int, int]
 """(from, to): places of facts; the first may be `ROOT`."""
+ScoredEdge = tuple[int, int, float]
+"""(from, to, probability)."""
 KINDS = ("entity", "number", "bool", "count")
 """What an answer is."""
 STRUCTURES = ("SCSH", "SCMH", "MCSH", "MCMH")

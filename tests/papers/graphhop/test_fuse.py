@@ -6,8 +6,11 @@ from itertools import product
 import networkx as nx
 import pytest
 
+import workbench as wb
+from tests.papers.graphhop.retrievers import QUESTIONS, lexical
 from tests.retrieval.graph_cases import random_edges
 from workbench.papers.graphhop import fuse
+from workbench.papers.graphhop.search import retrieved
 from workbench.retrieval.graphs import ROOT, nodes
 
 
@@ -72,3 +75,22 @@ def test_tuned_is_the_best_of_all_and_the_first_of_equals():
         fuse.tuned(gold, forward, backward[1:])
     with pytest.raises(ValueError, match="gold"):
         fuse.tuned([], [], [])
+
+
+def test_scores_stand_beside_the_edges():
+    forward, backward = [(ROOT, 3, 0.9), (3, 7, 0.4), (8, 1, 0.9)], [(3, 7, 0.8), (8, 1, 0.9)]
+    got = fuse.soft_scored(forward, backward, 0.5, 0.4)
+    assert (
+        [edge[:2] for edge in got] == [(ROOT, 3), (3, 7)] == fuse.soft(forward, backward, 0.5, 0.4)
+    )
+    assert [edge[2] for edge in got] == pytest.approx([0.45, 0.6])
+
+
+def test_two_networks_explain_a_text_as_they_search():
+    networks, q = [lexical("forward"), lexical("backward", 1)], QUESTIONS[0]
+    got = wb.explain(q.question, q.facts, fuse.retriever_of(*networks, 0.5, 0.1))
+    edges = fuse.soft(*(retrieved(network, [q])[0] for network in networks), 0.5, 0.1)
+    assert {v for _, v, _ in got.edges} == {v for _, v in edges}
+    assert {(u, v) for u, v, _ in got.edges} <= {*edges}
+    assert len(got.edges) > 2
+    assert [word for word, _ in got.words(got.edges[0][:2])] == q.question.split()

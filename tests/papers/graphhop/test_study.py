@@ -1,11 +1,12 @@
 """A study with networks that have hardly been trained: every method, once, and the same again."""
 
+import re
 from types import SimpleNamespace
 
 import pytest
 import torch
 
-from workbench.papers.graphhop import figures, paper, presets, study, tables
+from workbench.papers.graphhop import figures, fuse, paper, presets, study, tables
 from workbench.retrieval.graphs import ROOT, successors
 from workbench.retrieval.metrics import scored
 
@@ -56,6 +57,14 @@ def test_what_was_kept_is_not_done_again(made):
     few = study.run(questions, paper.settings("tiny", methods="bm25,dense"), keep)
     assert set(few.predicted) == {"bm25", "bm25_oracle_k"}
     assert kept == before
+
+
+def test_what_was_searched_is_fused_again_to_the_same(made):
+    ran, (_, settings, *_) = made
+    assert set(ran.searched) == set(settings.directions)
+    w, tau = map(float, re.findall(r"[\d.]+", ran.tuned["bgr"][0]))
+    pairs = zip(ran.searched["forward"], ran.searched["backward"], strict=True)
+    assert [fuse.soft(*pair, w, tau) for pair in pairs] == ran.predicted["bgr"][0]
 
 
 def test_evidence_suffices_or_not(made):

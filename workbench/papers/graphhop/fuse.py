@@ -1,11 +1,12 @@
-"""One graph from scored edges of both directions, without the model (§2.4, §2.5)."""
+"""One graph from scored edges of both directions (§2.4, §2.5)."""
 
 from collections.abc import Callable, Sequence
 from itertools import product
 
 from workbench import arguments
-from workbench.papers.graphhop.search import ScoredEdge
-from workbench.retrieval.graphs import ROOT, Edge, successors
+from workbench.papers.graphhop.model import Retriever
+from workbench.papers.graphhop.search import retrieved
+from workbench.retrieval.graphs import ROOT, Edge, Evidence, ScoredEdge, successors
 
 AGREEMENT = 0.02
 """Share of edges in common from which the release takes the backward graph alone."""
@@ -45,6 +46,13 @@ def soft(
     >>> soft([(-1, 3, 0.9), (3, 7, 0.4)], [(3, 7, 0.8)], w=0.5, tau=0.4)
     [(-1, 3), (3, 7)]
     """
+    return [(u, v) for u, v, _ in soft_scored(forward, backward, w, tau)]
+
+
+def soft_scored(
+    forward: Sequence[ScoredEdge], backward: Sequence[ScoredEdge], w: float, tau: float
+) -> list[ScoredEdge]:
+    """As `soft`, each edge with what it is fused to."""
     arguments.finite("w", w, 0, 1)
     arguments.finite("tau", tau, 0, 1)
     ahead, back = ({(u, v): p for u, v, p in edges} for edges in (forward, backward))
@@ -55,7 +63,23 @@ def soft(
         new = set(after.get(waiting.pop(), [])) - reached
         reached |= new
         waiting += new
-    return sorted((u, v) for u in reached for v in after.get(u, []))
+    return sorted((u, v, score[u, v]) for u in reached for v in after.get(u, []))
+
+
+def retriever_of(
+    forward: Retriever, backward: Retriever, w: float, tau: float
+) -> Callable[[str, Sequence[str]], list[ScoredEdge]]:
+    """Two trained networks as a function of a question and facts, as `wb.explain` takes it.
+
+    >>> wb.explain(question, facts, retriever_of(forward, backward, w=0.6, tau=0.7)).edges
+    """
+
+    def fused(question: str, facts: Sequence[str]) -> list[ScoredEdge]:
+        asked = [Evidence("", question, tuple(facts), ())]
+        ahead, back = (retrieved(network, asked)[0] for network in (forward, backward))
+        return soft_scored(ahead, back, w, tau)
+
+    return fused
 
 
 def tuned(

@@ -11,12 +11,10 @@ import torch
 from workbench import arguments
 from workbench.papers.graphhop.model import Retriever
 from workbench.papers.graphhop.targets import MOST_DEPTH, Path
-from workbench.retrieval.graphs import ROOT, Edge, Evidence
+from workbench.retrieval.graphs import ROOT, Edge, Evidence, ScoredEdge
 
 log = logging.getLogger(__name__)
 
-ScoredEdge = tuple[int, int, float]
-"""(from, to, probability)."""
 EXPANDED = 0.05
 """Facts more probable than this are read."""
 MOST_STATES, MOST_EDGES = 40, 25

@@ -1,7 +1,7 @@
 """Every method's graph for every question, scored; what was tuned on dev; what a reader does."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from typing import Any
 
@@ -9,11 +9,11 @@ from workbench.hashing import digest
 from workbench.models.encoders import Encoder
 from workbench.papers.graphhop import baselines, fuse, readers
 from workbench.papers.graphhop.paper import SPLITS, TRAINED, Settings
-from workbench.papers.graphhop.search import ScoredEdge, retrieved
+from workbench.papers.graphhop.search import retrieved
 from workbench.papers.graphhop.train import Fit, trained
 from workbench.papers.parameters import seed_list
 from workbench.retrieval.evidence_files import as_row
-from workbench.retrieval.graphs import Edge, Evidence, nodes
+from workbench.retrieval.graphs import Edge, Evidence, ScoredEdge, nodes
 from workbench.retrieval.lexical import Bm25, TfIdf
 from workbench.retrieval.metrics import Scores, scored
 
@@ -35,7 +35,8 @@ class Study:
     `test`: the questions. `predicted`: method → `[seed][question]` → edges; one seed where nothing
     is trained. `scores`: the same, scored. `tuned`: method → per seed what was chosen on dev.
     `sufficient`: evidence → `[seed][question]`, 1 where the gold program over it answers right;
-    empty for questions whose sentences the reader cannot parse.
+    empty for questions whose sentences the reader cannot parse. `searched`: direction → scored
+    edges of each question, of the first seed: what a view fuses again.
     """
 
     settings: Settings
@@ -46,6 +47,7 @@ class Study:
     scores: dict[str, list[list[Scores]]]
     tuned: dict[str, list[str]]
     sufficient: dict[str, list[list[float]]]
+    searched: Mapping[str, list[list[ScoredEdge]]] = field(default_factory=dict)
 
     def values(
         self, method: str, score: str, of: Callable[[Evidence], bool] = lambda q: True
@@ -93,6 +95,7 @@ def run(
     under = encoder if reads else None
     key = {"questions": digest([as_row(q) for split in SPLITS for q in questions[split]]),
            "encoder": under.identity() if under else ""}  # fmt: skip
+    first_searched: dict[str, list[list[ScoredEdge]]] = {}
     for seed in seed_list(settings.seed, settings.seeds):
         networks = {}
         for direction in settings.directions:
@@ -100,6 +103,7 @@ def run(
             train = partial(searched, questions, fit, direction, seed, under)
             step = {**key, "fit": asdict(fit), "seed": seed}
             networks[direction] = keep(f"{direction}-{seed}", step, train)
+        first_searched = first_searched or {name: there["test"] for name, there in networks.items()}
         for method in (m for m in settings.methods if m in TRAINED):
             graphs, chosen = fused(method, dev, networks)
             predicted.setdefault(method, []).append(graphs)
@@ -112,7 +116,7 @@ def run(
     return Study(
         settings, encoder.name if encoder else "",
         str(under.hf.device) if under else "cpu", test, predicted, scores, tuned,
-        sufficient(test, predicted),
+        sufficient(test, predicted), first_searched,
     )  # fmt: skip
 
 
