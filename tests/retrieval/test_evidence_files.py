@@ -110,8 +110,15 @@ OURS = [
     ({"edges": 3}, "field 'edges'"),
     ({"edges": [[-1, 0], [1, 2]]}, "nothing leads from the question"),
     ({"answer_type": "song"}, "answer_type 'song'"),
-    ({"structure": "MCMH"}, "structure is 'MCMH', but its edges have 'SCMH'"),
+    ({"structure": "MCMH"}, "structure is 'MCMH', but its edges and program make it 'SCMH'"),
     ({"depth": 4}, "depth is 4"),
+    ({"reasoning_type": "Bool"}, "reasoning_type is 'Bool', but its edges and program make it 'Ot"),
+    ({"id": ["b"]}, r"field 'id' is \['b'\]; write it as text"),
+    ({"answer": ["Rome"]}, "field 'answer' is"),
+    ({"answer": True}, "field 'answer' is True"),
+    ({"answer": float("nan")}, "field 'answer' is nan"),
+    ({"world": {}}, "field 'world'"),
+    ({"answer_type": {}}, "field 'answer_type'"),
     ({"program": ["Find"]}, "program"),
 ]  # fmt: skip
 OFFICIAL = [
@@ -119,6 +126,9 @@ OFFICIAL = [
     ({"order_true_fact": []}, "no edges"),
     ({"order_true_fact": "x"}, "order_true_fact has 'x'"),
     ({"order_true_fact": [{"facts": FACTS[0]}]}, "order_true_fact has"),
+    ({"order_true_fact": [{"facts": FACTS[0], "relation": "x"}]}, "order_true_fact has"),
+    ({"order_true_fact": [link([FACTS[0]])]}, "order_true_fact names .'Ada was born in Rome.'."),
+    ({"order_true_fact": [link(FACTS[0], after=[[FACTS[1]]])]}, "order_true_fact names .'Rome"),
     ({"order_true_fact": [link(FACTS[0], after=[FACTS[1]])]}, "one is 'after' of the other"),
     ({"order_true_fact": [link(FACTS[1], before=[FACTS[0]])]}, "one is 'before' of the other"),
 ]
@@ -165,6 +175,16 @@ def test_our_own_database_is_of_short_facts_and_questions_of_all_hops():
 def test_faulty_rows_may_be_left_out_and_are_counted(file, caplog):
     assert len(read_evidence(file(row(), row(facts=[]), row(id="c")), strict=False)) == 2
     assert "1 questions left out, the first" in caplog.text
+
+
+def test_rows_that_are_no_json_may_be_left_out_too(tmp_path, caplog):
+    path = tmp_path / "torn.jsonl"
+    lines = [json.dumps(row()), '{"id": "b", "quest', json.dumps({"facts": FACTS, "questions": 3})]
+    path.write_text("\n".join(lines), encoding="utf-8")
+    assert [e.id for e in read_evidence(path, strict=False)] == ["a"]
+    assert "2 questions left out, the first" in caplog.text
+    with pytest.raises(DatasetError, match=r"torn.jsonl:2: "):
+        read_evidence(path)
 
 
 def test_a_file_without_a_question_is_refused(file):

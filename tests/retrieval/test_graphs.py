@@ -63,6 +63,7 @@ def test_paths_of_a_dense_graph_end():
         ([(0, ROOT)], r"edge \(0, -1\) leaves the 5 facts"),
         ([(-2, 0)], r"edge \(-2, 0\) leaves the 5 facts"),
         ([(ROOT, 0), (0, 1), (1, 2), (2, 0)], r"go in a circle"),
+        ([(ROOT, 0), (0, 1), (1, 2), (2, 3), (3, 1)], r"edges \(1, 2\), \(2, 3\), \(3, 1\) go in"),
         ([(ROOT, 0), (3, 4)], r"nothing leads from the question to the edges \(3, 4\)"),
         ([(ROOT, 0), (1, 2), (2, 3), (2, 4)], r"\(1, 2\), \(2, 3\), \(2, 4\)"),
         ([(ROOT, "0")], "no pair of whole numbers"),
@@ -75,6 +76,11 @@ def test_paths_of_a_dense_graph_end():
 def test_what_is_no_graph_is_named(edges, said):
     with pytest.raises(GraphError, match=said):
         checked(edges, 5, "q7")
+
+
+def test_facts_of_edges_that_are_cut_off_are_facts_too():
+    assert graphs.nodes([(3, 7), (ROOT, 5)]) == (3, 5, 7)
+    assert graphs.nodes([]) == ()
 
 
 def test_edges_come_back_sorted_and_once():

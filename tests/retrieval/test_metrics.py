@@ -33,6 +33,18 @@ def test_scores_are_those_of_scikit_learn():
         assert scores.structure <= min(scores.exact, scores.shape)
 
 
+def test_facts_of_edges_that_are_cut_off_count():
+    """Both ends of a predicted edge are predicted facts, also where nothing leads there."""
+    scores = scored([(ROOT, 1), (1, 7)], [(3, 7)])
+    assert (scores.precision, scores.recall) == (0.5, 0.5)
+
+
+def test_edges_as_files_have_them_are_edges_and_each_once():
+    assert scored([[ROOT, 1], [1, 7]], [[1, 7], [ROOT, 1], [1, 7]]) == scored(
+        [(ROOT, 1), (1, 7)], [(ROOT, 1), (1, 7)]
+    )
+
+
 def test_the_right_facts_in_the_wrong_order():
     scores = scored([(ROOT, 0), (0, 1)], [(ROOT, 1), (1, 0)])
     assert (scores.exact, scores.structure, scores.shape, scores.distance) == (1, 0, 1, 0)

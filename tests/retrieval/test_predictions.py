@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 
 from workbench.errors import DatasetError
@@ -51,6 +52,10 @@ def test_nothing_predicted_is_a_prediction(file):
         ({"q4": {"edges": [[0, 1]]}}, "no triple"),
         ({"q4": {"edges": [[0, 1, True]]}}, "no triple"),
         ({"q4": {"edges": [[0, 1, None]]}}, "no triple"),
+        ({"q4": {"edges": [[0, 1, float("nan")]]}}, "no triple"),
+        ({"q4": {"edges": [[0, 1, 10**400]]}}, "no triple"),
+        ({"q4": {"edges": [[0, 10**400, 0.5]]}}, "no triple"),
+        ({"q4": {"answer": ["Rome"]}}, r"row 4 \(q4\): field 'answer' is \['Rome'\]"),
         ({"q4": {"edges": [7]}}, "no triple"),
         ({"q4": {"edges": "none"}}, "field 'edges'"),
         ({"q4": {"edges": [[0, 3, 0.5]]}}, "leaves the 3 facts"),
@@ -62,3 +67,29 @@ def test_nothing_predicted_is_a_prediction(file):
 def test_what_does_not_belong_to_the_questions_is_named(file, of_id, said):
     with pytest.raises(DatasetError, match=said):
         read_predictions(file(**of_id), QUESTIONS)
+
+
+def test_two_questions_of_one_id_have_no_predictions(file):
+    with pytest.raises(DatasetError, match=r"of questions of one id: q0$"):
+        read_predictions(file(), [*QUESTIONS, QUESTIONS[0]])
+
+
+def test_scores_of_arrays_are_written_as_numbers(tmp_path):
+    scores = {(np.int64(ROOT), np.int64(1)): np.float32(0.5)}
+    write_predictions(tmp_path / "p.jsonl", QUESTIONS[:1], [Prediction(scores)], "bgr")
+    assert read_predictions(tmp_path / "p.jsonl", QUESTIONS[:1]) == [Prediction({(ROOT, 1): 0.5})]
+
+
+@pytest.mark.parametrize(
+    ("made", "said"),
+    [
+        ([], "0 predictions for 1 questions"),
+        ([Prediction({(ROOT, 0): float("nan")})], r"q0: score of \(-1, 0\)=nan"),
+        ([Prediction({(ROOT, 3): 0.5})], "q0: end of an edge=3"),
+        ([Prediction({(-2, 0): 0.5})], "q0: start of an edge=-2"),
+    ],
+)
+def test_what_could_not_be_read_again_is_not_written(tmp_path, made, said):
+    with pytest.raises(ValueError, match=said):
+        write_predictions(tmp_path / "p.jsonl", QUESTIONS[:1], made, "bgr")
+    assert not list(tmp_path.iterdir())

@@ -45,6 +45,24 @@ def test_nothing_predicted_is_as_far_as_the_graph_is_large():
     assert edit_distance([(ROOT, 0), (0, 1)], []) == 4
 
 
+def test_an_edge_that_is_cut_off_is_none_from_the_question():
+    rng = random.Random(6)
+    for _ in range(60):
+        a, b = (random_edges(rng, rng.randint(1, 4)) for _ in range(2))
+        b = rng.sample(b, rng.randint(0, len(b)))  # some of it is cut off, and so may the question
+        plain = [nx.DiGraph(edges) for edges in (a, b)]
+        for graph in plain:
+            graph.add_node(ROOT)
+        assert same_shape(a, b) == nx.is_isomorphic(*plain)
+        assert edit_distance(a, b) == nx.graph_edit_distance(*plain), (a, b)
+    assert not same_shape([(ROOT, 0)], [(3, 7)])
+
+
+def test_an_edge_that_is_there_twice_is_one():
+    assert same_shape([(ROOT, 0), (0, 1)], [(ROOT, 0), (0, 1), (0, 1)])
+    assert edit_distance([(ROOT, 0), (0, 1)], [(ROOT, 0), (0, 1), (0, 1)]) == 0
+
+
 def test_a_distance_that_takes_too_long_is_none():
     rng = random.Random(4)
     a, b = (random_edges(rng, 12, 0.4) for _ in range(2))

@@ -189,6 +189,8 @@ def test_without_decoys_pools_are_easier(drafts):
         ({"count": 5, "worlds": 0}, "worlds"),
         ({"count": 5, "pool": 3}, "pool"),
         ({"count": 5, "families": ("riddle",)}, "riddle"),
+        ({"count": 5, "families": ()}, "families"),
+        ({"count": 5, "families": "count"}, "families must be a list"),
     ],
 )
 def test_what_cannot_be_asked_is_refused(options, said):

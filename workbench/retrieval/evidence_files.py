@@ -3,12 +3,13 @@
 import difflib
 import json
 import logging
+import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from workbench.errors import DatasetError, GraphError
-from workbench.files import Row, read_rows
+from workbench.files import Row, repeated, rows_or_errors
 from workbench.retrieval.graphs import KINDS, ROOT, Edge, Evidence, checked, depth, successors
 from workbench.writing import whole, write_json
 
@@ -29,7 +30,8 @@ def read_evidence(path: str | Path, *, strict: bool = True, repair: bool = False
     Facts that a pool has twice are one, the first, with a warning that counts them. `repair`: where
     `before` and `after` of an official file disagree, both are taken. Raises `FileNotFoundError`;
     `DatasetError` naming file, row (from 0) and field for what cannot be read; `GraphError` for a
-    graph that is none. With `strict=False` such rows are left out, counted in the log.
+    graph that is none. With `strict=False` such rows are left out, counted in the log; what ails
+    the whole file, as ids that are there twice, is still raised.
     """
     made: list[Evidence] = []
     faults: list[str] = []
@@ -49,22 +51,25 @@ def read_evidence(path: str | Path, *, strict: bool = True, repair: bool = False
     if faults:
         log.warning("%s: %d questions left out, the first: %s", path, len(faults), faults[0])
     names = [evidence.id for evidence in made]
-    if twice := next((name for i, name in enumerate(names) if name in set(names[:i])), None):
-        raise DatasetError(f"{path}: two questions have the id {twice!r}; give each its own")
+    if twice := repeated(names):
+        raise DatasetError(f"{path}: two questions have the id {twice[0]!r}; give each its own")
     if not made:
         raise DatasetError(f"{path} has no question that can be read; {_EXPECTED}")
     return made
 
 
-def _rows(path: str | Path) -> Iterator[tuple[str, Row]]:
-    """Yield every question's place, and its row with the facts that it may share."""
-    for number, row in enumerate(read_rows(path)):
-        if "questions" not in row:
-            yield f"{path} row {number}", row
+def _rows(path: str | Path) -> Iterator[tuple[str, Row | DatasetError]]:
+    """Yield every question's place, and its row with the facts that it may share, or its fault."""
+    for number, row in enumerate(rows_or_errors(path)):
+        place = f"{path} row {number}"
+        if isinstance(row, DatasetError) or "questions" not in row:
+            yield place, row
             continue
         asked = row["questions"]
         if not isinstance(asked, list) or not all(isinstance(each, dict) for each in asked):
-            raise DatasetError(f"{path}: field 'questions' must be a list of objects; {_EXPECTED}")
+            wrong = f"{place}: field 'questions' must be a list of objects; {_EXPECTED}"
+            yield place, DatasetError(wrong)
+            continue
         for i, each in enumerate(asked):
             yield f"{path} question {i}", {**row, **each}
 
@@ -133,8 +138,10 @@ def as_official(evidence: Evidence) -> Row:
     }
 
 
-def _read(row: Row, place: str, repair: bool) -> tuple[Evidence, int]:
+def _read(row: Row | DatasetError, place: str, repair: bool) -> tuple[Evidence, int]:
     """A question, and how many of its facts were there twice."""
+    if isinstance(row, DatasetError):
+        raise row
     official = "order_true_fact" in row
     needed = _OFFICIAL if official else _OURS
     if missing := [name for name in needed if name not in row]:
@@ -152,28 +159,36 @@ def _read(row: Row, place: str, repair: bool) -> tuple[Evidence, int]:
             raise DatasetError(f"{place}: field 'edges' is {pairs!r:.60}; give pairs of places")
         edges = checked(pairs, len(texts), place)
         edges = tuple((u if u == ROOT else at[texts[u]], at[texts[v]]) for u, v in edges)
-    kind = row.get("answer_type") or ""
+    kind = plain_text(row, "answer_type", place)
     if kind and kind not in KINDS:
         raise DatasetError(f"{place}: answer_type {kind!r:.40}; known: {', '.join(KINDS)}")
     evidence = Evidence(
-        id=_text(row.get("id")) or place.rpartition(" ")[2],
+        id=plain_text(row, "id", place) or place.rpartition(" ")[2],
         question=row["question"],
         facts=facts,
         edges=checked(edges, len(facts), place),
-        answer=_text(row.get("answer")),
+        answer=plain_text(row, "answer", place),
         answer_kind=kind,
         program=_program(row.get("program") or [], place),
-        world=_text(row.get("world")),
+        world=plain_text(row, "world", place),
     )
     stated = {"structure": evidence.structure, "depth": depth(evidence.edges)}
-    for name, value in stated.items():
+    for name, value in {**stated, "reasoning_type": evidence.reasoning}.items():
         if not official and row.get(name, value) != value:
-            raise DatasetError(f"{place}: {name} is {row[name]!r}, but its edges have {value!r}")
+            raise DatasetError(
+                f"{place}: {name} is {row[name]!r:.40}, but its edges and program make it {value!r}"
+            )
     return evidence, len(texts) - len(facts)
 
 
-def _text(value: Any) -> str:
-    return "" if value is None else str(value)
+def plain_text(row: Row, name: str, place: str) -> str:
+    """A field's text, or number as text; empty where it is not there. Raises `DatasetError`."""
+    value = row.get(name)
+    if value is None or isinstance(value, str):
+        return value or ""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise DatasetError(f"{place}: field {name!r} is {value!r:.60}; write it as text")
+    return str(value)
 
 
 def _texts(values: Any, place: str) -> list[str]:
@@ -200,7 +215,7 @@ def _official_edges(links: Any, at: dict[str, int], place: str, repair: bool) ->
     """
 
     def place_of(text: Any) -> int:
-        if text not in at:
+        if not isinstance(text, str) or text not in at:
             near = difflib.get_close_matches(str(text), at, n=1, cutoff=0)
             raise DatasetError(
                 f"{place}: order_true_fact names {text!r:.80}, which is not among its facts; the "
@@ -213,8 +228,9 @@ def _official_edges(links: Any, at: dict[str, int], place: str, repair: bool) ->
     listed: set[int] = set()
     for link in links if isinstance(links, list) else [links]:
         relation = link.get("relation") if isinstance(link, dict) else None
-        lists = [relation.get(side) for side in ("before", "after")] if relation else []
-        if not isinstance(relation, dict) or not all(isinstance(side, list) for side in lists):
+        sides = relation if isinstance(relation, dict) else {}
+        lists = [sides.get(side) for side in ("before", "after")]
+        if not all(isinstance(side, list) for side in lists):
             raise DatasetError(f"{place}: order_true_fact has {link!r:.60}; {_EXPECTED}")
         node = place_of(link.get("facts"))
         listed.add(node)

@@ -69,8 +69,8 @@ class Evidence:
 
 
 def nodes(edges: Iterable[Edge]) -> tuple[int, ...]:
-    """The facts that edges lead to, in order of their places."""
-    return tuple(sorted({v for _, v in edges}))
+    """The facts at either end of edges, in order of their places."""
+    return tuple(sorted({node for edge in edges for node in edge} - {ROOT}))
 
 
 def successors(edges: Iterable[Edge]) -> dict[int, list[int]]:
@@ -167,8 +167,7 @@ def checked(edges: Iterable[Sequence[int]], count: int, place: str) -> tuple[Edg
     try:
         reading_order(edges)
     except CycleError as error:
-        around = list(reversed(error.args[1]))
-        shown = ", ".join(f"({u}, {v})" for u, v in pairwise(around))
+        shown = ", ".join(f"({u}, {v})" for u, v in pairwise(error.args[1]))
         raise GraphError(f"{place}: the edges {shown} go in a circle") from error
     reached, after, waiting = {ROOT}, successors(edges), [ROOT]
     while waiting:

@@ -37,6 +37,7 @@ def scored(gold: Sequence[Edge], predicted: Sequence[Edge], steps: int = MOST_ST
     >>> scored([(-1, 3), (3, 7)], [(-1, 3), (-1, 7)]).exact
     1
     """
+    gold, predicted = ([(u, v) for u, v in edges] for edges in (gold, predicted))
     facts = overlap(set(nodes(gold)), set(nodes(predicted)))
     edges = overlap(set(gold), set(predicted))
     return Scores(

@@ -2,13 +2,16 @@
 
 import json
 import math
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from workbench import arguments
 from workbench.errors import DatasetError
 from workbench.files import Row, read_rows, repeated
+from workbench.retrieval.evidence_files import plain_text
 from workbench.retrieval.graphs import ROOT, Edge, Evidence
 from workbench.writing import whole
 
@@ -35,15 +38,17 @@ def read_predictions(path: str | Path, questions: Sequence[Evidence]) -> list[Pr
     """The predictions of a file for these questions, in their order.
 
     Rows are `{"id", "edges": [[u, v, score], …], "answer"}`. Raises `FileNotFoundError`, and
-    `DatasetError` for ids that are unknown, missing or there twice (the first five), edges that
-    leave a question's facts, and scores that are no finite numbers.
+    `DatasetError` for ids that are unknown, missing or there twice, also among the questions (the
+    first five), edges that leave a question's facts, and scores that are no finite numbers.
     """
     known = {question.id: question for question in questions}
     rows = read_rows(path)
     names = [str(row.get("id")) for row in rows]
+    present = set(names)
     for what, wrong in (
+        ("is of questions of one id", repeated([question.id for question in questions])),
         ("has ids that no question has", [name for name in names if name not in known]),
-        ("lacks the questions", [name for name in known if name not in set(names)]),
+        ("lacks the questions", [name for name in known if name not in present]),
         ("has more than once", repeated(names)),
     ):
         if wrong:
@@ -59,10 +64,23 @@ def read_predictions(path: str | Path, questions: Sequence[Evidence]) -> list[Pr
 def write_predictions(
     path: str | Path, questions: Sequence[Evidence], predictions: Sequence[Prediction], method: str
 ) -> None:
-    """Write what `read_predictions` reads, one question a line. Raises `WriteError`."""
+    """Write what `read_predictions` reads, one question a line.
+
+    Raises `ValueError` for what it would not read, and `WriteError`.
+    """
+    if len(predictions) != len(questions):
+        raise ValueError(f"{len(predictions)} predictions for {len(questions)} questions")
     with whole(path) as unfinished, open(unfinished, "w", encoding="utf-8") as file:
         for question, prediction in zip(questions, predictions, strict=True):
-            edges = [[*edge, score] for edge, score in sorted(prediction.scores.items())]
+            last = len(question.facts) - 1
+            edges = [
+                [
+                    arguments.whole(f"{question.id}: start of an edge", u, ROOT, last),
+                    arguments.whole(f"{question.id}: end of an edge", v, 0, last),
+                    arguments.finite(f"{question.id}: score of ({u}, {v})", score),
+                ]
+                for (u, v), score in sorted(prediction.scores.items())
+            ]
             row = {"id": question.id, "edges": edges, "answer": prediction.answer}
             file.write(json.dumps({**row, "method": method}, ensure_ascii=False) + "\n")
 
@@ -85,8 +103,9 @@ def _prediction(row: Row, count: int, place: str) -> Prediction:
         if (int(u), int(v)) in scores:
             raise DatasetError(f"{place}: edge {edge!r:.60} is there twice")
         scores[int(u), int(v)] = float(score)
-    return Prediction(scores, "" if row.get("answer") is None else str(row["answer"]))
+    return Prediction(scores, plain_text(row, "answer", place))
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return number and abs(value) <= sys.float_info.max

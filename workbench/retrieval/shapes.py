@@ -36,7 +36,7 @@ def _plain(edges: Sequence[Edge]) -> tuple[Edge, ...]:
     except CycleError:  # a prediction may have one
         order = sorted({node for edge in edges for node in edge} - {ROOT})
     place = {node: i for i, node in enumerate([ROOT, *order])}
-    return tuple(sorted((place[u], place[v]) for u, v in edges))
+    return tuple(sorted({(place[u], place[v]) for u, v in edges}))
 
 
 def _degrees(edges: Sequence[Edge], end: int) -> list[int]:
@@ -49,7 +49,10 @@ def _same_shape(a: tuple[Edge, ...], b: tuple[Edge, ...]) -> bool:
         return True
     if any(_degrees(a, end) != _degrees(b, end) for end in (0, 1)):
         return False
-    return nx.is_isomorphic(nx.DiGraph(a), nx.DiGraph(b))
+    graphs = [nx.DiGraph(edges) for edges in (a, b)]
+    for graph in graphs:
+        graph.add_node(0)  # the question, which edges that are cut off do not touch
+    return nx.is_isomorphic(*graphs)
 
 
 @lru_cache(maxsize=65536)

@@ -43,7 +43,9 @@ def questions(
     arguments.whole("worlds", worlds, 1)
     arguments.whole("pool", pool, MOST_GOLD)
     arguments.whole("decoys", decoys, 0)
-    names = [arguments.one_of("family", name, tuple(FAMILIES)) for name in families]
+    names = arguments.listed("families", families)
+    for name in names:
+        arguments.one_of("family", name, tuple(FAMILIES))
     drawn = [World(split, number, size) for number in range(worlds)]
     rng = random.Random(f"{split} {worlds} {size:g}")
     made: list[Evidence] = []
