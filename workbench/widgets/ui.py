@@ -1,8 +1,9 @@
-"""The five UIs by name; each is a widget to display, and to drive from Python.
+"""The six UIs by name; each is a widget to display, and to drive from Python.
 
 `steering`: before | after along a direction. `safetylock`: from pairs to a lock on another
 checkpoint. `pas`: answers, sliders or a respondent to an aligned model. `features`: SAE features of
 a diff, all and one by one. `compiled`: a compiled network reads an input, step by step.
+`evidence`: a graph of facts that answers a question, hop by hop.
 """
 
 import importlib
@@ -14,6 +15,7 @@ _CLASSES = {
     "pas": "PAS",
     "features": "Features",
     "compiled": "CompiledNetwork",
+    "evidence": "EvidenceGraph",
 }
 __all__ = sorted(_CLASSES)
 
