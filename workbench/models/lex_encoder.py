@@ -1,5 +1,6 @@
 """What `load_encoder("lex")` is of: words with random vectors, the same ones everywhere."""
 
+import functools
 import re
 from types import SimpleNamespace
 from typing import Any
@@ -52,7 +53,12 @@ class WordHashes(PreTrainedTokenizer):
         return words(text)
 
     def _convert_token_to_id(self, token: str) -> int:
-        return int(digest(token), 16) >> 2
+        return _hashed(token)
+
+
+@functools.lru_cache(2**16)
+def _hashed(word: str) -> int:
+    return int(digest(word), 16) >> 2
 
 
 class WordVectors(torch.nn.Module):

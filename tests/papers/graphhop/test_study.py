@@ -25,7 +25,7 @@ def made():
             kept[name, str(key)] = compute()
         return kept[name, str(key)]
 
-    encoder = SimpleNamespace(encode=encode, name="letters")
+    encoder = SimpleNamespace(encode=encode, name="letters", width=3, identity=lambda: "")
     return study.run(questions, settings, keep, encoder), (questions, settings, keep, kept, encoder)
 
 
@@ -39,7 +39,7 @@ def test_every_method_has_a_graph_for_every_question(made):
                                     strict=True):  # fmt: skip
             assert scores == scored(q.edges, edges)
             after = successors(edges)
-            if method == "one_hop" or method in paper.UNTRAINED or method in oracles:
+            if method in ("one_hop", *paper.UNTRAINED, *paper.SUPPORT) or method in oracles:
                 assert {u for u, _ in edges} <= {ROOT}
             if method == "single_chain":
                 assert all(len(facts) == 1 for facts in after.values())
@@ -49,7 +49,7 @@ def test_every_method_has_a_graph_for_every_question(made):
 
 def test_what_was_kept_is_not_done_again(made):
     ran, (questions, settings, keep, kept, encoder) = made
-    assert sorted(name for name, _ in kept) == ["backward-0", "forward-0", "one_hop-0"]
+    assert sorted(name for name, _ in kept) == ["backward-0", "forward-0", "one_hop-0", "ssg-0"]
     before = dict(kept)
     again = study.run(questions, settings, keep, encoder)
     assert again.predicted == ran.predicted

@@ -31,7 +31,9 @@ TRAINED = {
 }  # fmt: skip
 """Method → the directions that it takes a network of. `bgr` fuses scores, which is ours;
 `bgr_official` has the released gate (§2.4)."""
-METHODS = (*UNTRAINED, *TRAINED)
+SUPPORT = ("ssg", "ssg_released")
+"""The support-set generator of neural databases, repaired and as it was; above the encoder."""
+METHODS = (*UNTRAINED, *SUPPORT, *TRAINED)
 MODELS = {"tiny": "", "small": "minilm", "paper": "google-bert/bert-base-uncased"}
 """Preset → its sentence encoder; at tiny MiniLM where it is at hand, else `"lex"`."""
 NEEDS = (

@@ -7,8 +7,8 @@ from typing import Any
 
 from workbench.hashing import digest
 from workbench.models.encoders import Encoder
-from workbench.papers.graphhop import baselines, fuse, readers
-from workbench.papers.graphhop.paper import SPLITS, TRAINED, Settings
+from workbench.papers.graphhop import baselines, fuse, readers, support
+from workbench.papers.graphhop.paper import SPLITS, SUPPORT, TRAINED, Settings
 from workbench.papers.graphhop.search import retrieved
 from workbench.papers.graphhop.train import Fit, trained
 from workbench.papers.parameters import seed_list
@@ -69,7 +69,8 @@ def run(
 ) -> Study:
     """Every method on the test questions, tuned on dev; what `keep` has is not done again.
 
-    `questions`: split → questions. `encoder`: ranks as it comes; without one `dense` is left out.
+    `questions`: split → questions. `encoder`: ranks as it comes, and is what SSG is trained above;
+    without one both are left out.
     `reads`: the networks read its token states, too, and not those of a small encoder of words.
 
     >>> settings = presets.settings("tiny")
@@ -104,6 +105,12 @@ def run(
             step = {**key, "fit": asdict(fit), "seed": seed}
             networks[direction] = keep(f"{direction}-{seed}", step, train)
         first_searched = first_searched or {name: there["test"] for name, there in networks.items()}
+        if encoder and (sets := [m for m in settings.methods if m in SUPPORT]):
+            step = {**key, "encoder": encoder.identity(), "seed": seed, "methods": sets}
+            generate = partial(support.ssg, questions, encoder, seed, sets)
+            for method, there in keep(f"ssg-{seed}", step, generate).items():
+                predicted.setdefault(method, []).append([*map(baselines.star, there["test"])])
+                tuned.setdefault(method, []).append(there["chosen"])
         for method in (m for m in settings.methods if m in TRAINED):
             graphs, chosen = fused(method, dev, networks)
             predicted.setdefault(method, []).append(graphs)
