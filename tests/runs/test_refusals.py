@@ -86,6 +86,7 @@ BAD = {
     },
     "graphhop": {
         "model_id": MODELS, "size": (*NAMES, "FULL"), "methods": ("bm26", "bm25,bm25", "bm25,,bgr"),
+        "ablations": SWITCH, "share": SWITCH, "head": (*NAMES, "CLS"),
         "data_path": ("nowhere", "empty"), "tables_path": ("nowhere.csv", "empty", "good.jsonl"),
         **dict.fromkeys(("train", "dev", "test", "epochs"), (*COUNT, "0", "1000001")),
         "pool": (*COUNT, "0", "9", "2001"), "decoys": (*COUNT, "101"), "seed": SEED,
@@ -142,7 +143,8 @@ GOOD = {
         {}, {"size": "full"}, {"methods": "bm25, tfidf"}, {"methods": "bgr"}, {"train": "50"},
         {"dev": "1"}, {"test": "12"}, {"pool": "10"}, {"pool": "25"}, {"decoys": "0"},
         {"decoys": "4"}, {"epochs": "1"}, {"seeds": "3"}, {"seed": "7"}, {"model_id": ""},
-        {"tables_path": ""}, {"data_path": ""},
+        {"tables_path": ""}, {"data_path": ""}, {"ablations": "true"}, {"head": "tokens"},
+        {"share": "true"}, {"methods": "forward_frozen"},
     ),
     "self_verification": (
         {}, {"limit": "0"}, {"limit": "10"}, {"k": "-1"}, {"t_forward": "-1"}, {"t_forward": "0"},
@@ -322,6 +324,9 @@ def test_small_without_a_model_names_the_ways_to_one(paper, monkeypatch):
         ("fpo", {"model_id": "own"}, "tiny", "with -p sae=RELEASE:ID"),
         ("graphhop", {"size": "full"}, "paper", "size='full' goes unheeded at preset=paper"),
         ("graphhop", {"data_path": "empty", "pool": "20"}, "tiny", "pool=20 goes unheeded"),
+        ("graphhop", {"ablations": "true"}, "paper", "methods='forward_names' is of preset=tiny"),
+        ("graphhop", {"ablations": "true", "methods": "bgr"}, "tiny", "ablations goes unheeded"),
+        ("graphhop", {"model_id": "lex"}, "paper", "model_id='lex' is no network"),
         ("graphhop", {}, "paper", "bert-base-uncased cannot be reached"),
         ("neural_comprehension", {"rows": "4", "observed": "5"}, "tiny", "observed=5"),
         ("neural_comprehension", {"flips": "2", "model_id": "symbols"}, "small", "flips='2' goes"),

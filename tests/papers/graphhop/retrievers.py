@@ -48,8 +48,8 @@ def naive(retriever: Retriever, question, path=()) -> list[float]:
     for v in path:
         state = path_layer(block(retriever.step_reading, state, fact(v, last)), state)
         last = v
-    scores = [
-        retriever.out(block(retriever.score_reading, fact(v, last), state)[:, 0])
-        for v in range(len(question.facts))
-    ]
-    return torch.cat(scores)[:, 0].tolist()
+    scores = []
+    for v in range(len(question.facts)):
+        read = block(retriever.score_reading, fact(v, last), state)[0]
+        scores.append(retriever.out(read.mean(0) if retriever.head == "tokens" else read[0]))
+    return torch.cat(scores).tolist()

@@ -14,9 +14,13 @@ class Letters(Encoder):
     """States that stand for a text's letters."""
 
     width = 6
+    name = "letters"
 
     def __init__(self):
         object.__setattr__(self, "calls", [])
+
+    def identity(self):
+        return "letters"
 
     def states(self, texts):
         self.calls.append(list(texts))

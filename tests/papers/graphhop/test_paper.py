@@ -1,13 +1,17 @@
 """Settings, published values of one's own, folders of questions: what is wrong is named."""
 
 import json
+from functools import partial
 
 import pytest
 
+from tests.helpers.encoder_toys import save_bert
 from workbench.errors import DatasetError, ModelError
-from workbench.papers.graphhop import paper, presets
+from workbench.papers.graphhop import paper, presets, study, tables
 from workbench.papers.graphhop.study import fit_of
+from workbench.papers.graphhop.train import Fit
 from workbench.retrieval.evidence_files import write_evidence, write_official
+from workbench.runs.cache import cached
 
 
 def test_table_1_is_whole():
@@ -26,8 +30,8 @@ def test_presets_and_what_is_pinned():
     pinned = paper.settings("tiny", methods="bm25, bgr", epochs=2, pool=-1)
     assert pinned.methods == ("bm25", "bgr")
     assert (pinned.epochs, pinned.one_hop_epochs, pinned.pool) == (2, 2, 16)
-    assert pinned.directions == ["forward", "backward"]
-    assert paper.settings("tiny", methods="one_hop,bm25").directions == ["one_hop"]
+    assert not {*paper.ABLATIONS} & {*tiny.methods}
+    assert full.methods == paper.settings("tiny", ablations=True).methods == paper.METHODS
     assert paper.settings("paper").train == 11703
 
 
@@ -78,4 +82,31 @@ def test_without_minilm_words_are_hashed(monkeypatch, caplog):
     monkeypatch.setattr(presets.torch, "set_num_threads", lambda _: None)
     assert presets.encoder("tiny").name == "lex"
     assert "hashed words" in caplog.text
-    assert presets.encoder("paper", "lex").encode(["a gate"]).shape == (1, 384)
+    assert presets.encoder("small", "lex").encode(["a gate"]).shape == (1, 384)
+    with pytest.raises(ModelError, match="no network that could be tuned"):
+        presets.encoder("paper", "lex")
+
+
+@pytest.mark.parametrize("share", [False, True], ids=["decoupled", "coupled"])
+def test_the_paper_preset_runs_to_its_end_on_a_small_bert(tmp_path, caplog, share):
+    few = {"train": 8, "dev": 4, "test": 4, "epochs": 1, "seeds": 1, "share": share}
+    settings = paper.settings("paper", **few)
+    assert (settings.batch, settings.learning_rate, settings.share) == (8, 1e-5, share)
+    encoder = presets.encoder("paper", str(save_bert(tmp_path / "bert")))
+    fit = fit_of(settings, "backward", encoder)
+    assert fit == Fit(d=32, heads=4, epochs=1, batch=8, lr=1e-5, weight_decay=1e-4, clip=0,
+                      positive_weight=1, dropout=0.1, schedule="cosine", reads="tuned")  # fmt: skip
+    keep = partial(cached, tmp_path / "cache")
+    args = (presets.questions(settings), settings, keep, encoder, tmp_path / "networks")
+    ran = study.run(*args)
+    assert set(ran.predicted) >= {*paper.MAIN}
+    assert "texts are cut to 30 tokens" not in caplog.text  # sentences are short
+    seeds = {"forward": 42, "backward": 42 if share else 2, "one_hop": 0,
+             paper.OFFICIAL_LABELS: 42}  # fmt: skip
+    kept = {path.name.rsplit("-", 1)[0] for path in (tmp_path / "networks").iterdir()}
+    assert kept == {f"{name}-{seed}" for name, seed in seeds.items()}
+    again = study.run(*args)
+    assert again.predicted == ran.predicted
+    assert len(tables.metrics(ran)) > 50
+    with pytest.raises(ValueError, match="tuned along with a sentence encoder"):
+        study.run(*args[:3])

@@ -76,7 +76,8 @@ def test_the_best_are_kept_within_limits(caplog):
         assert not caplog.text
         few = search.retrieved(retriever, QUESTIONS[:3], above=0.5, depth=2, states=9999, edges=4)
         narrow = search.retrieved(retriever, QUESTIONS[:3], above=0.5, states=2, edges=999)
-    assert "more than 9999 states or 4 edges" in caplog.text
+    assert "forward: 3 of 3 questions have more than 9999 states or 4 edges" in caplog.text
+    assert "forward: 3 of 3 questions have more than 2 states or 999 edges" in caplog.text
     for edges, best in zip(every, few, strict=True):
         assert best == sorted(sorted(edges, key=lambda e: (-e[2], e[:2]))[:4])
     for edges, pair in zip(every, narrow, strict=True):
@@ -88,6 +89,17 @@ def test_the_best_are_kept_within_limits(caplog):
 def test_limits_are_refused_by_name(wrong):
     with pytest.raises(ValueError, match=f"{next(iter(wrong))}="):
         search.retrieved(lexical(), QUESTIONS[:1], **wrong)
+
+
+@pytest.mark.parametrize("limits", [{"states": 2, "edges": 4}, {"states": 999, "edges": 1}])
+def test_a_question_that_is_cut_is_counted_once(monkeypatch, caplog, limits):
+    monkeypatch.setattr(search, "TOGETHER", 2)
+    every = search.retrieved(lexical(), QUESTIONS[:5], above=0.5, depth=2, **WIDE)
+    caplog.clear()
+    search.retrieved(lexical(), QUESTIONS[:5], above=0.5, depth=2, **limits)
+    most = [sum(u == ROOT for u, _, _ in e) > 1 or len(e) > limits["edges"] for e in every]
+    (record,) = caplog.records
+    assert f"{sum(most)} of 5 questions" in record.getMessage()
 
 
 def test_no_question_has_no_graph():

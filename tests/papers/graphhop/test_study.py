@@ -3,6 +3,7 @@
 import re
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 
@@ -49,7 +50,9 @@ def test_every_method_has_a_graph_for_every_question(made):
 
 def test_what_was_kept_is_not_done_again(made):
     ran, (questions, settings, keep, kept, encoder) = made
-    assert sorted(name for name, _ in kept) == ["backward-0", "forward-0", "one_hop-0", "ssg-0"]
+    assert sorted(name for name, _ in kept) == [
+        "backward-0", "forward-0", "forward_official_labels-0", "one_hop-0", "ssg-0",
+    ]  # fmt: skip
     before = dict(kept)
     again = study.run(questions, settings, keep, encoder)
     assert again.predicted == ran.predicted
@@ -61,7 +64,8 @@ def test_what_was_kept_is_not_done_again(made):
 
 def test_what_was_searched_is_fused_again_to_the_same(made):
     ran, (_, settings, *_) = made
-    assert set(ran.searched) == set(settings.directions)
+    networks = {n for m in settings.methods for n in paper.TRAINED.get(m, ())}
+    assert set(ran.searched) == networks
     w, tau = map(float, re.findall(r"[\d.]+", ran.tuned["bgr"][0]))
     pairs = zip(ran.searched["forward"], ran.searched["backward"], strict=True)
     assert [fuse.soft(*pair, w, tau) for pair in pairs] == ran.predicted["bgr"][0]
@@ -77,11 +81,15 @@ def test_tables_and_figures_take_it(made):
     ran, _ = made
     names = [row["name"] for row in tables.metrics(ran)]
     assert len(names) == len(set(names))
-    for method in paper.METHODS:
+    for method in paper.MAIN:
         assert {f"evidence_f1_{method}_single", f"evidence_f1_{method}_multichain",
                 f"graph_em_{method}_multichain", f"structural_acc_{method}",
                 f"oracle_program_em_{method}"} <= set(names)  # fmt: skip
-    assert len(figures.by_structure(ran).data) == len(paper.METHODS)
-    assert len(figures.by_hops(ran).data) == len(paper.METHODS)
+    assert len(figures.by_structure(ran).data) == len(paper.MAIN) - 1
+    assert len(figures.by_hops(ran).data) == len(paper.MAIN) - 1
     assert figures.example(ran, "bgr").layout.title.text.startswith("bgr: Which one")
+    rows = tables.ablations(ran)
+    assert [row["network"] for row in rows] == ["forward", "forward_official_labels"]
+    f1 = {row["network"]: float(row["test F1"]) for row in rows}
+    assert f1["forward"] == pytest.approx(100 * np.mean(ran.values("forward", "f1")[0]), abs=0.06)
     assert figures.example(ran, "bgr", "none").layout.title.text == "No test question is none"

@@ -3,6 +3,7 @@
 import plotly.graph_objects as go
 
 from workbench.papers.graphhop import tables
+from workbench.papers.graphhop.paper import ABLATIONS, OFFICIAL_LABELS
 from workbench.papers.graphhop.study import ORACLE, Study
 from workbench.plots.graphs import evidence_figure
 from workbench.plots.style import COLOURS, LEGEND_BELOW, layout
@@ -24,9 +25,10 @@ def by_hops(study: Study) -> go.Figure:
 
 
 def _drawn(study: Study, score: str, groups: dict[str, tables.Which], title: str) -> go.Figure:
-    """A line per method, oracles left out, in colour and dash."""
+    """A line per method, oracles and what is trained otherwise left out, in colour and dash."""
     figure = go.Figure()
-    for i, method in enumerate(m for m in study.scores if ORACLE not in m):
+    left_out = (*ABLATIONS, OFFICIAL_LABELS)
+    for i, method in enumerate(m for m in study.scores if ORACLE not in m and m not in left_out):
         rows = [
             row for n, of in groups.items() for row in tables.share(n, study, method, score, of)
         ]

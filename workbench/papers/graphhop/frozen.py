@@ -18,6 +18,7 @@ class FrozenEncoder(nn.Module):
 
     def __init__(self, encoder: Encoder, d: int) -> None:
         super().__init__()
+        self.about = {"reads": "frozen", "encoder": encoder.name, "identity": encoder.identity()}
         self.encoder, self.linear = encoder, nn.Linear(encoder.width, d)
         self._states: dict[str, torch.Tensor] = {}
 

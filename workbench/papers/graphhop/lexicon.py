@@ -1,7 +1,8 @@
 """A small encoder that knows no name: words of all worlds, and what a fact shares (§6).
 
 Names are one word to it, so that none can be learnt by heart. Which is which it sees by matches
-alone: a fact's words that stand in the question, too, or in the fact that was read last.
+alone: a fact's words that stand in the question, too, or in the fact that was read last. Without
+either it fails, as `names` and `matches=False` show (§6, "What failed").
 """
 
 import logging
@@ -15,6 +16,7 @@ import torch
 from torch import nn
 from torch.nn.utils.rnn import pad_sequence
 
+from workbench.hashing import digest
 from workbench.papers.graphhop.model import Attention, Feed, Pool
 from workbench.retrieval.graphs import ROOT, Evidence
 from workbench.retrieval.lexical import words
@@ -40,6 +42,12 @@ def vocabulary(questions: Iterable[Evidence]) -> list[str]:
     return sorted(word for word, count in counts.items() if count >= least)
 
 
+def names(questions: Iterable[Evidence]) -> list[str]:
+    """Every word that is no number, sorted, names among them: what can be learnt by heart."""
+    texts = {text for question in questions for text in (question.question, *question.facts)}
+    return sorted({word for text in texts for word in words(text) if not word.isdigit()})
+
+
 @dataclass(frozen=True)
 class LexicalPool(Pool):
     """`words`: a number for each word of a pool, -1 beside words. `weights`: how rare it is there.
@@ -53,12 +61,17 @@ class LexicalPool(Pool):
 
 
 class LexicalEncoder(nn.Module):
-    """Token states by one layer of self-attention over words and matches ("TinyLexEncoder")."""
+    """Token states by one layer of self-attention over words and matches ("TinyLexEncoder").
 
-    reads_last = True
+    `known`: words that have a vector of their own (`vocabulary`, or `names`, too).
+    """
 
-    def __init__(self, known: Sequence[str], d: int, heads: int, dropout: float = 0.0) -> None:
+    def __init__(
+        self, known: Sequence[str], d: int, heads: int, dropout: float = 0.0, matches: bool = True
+    ) -> None:
         super().__init__()
+        self.about = {"reads": "words", "vocabulary": digest(list(known)), "matches": matches}
+        self.reads_last = matches
         self.known = {word: i for i, word in enumerate(known, FIRST)}
         self.tokens = nn.Embedding(FIRST + len(known), d)
         self.positions = nn.Embedding(MOST_TOKENS, d)
@@ -98,12 +111,14 @@ class LexicalEncoder(nn.Module):
 
     def facts(self, pool: LexicalPool, last: torch.Tensor) -> torch.Tensor:
         """`[questions, facts, tokens, d]`, once each question's `last` (or `ROOT`) was read."""
+        tokens, there = pool.facts.flatten(0, 1), pool.facts_there.flatten(0, 1)
+        if not self.reads_last:
+            return self._states(tokens, there).unflatten(0, pool.facts.shape[:2])
         rows = torch.arange(len(last), device=last.device)
         read = pool.words[rows, last.clamp(0)].masked_fill((last == ROOT)[:, None], -1)
         again = (pool.words[..., None] == read[:, None, None]).any(-1)  # -1 weighs 0
         matches = pool.asked[..., None] * self.asked
         matches = matches + (pool.weights * again)[..., None] * self.last
-        tokens, there = pool.facts.flatten(0, 1), pool.facts_there.flatten(0, 1)
         states = self._states(tokens, there, matches.flatten(0, 1))
         return states.unflatten(0, pool.facts.shape[:2])
 

@@ -115,13 +115,18 @@ class States:
 
 
 class Retriever(nn.Module):
-    """An encoder with the network above it. `direction`: one of `targets.DIRECTIONS`."""
+    """An encoder with the network above it. `direction`: one of `targets.DIRECTIONS`.
+
+    `head`: what of a fact is scored: its first row (`"cls"`), or the mean over all of them
+    (`"tokens"`), for which every row meets every state.
+    """
 
     def __init__(
-        self, encoder: Encoding, direction: str, d: int, heads: int, dropout: float = 0.0
-    ) -> None:
+        self, encoder: Encoding, direction: str, d: int, heads: int, dropout: float = 0.0,
+        head: str = "cls",
+    ) -> None:  # fmt: skip
         super().__init__()
-        self.encoder, self.direction = encoder, direction
+        self.encoder, self.direction, self.head = encoder, direction, head
         self.score_reading, self.step_reading = (Reading(d, heads, dropout) for _ in range(2))
         self.path, self.norm, self.out = nn.Linear(d, d), nn.LayerNorm(d), nn.Linear(d, 1)
 
@@ -132,8 +137,9 @@ class Retriever(nn.Module):
         return self._states(pool, rows, torch.full_like(rows, ROOT), self._path(asked, asked))
 
     def gist(self, facts: torch.Tensor, there: torch.Tensor) -> torch.Tensor:
-        """All of a fact that scores depend on: `[facts, tokens, d]` to `[facts, d]`."""
-        return self.score_reading.own(facts[:, :1], facts, there)[:, 0]
+        """All of a fact that scores depend on: `[facts, tokens, d]` to `[facts, rows * d]`."""
+        rows = facts if self.head == "tokens" else facts[:, :1]
+        return self.score_reading.own(rows, facts, there).flatten(1)
 
     def logits(self, gists: torch.Tensor, state: torch.Tensor, there: torch.Tensor) -> torch.Tensor:
         """By `gists` `[states, facts, d]` and `state` `[states, tokens, d]`: `[states, facts]`."""
@@ -142,9 +148,15 @@ class Retriever(nn.Module):
 
     def scores(self, states: States) -> torch.Tensor:
         """Logits that a fact is read next, float32 `[states, facts]`; -inf where there is none."""
-        there, facts_there = states.pool.questions_there, states.pool.facts_there.any(-1)
-        scores = self.logits(states.gists[states.seen], states.tokens, there[states.rows])
-        return scores.masked_fill(~facts_there[states.rows], -torch.inf)
+        there, facts_there = states.pool.questions_there, states.pool.facts_there[states.rows]
+        gists = states.gists[states.seen].unflatten(-1, (-1, states.tokens.shape[-1]))
+        scores = self.logits(gists.flatten(1, 2), states.tokens, there[states.rows])
+        scores = scores.unflatten(1, gists.shape[1:3])
+        if self.head == "tokens":
+            # No fact has no token, and 0 / 0 would reach the weights though it is masked.
+            counts = facts_there.sum(-1, keepdim=True).clamp(1)
+            scores = (scores * facts_there).sum(-1, keepdim=True) / counts
+        return scores[..., 0].masked_fill(~facts_there.any(-1), -torch.inf)
 
     def step(self, states: States, parents: torch.Tensor, facts: torch.Tensor) -> States:
         """The states once each of `parents`, places in `states`, has read its fact."""

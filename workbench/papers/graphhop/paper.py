@@ -33,7 +33,14 @@ TRAINED = {
 `bgr_official` has the released gate (§2.4)."""
 SUPPORT = ("ssg", "ssg_released")
 """The support-set generator of neural databases, repaired and as it was; above the encoder."""
-METHODS = (*UNTRAINED, *SUPPORT, *TRAINED)
+OFFICIAL_LABELS = "forward_official_labels"
+"""The forward network, trained on the labels of the release (§5, trap 1)."""
+ABLATIONS = ("forward_names", "forward_names_matches", "forward_frozen")
+"""What failed (§6), forward: words with a vector of each name, without matches and with them; the
+states of a sentence encoder as they are."""
+MAIN = (*UNTRAINED, *SUPPORT, *TRAINED, OFFICIAL_LABELS)
+METHODS = (*MAIN, *ABLATIONS)
+TRAINED |= {method: (method,) for method in (OFFICIAL_LABELS, *ABLATIONS)}
 MODELS = {"tiny": "", "small": "minilm", "paper": "google-bert/bert-base-uncased"}
 """Preset → its sentence encoder; at tiny MiniLM where it is at hand, else `"lex"`."""
 NEEDS = (
@@ -56,12 +63,15 @@ class Settings:
     `train`, `dev`, `test`: questions, drawn from as many worlds as `worlds` has in that order, or
     the first of a file. `pool`: candidate facts of a question; `decoys`: complete decoy chains for
     each branch. `d`, `heads`: of the networks; `epochs` of training, `one_hop_epochs` of that which
-    knows no second hop. `seeds`: trainings, the first `seed`.
+    knows no second hop, `official_epochs` of that on the release's labels. `seeds`: trainings, the
+    first `seed`. `reads`: what the networks read (`train.Fit`); above an encoder that is `"tuned"`
+    along they have its size. `head`: what of a fact is scored (`model.Retriever`). `share`: forward
+    and backward are trained at once, above one encoder; else apart, as released.
 
     Raises `ValueError` for a number out of range, an unknown method, or one that is there twice.
     """
 
-    methods: tuple[str, ...] = METHODS
+    methods: tuple[str, ...] = MAIN
     train: int = 11703
     dev: int = 1506
     test: int = 1469
@@ -72,10 +82,14 @@ class Settings:
     heads: int = 12
     epochs: int = 20
     one_hop_epochs: int = 20
+    official_epochs: int = 20
     learning_rate: float = 1e-5
     batch: int = 8
     seeds: int = 3
     seed: int = 0
+    reads: str = "tuned"
+    head: str = "cls"
+    share: bool = False
 
     def __post_init__(self) -> None:
         for method in different("methods", listed("methods", self.methods)):
@@ -86,28 +100,29 @@ class Settings:
             whole("worlds", number, 1)
         whole("pool", self.pool, 10, 2000)
         whole("decoys", self.decoys, 0, 100)
-        for name in ("d", "heads", "epochs", "one_hop_epochs", "batch"):
+        for name in ("d", "heads", "epochs", "one_hop_epochs", "official_epochs", "batch"):
             whole(name, getattr(self, name), 1, 10**5)
         finite("learning_rate", self.learning_rate, above=0)
+        one_of("head", self.head, ("cls", "tokens"))
+        if not isinstance(self.share, bool):
+            raise ValueError(f"share={self.share!r:.40}: give true or false")
+        if self.reads != "words" and (others := [m for m in self.methods if m in ABLATIONS]):
+            raise ValueError(f"methods={others[0]!r} is of preset=tiny and small alone")
         parameters.seed_list(self.seed, self.seeds)
-
-    @property
-    def directions(self) -> list[str]:
-        """What networks are trained for the methods."""
-        return list(dict.fromkeys(d for m in self.methods for d in TRAINED.get(m, ())))
 
     def tiny(self) -> "Settings":
         """The least that shows it, in some two minutes on a CPU (§6)."""
         return replace(
             self, train=600, dev=120, test=240, worlds=(4, 1, 2), pool=16, d=48, heads=4, epochs=5,
-            one_hop_epochs=5, learning_rate=3e-3, batch=16, seeds=1,
+            one_hop_epochs=5, official_epochs=3, learning_rate=3e-3, batch=16, seeds=1,
+            reads="words",
         )  # fmt: skip
 
     def full(self) -> "Settings":
         """The whole of §6's scale, three seeds: some 30 minutes on a CPU."""
         return replace(
             self.tiny(), train=1500, dev=240, test=480, worlds=(6, 2, 3), pool=25, d=64, epochs=6,
-            one_hop_epochs=8, learning_rate=2e-3, seeds=3,
+            one_hop_epochs=8, official_epochs=6, learning_rate=2e-3, seeds=3, methods=METHODS,
         )  # fmt: skip
 
     def small(self) -> "Settings":
@@ -116,9 +131,16 @@ class Settings:
 
 
 def settings(
-    preset: str, size: str = "", seed: int = 0, data_path: str = "", **given: Any
+    preset: str,
+    size: str = "",
+    seed: int = 0,
+    data_path: str = "",
+    ablations: bool = False,
+    **given: Any,
 ) -> Settings:
     """The preset's settings; those given pin a value, unless empty or -1. `size`: `"full"` at tiny.
+
+    `ablations`: with what failed beside the preset's methods (`ABLATIONS`).
 
     Raises `ValueError` for an unknown preset or size, a list that is none, as `Settings`, and for
     pools that are given beside files (`data_path`), which have their own.
@@ -131,9 +153,14 @@ def settings(
     for name in ("pool", "decoys"):
         if data_path and name in pinned:
             raise ValueError(f"{name}={pinned[name]!r:.40} goes unheeded beside data_path")
-    pinned |= {"one_hop_epochs": pinned["epochs"]} if "epochs" in pinned else {}
+    if "epochs" in pinned:
+        pinned |= dict.fromkeys(("one_hop_epochs", "official_epochs"), pinned["epochs"])
     if "methods" in pinned:
         pinned["methods"] = parameters.names("methods", pinned["methods"])
+    if ablations:
+        if "methods" in pinned:
+            raise ValueError("ablations goes unheeded beside methods; name them there")
+        pinned["methods"] = tuple(dict.fromkeys((*chosen.methods, *ABLATIONS)))
     return replace(chosen, seed=seed, **pinned)
 
 
@@ -181,6 +208,8 @@ def split_files(folder: str) -> dict[str, Path]:
 def check_model(preset: str, model_id: str = "") -> None:
     """Raise `ModelError` for a sentence encoder that is missing, unreachable or none."""
     name = model_id or MODELS[preset]
+    if preset == "paper" and name == "lex":
+        raise ModelError("model_id='lex' is no network that could be tuned along; leave it empty")
     with parameters.naming("model_id", model_id):
         try:
             if name and name != "lex":
@@ -196,7 +225,9 @@ def preflight(preset: str, given: dict[str, Any]) -> None:
 
     Raises as `settings`, `reference`, `split_files` and `check_model`.
     """
-    names = "methods train dev test pool decoys epochs seeds size seed data_path"
+    names = (
+        "methods train dev test pool decoys epochs seeds size seed data_path head share ablations"
+    )
     settings(preset, **parameters.picked(given, names))
     reference(given.get("tables_path", ""))
     if folder := given.get("data_path"):

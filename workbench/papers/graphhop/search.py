@@ -50,22 +50,21 @@ def retrieved(
     for name, value in {"depth": depth, "states": states, "edges": edges}.items():
         arguments.whole(name, value, 1)
     out: list[list[ScoredEdge]] = []
-    cut = 0
+    cut: set[int] = set()
     for start in range(0, len(questions), TOGETHER):
         part = questions[start : start + TOGETHER]
         scores, missing = _search(retriever, part, above, depth, states, greedy)
-        for of_question in scores:
+        for row, of_question in enumerate(scores, start):
             best = sorted(of_question.items(), key=lambda item: (-item[1], item[0]))
-            cut += len(best) > edges
+            if len(best) > edges:
+                cut.add(row)
             out.append(sorted((u, v, score) for (u, v), score in best[:edges]))
-        cut += len(missing)
+        cut |= {start + row for row in missing}
     if cut:
         log.warning(
-            "%d times a question had more than %d states or %d edges; the best stay",
-            cut,
-            states,
-            edges,
-        )
+            "%s: %d of %d questions have more than %d states or %d edges; the best stay",
+            retriever.direction, len(cut), len(questions), states, edges,
+        )  # fmt: skip
     return out
 
 

@@ -1,21 +1,27 @@
 """Every method's graph for every question, scored; what was tuned on dev; what a reader does."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
+from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from workbench.hashing import digest
 from workbench.models.encoders import Encoder
-from workbench.papers.graphhop import baselines, fuse, readers, support
-from workbench.papers.graphhop.paper import SPLITS, SUPPORT, TRAINED, Settings
+from workbench.papers.graphhop import baselines, checkpoint, fuse, readers, restart, support
+from workbench.papers.graphhop.model import Retriever
+from workbench.papers.graphhop.paper import OFFICIAL_LABELS, SPLITS, SUPPORT, TRAINED, Settings
 from workbench.papers.graphhop.search import retrieved
-from workbench.papers.graphhop.train import Fit, trained
+from workbench.papers.graphhop.targets import DIRECTIONS
+from workbench.papers.graphhop.train import RELEASED, Fit, coupled
+from workbench.papers.graphhop.tuned import warn_of_cuts
 from workbench.papers.parameters import seed_list
 from workbench.retrieval.evidence_files import as_row
 from workbench.retrieval.graphs import Edge, Evidence, ScoredEdge, nodes
 from workbench.retrieval.lexical import Bm25, TfIdf
-from workbench.retrieval.metrics import Scores, scored
+from workbench.retrieval.metrics import Scores, overlap, scored
 
 Keep = Callable[[str, dict[str, Any], Callable[[], Any]], Any]
 """`keep(name, key, compute)`: a step done before is not done again (`runs.cache.cached`)."""
@@ -26,6 +32,15 @@ Searched = dict[str, list[list[ScoredEdge]]]
 ORACLE = "_oracle_k"
 LIKELY = 0.5
 """The release reads on from facts that are more probable than not."""
+SEEDS = {"forward": 42, "backward": 2}
+"""Those of the release (§2.3), to which the run's is added where networks are trained as there."""
+OTHERS: dict[str, dict[str, Any]] = {
+    OFFICIAL_LABELS: {"official": True},
+    "forward_names": {"names": True, "matches": False}, "forward_names_matches": {"names": True},
+    "forward_frozen": {"reads": "frozen"},
+}  # fmt: skip
+"""Forward networks that are trained otherwise: on the release's labels, or as in §6, "What
+failed"."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +51,8 @@ class Study:
     is trained. `scores`: the same, scored. `tuned`: method → per seed what was chosen on dev.
     `sufficient`: evidence → `[seed][question]`, 1 where the gold program over it answers right;
     empty for questions whose sentences the reader cannot parse. `searched`: direction → scored
-    edges of each question, of the first seed: what a view fuses again.
+    edges of each question, of the first seed: what a view fuses again. `dev_f1`: method → per seed
+    the F1 of facts on dev, where anything was chosen there.
     """
 
     settings: Settings
@@ -48,6 +64,7 @@ class Study:
     tuned: dict[str, list[str]]
     sufficient: dict[str, list[list[float]]]
     searched: Mapping[str, list[list[ScoredEdge]]] = field(default_factory=dict)
+    dev_f1: Mapping[str, list[float]] = field(default_factory=dict)
 
     def values(
         self, method: str, score: str, of: Callable[[Evidence], bool] = lambda q: True
@@ -64,19 +81,23 @@ def run(
     settings: Settings,
     keep: Keep,
     encoder: Encoder | None = None,
-    *,
-    reads: bool = False,
+    networks: str | Path | None = None,
 ) -> Study:
     """Every method on the test questions, tuned on dev; what `keep` has is not done again.
 
-    `questions`: split → questions. `encoder`: ranks as it comes, and is what SSG is trained above;
-    without one both are left out.
-    `reads`: the networks read its token states, too, and not those of a small encoder of words.
+    `questions`: split → questions. `encoder`: ranks as it comes, is what SSG is trained above, and
+    networks read it where the settings say so; without one `dense` and SSG are left out, and above
+    hashed words (`lex`) `forward_frozen`. `networks`: a folder for the trained ones
+    (`checkpoint.load`), of which none is trained again, and a killed one from its last epoch.
+    Raises `ValueError` where networks are tuned along with an encoder, and there is none.
 
     >>> settings = presets.settings("tiny")
     >>> study = run(presets.questions(settings), settings, partial(cached, "out/cache"))
     """
     dev, test = list(questions["dev"]), list(questions["test"])
+    has_model = encoder is not None and encoder.name != "lex"
+    if settings.reads == "tuned" and not has_model:
+        raise ValueError("the networks are tuned along with a sentence encoder; give one, not lex")
     predicted: dict[str, list[Graphs]] = {}
     tuned: dict[str, list[str]] = {}
     ranks = {"bm25": baselines.lexical(Bm25), "tfidf": baselines.lexical(TfIdf)}
@@ -93,28 +114,43 @@ def run(
             ]
         ]
         tuned[method] = [f"k {k}"]  # fmt: skip
-    under = encoder if reads else None
-    key = {"questions": digest([as_row(q) for split in SPLITS for q in questions[split]]),
-           "encoder": under.identity() if under else ""}  # fmt: skip
+    data = digest([as_row(q) for split in SPLITS for q in questions[split]])
+    methods = [m for m in settings.methods if m in TRAINED and (has_model or m != "forward_frozen")]
+    wanted = dict.fromkeys(network for m in methods for network in TRAINED[m])
+    if settings.reads == "tuned":
+        warn_of_cuts(encoder, [q for split in SPLITS for q in questions[split]], Fit.max_tokens)
+    dev_f1: dict[str, list[float]] = {}
     first_searched: dict[str, list[list[ScoredEdge]]] = {}
     for seed in seed_list(settings.seed, settings.seeds):
-        networks = {}
-        for direction in settings.directions:
-            fit = fit_of(settings, direction)
-            train = partial(searched, questions, fit, direction, seed, under)
-            step = {**key, "fit": asdict(fit), "seed": seed}
-            networks[direction] = keep(f"{direction}-{seed}", step, train)
-        first_searched = first_searched or {name: there["test"] for name, there in networks.items()}
+        edges: dict[str, Searched] = {}
+        pair = ("forward", "backward")
+        together = [pair] if settings.share and {*pair} <= wanted.keys() else []
+        alone = [(name,) for name in wanted if not together or name not in pair]
+        for names in (*together, *alone):
+            fit = fit_of(settings, names[0], encoder)
+            under = encoder if fit.reads != "words" else None
+            step = {"questions": data, "encoder": under.identity() if under else "",
+                    "fit": asdict(fit), "seed": seed}  # fmt: skip
+            folder = Path(networks) if networks else None
+            train = partial(searched, questions, fit, names, seed, under, folder, digest(step))
+            edges |= keep(f"{'+'.join(names)}-{seed}", step, train)
+        first_searched = first_searched or {name: there["test"] for name, there in edges.items()}
         if encoder and (sets := [m for m in settings.methods if m in SUPPORT]):
-            step = {**key, "encoder": encoder.identity(), "seed": seed, "methods": sets}
+            step = {"questions": data, "encoder": encoder.identity(), "seed": seed, "methods": sets}
             generate = partial(support.ssg, questions, encoder, seed, sets)
             for method, there in keep(f"ssg-{seed}", step, generate).items():
                 predicted.setdefault(method, []).append([*map(baselines.star, there["test"])])
                 tuned.setdefault(method, []).append(there["chosen"])
-        for method in (m for m in settings.methods if m in TRAINED):
-            graphs, chosen = fused(method, dev, networks)
+        for method in methods:
+            graphs, chosen, on_dev = fused(method, dev, edges)
             predicted.setdefault(method, []).append(graphs)
-            tuned.setdefault(method, []).append(chosen)
+            tuned.setdefault(method, []).append(
+                ", ".join(f"{name} {value:g}" for name, value in chosen.items())
+            )
+            if on_dev:
+                pairs = zip(dev, on_dev, strict=True)
+                f1 = [overlap({*q.nodes}, {*nodes(graph)})[2] for q, graph in pairs]
+                dev_f1.setdefault(method, []).append(float(np.mean(f1)))
     scores = {
         method: [[scored(q.edges, edges) for q, edges in zip(test, graphs, strict=True)]
                  for graphs in seeds]
@@ -122,29 +158,61 @@ def run(
     }  # fmt: skip
     return Study(
         settings, encoder.name if encoder else "",
-        str(under.hf.device) if under else "cpu", test, predicted, scores, tuned,
-        sufficient(test, predicted), first_searched,
+        str(encoder.hf.device) if settings.reads != "words" else "cpu", test, predicted, scores,
+        tuned, sufficient(test, predicted), first_searched, dev_f1,
     )  # fmt: skip
 
 
-def fit_of(settings: Settings, direction: str) -> Fit:
-    """Size and training of the network of a direction."""
-    epochs = settings.one_hop_epochs if direction == "one_hop" else settings.epochs
-    size = {"d": settings.d, "heads": settings.heads, "batch": settings.batch}
-    return Fit(**size, epochs=epochs, lr=settings.learning_rate)
+def fit_of(settings: Settings, network: str, encoder: Encoder | None = None) -> Fit:
+    """Size and training of a network; above an encoder that is tuned along, of that one's size."""
+    others = {"one_hop": settings.one_hop_epochs, OFFICIAL_LABELS: settings.official_epochs}
+    epochs = others.get(network, settings.epochs)
+    fit = Fit(
+        settings.d, settings.heads, epochs, settings.batch, settings.learning_rate,
+        reads=settings.reads, head=settings.head,
+    )  # fmt: skip
+    if settings.reads == "tuned":
+        size = {"d": encoder.width, "heads": encoder.hf.config.num_attention_heads}
+        fit = replace(fit, **RELEASED, **size)
+    return replace(fit, **OTHERS.get(network, {}))
 
 
 def searched(
     questions: Mapping[str, Sequence[Evidence]],
     fit: Fit,
-    direction: str,
+    names: Sequence[str],
     seed: int,
     encoder: Encoder | None = None,
-) -> Searched:
-    """Train a network and search dev and test: all edges, those of one chain, the likely ones."""
-    retriever = trained(questions["train"], fit, direction, seed, encoder)
+    folder: Path | None = None,
+    data: str = "",
+) -> dict[str, Searched]:
+    """Network → what it retrieves for dev and test: all edges, those of one chain, the likely ones.
+
+    Networks of several names are trained at once, above one encoder. In `folder` each is kept,
+    with `data` as the fingerprint of what it was trained on.
+    """
+    directions = [name if name in DIRECTIONS else "forward" for name in names]
+    seed += SEEDS.get(directions[0], 0) if fit.reads == "tuned" else 0
+    places = [folder / f"{name}-{seed}-{data}" if folder else None for name in names]
+    if folder and all(place.exists() for place in places):
+        retrievers = [checkpoint.load(place, encoder)[0] for place in places]
+        return {name: _searched(r, questions) for name, r in zip(names, retrievers, strict=True)}
+    state = folder / f"training-{'+'.join(names)}-{seed}-{data}" if folder else None
+    retrievers = coupled(questions["train"], fit, directions, seed, encoder, state)
+    out = {}
+    for name, retriever, place in zip(names, retrievers, places, strict=True):
+        out[name] = _searched(retriever, questions)
+        if place:
+            kept = fused(name, questions["dev"], out)[1]
+            checkpoint.save(retriever, place, fit, seed=seed, data=data, thresholds=kept)
+    if state:
+        restart.remove(state)
+    return out
+
+
+def _searched(retriever: Retriever, questions: Mapping[str, Sequence[Evidence]]) -> Searched:
     out = {split: retrieved(retriever, questions[split]) for split in ("dev", "test")}
-    if direction == "forward":
+    if retriever.direction == "forward":
         out |= {f"{split} chain": retrieved(retriever, questions[split], greedy=True)
                 for split in ("dev", "test")}  # fmt: skip
     return out | {"test likely": retrieved(retriever, questions["test"], above=LIKELY)}
@@ -152,15 +220,16 @@ def searched(
 
 def fused(
     method: str, dev: Sequence[Evidence], networks: Mapping[str, Searched]
-) -> tuple[Graphs, str]:
-    """The graphs of a method for the test questions, and what of it was chosen on dev.
+) -> tuple[Graphs, dict[str, float], Graphs]:
+    """The graphs of a method for the test questions, what was chosen on dev, the graphs there.
 
     Weight and threshold by Structural Acc; of `one_hop`, whose graphs are stars, by EM of facts.
+    The release's gate has neither.
     """
-    first, *second = (networks[direction] for direction in TRAINED[method])
+    first, *second = (networks[name] for name in TRAINED[method])
     if method == "bgr_official":
         pairs = zip(first["test likely"], second[0]["test likely"], strict=True)
-        return [fuse.official(*pair) for pair in pairs], ""
+        return [fuse.official(*pair) for pair in pairs], {}, []
     end = " chain" if method == "single_chain" else ""
     nothing: Searched = {split: [[]] * len(first[split]) for split in ("dev", "test")}
     forward, backward = first, second[0] if second else nothing
@@ -170,9 +239,13 @@ def fused(
     # A star is right where its facts are, of which there are no other edges to choose by.
     gold = [baselines.star(q.nodes) if method == "one_hop" else q.edges for q in dev]
     w, tau = fuse.tuned(gold, forward["dev" + end], backward["dev"], weights)
-    pairs = zip(forward["test" + end], backward["test"], strict=True)
-    chosen = f"w {w:g}, τ {tau:g}" if second else f"τ {tau:g}"
-    return [fuse.soft(*pair, w, tau) for pair in pairs], chosen
+    chosen = {"w": w, "τ": tau} if second else {"τ": tau}
+    on_dev, on_test = (
+        [fuse.soft(*pair, w, tau)
+         for pair in zip(forward[split + end], backward[split], strict=True)]
+        for split in ("dev", "test")
+    )  # fmt: skip
+    return on_test, chosen, on_dev
 
 
 def sufficient(

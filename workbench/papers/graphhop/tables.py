@@ -10,7 +10,7 @@ import numpy as np
 from workbench.evaluation.intervals import GAIN, SHARE
 from workbench.evaluation.metrics import measured, over_seeds, spelled
 from workbench.evaluation.paired import sign_flip_p
-from workbench.papers.graphhop.paper import published
+from workbench.papers.graphhop.paper import ABLATIONS, OFFICIAL_LABELS, published
 from workbench.papers.graphhop.study import Study
 from workbench.retrieval.graphs import ROOT, STRUCTURES, TYPES, Edge, Evidence, nodes
 
@@ -126,6 +126,20 @@ def beside(study: Study, method: str) -> list[dict[str, Any]]:
         p = sign_flip_p(values, [0.0] * len(values), {"questions": units["questions"]})
         rows.append({"method": other, f"less {method}": row["value"],
                      "95 % CI": spelled(row["ci95"], ".2f"), "p": p})  # fmt: skip
+    return rows
+
+
+def ablations(study: Study) -> list[dict[str, Any]]:
+    """Forward beside the same network trained otherwise: F1 of facts, percent, by structure too."""
+    rows = []
+    for method in ("forward", OFFICIAL_LABELS, *ABLATIONS):
+        if method in study.scores:
+            values = {"dev F1": study.dev_f1[method], "test F1": study.values(method, "f1")[0]}
+            values |= {f"test F1 {n}": study.values(method, "f1", of)[0]
+                       for n, of in BY_STRUCTURE.items() if any(map(of, study.test))}  # fmt: skip
+            rows.append(
+                {"network": method} | {n: f"{100 * np.mean(x):.1f}" for n, x in values.items()}
+            )
     return rows
 
 

@@ -1,17 +1,24 @@
 """Fits a retriever to gold graphs: every state of every question, each fact a yes or no (§2.3)."""
 
+import pathlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+from torch import nn
 from torch.nn import functional
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+from transformers import get_cosine_schedule_with_warmup
 
 from workbench import arguments
 from workbench.models.encoders import Encoder
+from workbench.papers.graphhop import restart
 from workbench.papers.graphhop.frozen import FrozenEncoder
-from workbench.papers.graphhop.lexicon import LexicalEncoder, vocabulary
-from workbench.papers.graphhop.model import Encoding, Retriever
+from workbench.papers.graphhop.lexicon import LexicalEncoder, names, vocabulary
+from workbench.papers.graphhop.model import Encoding, Pool, Retriever
 from workbench.papers.graphhop.targets import DIRECTIONS, Path, targets
+from workbench.papers.graphhop.tuned import TunedEncoder
 from workbench.retrieval.graphs import Evidence
 
 
@@ -19,7 +26,11 @@ from workbench.retrieval.graphs import Evidence
 class Fit:
     """Size and training of a retriever; the smallest of §6, as it is checked there.
 
-    `official`: the labels of the release (§5, trap 1).
+    `reads`: token states of `"words"` and their matches, of a `"frozen"` sentence encoder, or of
+    one `"tuned"` along; then `d` is its width, and texts are cut to `max_tokens`. `names`,
+    `matches`: of words, whether names have vectors of their own, and whether it is told which words
+    match. `head`: `Retriever`'s. `official`: the labels of the release (§5, trap 1). `clip`: the
+    largest norm of a gradient; 0 for any.
     """
 
     d: int = 48
@@ -31,7 +42,19 @@ class Fit:
     positive_weight: float = 2.0
     clip: float = 1.0
     dropout: float = 0.0
+    schedule: str = "one_cycle"
+    reads: str = "words"
+    names: bool = False
+    matches: bool = True
+    head: str = "cls"
+    max_tokens: int = 30
     official: bool = False
+
+
+READS, HEADS, SCHEDULES = ("words", "frozen", "tuned"), ("cls", "tokens"), ("one_cycle", "cosine")
+RELEASED = {"weight_decay": 1e-4, "positive_weight": 1.0, "clip": 0.0, "dropout": 0.1,
+            "schedule": "cosine", "reads": "tuned"}  # fmt: skip
+"""The release's training (§2.3), beside its epochs, batch and learning rate."""
 
 
 def trained(
@@ -40,62 +63,123 @@ def trained(
     direction: str,
     seed: int,
     encoder: Encoder | None = None,
+    state: pathlib.Path | None = None,
 ) -> Retriever:
-    """A retriever of one direction; the same for the same seed, on one thread of a CPU.
-
-    `encoder`: whose token states it reads, as they are; by default the small lexical one, trained
-    along. Raises `ValueError` for no questions, an unknown direction or a seed that is none.
+    """A retriever of one direction, after its last epoch; as `coupled`.
 
     >>> forward = trained(questions("train", 600, pool=16), Fit(), "forward", 0)
     """
-    arguments.one_of("direction", direction, DIRECTIONS)
+    return coupled(questions, settings, (direction,), seed, encoder, state)[0]
+
+
+def coupled(
+    questions: Sequence[Evidence],
+    settings: Fit,
+    directions: Sequence[str],
+    seed: int,
+    encoder: Encoder | None = None,
+    state: pathlib.Path | None = None,
+) -> list[Retriever]:
+    """A retriever for each direction above one encoder, trained at once on the sum of their losses.
+
+    The same for the same seed, on one thread of a CPU. `encoder`: whose token states are read,
+    unless those of words are. `state`: a folder that is kept up to date after each epoch; a
+    training that was killed goes on from there. Raises `ValueError` for no questions, an unknown
+    direction or setting, a seed that is none, and an encoder that is lacking.
+    """
+    for direction in directions:
+        arguments.one_of("direction", direction, DIRECTIONS)
     arguments.seed_number(seed)
     questions = arguments.listed("questions", questions)
-    gold = [targets(q.edges, direction, official=settings.official) for q in questions]
-    size = (settings.d, settings.heads, settings.dropout)
-    generator = torch.Generator().manual_seed(seed)
+    arguments.one_of("schedule", settings.schedule, SCHEDULES)
+    gold = [
+        [targets(q.edges, direction, official=settings.official) for q in questions]
+        for direction in directions
+    ]
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        if encoder:
-            read: Encoding = FrozenEncoder(encoder, settings.d)
-        else:
-            read = LexicalEncoder(vocabulary(questions), *size)
-        retriever = Retriever(read, direction, *size)
-        retriever.to(encoder.hf.device if encoder else "cpu")
-        parameters, decay = list(retriever.parameters()), settings.weight_decay
-        optimizer = torch.optim.AdamW(parameters, lr=settings.lr, weight_decay=decay)
-        steps = settings.epochs * -(-len(questions) // settings.batch)
-        # Of ten steps a tenth is one, from the first to the first, and torch divides by nothing.
-        warm = 0.1 if steps != 10 else 0.11
-        schedule = torch.optim.lr_scheduler.OneCycleLR(
-            optimizer, settings.lr, total_steps=steps, pct_start=warm, cycle_momentum=False
+        known = (names if settings.names else vocabulary)(questions)
+        retrievers = nn.ModuleList(built(settings, directions, known, encoder)).train()
+        parameters, batch = list(retrievers.parameters()), settings.batch
+        optimizer = torch.optim.AdamW(
+            parameters, lr=settings.lr, weight_decay=settings.weight_decay
         )
-        for _ in range(settings.epochs):
+        schedule = _schedule(optimizer, settings, -(-len(questions) // batch))
+        done = restart.restored(state, retrievers, optimizer, schedule) if state else 0
+        generator = torch.Generator().manual_seed(seed)
+        for epoch in range(settings.epochs):
             order = torch.randperm(len(questions), generator=generator)
-            for part in order.split(settings.batch):
+            if epoch < done:
+                continue
+            # What is dropped hangs on the epoch alone, wherever the training began anew.
+            torch.manual_seed(seed * 10**5 + epoch)
+            for part in order.split(batch):
                 optimizer.zero_grad()
-                rows = [(questions[i], gold[i]) for i in part.tolist()]
-                value = loss(retriever, *zip(*rows, strict=True), settings.positive_weight)
+                rows = part.tolist()
+                pool = retrievers[0].encoder.pool([questions[i] for i in rows])
+                value = sum(
+                    loss(retriever, pool, [levels[i] for i in rows], settings.positive_weight)
+                    for retriever, levels in zip(retrievers, gold, strict=True)
+                )
                 value.backward()
-                torch.nn.utils.clip_grad_norm_(parameters, settings.clip)
+                if settings.clip:
+                    torch.nn.utils.clip_grad_norm_(parameters, settings.clip)
                 optimizer.step()
                 schedule.step()
-    return retriever.eval()
+            if state:
+                restart.keep(state, retrievers, optimizer, schedule, epoch + 1)
+    return list(retrievers.eval())
+
+
+def built(
+    settings: Fit, directions: Sequence[str], known: Sequence[str], encoder: Encoder | None = None
+) -> list[Retriever]:
+    """Retrievers above one encoder, untrained; `known`: the words that it has vectors of.
+
+    Raises `ValueError` for an unknown setting, and an encoder that is lacking.
+    """
+    d, heads, dropout = settings.d, settings.heads, settings.dropout
+    if arguments.one_of("reads", settings.reads, READS) != "words" and encoder is None:
+        raise ValueError(f"reads={settings.reads!r}: give a sentence encoder")
+    arguments.one_of("head", settings.head, HEADS)
+    device = encoder.hf.device if encoder and settings.reads != "words" else "cpu"
+    if settings.reads == "words":
+        read: Encoding = LexicalEncoder(known, d, heads, dropout, settings.matches)
+    elif settings.reads == "frozen":
+        read = FrozenEncoder(encoder, d)
+    else:
+        read = TunedEncoder(encoder, settings.max_tokens)
+        if d != encoder.width:
+            raise ValueError(f"d={d}: {encoder.name} is tuned along, and has {encoder.width}")
+    return [Retriever(read, name, d, heads, dropout, settings.head).to(device)
+            for name in directions]  # fmt: skip
+
+
+def _schedule(optimizer: Optimizer, settings: Fit, of_epoch: int) -> LRScheduler:
+    """One cycle whose first tenth warms up; or, as released, an epoch of that and a cosine."""
+    steps = settings.epochs * of_epoch
+    if settings.schedule == "cosine":
+        return get_cosine_schedule_with_warmup(optimizer, of_epoch, steps)
+    # Of ten steps a tenth is one, from the first to the first, and torch divides by nothing.
+    warm = 0.1 if steps != 10 else 0.11
+    return torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, settings.lr, total_steps=steps, pct_start=warm, cycle_momentum=False
+    )
 
 
 def loss(
     retriever: Retriever,
-    questions: Sequence[Evidence],
+    pool: Pool,
     gold: Sequence[Sequence[dict[Path, list[int]]]],
     positive_weight: float,
 ) -> torch.Tensor:
-    """Mean cross-entropy of every fact at every state of the questions, by `targets` of each.
+    """Mean cross-entropy of every fact at every state of a pool's questions, by `targets` of each.
 
     The release's loss over pairs of logits is this one over their difference (§2.3).
     """
-    states = retriever.start(retriever.encoder.pool(questions))
+    states = retriever.start(pool)
     weight = torch.tensor(positive_weight, device=states.tokens.device)
-    here: list[tuple[int, Path]] = [(row, ()) for row in range(len(questions))]
+    here: list[tuple[int, Path]] = [(row, ()) for row in range(len(gold))]
     losses, depth = [], 0
     while here:
         scores = retriever.scores(states)
