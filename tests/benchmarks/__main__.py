@@ -23,7 +23,18 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import torch
 
-from tests.benchmarks import fit, generation, pas, peers, retrieval, small, steering, timing
+from tests.benchmarks import (
+    evidence,
+    fit,
+    generation,
+    graphhop,
+    pas,
+    peers,
+    retrieval,
+    small,
+    steering,
+    timing,
+)
 from tests.benchmarks.capture import capture, official_pairs
 
 
@@ -146,8 +157,10 @@ def main() -> None:
             pas.study,
             small.small,
             retrieval.retrieval,
+            evidence.evidence,
         ):
             out |= measured()
+        out["shortcut_ratio"] = statistics.median(graphhop.shortcut()["shortcut_ratio"])
         out |= children.result()
     print()
     for name, value in out.items():

@@ -1,8 +1,8 @@
 """How fast the UIs are, measured in JupyterLab in headless Chromium: `-m tests.benchmarks.widgets`.
 
 First paint of each UI after its cell runs; from an alpha change to the first changed token, beside
-one plain generate step; sort and filter of a table of 16,384 features; what the UI adds to
-generation, CPU seconds of the kernel in interleaved pairs.
+one plain generate step; sort and filter of a table of 16,384 features; a slider of the evidence
+graph; what the UI adds to generation, CPU seconds of the kernel in interleaved pairs.
 """
 
 import argparse
@@ -47,6 +47,7 @@ UIS = {
         ".wb-table tr[tabindex]",
     ),
     "compiled": ("wb.ui.compiled()", "button:has-text('Patch')"),
+    "evidence": ("wb.ui.evidence()", "button:has-text('Read')"),
 }
 OVERHEAD = """\
 import time, statistics
@@ -85,6 +86,10 @@ box = ipywidgets.Text(continuous_update=False)
 box.observe(lambda c: setattr(table, "filter", c.new), "value")
 display(box, table)"""
 
+EVIDENCE = """\
+import workbench as wb
+from tests.benchmarks.evidence import study
+wb.ui.evidence(study())"""
 
 PAINTS = 5
 """Fresh kernels a UI, so that every time counts its imports."""
@@ -179,6 +184,20 @@ def main() -> None:
             page.wait_for_timeout(200)
         for name, found in (("sort_16384_ms", sorts), ("filter_16384_ms", filters)):
             out[name] = {"median": statistics.median(found), "worst": max(found)}
+        lab.notebook("evidence", EVIDENCE)
+        page = lab.open("evidence")
+        lab.run(page)
+        page.wait_for_selector(".wb-graph [data-node]")
+        graph = "document.querySelector('.wb-graph').dataset.drawn"
+        handles, moves = page.locator(".wb-view .noUi-handle"), []
+        for n in range(40):
+            handles.nth(1 + n % 2).focus()
+            press = "ArrowRight" if n % 4 < 2 else "ArrowLeft"
+            moves.append(until(page, "keydown", graph, lambda: page.keyboard.press(press)))  # noqa: B023
+            page.wait_for_timeout(200)
+        out["evidence_slider_ms"] = {
+            "median": statistics.median(moves), "p95": statistics.quantiles(moves, n=20)[-1]
+        }  # fmt: skip
     print(json.dumps(out, indent=1))
 
 

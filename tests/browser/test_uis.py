@@ -285,3 +285,60 @@ def test_compiled(lab):
         page.wait_for_selector(f"{UI} {shown}:visible")
         shot(lab, page, f"compiled_{tab}")
     page.close()
+
+
+EVIDENCE = """\
+from types import SimpleNamespace
+import workbench as wb
+from workbench.papers.graphhop.search import retrieved
+from workbench.papers.graphhop.train import Fit, trained
+from workbench.worlds.pools import questions
+train, test = questions("train", 48, pool=12), questions("test", 12, pool=12)
+fits = {d: trained(train, Fit(epochs=1), d, 0) for d in ("forward", "backward")}
+searched = {d: retrieved(network, test) for d, network in fits.items()}
+study = SimpleNamespace(test=test, searched=searched, tuned={"bgr": ["w 0.5, τ 0.1"]})
+facts = ["Ada mends the gate.", "Ada was born in Oon.", "The door is red."]
+def read(question, facts):
+    return [(-1, 0, 0.9), *([(0, 1, 0.8)] if len(facts) > 2 else [])]"""
+
+
+def test_evidence(lab):
+    lab.notebook("evidence", EVIDENCE, 'wb.ui.evidence(study, "Where was Ada born?", facts, read)')
+    page = lab.open("evidence", dark=True)
+    lab.run(page)
+    edges = page.locator(f"{UI} .wb-graph polygon")
+    nodes = page.locator(f"{UI} .wb-graph [data-node]")
+    expect(nodes.first).to_be_visible()
+    # The threshold, by keyboard: no edge is above 1, and the gold ones are missed.
+    tau = page.locator(f"{UI} .noUi-handle").nth(2)
+    tau.focus()
+    page.keyboard.press("End")
+    expect(page.locator(f"{UI} .wb-graph text:has-text('predicted, wrong (0)')")).to_be_visible()
+    expect(page.locator(f"{UI} .wb-graph text:has-text('gold and predicted (0)')")).to_be_visible()
+    assert page.locator(f"{UI} .wb-graph line[stroke-dasharray='9 5']").count() > 1
+    tau.focus()
+    page.keyboard.press("Home")
+    expect(page.locator(f"{UI} .wb-graph text:has-text('gold, missed (0)')")).to_be_visible()
+    # Hop by hop: before the first there is the question; a node is picked by mouse and by key.
+    nodes.nth(1).click()
+    page.wait_for_selector(f"{UI} h4:has-text('Fact')")
+    page.keyboard.press("ArrowLeft")
+    page.keyboard.press("Enter")
+    page.wait_for_selector(f"{UI} h4:has-text('gold answer')")
+    shot(lab, page, "evidence")
+    # A text of one's own, and without the fact that it hangs on.
+    page.locator(".lm-TabBar-tab:has-text('own text')").click()
+    page.click(f"{UI} button:has-text('Read')")
+    expect(edges).to_have_count(2)
+    page.locator(f"{UI} .noUi-handle").last.focus()
+    page.keyboard.press("Home")
+    expect(edges).to_have_count(0)
+    page.keyboard.press("End")
+    expect(edges).to_have_count(2)
+    page.locator(f"{UI} [data-node='0']").click()
+    page.wait_for_selector(f"{UI} h4:has-text('these words')")
+    shot(lab, page, "evidence_own")
+    page.click(f"{UI} button:has-text('Leave out')")
+    expect(edges).to_have_count(1)
+    expect(page.locator(f"{UI} td:text-is('left out')")).to_be_visible()
+    page.close()

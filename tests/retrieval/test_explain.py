@@ -162,7 +162,7 @@ def test_an_explanation_is_read_and_exported():
     assert text[0] == r"**Who mends \*it\*?**"
     assert text[2].startswith("- **0** mend the gate — after the question (0.90)")
     assert text[4].startswith("- **2** old Mara — after 0 (0.80), 3 (0.70)")
-    assert "**Answer** old Mara (facts 2)" in text
+    assert "**Answer** old Mara (by 2)" in text
     with pytest.raises(ValueError, match="no edge"):
         got.words((0, 3))
     with pytest.raises(ValueError, match="fact 4 is not in the graph"):
@@ -185,6 +185,14 @@ def test_what_a_fact_does_is_seen_without_it():
         wb.explain("gate", ["a gate"], shared).without(0)
     with pytest.raises(ValueError, match="fact="):
         full.without(6)
+
+
+def test_the_answer_is_the_leaf_with_the_most_probable_way():
+    edges = [(ROOT, 0, 0.9), (0, 1, 0.4), (0, 2, 0.8), (ROOT, 3, 0.7)]
+    got = wb.explain("Who?", FACTS, lambda *_: edges)
+    assert got.leaves == [2, 3, 1]  # .72, .7, .36
+    assert got.answer == FACTS[2]
+    assert got.markdown().endswith("(by 2)\n\nrepeated facts: 1")
 
 
 def test_the_answer_is_the_readers_or_nothing():

@@ -150,6 +150,20 @@ def test_a_text_of_ones_own_is_read():
     view.close()
 
 
+def test_pages_show_what_is_theirs(tmp_path):
+    view = wb.ui.evidence(STUDY, "a gate", ["a gate"], shared, folder=tmp_path)
+    assert view.pages.selected_index == 0
+    view.read()
+    view.wait()
+    assert (view.pages.selected_index, view.explanation.facts) == (1, ("a gate",))
+    view.pages.selected_index = 0
+    assert view.explanation.facts == FACTS
+    assert drawn(view)[0][0, 1] == "gold and predicted"
+    view.pages.selected_index = 1
+    assert view.explanation.facts == ("a gate",)
+    view.close()
+
+
 def test_a_study_without_scores_is_refused():
     with pytest.raises(ValueError, match="run it with method bgr"):
         wb.ui.evidence(SimpleNamespace(searched={"forward": []}))

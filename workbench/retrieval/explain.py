@@ -2,10 +2,12 @@
 
 import heapq
 import html
+import math
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
+from itertools import pairwise
 from typing import Any
 
 import networkx as nx
@@ -32,7 +34,7 @@ class Explanation:
     """A question, its `facts` (all, by place), and the `edges` among them with probabilities.
 
     `edges` are in the order in which they were found from the question on; none: nothing was
-    found. `answer`: what the reader says, else the text of the leaves, and empty without edges.
+    found. `answer`: what the reader says, else the text of the first leaf, and empty without edges.
     `note`: what of the facts or edges was left out, and why. `removed`: facts that `without` took.
     """
 
@@ -52,8 +54,15 @@ class Explanation:
 
     @property
     def leaves(self) -> list[int]:
-        """The facts that nothing is read after, in order of places."""
-        return sorted({v for _, v, _ in self.edges} - {u for u, _, _ in self.edges})
+        """The facts that nothing is read after; that with the most probable `path` first."""
+        known = {(u, v): p for u, v, p in self.edges}
+
+        def odds(v: int) -> float:
+            path = (ROOT, *self.path(v))
+            return round(math.prod(known[edge] for edge in pairwise(path)), 5)
+
+        ends = {v for _, v, _ in self.edges} - {u for u, _, _ in self.edges}
+        return sorted(ends, key=lambda v: (-odds(v), v))
 
     def path(self, fact: int) -> tuple[int, ...]:
         """The facts on the way to one, itself the last, by its most probable edges.
@@ -128,9 +137,9 @@ class Explanation:
                            key=lambda w: -w[1])[:3]  # fmt: skip
             why = "".join(f", {_plain(word)} {x:+.2f}" for word, x in parts)
             lines.append(f"- **{v}** {_plain(self.facts[v])} — after {after}{why}")
-        cited = ", ".join(map(str, self.leaves))
+        cited = ", ".join(map(str, self.leaves if self.reader else self.leaves[:1]))
         lines += ["" if self.edges else "Nothing was found.", f"**Answer** {_plain(self.answer)}"]
-        lines[-1] += f" (facts {cited})" if self.edges else "–"
+        lines[-1] += f" (by {cited})" if self.edges else "–"
         return "\n".join([*lines, *([f"\n{_plain(self.note)}"] if self.note else [])])
 
     def graphml(self) -> str:
@@ -179,7 +188,7 @@ def _explained(
     if not edges:
         return whole
     if reader is None:
-        return replace(whole, answer=" ".join(facts[v] for v in whole.leaves))
+        return replace(whole, answer=facts[whole.leaves[0]])
     answer = reader(question, [facts[v] for v in whole.order])
     if not isinstance(answer, str):
         raise ValueError(f"the reader gave {answer!r:.60}; it must give a text")

@@ -22,9 +22,11 @@ from workbench.widgets.view import STYLE, WIDE, View, later
 from workbench.widgets.worker import Stopped
 from workbench.writing import whole as whole_file
 
-SIDES = ("both sides", "the question", "the answer")
+SIDES = ("from both sides", "from the question", "from the answer")
 CSS = """<style>.wb-view .wb-bar {display: inline-block; height: 9px; vertical-align: middle;
   margin-right: 5px} .wb-view .wb-facts {max-height: 260px; overflow-y: auto}
+.wb-view .wb-beside {max-height: 560px; overflow-y: auto; padding-right: 6px}
+.wb-view .wb-beside td:last-child {white-space: nowrap}
 </style>"""
 
 
@@ -47,6 +49,7 @@ class EvidenceGraph(View):
             raise ValueError("the study has no scores of both directions; run it with method bgr")
         self.study, self.retriever = study, retriever
         self.explanation: Explanation | None = None
+        self._own: Explanation | None = None
         self.gold: tuple[Edge, ...] | None = None
         self._searched: tuple[Sequence[ScoredEdge], ...] = ()
         wide = {"layout": WIDE, "style": {"description_width": "80px"}}
@@ -76,7 +79,7 @@ class EvidenceGraph(View):
             [sliders, own] if study else [own], titles=("study", "own text")[0 if study else 1 :]
         )
         self.hop = widgets.IntSlider(0, min=0, max=0, description="hop", **wide)
-        self.side = widgets.ToggleButtons(options=SIDES, description="from")
+        self.side = widgets.ToggleButtons(options=SIDES)
         self.graph, self.beside, self.table = GraphView(), widgets.HTML(), widgets.HTML()
         self.graph.layout.width, self.beside.layout.width = "62%", "37%"
         self.save_name = widgets.Text("evidence.json", description="file")
@@ -93,6 +96,7 @@ class EvidenceGraph(View):
         for part in (self.hop, self.side):
             part.observe(later(self._draw), "value")
         self.graph.observe(later(self._draw), "selected")
+        self.pages.observe(later(self._turn), "selected_index")
         self.start.on_click(later(self.read))
         self.question.observe(later(self.read), "value")
         self.drop.on_click(later(self.leave_out))
@@ -116,17 +120,15 @@ class EvidenceGraph(View):
 
     def read(self) -> None:
         """Explain the question by the facts, a line each; empty lines are none."""
-        question, facts = (
-            self.question.value,
-            [f for f in self.facts.value.splitlines() if f.strip()],
-        )
+        self.pages.selected_index = len(self.pages.children) - 1
+        question = self.question.value
+        facts = [line for line in self.facts.value.splitlines() if line.strip()]
 
         def job(stop: threading.Event) -> None:
-            explanation = explain(question, facts, self.retriever)
+            self._own = explain(question, facts, self.retriever)
             if stop.is_set():
                 raise Stopped
-            self._searched = ()
-            self._show(explanation, None)
+            self._turn()
 
         self.work(job)
 
@@ -134,7 +136,20 @@ class EvidenceGraph(View):
         """Read again without the fact that is picked."""
         before, fact = self.explanation, self.graph.selected
         if before is not None and before.retriever is not None and fact != ROOT:
-            self.work(lambda stop: self._show(before.without(fact), None))
+
+            def job(stop: threading.Event) -> None:
+                self._own = before.without(fact)
+                self._turn()
+
+            self.work(job)
+
+    def _turn(self) -> None:
+        """Show what the open page is of."""
+        if self.study is not None and not self.pages.selected_index:
+            self.fuse()
+        elif self._own is not None:
+            self._searched = ()
+            self._show(self._own, None)
 
     def static(self) -> str:
         """The graph as it is shown, what stands beside it, and the facts."""
@@ -143,7 +158,7 @@ class EvidenceGraph(View):
     def _show(self, explanation: Explanation, gold: tuple[Edge, ...] | None) -> None:
         new = self.explanation is None or explanation.facts != self.explanation.facts
         self.explanation, self.gold, self._words = explanation, gold, {}
-        most = int(max(self._hops()["the question"].values(), default=0))
+        most = int(max(self._hops()[SIDES[1]].values(), default=0))
         at_end = new or self.hop.value == self.hop.max
         self.hop.max = most
         self.hop.value = most if at_end else min(self.hop.value, most)
@@ -157,8 +172,8 @@ class EvidenceGraph(View):
         """By side: at which hop an edge is there."""
         edges = [(u, v) for u, v, _ in self.explanation.edges]
         ahead, back = places(edges), places([(v, u) for u, v in edges])
-        return {"the question": {(u, v): ahead[v][0] for u, v in edges},
-                "the answer": {(u, v): back[u][0] for u, v in edges}}  # fmt: skip
+        return {SIDES[1]: {(u, v): ahead[v][0] for u, v in edges},
+                SIDES[2]: {(u, v): back[u][0] for u, v in edges}}  # fmt: skip
 
     def _draw(self) -> None:
         whole = self.explanation
@@ -202,14 +217,14 @@ class EvidenceGraph(View):
             bars = []
             for name, edges in columns.items():
                 p = next((p for a, b, p in edges if (a, b) == (v, candidate)), 0.0)
-                bars.append(f'<div title="{name}"><span class="wb-bar" style="width:{90 * p:.0f}px;'
+                bars.append(f'<div title="{name}"><span class="wb-bar" style="width:{60 * p:.0f}px;'
                             f'background:{named[name]}"></span>{p:.2f}</div>')  # fmt: skip
             fact = html.escape(whole.facts[candidate])
             rows.append(f"<tr><td>{candidate}</td><td>{fact}</td><td>{''.join(bars)}</td></tr>")
         if rows:
             head = "next: " + ", ".join(columns) if self._searched else "next: probability"
             parts.append(f'<h4>{head}</h4><table class="wb-rows">{"".join(rows)}</table>')
-        return "".join(parts)
+        return f'<div class="wb-beside">{"".join(parts)}</div>'
 
     def _words_into(self, v: int) -> list[tuple[str, float]]:
         """What the best edge to a fact hangs on; nothing at first where it is still worked out."""
