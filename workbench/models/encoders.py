@@ -50,20 +50,28 @@ class Encoder:
         weights = tensors_digest(dict(self.hf.state_dict()))
         return digest([weights, tokenizer_digest(self.tokenizer), self.max_tokens])
 
+    @torch.no_grad()
     def encode(self, texts: Sequence[str]) -> torch.Tensor:
         """Mean of each text's token states, of length 1: float32 `[text, width]` on the CPU.
 
         (Reimers and Gurevych 2019, section 3; the mean is over real tokens, `[CLS]` and `[SEP]`
         among them.) Texts of like length share a batch. Raises `ValueError` for no list of texts.
         """
-        texts = listed_texts(texts)
-        vectors = torch.empty(len(texts), self.width)
+        return self.vectors(listed_texts(texts), "cpu")
+
+    def vectors(self, texts: list[str], device: str | torch.device | None = None) -> torch.Tensor:
+        """As `encode`, with gradients, on the encoder's device or another."""
+        device = device or self.hf.device
+        order: list[int] = []
+        rows = [torch.empty(0, self.width, device=device)]
         for places, states, mask in self._states(texts):
             # The mean's direction is the sum's; a text without any token has a vector of zeros.
             total = (states * mask[:, :, None]).sum(1)
-            vectors[places] = torch.nn.functional.normalize(total, dim=1).cpu()
-        return vectors
+            rows.append(torch.nn.functional.normalize(total, dim=1).to(device))
+            order += places
+        return torch.cat(rows)[torch.tensor(order, dtype=torch.long, device=device).argsort()]
 
+    @torch.no_grad()
     def states(self, texts: Sequence[str]) -> list[torch.Tensor]:
         """The last layer's state of each token of each text: float32 `[tokens, width]` on the CPU.
 
@@ -79,7 +87,6 @@ class Encoder:
                 rows[place] = of_text[there].clone()
         return rows
 
-    @torch.no_grad()
     def _states(
         self, texts: Sequence[str]
     ) -> Iterator[tuple[list[int], torch.Tensor, torch.Tensor]]:
