@@ -188,12 +188,12 @@ def main() -> None:
         page = lab.open("evidence")
         lab.run(page)
         page.wait_for_selector(".wb-graph [data-node]")
-        graph = "document.querySelector('.wb-graph').dataset.drawn"
-        handles, moves = page.locator(".wb-view .noUi-handle"), []
+        beside = "document.querySelector('.wb-view.widget-vbox .wb-beside').innerHTML"
+        weight, moves = page.locator(".wb-view .noUi-handle").nth(1), []
         for n in range(40):
-            handles.nth(1 + n % 2).focus()
-            press = "ArrowRight" if n % 4 < 2 else "ArrowLeft"
-            moves.append(until(page, "keydown", graph, lambda: page.keyboard.press(press)))  # noqa: B023
+            weight.focus()
+            press = "ArrowRight" if n % 2 else "ArrowLeft"
+            moves.append(until(page, "keydown", beside, lambda: page.keyboard.press(press)))  # noqa: B023
             page.wait_for_timeout(200)
         out["evidence_slider_ms"] = {
             "median": statistics.median(moves), "p95": statistics.quantiles(moves, n=20)[-1]
