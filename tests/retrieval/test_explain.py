@@ -99,10 +99,24 @@ def test_facts_are_encoded_once():
     assert bags.texts == [*FACTS[:5], "old Mara"]
     assert nearest("old Mara", FACTS) == first
     assert bags.texts[6:] == ["old Mara"]
-    assert nearest("old Mara", ["her gate", *FACTS[::-1]]) == Nearest(Bags(), hops=1)(
-        "old Mara", ["her gate", *FACTS[::-1]]
-    )
-    assert sorted(bags.texts[7:]) == ["her gate", "old Mara"]
+    others = ["her gate", *FACTS[::-1]]
+    everything = {"end": -1.0, "least": 0.0, "temperature": 1.0, "hops": 1}
+    fresh = Nearest(Bags(), **everything)("mend her gate", others)
+    nearest = Nearest(bags, **everything)
+    nearest("old Mara", FACTS)
+    del bags.texts[:]
+    assert nearest("mend her gate", others) == fresh
+    assert len(fresh) == 5
+    assert sorted(bags.texts) == ["her gate", "mend her gate"]
+
+
+def test_what_an_earlier_hop_has_read_is_not_read_again():
+    facts = [f"{word} gate" for word in WORDS[3:9]]
+    nearest = Nearest(Bags(), end=-1.0, rise=0.0, least=0.0, hops=2)
+    first = [v for u, v, _ in nearest("mend the gate", facts) if u == ROOT]
+    later = [v for u, v, _ in nearest("mend the gate", facts) if u != ROOT]
+    assert len(first) == 5
+    assert set(later) == set(range(6)) - set(first)
 
 
 def test_reading_ends_where_nothing_stands_out():
@@ -250,6 +264,7 @@ def test_a_graph_grows_without_circles_to_all_that_can_be_reached(edges):
     chosen, lost = grown([(u, v, p) for (u, v), p in edges.items()], 5)
     assert len(chosen) + lost == len(edges)
     assert {(u, v): p for u, v, p in chosen}.items() <= edges.items()
+    assert len({edge[:2] for edge in chosen}) == len(chosen)
     whole = nx.DiGraph([*edges, (ROOT, "end")])
     reached = nx.descendants(whole, ROOT) - {"end"}
     assert {v for _, v, _ in chosen} == reached

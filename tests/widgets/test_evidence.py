@@ -156,6 +156,7 @@ def test_pages_show_what_is_theirs(tmp_path):
     view.read()
     view.wait()
     assert (view.pages.selected_index, view.explanation.facts) == (1, ("a gate",))
+    assert re.findall(r">(\d\.\d\d)</div>", view.beside.value) == ["1.00"]
     view.pages.selected_index = 0
     assert view.explanation.facts == FACTS
     assert drawn(view)[0][0, 1] == "gold and predicted"

@@ -73,8 +73,8 @@ def graph_svg(
         + f'<g transform="translate(0 {height - 24:g})">{"".join(legend)}</g>'
     )
     return (
-        f'<svg viewBox="0 0 {width:g} {height:g}" width="{width:g}" role="group" '
-        f'aria-label="graph of evidence">{body}</svg>'
+        f'<svg viewBox="0 0 {width:g} {height:g}" width="{width:g}" role="group" font-size="11" '
+        f'fill="currentColor" aria-label="graph of evidence">{body}</svg>'
     )
 
 
