@@ -90,6 +90,7 @@ BAD = {
         "data_path": ("nowhere", "empty"), "tables_path": ("nowhere.csv", "empty", "good.jsonl"),
         **dict.fromkeys(("train", "dev", "test", "epochs"), (*COUNT, "0", "1000001")),
         "pool": (*COUNT, "0", "9", "2001"), "decoys": (*COUNT, "101"), "seed": SEED,
+        "hop_questions": (*COUNT, "501"),
         "seeds": tuple(value for value in SEEDS if value != "-1"),
     },
     "self_verification": {
@@ -142,9 +143,9 @@ GOOD = {
     "graphhop": (
         {}, {"size": "full"}, {"methods": "bm25, tfidf"}, {"methods": "bgr"}, {"train": "50"},
         {"dev": "1"}, {"test": "12"}, {"pool": "10"}, {"pool": "25"}, {"decoys": "0"},
-        {"decoys": "4"}, {"epochs": "1"}, {"seeds": "3"}, {"seed": "7"}, {"model_id": ""},
-        {"tables_path": ""}, {"data_path": ""}, {"ablations": "true"}, {"head": "tokens"},
-        {"share": "true"}, {"methods": "forward_frozen"},
+        {"decoys": "4"}, {"hop_questions": "0"}, {"epochs": "1"}, {"seeds": "3"}, {"seed": "7"},
+        {"model_id": ""}, {"tables_path": ""}, {"data_path": ""}, {"ablations": "true"},
+        {"head": "tokens"}, {"share": "true"}, {"methods": "forward_frozen"},
     ),
     "self_verification": (
         {}, {"limit": "0"}, {"limit": "10"}, {"k": "-1"}, {"t_forward": "-1"}, {"t_forward": "0"},

@@ -1,130 +1,116 @@
-"""A sentence encoder trained as one tower for queries and facts ("DPR-style", §4 of the method).
-
-A query is drawn to its fact and away from others: those of the batch, and those that the encoder
-itself takes for it. Random facts alone are too easy: the loss is near 0 before anything is learnt.
-"""
+"""A sentence encoder fitted to queries and the facts that answer them, by contrast (DPR, §4)."""
 
 import copy
-import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
+from torch.nn import functional
 
 from workbench import arguments
+from workbench.errors import ModelError
 from workbench.models.encoders import Encoder
-
-log = logging.getLogger(__name__)
-
-PART = 64
-"""Queries whose nearest facts are looked for at once."""
+from workbench.retrieval.lexical import texts
+from workbench.retrieval.search import top_k
 
 
 @dataclass(frozen=True)
 class Pair:
-    """A query with the fact that is right for it, and facts that are not.
+    """A query and a fact that it is to find.
 
-    `also`: further facts that are right, or were read already: negatives for no such query.
+    `negatives`: facts that are wrong for it. `ignored`: facts that are neither, as others that
+    are right, or that have been read.
     """
 
     query: str
     fact: str
     negatives: tuple[str, ...] = ()
-    also: tuple[str, ...] = ()
+    ignored: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
-class TowerFit:
-    """`rounds` times pairs are drawn, for `steps` steps of `batch` pairs each.
+class Contrast:
+    """`scale`: of cosines in the softmax, 1 over its temperature. Pairs of a round come once."""
 
-    `scale`: of cosines in the softmax. The learning rate rises over `warm` of the steps, and falls
-    to 0. Raises `ValueError` for a number out of range.
-    """
-
-    rounds: int = 8
-    steps: int = 6
-    batch: int = 16
-    lr: float = 1e-4
+    batch: int = 12
+    learning_rate: float = 5e-5
     scale: float = 20.0
-    warm: float = 0.1
-    weight_decay: float = 0.01
-    clip: float = 1.0
-
-    def __post_init__(self) -> None:
-        for name in ("rounds", "steps", "batch"):
-            arguments.whole(name, getattr(self, name), 1)
-        for name in ("lr", "scale", "clip"):
-            arguments.finite(name, getattr(self, name), above=0)
-        arguments.finite("warm", self.warm, 0, 1)
-        arguments.finite("weight_decay", self.weight_decay, 0)
 
 
-Draw = Callable[[int, Encoder], Sequence[Pair]]
-"""(round, the encoder as it is by then) → that round's pairs, in the order in which they come."""
+def fitted(
+    encoder: Encoder,
+    rounds: Sequence[Callable[[Encoder], Sequence[Pair]]],
+    settings: Contrast,
+    seed: int,
+) -> Encoder:
+    """A copy of the encoder, fitted to the pairs that each round draws; one tower for both sides.
 
+    A round is given the encoder as it is by then, to look for negatives (`hardest`). The rate falls
+    to 0 over the rounds. The same for the same seed and number of threads. Raises `ValueError` for
+    a round without pairs, `ModelError` for an encoder without weights to fit, such as `"lex"`.
 
-def tuned(encoder: Encoder, draw: Draw, fit: TowerFit) -> Encoder:
-    """A copy of the encoder, trained without dropout: the same for the same pairs on one thread.
-
-    Raises `ValueError` where a round has fewer pairs than its steps take.
-
-    >>> better = tuned(wb.load_encoder("minilm"), lambda i, now: mined(now, pairs[i], facts, 3),
-    ...                TowerFit(rounds=len(pairs)))
+    >>> better = fitted(wb.load_encoder("minilm"), [lambda encoder: pairs], Contrast(), 0)
     """
-    # A plain one: what is cached is of weights that stay.
-    tower = Encoder(copy.deepcopy(encoder.hf).eval(), encoder.tokenizer, encoder.name,
-                    encoder.max_tokens)  # fmt: skip
-    weights = [weight for weight in tower.hf.parameters() if weight.requires_grad]
-    optimizer = torch.optim.AdamW(weights, lr=fit.lr, weight_decay=fit.weight_decay)
-    every = fit.rounds * fit.steps
-    rise = max(1.0, fit.warm * every)
-    schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimizer, lambda step: min(1.0, (step + 1) / rise) * (1 - step / every)
-    )
-    for number in range(fit.rounds):
-        pairs = list(draw(number, tower))
-        if len(pairs) < fit.steps * fit.batch:
-            raise ValueError(
-                f"round {number} has {len(pairs)} pairs for {fit.steps} steps of {fit.batch}"
-            )
-        for step in range(fit.steps):
+    arguments.seed_number(seed)
+    hf = copy.deepcopy(encoder.hf).eval()
+    weights = [weight.requires_grad_() for weight in hf.parameters() if weight.is_floating_point()]
+    if not weights or encoder.name == "lex":
+        raise ModelError(f"{encoder.name} has no weights to fit; give a sentence encoder")
+    current = replace(encoder, hf=hf, name=f"{encoder.name}, fitted")
+    optimizer = torch.optim.AdamW(weights, lr=settings.learning_rate, weight_decay=0.01)
+    generator = torch.Generator().manual_seed(seed)
+    for number, draw in enumerate(rounds):
+        pairs = arguments.listed("pairs", draw(current))
+        order = torch.randperm(len(pairs), generator=generator).tolist()
+        for start in range(0, len(pairs), settings.batch):
+            passed = (number + start / len(pairs)) / len(rounds)
+            for group in optimizer.param_groups:
+                group["lr"] = settings.learning_rate * (1 - passed)
             optimizer.zero_grad()
-            value = loss(tower, pairs[step * fit.batch : (step + 1) * fit.batch], fit.scale)
-            value.backward()
-            torch.nn.utils.clip_grad_norm_(weights, fit.clip)
+            batch = [pairs[i] for i in order[start : start + settings.batch]]
+            loss(current, batch, settings.scale).backward()
+            torch.nn.utils.clip_grad_norm_(weights, 1.0)
             optimizer.step()
-            schedule.step()
-        log.info("round %d of %d: loss %.3f", number + 1, fit.rounds, value.item())
-    return replace(tower, name=f"{encoder.name} (trained)")
+    hf.requires_grad_(False)
+    return current
 
 
 def loss(encoder: Encoder, pairs: Sequence[Pair], scale: float) -> torch.Tensor:
-    """Mean cross-entropy of each query's fact among all facts of the batch, by cosine × `scale`.
+    """Mean cross-entropy of each query's fact among the facts and negatives of all pairs.
 
-    What is `also` right for a query is left out of its softmax, whoever's fact it is.
+    What another pair has as the fact of the same query, and what a pair ignores, is left out of its
+    sum. Equal texts count once. With gradients; a scalar.
     """
-    facts = list(dict.fromkeys(text for pair in pairs for text in (pair.fact, *pair.negatives)))
-    at = {fact: i for i, fact in enumerate(facts)}
-    logits = scale * encoder.vectors([p.query for p in pairs]) @ encoder.vectors(facts).T
-    out = torch.zeros_like(logits, dtype=torch.bool)
+    facts = list(dict.fromkeys(text for p in pairs for text in (p.fact, *p.negatives)))
+    at = {text: i for i, text in enumerate(facts)}
+    scores = scale * encoder.vectors([pair.query for pair in pairs]) @ encoder.vectors(facts).T
+    out = torch.zeros_like(scores, dtype=torch.bool)
     for row, pair in enumerate(pairs):
-        out[row, [at[fact] for fact in pair.also if fact in at and fact != pair.fact]] = True
-    right = torch.tensor([at[pair.fact] for pair in pairs], device=logits.device)
-    return torch.nn.functional.cross_entropy(logits.masked_fill(out, -torch.inf), right)
+        right = [other.fact for other in pairs if other.query == pair.query]
+        out[row, [at[text] for text in (*right, *pair.ignored) if text in at]] = True
+        out[row, at[pair.fact]] = False
+    gold = torch.tensor([at[pair.fact] for pair in pairs], device=scores.device)
+    return functional.cross_entropy(scores.masked_fill(out, -torch.inf), gold)
 
 
-def mined(encoder: Encoder, pairs: Sequence[Pair], facts: Sequence[str], count: int) -> list[Pair]:
-    """The pairs with the `count` facts nearest to each query that are wrong for it, behind theirs.
+def hardest(
+    encoder: Encoder, facts: Sequence[str], pairs: Sequence[Pair], count: int
+) -> list[Pair]:
+    """The pairs with up to `count` more negatives: the nearest facts to the query that are wrong.
 
-    Fewer where there are no more. Raises `ValueError` for a count below 1.
+    >>> pairs = hardest(encoder, facts, pairs, 3)  # with the encoder as it is by now
     """
+    facts = texts("facts", facts)
     arguments.whole("count", count, 1)
-    vectors, out = encoder.encode(facts), list[Pair]()
-    for start in range(0, len(pairs), PART):
-        part = pairs[start : start + PART]
-        order = (encoder.encode([p.query for p in part]) @ vectors.T).argsort(1, descending=True)
-        for pair, places in zip(part, order.tolist(), strict=True):
-            right = {pair.fact, *pair.also, *pair.negatives}
-            wrong = dict.fromkeys(facts[at] for at in places if facts[at] not in right)
-            out.append(replace(pair, negatives=(*pair.negatives, *[*wrong][:count])))
+    pairs = arguments.listed("pairs", pairs)
+    right: dict[str, list[str]] = {}
+    for pair in pairs:
+        right.setdefault(pair.query, []).append(pair.fact)
+    known = [{*right[pair.query], *pair.ignored, *pair.negatives} for pair in pairs]
+    vectors, asked = encoder.encode(facts), encoder.encode([pair.query for pair in pairs])
+    _, places = top_k(asked, vectors, min(count + max(map(len, known)), len(facts)))
+    out = []
+    for pair, row, not_wrong in zip(pairs, places.tolist(), known, strict=True):
+        wrong = [facts[i] for i in row if facts[i] not in not_wrong][:count]
+        out.append(replace(pair, negatives=(*pair.negatives, *wrong)))
     return out

@@ -66,7 +66,8 @@ class Settings:
     knows no second hop, `official_epochs` of that on the release's labels. `seeds`: trainings, the
     first `seed`. `reads`: what the networks read (`train.Fit`); above an encoder that is `"tuned"`
     along they have its size. `head`: what of a fact is scored (`model.Retriever`). `share`: forward
-    and backward are trained at once, above one encoder; else apart, as released.
+    and backward are trained at once, above one encoder; else apart, as released. `hop_questions`:
+    of each number of hops, which fine-tuned encoders are asked over whole databases.
 
     Raises `ValueError` for a number out of range, an unknown method, or one that is there twice.
     """
@@ -90,6 +91,7 @@ class Settings:
     reads: str = "tuned"
     head: str = "cls"
     share: bool = False
+    hop_questions: int = 0
 
     def __post_init__(self) -> None:
         for method in different("methods", listed("methods", self.methods)):
@@ -100,6 +102,7 @@ class Settings:
             whole("worlds", number, 1)
         whole("pool", self.pool, 10, 2000)
         whole("decoys", self.decoys, 0, 100)
+        whole("hop_questions", self.hop_questions, 0, 500)
         for name in ("d", "heads", "epochs", "one_hop_epochs", "official_epochs", "batch"):
             whole(name, getattr(self, name), 1, 10**5)
         finite("learning_rate", self.learning_rate, above=0)
@@ -127,7 +130,7 @@ class Settings:
 
     def small(self) -> "Settings":
         """As `tiny`, beside a real sentence encoder."""
-        return self.tiny()
+        return replace(self.tiny(), hop_questions=100)
 
 
 def settings(
@@ -226,7 +229,8 @@ def preflight(preset: str, given: dict[str, Any]) -> None:
     Raises as `settings`, `reference`, `split_files` and `check_model`.
     """
     names = (
-        "methods train dev test pool decoys epochs seeds size seed data_path head share ablations"
+        "methods train dev test pool decoys hop_questions epochs seeds size seed data_path head "
+        "share ablations"
     )
     settings(preset, **parameters.picked(given, names))
     reference(given.get("tables_path", ""))
