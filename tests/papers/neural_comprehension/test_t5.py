@@ -244,7 +244,7 @@ def cut(folder):
 def test_a_t5_that_cannot_be_used_says_why(case, folders):
     make, said = WRONG[case]
     folder = str(make(folders / case.replace(" ", "-")))
-    with pytest.raises(ModelError, match=rf"^t5_id='?{re.escape(folder)[:40]}.*({said})"):
+    with pytest.raises(ModelError, match=rf"^t5_id='?{re.escape(folder[:40])}.*({said})"):
         t5.load(folder)
 
 

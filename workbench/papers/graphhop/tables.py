@@ -10,6 +10,7 @@ import numpy as np
 from workbench.evaluation.intervals import GAIN, SHARE
 from workbench.evaluation.metrics import measured, over_seeds, spelled
 from workbench.evaluation.paired import sign_flip_p
+from workbench.papers.graphhop import answering
 from workbench.papers.graphhop.paper import ABLATIONS, OFFICIAL_LABELS, published
 from workbench.papers.graphhop.study import Study
 from workbench.retrieval.graphs import ROOT, STRUCTURES, TYPES, Edge, Evidence, nodes
@@ -115,6 +116,33 @@ def answers(study: Study, reference: Reference) -> list[dict[str, Any]]:
             row[column] = f"{100 * np.mean(right):.1f}" if right else None
         rows.append(row | _paper(reference, "T5", name, ["all"]))
     return rows
+
+
+def read(study: Study, answers: answering.Answers, reference: Reference) -> list[dict[str, Any]]:
+    """T5: the trained reader's answers that are right, by structure and by kind of answer."""
+    groups = {"all": GROUPS[""]} | BY_STRUCTURE
+    kinds = dict.fromkeys(q.answer_kind for q in study.test if q.answer)
+    groups |= {name: lambda q, n=name: q.answer_kind == n for name in kinds if name}
+    rows: list[dict[str, Any]] = [{"evidence": name.replace("_", " ")} for name in answers]
+    for column, of in groups.items():
+        for row, (values, ids) in zip(
+            rows, answering.right(study, answers, of).values(), strict=True
+        ):
+            if ids[0]:
+                share = measured(column, *over_seeds(values, questions=ids), limits=SHARE)
+                ends = share["ci95"] and [100 * end for end in share["ci95"]]
+                row[column] = f"{100 * share['value']:.1f} {spelled(ends, '.0f')}"
+    return [row | _paper(reference, "T5", row["evidence"], ["all"]) for row in rows]
+
+
+def answer_metrics(study: Study, answers: answering.Answers) -> list[dict[str, Any]]:
+    """`answer_em_<evidence>`, and by structure `answer_em_<evidence>_<structure>`."""
+    return [
+        measured(f"answer_em_{name}{end}", *over_seeds(values, questions=ids), limits=SHARE)
+        for end, of in GROUPS.items()
+        for name, (values, ids) in answering.right(study, answers, of).items()
+        if ids[0]
+    ]
 
 
 def beside(study: Study, method: str) -> list[dict[str, Any]]:

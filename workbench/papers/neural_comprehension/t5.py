@@ -11,17 +11,14 @@ from typing import Any
 import torch
 from transformers import (
     Adafactor,
-    AutoModelForSeq2SeqLM,
     LogitsProcessorList,
     PreTrainedModel,
     PreTrainedTokenizerBase,
     get_cosine_schedule_with_warmup,
 )
 
-from workbench.errors import ModelError
 from workbench.hashing import digest
-from workbench.models.sources import read_config, read_tokenizer, read_weights
-from workbench.models.token_ids import require_pad
+from workbench.models.seq2seq import load_seq2seq
 from workbench.papers import parameters
 from workbench.papers.neural_comprehension import prompts
 from workbench.papers.neural_comprehension.gate import Gate
@@ -46,22 +43,9 @@ def load(t5_id: str = "") -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """
     name = check_t5(t5_id)
     with parameters.naming("t5_id", name):
-        config = read_config(name)
-        tokenizer = read_tokenizer(name)
-        model = read_weights(name, config, kind=AutoModelForSeq2SeqLM, dtype=torch.float32)
-        embedded = model.get_input_embeddings().num_embeddings
-        require_pad(tokenizer, embedded)
-        GateProcessor(prompts.gate(), tokenizer)  # where no token ends a trigger it says so now
-        if len(tokenizer) > embedded:
-            raise ModelError(
-                f"the tokenizer has {len(tokenizer)} tokens, and the model embeds {embedded}; give "
-                "a T5 with the tokenizer of its own"
-            )
-    tokenizer.padding_side = "right"
-    for part in (model.config, model.generation_config):
-        if getattr(part, "decoder_start_token_id", None) is None:  # T5's config has none itself
-            part.decoder_start_token_id = tokenizer.pad_token_id
-    return model.to("cuda" if torch.cuda.is_available() else "cpu"), tokenizer
+        model = load_seq2seq(name)
+        GateProcessor(prompts.gate(), model.tokenizer)  # where no token ends a trigger it says so
+    return model.hf, model.tokenizer
 
 
 def writer(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> Write:
