@@ -90,7 +90,8 @@ BAD = {
         "data_path": ("nowhere", "empty"), "tables_path": ("nowhere.csv", "empty", "good.jsonl"),
         **dict.fromkeys(("train", "dev", "test", "epochs"), (*COUNT, "0", "1000001")),
         "pool": (*COUNT, "0", "9", "2001"), "decoys": (*COUNT, "101"), "seed": SEED,
-        "hop_questions": (*COUNT, "501"),
+        "hop_questions": (*COUNT, "501"), "largest": (*COUNT, "99", "1000001"),
+        "seq2seq_id": MODELS,
         "seeds": tuple(value for value in SEEDS if value != "-1"),
     },
     "self_verification": {
@@ -143,7 +144,8 @@ GOOD = {
     "graphhop": (
         {}, {"size": "full"}, {"methods": "bm25, tfidf"}, {"methods": "bgr"}, {"train": "50"},
         {"dev": "1"}, {"test": "12"}, {"pool": "10"}, {"pool": "25"}, {"decoys": "0"},
-        {"decoys": "4"}, {"hop_questions": "0"}, {"epochs": "1"}, {"seeds": "3"}, {"seed": "7"},
+        {"decoys": "4"}, {"hop_questions": "0"}, {"largest": "0"}, {"largest": "100"},
+        {"epochs": "1"}, {"seeds": "3"}, {"seed": "7"},
         {"model_id": ""}, {"tables_path": ""}, {"data_path": ""}, {"ablations": "true"},
         {"head": "tokens"}, {"share": "true"}, {"methods": "forward_frozen"},
     ),

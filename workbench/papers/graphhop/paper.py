@@ -43,6 +43,8 @@ METHODS = (*MAIN, *ABLATIONS)
 TRAINED |= {method: (method,) for method in (OFFICIAL_LABELS, *ABLATIONS)}
 MODELS = {"tiny": "", "small": "minilm", "paper": "google-bert/bert-base-uncased"}
 """Preset → its sentence encoder; at tiny MiniLM where it is at hand, else `"lex"`."""
+READER = "google-t5/t5-base"
+"""The encoder–decoder model that answers at paper (§4)."""
 NEEDS = (
     "preset=paper takes some hours on one GPU with 16 GB: BERT (0.4 GB), and questions of invented "
     "worlds, or -p data_path=FOLDER with the official ones. -p model_id= takes any other encoder"
@@ -67,7 +69,8 @@ class Settings:
     first `seed`. `reads`: what the networks read (`train.Fit`); above an encoder that is `"tuned"`
     along they have its size. `head`: what of a fact is scored (`model.Retriever`). `share`: forward
     and backward are trained at once, above one encoder; else apart, as released. `hop_questions`:
-    of each number of hops, which fine-tuned encoders are asked over whole databases.
+    of each number of hops, which fine-tuned encoders are asked over whole databases. `largest`:
+    sentences of the largest database of the retrieval curve, 0 for none.
 
     Raises `ValueError` for a number out of range, an unknown method, or one that is there twice.
     """
@@ -92,6 +95,7 @@ class Settings:
     head: str = "cls"
     share: bool = False
     hop_questions: int = 0
+    largest: int = 0
 
     def __post_init__(self) -> None:
         for method in different("methods", listed("methods", self.methods)):
@@ -103,6 +107,8 @@ class Settings:
         whole("pool", self.pool, 10, 2000)
         whole("decoys", self.decoys, 0, 100)
         whole("hop_questions", self.hop_questions, 0, 500)
+        if self.largest:
+            whole("largest", self.largest, 100, 10**6)
         for name in ("d", "heads", "epochs", "one_hop_epochs", "official_epochs", "batch"):
             whole(name, getattr(self, name), 1, 10**5)
         finite("learning_rate", self.learning_rate, above=0)
@@ -130,7 +136,7 @@ class Settings:
 
     def small(self) -> "Settings":
         """As `tiny`, beside a real sentence encoder."""
-        return replace(self.tiny(), hop_questions=100)
+        return replace(self.tiny(), hop_questions=100, largest=10_000)
 
 
 def settings(
@@ -223,17 +229,30 @@ def check_model(preset: str, model_id: str = "") -> None:
             raise ModelError(f"{error} {NEEDS}") from None
 
 
+def check_reader(preset: str, seq2seq_id: str = "") -> str:
+    """The name of the T5 that is trained to answer; empty for the small one with random weights.
+
+    Raises `ModelError` for one that is missing, or of another kind.
+    """
+    name = seq2seq_id or (READER if preset == "paper" else "")
+    with parameters.naming("seq2seq_id", name):
+        if name and not hub.require_model(name).get("is_encoder_decoder", True):
+            raise ModelError(f"it is no encoder–decoder model; give {READER}, or one of its kind")
+    return name
+
+
 def preflight(preset: str, given: dict[str, Any]) -> None:
     """Refuse a run that cannot succeed. `given`: parameters that differ from the notebook's own.
 
-    Raises as `settings`, `reference`, `split_files` and `check_model`.
+    Raises as `settings`, `reference`, `split_files`, `check_model` and `check_reader`.
     """
     names = (
-        "methods train dev test pool decoys hop_questions epochs seeds size seed data_path head "
-        "share ablations"
+        "methods train dev test pool decoys hop_questions largest epochs seeds size seed data_path "
+        "head share ablations"
     )
     settings(preset, **parameters.picked(given, names))
     reference(given.get("tables_path", ""))
     if folder := given.get("data_path"):
         split_files(folder)
     check_model(preset, given.get("model_id", ""))
+    check_reader(preset, given.get("seq2seq_id", ""))

@@ -7,8 +7,16 @@ import torch
 from workbench.errors import ModelError
 from workbench.hub import place_of
 from workbench.models.encoders import Encoder, load_encoder
+from workbench.models.seq2seq import Seq2Seq, load_seq2seq
 from workbench.papers import parameters
-from workbench.papers.graphhop.paper import MODELS, SPLITS, Settings, check_model, split_files
+from workbench.papers.graphhop.paper import (
+    MODELS,
+    SPLITS,
+    Settings,
+    check_model,
+    check_reader,
+    split_files,
+)
 from workbench.papers.graphhop.paper import settings as settings
 from workbench.retrieval.evidence_files import read_evidence
 from workbench.retrieval.graphs import Evidence
@@ -51,3 +59,13 @@ def encoder(preset: str, model_id: str = "") -> Encoder:
             model_id = "lex"
     with parameters.naming("model_id", model_id):
         return load_encoder(model_id or MODELS[preset] or "minilm")
+
+
+def reader(preset: str, seq2seq_id: str = "") -> Seq2Seq | None:
+    """The model that is trained to answer; None for the small one of `answering`.
+
+    Raises as `check_reader` and `load_seq2seq`.
+    """
+    name = check_reader(preset, seq2seq_id)
+    with parameters.naming("seq2seq_id", name):
+        return load_seq2seq(name) if name else None
