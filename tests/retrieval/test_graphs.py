@@ -60,6 +60,7 @@ def test_paths_of_a_dense_graph_end():
         ([], "no edges"),
         ([(ROOT, 0), (0, 0)], r"edge \(0, 0\) leads from a fact to itself"),
         ([(ROOT, 0), (0, 5)], r"edge \(0, 5\) leaves the 5 facts"),
+        ([(ROOT, 0), (5, 0)], r"edge \(5, 0\) leaves the 5 facts"),
         ([(0, ROOT)], r"edge \(0, -1\) leaves the 5 facts"),
         ([(-2, 0)], r"edge \(-2, 0\) leaves the 5 facts"),
         ([(ROOT, 0), (0, 1), (1, 2), (2, 0)], r"go in a circle"),
@@ -76,6 +77,10 @@ def test_paths_of_a_dense_graph_end():
 def test_what_is_no_graph_is_named(edges, said):
     with pytest.raises(GraphError, match=said):
         checked(edges, 5, "q7")
+
+
+def test_facts_that_are_read_at_once_come_in_order_of_their_places():
+    assert graphs.reading_order([(ROOT, 0), (ROOT, 1), (0, 5), (1, 2)]) == [0, 1, 2, 5]
 
 
 def test_facts_of_edges_that_are_cut_off_are_facts_too():

@@ -3,6 +3,7 @@
 import random
 import re
 from collections import Counter
+from itertools import pairwise
 
 import pytest
 
@@ -10,7 +11,7 @@ from workbench.errors import DatasetError
 from workbench.retrieval.graphs import ROOT, checked, nodes
 from workbench.worlds.evidence import FAMILIES
 from workbench.worlds.facts import World
-from workbench.worlds.pools import candidates, questions
+from workbench.worlds.pools import candidates, decoy, questions
 from workbench.worlds.relations import ATTRIBUTES, RELATIONS
 
 
@@ -167,6 +168,49 @@ def test_a_relation_tells_no_gold_fact_from_its_decoys(asked):
                 relations[node] & relations[i] for i in range(25) if i not in gold_places
             )
     assert alone < 0.02 * total
+
+
+def test_a_decoy_is_a_whole_chain_from_another_start(drafts):
+    rng, whole = random.Random(2), 0
+    for world, draft in (case for made in drafts.values() for case in made):
+        for chain in draft.chains:
+            facts = [world.facts[place] for place in decoy(world, chain, rng)]
+            if not facts:
+                continue
+            whole += 1
+            attribute = (chain.attribute,) if chain.attribute else ()
+            assert tuple(fact.relation for fact in facts) == (*chain.relations, *attribute)
+            start = facts[0].tail if chain.inverse else facts[0].head
+            assert start != chain.start
+            assert world.kinds[start] == world.kinds[chain.start]
+            for i, (fact, after) in enumerate(pairwise(facts)):
+                assert after.head == (fact.head if chain.inverse and i == 0 else fact.tail)
+    assert whole > 200
+
+
+def test_pools_hold_others_of_a_gold_relation_and_of_a_gold_entity(drafts):
+    """Far more than a random filling brings, also without decoy chains."""
+    rng, alike, about = random.Random(3), [], []
+    for world, draft in drafts["lookup_attribute"]:
+        (place,) = nodes(draft.edges)
+        others = [world.facts[i] for i in candidates(world, draft, rng, 25, 0) if i != place]
+        alike.append(sum(fact.relation == world.facts[place].relation for fact in others))
+        about.append(sum(world.facts[place].head in (fact.head, fact.tail) for fact in others))
+    assert sum(alike) > 2 * len(alike)
+    assert sum(about) > 2 * len(about)
+
+
+def test_answers_are_of_the_kind_that_is_stated_and_worlds_take_turns(asked):
+    for question in asked:
+        counted = question.program[-1]["function"] == "Count"
+        kind = "bool" if question.answer in ("yes", "no") else "entity"
+        if question.answer.isdigit():
+            kind = "count" if counted else "number"
+        assert question.answer_kind == kind, question.question
+        assert not counted or 1 <= int(question.answer) <= 4
+    worlds = Counter(question.world for question in asked)
+    assert sorted(worlds) == ["test-0", "test-1"]
+    assert min(worlds.values()) > 0.3 * len(asked)
 
 
 def test_without_decoys_pools_are_easier(drafts):

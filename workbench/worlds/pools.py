@@ -1,7 +1,8 @@
 """Candidate facts of a question: the gold ones among decoys that are as complete as they are.
 
 A decoy chain follows the same relations from another start, all its facts in the pool, so that a
-relation alone tells no gold fact from another (§6 of the method: two for each branch).
+relation alone tells no gold fact from another (§6 of the method: two for each branch). They are
+drawn, so that one may come twice, and one that no longer fits into a small pool is cut off.
 """
 
 import random
