@@ -28,6 +28,8 @@ def test_its_figures_are_there(made):
             assert results[name]["unit"] in ("questions", None)
     assert results["share_mcmh"]["published"] == 0.331
     assert results["oracle_program_em_gold"]["value"] == 1
+    assert results["shortcut_ratio"]["value"] > 1
+    assert results["topk_ratio"]["unit"] == "rounds"
     if not smaller:
         assert results["gain_graph_em_forward_one_hop_mcmh"]["value"] >= 0.2
         assert results["gain_evidence_f1_forward_one_hop_scmh"]["value"] >= 0.05
