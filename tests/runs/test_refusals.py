@@ -91,7 +91,7 @@ BAD = {
         **dict.fromkeys(("train", "dev", "test", "epochs"), (*COUNT, "0", "1000001")),
         "pool": (*COUNT, "0", "9", "2001"), "decoys": (*COUNT, "101"), "seed": SEED,
         "hop_questions": (*COUNT, "501"), "largest": (*COUNT, "99", "1000001"),
-        "seq2seq_id": MODELS,
+        "seq2seq_id": MODELS, "reader_id": MODELS, "served_model": ("a-name",),
         "seeds": tuple(value for value in SEEDS if value != "-1"),
     },
     "self_verification": {

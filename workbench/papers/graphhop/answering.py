@@ -22,7 +22,7 @@ from transformers import PreTrainedTokenizerFast, T5Config, T5ForConditionalGene
 from workbench.hashing import digest
 from workbench.models.seq2seq import Seq2Seq
 from workbench.papers.graphhop import marks
-from workbench.papers.graphhop.study import Keep, Study
+from workbench.papers.graphhop.study import Graphs, Keep, Study
 from workbench.papers.parameters import seed_list
 from workbench.retrieval.answers import answer_exact
 from workbench.retrieval.evidence_files import as_row
@@ -118,7 +118,9 @@ def taught(reader: Reader, questions: Sequence[Evidence], fit: ReaderFit, seed: 
             rows = []
             for question in questions:
                 text, names = reader.told(question, mixed(question, rng))
-                rows.append((text, names.get(question.answer, question.answer)))
+                rows.append(
+                    (text, names.get(question.answer.removeprefix("The "), question.answer))
+                )
             rng.shuffle(rows)
             # Texts of like length share a batch; the order of batches says nothing of it.
             rows.sort(key=lambda row: len(row[0]) // 80)
@@ -167,28 +169,36 @@ def run(
     """
     train = [q for q in train if q.answer]
     asked = [i for i, q in enumerate(study.test) if q.answer]
-    method = next((name for name in BEST if name in study.predicted), None)
     out: Answers = {}
-    if not (train and asked and method):
+    if not (train and asked):
         return out
     test, fit = [study.test[i] for i in asked], TUNED if model else ReaderFit()
     seeds = seed_list(study.settings.seed, study.settings.seeds)
     for number, seed in enumerate(seeds):
-        graphs = study.predicted[method]
-        retrieved = graphs[number % len(graphs)]
-        evidence = {
-            "no_evidence": [[] for _ in test],
-            "all_facts": [[(ROOT, fact) for fact in range(len(q.facts))] for q in test],
-            "retrieved_evidence": [retrieved[i] for i in asked],
-            "gold_evidence": [q.edges for q in test],
-        }
+        evidence = evidence_of(study, asked, number)
         key = {"questions": digest([as_row(q) for q in (*train, *test)]), "count": len(train),
-               "retrieved": digest(evidence["retrieved_evidence"]), "fit": asdict(fit),
+               "retrieved": digest(evidence.get("retrieved_evidence")), "fit": asdict(fit),
                "seed": seed, "model": model.identity() if model else ""}  # fmt: skip
         step = partial(_answers, train, test, evidence, fit, seed, model)
         for name, replies in keep(f"reader-{seed}", key, step).items():
             out.setdefault(name, []).append(replies)
     return out
+
+
+def evidence_of(study: Study, asked: Sequence[int], number: int) -> dict[str, Graphs]:
+    """Kind of `EVIDENCE` → a graph for each of the test questions at these places, at one seed.
+
+    Without `retrieved_evidence` where none of `BEST` was run.
+    """
+    test = [study.test[i] for i in asked]
+    evidence: dict[str, Graphs] = {
+        "no_evidence": [[] for _ in test],
+        "all_facts": [[(ROOT, fact) for fact in range(len(q.facts))] for q in test],
+    }
+    if method := next((name for name in BEST if name in study.predicted), None):
+        graphs = study.predicted[method]
+        evidence["retrieved_evidence"] = [graphs[number % len(graphs)][i] for i in asked]
+    return evidence | {"gold_evidence": [[*q.edges] for q in test]}
 
 
 def _answers(
@@ -202,13 +212,14 @@ def _answers(
 
 
 def right(study: Study, answers: Answers, of: Callable[[Evidence], bool]) -> dict[str, Any]:
-    """Evidence → (`[seed][question]` 1 or 0, the same of ids), of questions with an answer."""
+    """Evidence → (`[seed][question]` 1 or 0, the same of ids), of those that were asked."""
     asked = [q for q in study.test if q.answer]
     chosen = [i for i, q in enumerate(asked) if of(q)]
     return {
         name: (
-            [[float(answer_exact(asked[i].answer, seed[i])) for i in chosen] for seed in seeds],
-            [[asked[i].id for i in chosen] for _ in seeds],
+            [[float(answer_exact(asked[i].answer, seed[i])) for i in chosen if i < len(seed)]
+             for seed in seeds],
+            [[asked[i].id for i in chosen if i < len(seed)] for seed in seeds],
         )
         for name, seeds in answers.items()
-    }
+    }  # fmt: skip

@@ -67,7 +67,7 @@ def marked(
     """
     asked = _small(question.question, known)
     facts = [_small(fact, known) for fact in question.facts]
-    spans = [span for text in (asked, *(facts[v] for v in ordered(edges)))
+    spans = [_bare(span) for text in (asked, *(facts[v] for v in ordered(edges)))
              for span in _NAME.findall(text)]  # fmt: skip
     entities = dict.fromkeys(span for span in spans if not span[0].isdigit())
     values = sorted({int(span) for span in spans if span[0].isdigit()})
@@ -86,4 +86,9 @@ def _small(text: str, known: frozenset[str]) -> str:
 
 
 def _hidden(text: str, marks: dict[str, str]) -> str:
-    return _NAME.sub(lambda span: marks.get(span[0], span[0]), text)
+    return _NAME.sub(lambda span: marks.get(_bare(span[0]), span[0]), text)
+
+
+def _bare(span: str) -> str:
+    """A name without its article, which is written small where a sentence begins with it."""
+    return span.removeprefix("The ")

@@ -45,6 +45,7 @@ MODELS = {"tiny": "", "small": "minilm", "paper": "google-bert/bert-base-uncased
 """Preset → its sentence encoder; at tiny MiniLM where it is at hand, else `"lex"`."""
 READER = "google-t5/t5-base"
 """The encoder–decoder model that answers at paper (§4)."""
+SERVERS = ("http://", "https://")
 NEEDS = (
     "preset=paper takes some hours on one GPU with 16 GB: BERT (0.4 GB), and questions of invented "
     "worlds, or -p data_path=FOLDER with the official ones. -p model_id= takes any other encoder"
@@ -241,10 +242,21 @@ def check_reader(preset: str, seq2seq_id: str = "") -> str:
     return name
 
 
+def check_completer(reader_id: str = "", served_model: str = "") -> None:
+    """Raise `ModelError` for a language model that is missing or none, `ValueError` for a server's
+    model where there is no server.
+    """
+    if served_model and not reader_id.startswith(SERVERS):
+        raise ValueError(f"served_model={served_model!r} goes unheeded: reader_id is no server's")
+    with parameters.naming("reader_id", reader_id):
+        if reader_id and not reader_id.startswith(SERVERS):
+            hub.require_model(reader_id)
+
+
 def preflight(preset: str, given: dict[str, Any]) -> None:
     """Refuse a run that cannot succeed. `given`: parameters that differ from the notebook's own.
 
-    Raises as `settings`, `reference`, `split_files`, `check_model` and `check_reader`.
+    Raises as `settings`, `reference`, `split_files`, and the checks of models.
     """
     names = (
         "methods train dev test pool decoys hop_questions largest epochs seeds size seed data_path "
@@ -256,3 +268,4 @@ def preflight(preset: str, given: dict[str, Any]) -> None:
         split_files(folder)
     check_model(preset, given.get("model_id", ""))
     check_reader(preset, given.get("seq2seq_id", ""))
+    check_completer(given.get("reader_id", ""), given.get("served_model", ""))

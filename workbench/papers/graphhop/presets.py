@@ -5,14 +5,21 @@ import logging
 import torch
 
 from workbench.errors import ModelError
+from workbench.generation.complete import backend
+from workbench.generation.endpoint import Endpoint
+from workbench.generation.local import LocalBackend
+from workbench.generation.requests import Backend
 from workbench.hub import place_of
 from workbench.models.encoders import Encoder, load_encoder
+from workbench.models.loading import load
 from workbench.models.seq2seq import Seq2Seq, load_seq2seq
 from workbench.papers import parameters
 from workbench.papers.graphhop.paper import (
     MODELS,
+    SERVERS,
     SPLITS,
     Settings,
+    check_completer,
     check_model,
     check_reader,
     split_files,
@@ -69,3 +76,22 @@ def reader(preset: str, seq2seq_id: str = "") -> Seq2Seq | None:
     name = check_reader(preset, seq2seq_id)
     with parameters.naming("seq2seq_id", name):
         return load_seq2seq(name) if name else None
+
+
+def completer(reader_id: str = "", served_model: str = "") -> tuple[Backend | None, bool]:
+    """The language model that answers as it comes, or a server; whether it is asked in a chat.
+
+    None without a `reader_id`. A loaded model without a chat template is asked in plain text.
+    Raises as `check_completer`, `models.load` and `Endpoint.check`.
+    """
+    check_completer(reader_id, served_model)
+    if not reader_id:
+        return None, True
+    if reader_id.startswith(SERVERS):
+        server = Endpoint(reader_id, served_model)
+        server.check([])
+        return server, True
+    with parameters.naming("reader_id", reader_id):
+        local = backend(load(reader_id))
+    templated = isinstance(local, LocalBackend) and bool(local.model.tokenizer.chat_template)
+    return local, templated

@@ -119,7 +119,7 @@ def answers(study: Study, reference: Reference) -> list[dict[str, Any]]:
 
 
 def read(study: Study, answers: answering.Answers, reference: Reference) -> list[dict[str, Any]]:
-    """T5: the trained reader's answers that are right, by structure and by kind of answer."""
+    """T5: a reader's answers that are right, by structure and by kind of answer."""
     groups = {"all": GROUPS[""]} | BY_STRUCTURE
     kinds = dict.fromkeys(q.answer_kind for q in study.test if q.answer)
     groups |= {name: lambda q, n=name: q.answer_kind == n for name in kinds if name}
@@ -135,10 +135,12 @@ def read(study: Study, answers: answering.Answers, reference: Reference) -> list
     return [row | _paper(reference, "T5", row["evidence"], ["all"]) for row in rows]
 
 
-def answer_metrics(study: Study, answers: answering.Answers) -> list[dict[str, Any]]:
+def answer_metrics(
+    study: Study, answers: answering.Answers, start: str = "answer_em"
+) -> list[dict[str, Any]]:
     """`answer_em_<evidence>`, and by structure `answer_em_<evidence>_<structure>`."""
     return [
-        measured(f"answer_em_{name}{end}", *over_seeds(values, questions=ids), limits=SHARE)
+        measured(f"{start}_{name}{end}", *over_seeds(values, questions=ids), limits=SHARE)
         for end, of in GROUPS.items()
         for name, (values, ids) in answering.right(study, answers, of).items()
         if ids[0]
