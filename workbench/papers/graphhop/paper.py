@@ -41,8 +41,8 @@ states of a sentence encoder as they are."""
 MAIN = (*UNTRAINED, *SUPPORT, *TRAINED, OFFICIAL_LABELS)
 METHODS = (*MAIN, *ABLATIONS)
 TRAINED |= {method: (method,) for method in (OFFICIAL_LABELS, *ABLATIONS)}
-MODELS = {"tiny": "", "small": "minilm", "paper": "google-bert/bert-base-uncased"}
-"""Preset → its sentence encoder; at tiny MiniLM where it is at hand, else `"lex"`."""
+MODELS = {"tiny": "lex", "small": "minilm", "paper": "google-bert/bert-base-uncased"}
+"""Preset → its sentence encoder; at tiny hashed words, whatever is at hand."""
 READER = "google-t5/t5-base"
 """The encoder–decoder model that answers at paper (§4)."""
 SERVERS = ("http://", "https://")
@@ -222,7 +222,7 @@ def check_model(preset: str, model_id: str = "") -> None:
         raise ModelError("model_id='lex' is no network that could be tuned along; leave it empty")
     with parameters.naming("model_id", model_id):
         try:
-            if name and name != "lex":
+            if name != "lex":
                 hub.require_model(name)
         except ModelError as error:
             if preset != "paper" or model_id:

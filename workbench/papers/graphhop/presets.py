@@ -1,15 +1,11 @@
 """Settings, questions and sentence encoder of a preset. The method is the same in all of them."""
 
-import logging
-
 import torch
 
-from workbench.errors import ModelError
 from workbench.generation.complete import backend
 from workbench.generation.endpoint import Endpoint
 from workbench.generation.local import LocalBackend
 from workbench.generation.requests import Backend
-from workbench.hub import place_of
 from workbench.models.encoders import Encoder, load_encoder
 from workbench.models.loading import load
 from workbench.models.seq2seq import Seq2Seq, load_seq2seq
@@ -28,8 +24,6 @@ from workbench.papers.graphhop.paper import settings as settings
 from workbench.retrieval.evidence_files import read_evidence
 from workbench.retrieval.graphs import Evidence
 from workbench.worlds.pools import questions as drawn
-
-log = logging.getLogger(__name__)
 
 
 def questions(settings: Settings, data_path: str = "") -> dict[str, list[Evidence]]:
@@ -51,21 +45,14 @@ def questions(settings: Settings, data_path: str = "") -> dict[str, list[Evidenc
 def encoder(preset: str, model_id: str = "") -> Encoder:
     """The sentence encoder that ranks as it comes: the one given, or the preset's.
 
-    At tiny, where nothing is fetched, `"lex"` if it is not at hand. Raises as `check_model` and
-    `load_encoder`.
+    Raises as `check_model` and `load_encoder`.
     """
     check_model(preset, model_id)
     if preset == "tiny":
         # So small a network gains nothing from a second thread, and sums differ with them.
         torch.set_num_threads(1)
-    if preset == "tiny" and not model_id:
-        try:
-            place_of("minilm", download=False)
-        except ModelError:
-            log.warning("no sentence encoder is at hand: dense ranks by hashed words, as lex")
-            model_id = "lex"
     with parameters.naming("model_id", model_id):
-        return load_encoder(model_id or MODELS[preset] or "minilm")
+        return load_encoder(model_id or MODELS[preset])
 
 
 def reader(preset: str, seq2seq_id: str = "") -> Seq2Seq | None:
