@@ -201,6 +201,9 @@ def test_both_sides_may_be_taken_where_before_and_after_disagree(file):
     links = [link(FACTS[0], after=[FACTS[1]]), link(FACTS[2])]
     (evidence,) = read_evidence(file(official(order_true_fact=links)), repair=True)
     assert evidence.edges == ((ROOT, 0), (ROOT, 2), (0, 1))
+    links = [link(FACTS[0]), link(FACTS[1], before=[FACTS[0]])]
+    (evidence,) = read_evidence(file(official(order_true_fact=links)), repair=True)
+    assert evidence.edges == ((ROOT, 0), (0, 1))
 
 
 def test_what_the_official_form_cannot_say_is_refused():

@@ -81,6 +81,7 @@ def test_what_is_no_graph_is_named(edges, said):
 
 def test_facts_that_are_read_at_once_come_in_order_of_their_places():
     assert graphs.reading_order([(ROOT, 0), (ROOT, 1), (0, 5), (1, 2)]) == [0, 1, 2, 5]
+    assert graphs.reading_order([(ROOT, 9), (9, 4), (ROOT, 2), (2, 3)]) == [2, 9, 3, 4]
 
 
 def test_facts_of_edges_that_are_cut_off_are_facts_too():

@@ -1,6 +1,7 @@
 """Indexes on disk: of one encoder and one database, and of no other."""
 
 import random
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -51,6 +52,8 @@ def test_an_index_of_something_else_is_refused(encoder, facts, tmp_path):
     other = wb.load_encoder(save_bert(tmp_path / "other", seed=1), device="cpu")
     with pytest.raises(CacheMismatch, match="encoder is"):
         index_of(other, facts, tmp_path / "index")
+    with pytest.raises(CacheMismatch, match="encoder is"):  # weights tell, and no name does
+        index_of(replace(other, name=encoder.name), facts, tmp_path / "index")
 
 
 def test_a_damaged_index_is_refused(encoder, facts, tmp_path):
@@ -62,6 +65,9 @@ def test_a_damaged_index_is_refused(encoder, facts, tmp_path):
         index_of(encoder, facts, folder)
     np.save(folder / indexes.VECTORS, np.zeros((90, 32), np.float32))
     with pytest.raises(CacheCorrupt, match=r"float32"):
+        index_of(encoder, facts, folder)
+    np.save(folder / indexes.VECTORS, np.zeros((89, 32), np.float16))
+    with pytest.raises(CacheCorrupt, match=r"89, 32"):
         index_of(encoder, facts, folder)
     (folder / indexes.ABOUT).write_text("{")
     with pytest.raises(CacheCorrupt, match=r"index.json"):

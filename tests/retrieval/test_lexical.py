@@ -38,6 +38,10 @@ def test_bm25_is_its_formula_written_out(facts, query):
     np.testing.assert_allclose(Bm25(facts).scores(query), slow_bm25(query, facts), rtol=1e-5)
 
 
+def test_the_weights_are_those_of_the_method():
+    assert (K1, B) == (1.5, 0.75)
+
+
 def test_bm25_of_a_longer_query_is_the_sum_of_its_parts(facts):
     index = Bm25(facts)
     parts = index.scores("the gate") + index.scores("a baker")
