@@ -272,7 +272,9 @@ def test_compiled(lab):
     page.wait_for_selector("[role=alert]:has-text(\"'x' at position 2\")")
     text.fill("99999+1")
     text.press("Enter")
+    # The answer is written before the table, which is replaced as a whole.
     page.wait_for_selector(f"{UI} >> text=100000")
+    expect(page.locator(f"{UI} th:text-is('9')")).to_have_count(5)
     # The names of the variables stay where the values move.
     page.locator(f"{UI} th:text-is('=')").scroll_into_view_if_needed()
     expect(page.locator(f"{UI} th:text-is('carry')")).to_be_in_viewport()
