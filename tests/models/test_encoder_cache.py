@@ -33,6 +33,8 @@ def test_what_is_read_is_what_was_computed(encoder, tmp_path, monkeypatch):
     same(vectors, encoder.encode(TEXTS))
     same(states, encoder.states(TEXTS))
     assert vectors.dtype == states[0].dtype == torch.float32
+    for computed in (vectors, *states):  # rounded before it is written, not only once it is read
+        assert torch.equal(computed, computed.half().float())
     assert len([*tmp_path.rglob("*.safetensors")]) == 4
     monkeypatch.setattr(Encoder, "_states", None)
     for again in (first, cached(encoder, tmp_path)):
@@ -65,6 +67,16 @@ def test_a_damaged_file_is_named_and_made_anew(encoder, tmp_path, caplog, monkey
     monkeypatch.setattr(Encoder, "_states", None)
     same(cached(encoder, tmp_path).encode(TEXTS[:1]), kept[:1])
     assert not caplog.records
+
+
+def test_a_damaged_file_is_named_once_whatever_is_asked_next(encoder, tmp_path, caplog):
+    cached(encoder, tmp_path).encode(TEXTS)
+    (path,) = tmp_path.rglob("*.safetensors")
+    path.write_bytes(b"")
+    for _ in range(2):
+        cached(encoder, tmp_path).encode(TEXTS[:1])
+    assert not path.exists()
+    assert caplog.text.count("is damaged") == 1
 
 
 def test_several_at_once_leave_whole_files(encoder, tmp_path):

@@ -1,7 +1,9 @@
 """Iterated retrieval: against a plain loop, and on worlds that MiniLM has never seen."""
 
 import random
+from fractions import Fraction
 from itertools import permutations
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -10,7 +12,7 @@ import workbench as wb
 from tests.helpers.encoder_toys import WORDS, save_bert
 from workbench.errors import ModelError
 from workbench.retrieval.graphs import ROOT
-from workbench.retrieval.index import index_of
+from workbench.retrieval.index import Index, index_of
 from workbench.retrieval.iterate import Reading, iterated, one_shot
 from workbench.worlds.facts import World
 from workbench.worlds.pools import questions
@@ -72,6 +74,56 @@ def test_a_reading_ends_where_nothing_is_near_enough(index):
         assert short.facts == long.facts[: below[0] if below else 6]
     above = whole[1][0].cosines[0] + 2e-5
     assert iterated(index, ASKED[1:2], [3], least=above) == [[Reading()]]
+
+
+def plain_beam(cosines, question, count, beam, least):
+    """Readings as tuples of facts, in hundredths of a cosine and by fractions, a level at a time.
+
+    `cosines`: (question, facts read) → each fact's, in hundredths.
+    """
+
+    def score(reading):
+        steps = [cosines(question, reading[:i])[fact] for i, fact in enumerate(reading)]
+        return Fraction(sum(steps), len(steps)) if steps else -100
+
+    held = [()]
+    for level in range(count):
+        longer = []
+        for reading in held:
+            row = cosines(question, reading)
+            left = sorted(set(range(len(row))) - {*reading}, key=lambda at: (-row[at], at))
+            near = [at for at in left[:beam] if row[at] >= least]
+            grows = len(reading) == level and near
+            longer += [(*reading, at) for at in near] if grows else [reading]
+        held = sorted(longer, key=lambda reading: (-score(reading), reading))[:beam]
+    return held
+
+
+@pytest.mark.parametrize("beam", [1, 2, 3, 6])
+@pytest.mark.parametrize("least", [-1.0, 0.6, 0.8])
+def test_readings_of_a_beam_are_those_of_a_plain_loop(beam, least):
+    """Over made-up cosines, so that some readings end before others and means are far apart."""
+    facts = [f"fact {i}" for i in range(6)]
+
+    def cosines(question, read):
+        drawn = random.Random(" ".join([question, *(facts[at] for at in read)]))
+        return drawn.sample(range(30, 98), len(facts))
+
+    def encode(queries):
+        rows = []
+        for query in queries:
+            question, *read = query.split(" fact ")
+            rows.append(cosines(question, [int(at) for at in read]))
+        return torch.tensor(rows) / 100
+
+    index = Index(torch.eye(len(facts)).numpy(), SimpleNamespace(encode=encode), facts)
+    asked, counts = [f"question {i}" for i in range(12)], [1, 2, 3, 4] * 3
+    readings = iterated(index, asked, counts, beam=beam, least=least)
+    for question, count, of_question in zip(asked, counts, readings, strict=True):
+        expected = plain_beam(cosines, question, count, beam, 100 * least)
+        assert [reading.facts for reading in of_question] == expected
+    if least == 0.8:
+        assert {len(reading.facts) for held in readings for reading in held} >= {1, 2, 3}
 
 
 @pytest.mark.parametrize(

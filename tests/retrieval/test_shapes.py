@@ -69,6 +69,15 @@ def test_a_distance_that_takes_too_long_is_none():
     assert edit_distance(a, b, 50) is None
 
 
+def test_degrees_at_either_end_bound_what_is_tried():
+    """Without the bound of one end, these take more than eight times as many steps."""
+    star, chain = [(ROOT, i) for i in range(9)], [(i - 1, i) for i in range(9)]
+    assert edit_distance(star, chain, 100) == 16
+    join = [(ROOT, 1), (ROOT, 6), (ROOT, 7), (5, 1), (6, 5), (7, 1)]
+    tree = [(ROOT, 0), (ROOT, 6), (ROOT, 10), (0, 1), (1, 8), (6, 5)]
+    assert edit_distance(join, tree, 60) == 6
+
+
 def test_a_prediction_may_go_in_a_circle():
     circle, chain = [(ROOT, 3), (3, 7), (7, 3)], [(ROOT, 3), (3, 7)]
     assert same_shape(circle, [(2, 9), (9, 2), (ROOT, 9)])

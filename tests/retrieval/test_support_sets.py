@@ -6,6 +6,7 @@ import pytest
 import torch
 
 import workbench as wb
+from workbench.retrieval import support_sets as support_set_module
 from workbench.retrieval.graphs import Evidence
 from workbench.retrieval.support_sets import (
     EOS,
@@ -122,6 +123,23 @@ def test_average_precision_by_hand():
     rows = [("q", "a", 0), ("q", "b", 1), ("q", "d", 0), ("q", "c", 1), ("q", EOS, 0)]
     # b equals d, of which the wrong one counts first.
     assert _average_precision(embed, rows) == pytest.approx((1 / 3 + 2 / 4) / 2)
+
+
+@pytest.mark.parametrize(("weight", "share"), [(1.0, 0.1), (9.0, 0.5), (36.0, 0.8)])
+def test_right_pairs_are_drawn_as_often_as_their_weight_says(monkeypatch, weight, share):
+    """Of a tenth that are right, `weight` times as often as the others."""
+    drawn = []
+
+    def counted(a, b, labels, margin):
+        drawn.extend(labels.tolist())
+        return contrastive(a, b, labels, margin)
+
+    monkeypatch.setattr(support_set_module, "contrastive", counted)
+    encoder = wb.load_encoder("lex", device="cpu")
+    rows = [("q", f"fact {i}", int(i % 10 == 0)) for i in range(1000)]
+    trained(MappedEncoder(encoder), rows, rows[:20], PairFit(epochs=3, positive_weight=weight), 0)
+    assert len(drawn) == 3000
+    assert sum(drawn) / 3000 == pytest.approx(share, abs=0.04)
 
 
 def test_training_tells_pairs_apart_and_is_the_same_again():

@@ -47,8 +47,6 @@ def _degrees(edges: Sequence[Edge], end: int) -> list[int]:
 def _same_shape(a: tuple[Edge, ...], b: tuple[Edge, ...]) -> bool:
     if a == b:
         return True
-    if any(_degrees(a, end) != _degrees(b, end) for end in (0, 1)):
-        return False
     graphs = [nx.DiGraph(edges) for edges in (a, b)]
     for graph in graphs:
         graph.add_node(0)  # the question, which edges that are cut off do not touch
