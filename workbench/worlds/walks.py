@@ -85,7 +85,7 @@ def steps(*branches: list[Step]) -> list[Step]:
     program: list[Step] = []
     ends = []
     for branch in branches:
-        joins = branch is branches[-1] and len(branches) > 1
+        joins = branch is branches[-1]
         for i, part in enumerate(branch):
             before = [len(program) - 1] if i else (ends if joins else [])
             program.append({**part, "dependencies": list(before)})
