@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 import torch
 from torch.nn import functional
+from tqdm.auto import tqdm
 
 from workbench import arguments
 from workbench.errors import ModelError
@@ -47,19 +48,20 @@ def fitted(
 
     A round is given the encoder as it is by then, to look for negatives (`hardest`). The rate falls
     to 0 over the rounds. The same for the same seed and number of threads. Raises `ValueError` for
-    a round without pairs, `ModelError` for an encoder without weights to fit, such as `"lex"`.
+    a round without pairs, `ModelError` for an encoder without weights to fit.
 
     >>> better = fitted(wb.load_encoder("minilm"), [lambda encoder: pairs], Contrast(), 0)
     """
     arguments.seed_number(seed)
     hf = copy.deepcopy(encoder.hf).eval()
     weights = [weight.requires_grad_() for weight in hf.parameters() if weight.is_floating_point()]
-    if not weights or encoder.name == "lex":
+    if not weights:
         raise ModelError(f"{encoder.name} has no weights to fit; give a sentence encoder")
     current = replace(encoder, hf=hf, name=f"{encoder.name}, fitted")
     optimizer = torch.optim.AdamW(weights, lr=settings.learning_rate, weight_decay=0.01)
     generator = torch.Generator().manual_seed(seed)
-    for number, draw in enumerate(rounds):
+    progress = tqdm(rounds, desc=current.name, unit="round", mininterval=5)
+    for number, draw in enumerate(progress):
         pairs = arguments.listed("pairs", draw(current))
         order = torch.randperm(len(pairs), generator=generator).tolist()
         for start in range(0, len(pairs), settings.batch):

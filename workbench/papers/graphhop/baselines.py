@@ -1,9 +1,9 @@
-"""One query, a ranking of the pool, its first k facts: what needs no training (§4).
+"""One query, a ranking of the pool, its first k facts (§4).
 
 Such a ranking has no edges: each of its facts is taken to follow from the question, as a star.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -52,6 +52,24 @@ def best_k(questions: Sequence[Evidence], rankings: Sequence[Ranking]) -> int:
         for k in range(1, MOST + 1)
     ]
     return 1 + means.index(max(means))
+
+
+def cut(
+    dev: Sequence[Evidence],
+    test: Sequence[Evidence],
+    rankings: Mapping[str, Sequence[Ranking]],
+) -> tuple[int, list[list[Edge]], list[list[Edge]]]:
+    """`best_k` on dev; each test question's star of so many facts, and of as many as are gold.
+
+    `rankings`: those of `"dev"` and of `"test"`.
+    """
+    k = best_k(dev, rankings["dev"])
+    oracle = zip(test, rankings["test"], strict=True)
+    return (
+        k,
+        [star(ranking[:k]) for ranking in rankings["test"]],
+        [star(ranking[: len(q.nodes)]) for q, ranking in oracle],
+    )
 
 
 def star(facts: Sequence[int]) -> list[Edge]:

@@ -147,12 +147,12 @@ def run(encoder: Encoder, seed: int, asked: int, keep: Keep, size: Size = SIZE) 
     """All encoders and ways over test worlds and the lake; `asked` questions of each of `HOPS`.
 
     Each training with what it is asked is a step of `keep` (`study.Keep`), as is the encoder as it
-    comes. Nothing for 0 questions, or `"lex"`, of which no weights can be fitted.
+    comes. Nothing for 0 questions, or `"lex"`: hashed words have no meaning to begin with.
 
     >>> scores = run(wb.load_encoder("minilm"), 0, 100, partial(cached, "out/cache"))
     """
     if asked and encoder.name == "lex":
-        log.warning("lex has no weights to fit: the demonstration of hops is left out")
+        log.warning("hashed words (lex) have no meaning: the demonstration of hops is left out")
     if not asked or encoder.name == "lex":
         return {}
     out: Scored = {}

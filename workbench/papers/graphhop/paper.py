@@ -31,6 +31,8 @@ TRAINED = {
 }  # fmt: skip
 """Method → the directions that it takes a network of. `bgr` fuses scores, which is ours;
 `bgr_official` has the released gate (§2.4)."""
+TOWERS = ("two_towers",)
+"""A ranking by one query, too, above the encoder fitted to the questions, by seed."""
 SUPPORT = ("ssg", "ssg_released")
 """The support-set generator of neural databases, repaired and as it was; above the encoder."""
 OFFICIAL_LABELS = "forward_official_labels"
@@ -38,7 +40,7 @@ OFFICIAL_LABELS = "forward_official_labels"
 ABLATIONS = ("forward_names", "forward_names_matches", "forward_frozen")
 """What failed (§6), forward: words with a vector of each name, without matches and with them; the
 states of a sentence encoder as they are."""
-MAIN = (*UNTRAINED, *SUPPORT, *TRAINED, OFFICIAL_LABELS)
+MAIN = (*UNTRAINED, *TOWERS, *SUPPORT, *TRAINED, OFFICIAL_LABELS)
 METHODS = (*MAIN, *ABLATIONS)
 TRAINED |= {method: (method,) for method in (OFFICIAL_LABELS, *ABLATIONS)}
 MODELS = {"tiny": "lex", "small": "minilm", "paper": "google-bert/bert-base-uncased"}

@@ -10,9 +10,16 @@ import numpy as np
 
 from workbench.hashing import digest
 from workbench.models.encoders import Encoder
-from workbench.papers.graphhop import baselines, checkpoint, fuse, readers, restart, support
+from workbench.papers.graphhop import baselines, checkpoint, fuse, readers, restart, support, towers
 from workbench.papers.graphhop.model import Retriever
-from workbench.papers.graphhop.paper import OFFICIAL_LABELS, SPLITS, SUPPORT, TRAINED, Settings
+from workbench.papers.graphhop.paper import (
+    OFFICIAL_LABELS,
+    SPLITS,
+    SUPPORT,
+    TOWERS,
+    TRAINED,
+    Settings,
+)
 from workbench.papers.graphhop.search import retrieved
 from workbench.papers.graphhop.targets import DIRECTIONS
 from workbench.papers.graphhop.train import RELEASED, Fit, coupled
@@ -85,10 +92,11 @@ def run(
 ) -> Study:
     """Every method on the test questions, tuned on dev; what `keep` has is not done again.
 
-    `questions`: split → questions. `encoder`: ranks as it comes, is what SSG is trained above, and
-    networks read it where the settings say so; without one `dense` and SSG are left out, and above
-    hashed words (`lex`) `forward_frozen`. `networks`: a folder for the trained ones
-    (`checkpoint.load`), of which none is trained again, and a killed one from its last epoch.
+    `questions`: split → questions. `encoder`: ranks as it comes and fitted (`two_towers`), is
+    what SSG is trained above, and networks read it where the settings say so; without one these
+    are left out, and above hashed words (`lex`) `forward_frozen`. `networks`: a folder for the
+    trained ones (`checkpoint.load`), of which none is trained again, and a killed one from its last
+    epoch.
     Raises `ValueError` where networks are tuned along with an encoder, and there is none.
 
     >>> settings = presets.settings("tiny")
@@ -101,19 +109,17 @@ def run(
     predicted: dict[str, list[Graphs]] = {}
     tuned: dict[str, list[str]] = {}
     ranks = {"bm25": baselines.lexical(Bm25), "tfidf": baselines.lexical(TfIdf)}
+
+    def add_cut(method: str, rankings: Mapping[str, Sequence[baselines.Ranking]]) -> None:
+        k, graphs, oracle = baselines.cut(dev, test, rankings)
+        predicted.setdefault(method, []).append(graphs)
+        predicted.setdefault(method + ORACLE, []).append(oracle)
+        tuned.setdefault(method, []).append(f"k {k}")
+
     if encoder:
         ranks["dense"] = baselines.dense(encoder)
     for method in (m for m in settings.methods if m in ranks):
-        k = baselines.best_k(dev, ranks[method](dev))
-        rankings = ranks[method](test)
-        predicted[method] = [[baselines.star(ranking[:k]) for ranking in rankings]]
-        predicted[method + ORACLE] = [
-            [
-                baselines.star(ranking[: len(q.nodes)])
-                for q, ranking in zip(test, rankings, strict=True)
-            ]
-        ]
-        tuned[method] = [f"k {k}"]  # fmt: skip
+        add_cut(method, {"dev": ranks[method](dev), "test": ranks[method](test)})
     data = digest([as_row(q) for split in SPLITS for q in questions[split]])
     methods = [m for m in settings.methods if m in TRAINED and (has_model or m != "forward_frozen")]
     wanted = dict.fromkeys(network for m in methods for network in TRAINED[m])
@@ -135,6 +141,12 @@ def run(
             train = partial(searched, questions, fit, names, seed, under, folder, digest(step))
             edges |= keep(f"{'+'.join(names)}-{seed}", step, train)
         first_searched = first_searched or {name: there["test"] for name, there in edges.items()}
+        for method in (m for m in settings.methods if encoder and m in TOWERS):
+            tower = towers.fit_of(settings, encoder)
+            step = {"questions": data, "encoder": encoder.identity(), "fit": asdict(tower),
+                    "seed": seed}  # fmt: skip
+            rank = partial(towers.rankings, questions, encoder, tower, seed)
+            add_cut(method, keep(f"{method}-{seed}", step, rank))
         if encoder and (sets := [m for m in settings.methods if m in SUPPORT]):
             step = {"questions": data, "encoder": encoder.identity(), "seed": seed, "methods": sets}
             generate = partial(support.ssg, questions, encoder, seed, sets)

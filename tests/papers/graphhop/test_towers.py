@@ -1,0 +1,136 @@
+"""Two towers: what they are fitted to, that they rank better then, and the same again."""
+
+import math
+from dataclasses import replace
+from functools import partial
+
+import pytest
+
+import workbench as wb
+from tests.helpers.encoder_toys import save_bert
+from workbench.papers.graphhop import baselines, paper, study, towers
+from workbench.retrieval.graphs import ROOT, Evidence
+from workbench.retrieval.towers import Contrast, loss
+from workbench.runs.cache import cached
+
+NAMES = "abo bel cid dov eno fay gil hal ida jon kim leo".split()
+FIT = towers.TowerFit(Contrast(batch=4, learning_rate=1e-3), rounds=12, questions=8)
+
+
+def asked(i: int, edges=((ROOT, 2),)) -> Evidence:
+    """The gold fact has but the name in common with its question, and others have more."""
+    name, other = NAMES[i], NAMES[i - 1]
+    facts = (
+        f"Who mends the gate, asks {name}.", f"The gate of {name} is red.",
+        f"{name} was repaired by hand.", f"{other} was repaired by hand.",
+        f"{name} lies on a river.", f"{other} lies on a river.", f"A ferry calls at {name}.",
+    )  # fmt: skip
+    return Evidence(name, f"Who mends the gate of {name}?", facts, edges)
+
+
+QUESTIONS = {
+    "train": [asked(i) for i in range(8)],
+    "dev": [asked(i) for i in (8, 9)],
+    "test": [asked(i) for i in (10, 11)],
+}
+SEVERAL = [asked(0, ((ROOT, 2), (2, 3))), replace(asked(1), facts=asked(1).facts[:4]),
+           asked(2, ((ROOT, 1), (1, 4), (1, 6)))]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def lex():
+    return wb.load_encoder("lex", device="cpu")
+
+
+def test_fitted_towers_find_the_gold_fact_of_a_new_name(lex):
+    before = baselines.dense(lex)(QUESTIONS["test"])
+    after = towers.rankings(QUESTIONS, lex, FIT, 0)
+    for split, rows in after.items():
+        assert [sorted(ranking) for ranking in rows] == [list(range(7))] * len(QUESTIONS[split])
+    assert all(ranking.index(2) >= 2 for ranking in before)
+    assert [ranking[0] for ranking in after["test"]] == [2, 2]
+    assert after == towers.rankings(QUESTIONS, lex, FIT, 0)
+
+
+def test_pairs_are_each_gold_fact_with_the_nearest_wrong_ones_of_its_pool(lex):
+    made = iter(towers.pairs(SEVERAL, lex))
+    for q in SEVERAL:
+        gold = [q.facts[place] for place in q.nodes]
+        (query,) = lex.encode([q.question]).double()
+        cosine = {fact: float(query @ lex.encode([fact])[0].double()) for fact in q.facts}
+        wrong = sorted((f for f in q.facts if f not in gold), key=cosine.get, reverse=True)
+        for fact in gold:
+            pair = next(made)
+            assert (pair.query, pair.fact, {*pair.ignored}) == (q.question, fact, {*gold} - {fact})
+            # Of equal cosines any may come first.
+            assert [cosine[f] for f in pair.negatives] == pytest.approx(
+                [cosine[f] for f in wrong[: towers.MINED]], abs=1e-5
+            )
+            assert not {*pair.negatives} & {*gold}
+    assert next(made, None) is None
+
+
+def test_no_gold_fact_is_pushed_away_that_is_wrong_for_others_of_the_batch(lex):
+    made = towers.pairs(SEVERAL, lex)
+    gold = {q.question: {q.facts[place] for place in q.nodes} for q in SEVERAL}
+    facts = {text for pair in made for text in (pair.fact, *pair.negatives)}
+    shared = "abo was repaired by hand."  # of the first, and a wrong one of the second
+    assert shared in gold[SEVERAL[0].question]
+    assert any(shared in pair.negatives for pair in made if pair.query == SEVERAL[1].question)
+    terms = []
+    for pair in made:
+        rest = sorted(facts - gold[pair.query])
+        (query,) = lex.encode([pair.query])
+        scores = (20 * lex.encode([pair.fact, *rest]) @ query).double().tolist()
+        terms.append(math.log(sum(map(math.exp, scores))) - scores[0])
+    assert loss(lex, made, 20).item() == pytest.approx(sum(terms) / len(terms), rel=1e-4)
+
+
+def test_each_round_mines_with_the_encoder_as_it_is_by_then(lex, monkeypatch):
+    seen = []
+
+    def seeing(questions, encoder, true=towers.pairs):
+        seen.append((len(questions), encoder.identity()))
+        return true(questions, encoder)
+
+    monkeypatch.setattr(towers, "pairs", seeing)
+    towers.rankings(QUESTIONS, lex, replace(FIT, rounds=3, questions=5), 0)
+    assert [count for count, _ in seen] == [5, 5, 5]  # the first questions, once a round
+    assert len({identity for _, identity in seen}) == 3
+
+
+def test_what_fits_an_encoder_and_a_preset(lex, tmp_path):
+    bert = wb.load_encoder(save_bert(tmp_path / "bert"), device="cpu")
+    tiny, official = paper.settings("tiny"), paper.settings("paper")
+    made = [towers.fit_of(tiny, lex), towers.fit_of(tiny, bert), towers.fit_of(official, bert)]
+    assert made == [towers.WORDS, towers.SUBSET, towers.TUNED]
+
+
+def test_a_study_cuts_each_seeds_ranking_and_takes_up_where_it_stopped(lex, tmp_path, monkeypatch):
+    settings = replace(paper.settings("tiny", methods="dense,two_towers"), seeds=2)
+    keep = partial(cached, tmp_path)
+    monkeypatch.setattr(towers, "WORDS", FIT)
+    ran = study.run(QUESTIONS, settings, keep, lex)
+    assert [*ran.predicted] == ["dense", "dense_oracle_k", "two_towers", "two_towers_oracle_k"]
+    for seed, (graphs, oracle) in enumerate(
+        zip(ran.predicted["two_towers"], ran.predicted["two_towers_oracle_k"], strict=True)
+    ):
+        ranks = towers.rankings(QUESTIONS, lex, FIT, seed)
+        k = baselines.best_k(QUESTIONS["dev"], ranks["dev"])
+        assert ran.tuned["two_towers"][seed] == f"k {k}"
+        assert graphs == [sorted((ROOT, i) for i in row[:k]) for row in ranks["test"]]
+        assert oracle == [[(ROOT, row[0])] for row in ranks["test"]]
+    assert not study.run(QUESTIONS, settings, keep).predicted  # without an encoder
+    monkeypatch.setattr(towers, "fitted", None)  # would fail
+    assert study.run(QUESTIONS, settings, keep, lex).predicted == ran.predicted
+    others = (
+        {"questions": QUESTIONS | {"dev": QUESTIONS["test"]}},
+        {"fit": replace(FIT, rounds=2)},
+        {"settings": replace(settings, seed=5)},
+        {"encoder": replace(lex, max_tokens=20)},
+    )
+    for other in others:
+        monkeypatch.setattr(towers, "WORDS", other.get("fit", FIT))
+        with pytest.raises(TypeError, match="not callable"):
+            study.run(other.get("questions", QUESTIONS), other.get("settings", settings), keep,
+                      other.get("encoder", lex))  # fmt: skip
