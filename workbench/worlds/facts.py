@@ -27,13 +27,19 @@ class Fact:
     tail: str | int
 
 
+def sized(size: float) -> str:
+    """How names tell a world of another size than 1."""
+    return "" if f"{size:g}" == "1" else f"-x{size:g}"
+
+
 class World:
     """Facts, by all that questions ask of them.
 
-    `facts`: all, in the order in which they were drawn. `members`: kind → entities. `kinds`:
-    entity → its kind. `forward`: (relation or attribute, head) → place of its one fact. `backward`:
-    (relation, tail) → places of the facts that end there. `about`: entity → places of all facts
-    about it. `of`: relation or attribute → places.
+    `name`: split, size where it is not 1, number. `facts`: all, in the order in which they were
+    drawn. `members`: kind → entities. `kinds`: entity → its kind. `forward`: (relation or
+    attribute, head) → place of its one fact. `backward`: (relation, tail) → places of the facts
+    that end there. `about`: entity → places of all facts about it. `of`: relation or attribute →
+    places.
     """
 
     def __init__(self, split: str, number: int, size: float = 1.0) -> None:
@@ -44,8 +50,8 @@ class World:
         arguments.one_of("split", split, SPLITS)
         arguments.whole("number", number, 0)
         arguments.finite("size", size, above=0, most=MOST_SIZE)
-        self.name = f"{split}-{number}"
-        rng = random.Random(f"{self.name} {size:g}")
+        self.name = f"{split}{sized(size)}-{number}"
+        rng = random.Random(f"{split}-{number} {size:g}")
         counts = {kind: max(4, round(count * size)) for kind, count in COUNTS.items()}
         self.members = named(rng, split, counts)
         self.kinds = {name: kind for kind, names in self.members.items() for name in names}

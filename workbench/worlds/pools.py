@@ -1,24 +1,25 @@
 """Candidate facts of a question: the gold ones among decoys that are as complete as they are.
 
 A decoy chain follows the same relations from another start, all its facts in the pool, so that a
-relation alone tells no gold fact from another (§6 of the method: two for each branch). They are
-drawn, so that one may come twice, and one that no longer fits into a small pool is cut off.
+relation alone tells no gold fact from another (§6 of the method: two for each branch). Where a
+question asks for what two branches share, each has a partial match besides: another entity that it
+leads to, and the other one does not.
 """
 
 import random
+from collections.abc import Container, Iterator, Sequence
 
 from workbench import arguments
 from workbench.errors import DatasetError
 from workbench.retrieval.graphs import ROOT, Evidence, nodes
 from workbench.worlds.evidence import FAMILIES
-from workbench.worlds.facts import World
+from workbench.worlds.facts import World, sized
 from workbench.worlds.walks import Chain, Draft
 
 POOL, DECOYS = 25, 2
 SAME_RELATION, SAME_ENTITY = 2, 6
-MOST_GOLD = 10
-TRIES = 20
-"""Starts tried for a decoy chain: some lack a relation."""
+LEAST_POOL = 10
+"""Room for the gold facts of any family (eight: four heads, a value of each) and one chain."""
 _KINDS = {"QueryAttr": "number", "Count": "count", "VerifyNum": "bool", "VerifyStr": "bool"}
 
 
@@ -34,21 +35,21 @@ def questions(
 ) -> list[Evidence]:
     """Different questions of a split, families in turn, worlds in turn, with `pool` facts each.
 
-    The same in every process. `decoys`: complete decoy chains for each branch. Raises `ValueError`
-    for a number out of range or an unknown family, `DatasetError` where the worlds have too few
-    different questions.
+    The same in every process, and the same questions whatever their pools. `decoys`: complete decoy
+    chains for each branch (`candidates`). Raises `ValueError` for a number out of range or an
+    unknown family, `DatasetError` where the worlds have too few different questions.
 
     >>> questions("test", 12)[0].question
     """
     arguments.whole("count", count, 1)
     arguments.whole("worlds", worlds, 1)
-    arguments.whole("pool", pool, MOST_GOLD)
+    arguments.whole("pool", pool, LEAST_POOL)
     arguments.whole("decoys", decoys, 0)
     names = arguments.listed("families", families)
     for name in names:
         arguments.one_of("family", name, tuple(FAMILIES))
     drawn = [World(split, number, size) for number in range(worlds)]
-    rng = random.Random(f"{split} {worlds} {size:g}")
+    rng, pools = (random.Random(f"{split} {worlds} {size:g}{of}") for of in ("", " pools"))
     made: list[Evidence] = []
     seen: set[str] = set()
     misses = 0
@@ -58,13 +59,12 @@ def questions(
         world = drawn[i % worlds]
         name = names[len(made) % len(names)]
         draft = FAMILIES[name](world, rng)
-        if draft and draft.question not in seen and len(draft.edges) <= 2 * MOST_GOLD:
-            places = candidates(world, draft, rng, pool, decoys)
-            if len(nodes(draft.edges)) <= MOST_GOLD:
-                seen.add(draft.question)
-                made.append(evidence(f"{split}-{len(made)}", world, draft, places))
-                misses = 0
-                continue
+        if draft and draft.question not in seen:
+            places = candidates(world, draft, pools, pool, decoys)
+            seen.add(draft.question)
+            made.append(evidence(f"{split}{sized(size)}-{len(made)}", world, draft, places))
+            misses = 0
+            continue
         misses += 1
         if misses > 20_000:
             break
@@ -94,21 +94,34 @@ def evidence(name: str, world: World, draft: Draft, places: list[int]) -> Eviden
 def candidates(
     world: World, draft: Draft, rng: random.Random, pool: int = POOL, decoys: int = DECOYS
 ) -> list[int]:
-    """The places of the gold facts and of decoys, shuffled; fewer than `pool` in a small world."""
+    """The places of the gold facts and of decoys, shuffled; fewer than `pool` in a small world.
+
+    Decoy chains share no fact with each other or with what is gold; where the world has no more
+    such, they only start elsewhere; then there are fewer. They come in turn over the branches, each
+    whole or not at all, up to the round in which one has no room. A pool of 16 has room for two of
+    each branch but where both branches follow two relations to a value (6 gold facts): the second
+    one is left with one chain.
+    """
     facts, gold = world.facts, nodes(draft.edges)
     chosen = dict.fromkeys(gold)
 
-    def add(places: list[int]) -> None:
+    def add(places: Sequence[int]) -> None:
         for place in places:
             if len(chosen) < pool:
                 chosen[place] = None
 
     for chain in draft.chains:
-        for _ in range(decoys):
-            for _ in range(TRIES):
-                if places := decoy(world, chain, rng):
-                    add(places)
-                    break
+        add(partial_match(world, chain, gold, rng))
+    room = True
+    for _ in range(decoys):
+        for chain in draft.chains if room else ():
+            apart = (p for p in chains(world, chain, rng) if chosen.keys().isdisjoint(p))
+            elsewhere = (p for p in chains(world, chain, rng) if p[0] not in chosen)
+            places = next(apart, None) or next(elsewhere, [])
+            if len(chosen.keys() | places) <= pool:
+                add(places)
+            else:
+                room = False
     for relation in dict.fromkeys(facts[place].relation for place in gold):
         of = world.of[relation]
         add([of[int(rng.random() * len(of))] for _ in range(SAME_RELATION)])
@@ -122,28 +135,40 @@ def candidates(
     return places
 
 
-def decoy(world: World, chain: Chain, rng: random.Random) -> list[int]:
-    """The places of a chain of the same relations from another start; empty where it breaks off."""
-    others = world.members[world.kinds[chain.start]]
-    entity = others[int(rng.random() * len(others))]
-    if entity == chain.start:
-        return []
-    places: list[int] = []
-    if chain.inverse:
-        heads = world.backward.get((chain.relations[0], entity))
-        if not heads:
-            return []
-        place = heads[int(rng.random() * len(heads))]
-        places.append(place)
-        entity = world.facts[place].head
-    else:
-        for relation in chain.relations:
-            if (place := world.forward.get((relation, entity))) is None:
-                return []
-            places.append(place)
-            entity = str(world.facts[place].tail)
-    if chain.attribute:
-        if (place := world.forward.get((chain.attribute, entity))) is None:
-            return []
-        places.append(place)
-    return places
+def partial_match(
+    world: World, chain: Chain, gold: Container[int], rng: random.Random
+) -> list[int]:
+    """The place of a fact that is no gold one, but leads to the start of an inverse chain as those
+    do, and of its head's attribute, where the world states one; empty where all such are gold.
+    """
+    heads = world.backward[chain.relations[0], chain.start] if chain.inverse else []
+    others = [place for place in heads if place not in gold]
+    ends = [world.forward.get((chain.attribute, world.facts[place].head)) for place in others]
+    stated = [[*pair] for pair in zip(others, ends, strict=True) if pair[1] is not None]
+    matches = stated or [[place] for place in others]
+    return rng.choice(matches) if matches else []
+
+
+def chains(world: World, chain: Chain, rng: random.Random) -> Iterator[list[int]]:
+    """The places of every whole chain of the same relations from another start, in random order."""
+    first, *rest = (*chain.relations, *filter(None, [chain.attribute]))
+    for place in in_random_order(world.of[first], rng):
+        fact, places = world.facts[place], [place]
+        start, entity = (fact.tail, fact.head) if chain.inverse else (fact.head, fact.tail)
+        for relation in rest:
+            after = world.forward.get((relation, str(entity)), place)
+            if after in places:
+                break
+            places.append(after)
+            entity = world.facts[after].tail
+        if start != chain.start and len(places) == 1 + len(rest):
+            yield places
+
+
+def in_random_order(items: Sequence[int], rng: random.Random) -> Iterator[int]:
+    """Each item once: a shuffle that takes no longer than is asked of it."""
+    moved: dict[int, int] = {}
+    for last in reversed(range(len(items))):
+        i = int(rng.random() * (last + 1))
+        yield items[moved.get(i, i)]
+        moved[i] = moved.pop(last, last)
