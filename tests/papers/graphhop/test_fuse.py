@@ -26,10 +26,21 @@ def test_agreement_takes_the_backward_graph_alone():
     assert fuse.official([], []) == []
 
 
+@pytest.mark.parametrize(("others", "agree"), [(24, True), (25, False)])
+def test_agreement_is_a_share_of_all_edges(others, agree):
+    """One edge in common of 49 is more than a fiftieth, and of 50 it is not, by the release's ε."""
+    forward = [(ROOT, 0), *((ROOT, i) for i in range(1, 25))]
+    backward = [(ROOT, 0), *((ROOT, 50 + i) for i in range(others))]
+    fused = fuse.official(sure(forward), sure(backward))
+    assert fused == (backward if agree else sorted({*forward, *backward}))
+
+
 def test_without_agreement_edges_lead_to_new_facts_and_to_leaves():
     # In order: (-1, 1), (-1, 2), (1, 2) skipped, (2, 3), (4, 1) skipped; 1 and 3 are leaves.
     forward, backward = [(ROOT, 1), (2, 3)], [(ROOT, 2), (1, 2), (4, 1)]
     assert fuse.official(sure(forward), sure(backward)) == [(ROOT, 1), (ROOT, 2), (2, 3), (4, 1)]
+    # A fact that another was read from is there, too: (5, 4) leads to none that is new.
+    assert fuse.official(sure([(4, 2), (5, 4)]), sure([(ROOT, 1)])) == [(ROOT, 1), (4, 2)]
 
 
 def test_soft_fusion_keeps_likely_edges_that_are_reached():

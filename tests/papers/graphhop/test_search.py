@@ -1,6 +1,8 @@
 """Search by levels, against a recursion over one question's states."""
 
 import logging
+import random
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -85,19 +87,74 @@ def test_the_best_are_kept_within_limits(caplog):
         assert {u for u, _, _ in pair} <= {ROOT, first[1]}
 
 
+class Table:
+    """A retriever of made-up probabilities, which hang on the whole path."""
+
+    direction = "forward"
+    encoder = SimpleNamespace(pool=lambda questions: questions)
+
+    def odds(self, path):
+        return [p / 100 for p in random.Random(str(path)).sample(range(5, 96), 6)]
+
+    def start(self, pool):
+        return SimpleNamespace(rows=torch.arange(len(pool)), paths=[()] * len(pool))
+
+    def scores(self, level):
+        return torch.tensor([self.odds(path) for path in level.paths]).logit()
+
+    def step(self, level, parents, facts):
+        rows = zip(parents.tolist(), facts.tolist(), strict=True)
+        return SimpleNamespace(rows=level.rows, paths=[(*level.paths[i], v) for i, v in rows])
+
+
+@pytest.mark.parametrize("states", range(2, 30, 3))
+def test_within_a_limit_of_states_the_most_probable_of_a_level_are_read(states):
+    table = Table()
+    held, room, expected = [()], states - 1, {}
+    for _ in range(3):
+        children = []
+        for path in held:
+            last = path[-1] if path else ROOT
+            for v, p in enumerate(table.odds(path)):
+                if v not in path and p > 0.5:
+                    expected[last, v] = max(p, expected.get((last, v), 0))
+                    children.append((-p, held.index(path), (*path, v)))
+        held = [path for *_, path in sorted(children)[:room]]
+        room -= len(held)
+    limits = {"depth": 3, "states": states, "edges": 9999}
+    for edges in search.retrieved(table, QUESTIONS[:2], above=0.501, **limits):
+        same(edges, expected)
+
+
+@pytest.mark.parametrize("direction", ["forward", "backward"])
+def test_a_fact_that_is_as_probable_as_the_limit_is_not_read(direction):
+    retriever = lexical(direction)
+    (every,) = search.retrieved(retriever, QUESTIONS[:1], above=0.0, depth=2, **WIDE)
+    for first in (True, False):
+        above = sorted(p for u, _, p in every if (u == ROOT) == first)[-2]
+        (edges,) = search.retrieved(retriever, QUESTIONS[:1], above=above, depth=2, **WIDE)
+        assert edges
+        assert all(p > above for _, _, p in edges)
+
+
 @pytest.mark.parametrize("wrong", [{"above": 1.5}, {"depth": 0}, {"states": 0}, {"edges": 1.5}])
 def test_limits_are_refused_by_name(wrong):
     with pytest.raises(ValueError, match=f"{next(iter(wrong))}="):
         search.retrieved(lexical(), QUESTIONS[:1], **wrong)
 
 
-@pytest.mark.parametrize("limits", [{"states": 2, "edges": 4}, {"states": 999, "edges": 1}])
+@pytest.mark.parametrize(
+    "limits",
+    [{"states": 2, "edges": 4}, {"states": 999, "edges": 1}, {"states": 20, "edges": 999}],
+    ids=["both", "edges", "states"],
+)
 def test_a_question_that_is_cut_is_counted_once(monkeypatch, caplog, limits):
     monkeypatch.setattr(search, "TOGETHER", 2)
     every = search.retrieved(lexical(), QUESTIONS[:5], above=0.5, depth=2, **WIDE)
     caplog.clear()
     search.retrieved(lexical(), QUESTIONS[:5], above=0.5, depth=2, **limits)
-    most = [sum(u == ROOT for u, _, _ in e) > 1 or len(e) > limits["edges"] for e in every]
+    # Of paths of up to two facts each has an edge of its own.
+    most = [len(e) + 1 > limits["states"] or len(e) > limits["edges"] for e in every]
     (record,) = caplog.records
     assert f"{sum(most)} of 5 questions" in record.getMessage()
 

@@ -7,7 +7,7 @@ from itertools import pairwise
 import pytest
 
 from tests.retrieval.graph_cases import random_edges
-from workbench.papers.graphhop.targets import MOST_STATES, reversed_edges, targets
+from workbench.papers.graphhop.targets import MOST_DEPTH, MOST_STATES, reversed_edges, targets
 from workbench.retrieval.graphs import ROOT
 
 JOIN = [(ROOT, 0), (ROOT, 1), (0, 2), (1, 2), (2, 3)]
@@ -74,3 +74,25 @@ def test_states_of_a_dense_graph_are_limited_with_a_warning(caplog):
     assert max(map(len, levels)) == MOST_STATES
     for before, level in pairwise(levels):
         assert all(path[:-1] in before for path in level)
+
+
+@pytest.mark.parametrize(("count", "told"), [(MOST_STATES, False), (MOST_STATES + 1, True)])
+def test_one_state_too_many_is_told(caplog, count, told):
+    levels = targets([(ROOT, i) for i in range(count)], "forward")
+    assert len(levels[1]) == MOST_STATES
+    assert ("not all" in caplog.text) == told
+
+
+def test_a_path_whose_beginning_is_left_out_is_left_out():
+    star = [(ROOT, i) for i in range(MOST_STATES + 4)]
+    late = [(i, 100 + i) for i in range(MOST_STATES - 2, MOST_STATES + 4)]
+    level = targets([*star, *late], "forward")[2]
+    assert [*level] == [(i, 100 + i) for i in (MOST_STATES - 2, MOST_STATES - 1)]
+
+
+def test_a_long_chain_is_learnt_to_its_limit(caplog):
+    chain = [(i - 1, i) for i in range(MOST_DEPTH + 2)]
+    levels = targets(chain, "forward")
+    assert [len(level) for level in levels] == [1] * (1 + MOST_DEPTH)
+    assert levels[-1] == {tuple(range(MOST_DEPTH)): [MOST_DEPTH]}
+    assert "not all" in caplog.text
