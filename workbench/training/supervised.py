@@ -2,7 +2,7 @@
 
 import contextlib
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from tqdm.auto import tqdm
@@ -44,6 +44,24 @@ def collate(tokenizer: PreTrainedTokenizerBase, texts: list[Text]) -> dict[str, 
         "input_ids": ids,
         "attention_mask": attention,
         "labels": padded(labels, IGNORED)[0],
+    }
+
+
+def collate_replies(
+    tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], replies: Sequence[str], longest: int
+) -> dict[str, torch.Tensor]:
+    """What an encoder–decoder model is trained on: padded `input_ids, attention_mask, labels`.
+
+    Int64 `[text, longest]`. Texts of more than `longest` tokens are cut; `IGNORED` behind a reply.
+    """
+    inputs = tokenizer(
+        [*texts], return_tensors="pt", padding=True, truncation=True, max_length=longest
+    )
+    labels = tokenizer(text_target=[*replies], return_tensors="pt", padding=True)
+    return {
+        "input_ids": inputs["input_ids"],
+        "attention_mask": inputs["attention_mask"],
+        "labels": labels["input_ids"].masked_fill(labels["attention_mask"] == 0, IGNORED),
     }
 
 

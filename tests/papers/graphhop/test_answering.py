@@ -1,6 +1,7 @@
 """The reader: what it is told, what it learns with, and that a training is the same again."""
 
 import random
+from dataclasses import replace
 
 import pytest
 import torch
@@ -78,6 +79,27 @@ def test_a_training_is_the_same_again_and_leaves_its_start_alone():
     for name, weight in first.items():
         torch.testing.assert_close(weight, again[name], rtol=1e-4, atol=1e-5)
     assert any(not torch.allclose(w, other[name], atol=1e-4) for name, w in first.items())
+
+
+def test_a_killed_training_goes_on_to_the_same_reader(tmp_path, monkeypatch):
+    train, fit = questions("train", 24, pool=10), replace(FIT, epochs=3, batch=12)
+    start = answering.small_reader(train, 0, 16)
+    expected = answering.taught(start, train, fit, 0).model.hf.state_dict()
+    plain, batches = answering.collate_replies, []
+
+    def collate(*args):
+        batches.append(1)
+        if len(batches) == 6:  # in the third epoch
+            raise KeyboardInterrupt
+        return plain(*args)
+
+    monkeypatch.setattr(answering, "collate_replies", collate)
+    with pytest.raises(KeyboardInterrupt):
+        answering.taught(start, train, fit, 0, tmp_path)
+    again = answering.taught(start, train, fit, 0, tmp_path).model.hf.state_dict()
+    assert len(batches) == 6 + 2
+    for name, weight in expected.items():
+        torch.testing.assert_close(again[name], weight, rtol=1e-4, atol=1e-5)
 
 
 def test_a_reader_learns_to_copy_from_evidence():

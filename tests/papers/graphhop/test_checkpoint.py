@@ -9,7 +9,7 @@ import torch
 import workbench as wb
 from tests.helpers.encoder_toys import save_bert
 from workbench.errors import CacheMismatch, ModelError
-from workbench.papers.graphhop import checkpoint, restart, study, train
+from workbench.papers.graphhop import checkpoint, study, train
 from workbench.papers.graphhop.search import retrieved
 from workbench.papers.graphhop.train import RELEASED, Fit, coupled, trained
 from workbench.training.resume import seal
@@ -135,9 +135,9 @@ def test_a_killed_training_goes_on_to_the_same_weights(
 
 def test_a_damaged_state_begins_anew(tmp_path, caplog):
     expected = trained(FEW, QUICK, "forward", 0, None, tmp_path / "state")
-    (tmp_path / "state" / restart.TENSORS).write_bytes(b"none")
+    next((tmp_path / "state").glob("*/state.pt")).write_bytes(b"none")
     assert same(trained(FEW, QUICK, "forward", 0, None, tmp_path / "state"), expected)
-    assert "is damaged; the training begins anew" in caplog.text
+    assert "state.pt is damaged; it is not gone on from" in caplog.text
 
 
 def test_a_study_takes_what_is_there(tmp_path, monkeypatch):

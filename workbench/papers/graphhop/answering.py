@@ -7,9 +7,11 @@ many, and with none, so that whatever retrieval hands it is like what it has see
 
 import copy
 import random
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -27,11 +29,12 @@ from workbench.papers.parameters import seed_list
 from workbench.retrieval.answers import answer_exact
 from workbench.retrieval.evidence_files import as_row
 from workbench.retrieval.graphs import ROOT, Edge, Evidence
+from workbench.training.epochs import epochs
+from workbench.training.supervised import collate_replies
 
 EVIDENCE = ("no_evidence", "all_facts", "retrieved_evidence", "gold_evidence")
 MIX = ("gold",) * 4 + ("more",) * 3 + ("none",)
 """What a question is learnt with, drawn each time; `more`: one to three wrong facts, too."""
-IGNORED = -100
 LONGEST, NEW = 512, 16
 """Tokens of a text, and of an answer."""
 BEST = ("bgr", "forward", "one_hop", "bm25")
@@ -99,47 +102,47 @@ def small_reader(questions: Sequence[Evidence], seed: int, d: int = ReaderFit.d)
     return Reader(Seq2Seq(hf, fast, "a small T5"), frozenset(words))
 
 
-def taught(reader: Reader, questions: Sequence[Evidence], fit: ReaderFit, seed: int) -> Reader:
+def taught(
+    reader: Reader, questions: Sequence[Evidence], fit: ReaderFit, seed: int,
+    state: Path | None = None,
+) -> Reader:  # fmt: skip
     """A copy of the reader, trained; the same for the same seed, on one thread of a CPU.
+
+    `state`: a folder that a training which was killed goes on from, named by all it depends on.
 
     >>> reader = taught(small_reader(train, 0), train, ReaderFit(), 0)
     """
     hf, tokenizer = copy.deepcopy(reader.model.hf), reader.model.tokenizer
-    rng = random.Random(seed)
     optimizer = torch.optim.AdamW(hf.parameters(), lr=fit.lr, weight_decay=0.01)
-    batches = -(-len(questions) // fit.batch)
+    steps = fit.epochs * -(-len(questions) // fit.batch)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, fit.lr, total_steps=fit.epochs * batches + 1, pct_start=0.1, cycle_momentum=False
+        optimizer, fit.lr, total_steps=steps + 1, pct_start=0.1, cycle_momentum=False
     )
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
+    parts = {"model": hf, "optimizer": optimizer, "schedule": schedule}
+
+    def run(number: int) -> None:
+        rng = random.Random(f"{seed} {number}")
+        torch.manual_seed(rng.getrandbits(32))
+        rows = []
+        for question in questions:
+            text, names = reader.told(question, mixed(question, rng))
+            rows.append((text, names.get(question.answer.removeprefix("The "), question.answer)))
+        rng.shuffle(rows)
+        # Texts of like length share a batch; the order of batches says nothing of it.
+        rows.sort(key=lambda row: len(row[0]) // 80)
+        batches = [rows[i : i + fit.batch] for i in range(0, len(rows), fit.batch)]
+        rng.shuffle(batches)
         hf.train()
-        for _ in range(fit.epochs):
-            rows = []
-            for question in questions:
-                text, names = reader.told(question, mixed(question, rng))
-                rows.append(
-                    (text, names.get(question.answer.removeprefix("The "), question.answer))
-                )
-            rng.shuffle(rows)
-            # Texts of like length share a batch; the order of batches says nothing of it.
-            rows.sort(key=lambda row: len(row[0]) // 80)
-            parts = [rows[i : i + fit.batch] for i in range(0, len(rows), fit.batch)]
-            rng.shuffle(parts)
-            for part in parts:
-                texts, replies = zip(*part, strict=True)
-                inputs = tokenizer([*texts], return_tensors="pt", padding=True, truncation=True,
-                                   max_length=LONGEST)  # fmt: skip
-                labels = tokenizer([*replies], return_tensors="pt", padding=True)
-                gold = labels.input_ids.masked_fill(labels.attention_mask == 0, IGNORED)
-                optimizer.zero_grad()
-                hf(
-                    input_ids=inputs.input_ids.to(hf.device),
-                    attention_mask=inputs.attention_mask.to(hf.device), labels=gold.to(hf.device),
-                ).loss.backward()  # fmt: skip
-                torch.nn.utils.clip_grad_norm_(hf.parameters(), 1.0)
-                optimizer.step()
-                schedule.step()
+        for batch in batches:
+            inputs = collate_replies(tokenizer, *zip(*batch, strict=True), LONGEST)
+            optimizer.zero_grad()
+            hf(**{name: ids.to(hf.device) for name, ids in inputs.items()}).loss.backward()
+            torch.nn.utils.clip_grad_norm_(hf.parameters(), 1.0)
+            optimizer.step()
+            schedule.step()
+
+    with torch.random.fork_rng():
+        epochs(fit.epochs, parts, run, state, state.name if state else "")
     return Reader(Seq2Seq(hf.eval(), tokenizer, reader.model.name), reader.words)
 
 
@@ -158,12 +161,14 @@ def mixed(question: Evidence, rng: random.Random) -> list[Edge]:
 
 
 def run(
-    study: Study, train: Sequence[Evidence], keep: Keep, model: Seq2Seq | None = None
-) -> Answers:
+    study: Study, train: Sequence[Evidence], keep: Keep, model: Seq2Seq | None = None,
+    networks: Path | None = None,
+) -> Answers:  # fmt: skip
     """What a reader, trained on `train`, answers from each evidence to the test questions.
 
     `retrieved_evidence`: the graphs of the first of `BEST` that was run, seed by seed. Questions
     without an answer are neither learnt nor asked. Empty where there are none with one.
+    `networks`: a folder where a killed training finds its last epoch.
 
     >>> answering.run(gh_study, questions["train"], partial(cached, "out/cache"))
     """
@@ -179,7 +184,8 @@ def run(
         key = {"questions": digest([as_row(q) for q in (*train, *test)]), "count": len(train),
                "retrieved": digest(evidence.get("retrieved_evidence")), "fit": asdict(fit),
                "seed": seed, "model": model.identity() if model else ""}  # fmt: skip
-        step = partial(_answers, train, test, evidence, fit, seed, model)
+        state = networks / f"training-reader-{seed}-{digest(key)}" if networks else None
+        step = partial(_answers, train, test, evidence, fit, seed, model, state)
         for name, replies in keep(f"reader-{seed}", key, step).items():
             out.setdefault(name, []).append(replies)
     return out
@@ -204,11 +210,14 @@ def evidence_of(study: Study, asked: Sequence[int], number: int) -> dict[str, Gr
 def _answers(
     train: Sequence[Evidence], test: Sequence[Evidence],
     evidence: Mapping[str, Sequence[Sequence[Edge]]], fit: ReaderFit, seed: int,
-    model: Seq2Seq | None,
+    model: Seq2Seq | None, state: Path | None,
 ) -> dict[str, list[str]]:  # fmt: skip
     untaught = Reader(model, None) if model else small_reader(train, seed, fit.d)
-    reader = taught(untaught, train, fit, seed)
-    return {name: reader.answers(test, graphs) for name, graphs in evidence.items()}
+    reader = taught(untaught, train, fit, seed, state)
+    replies = {name: reader.answers(test, graphs) for name, graphs in evidence.items()}
+    if state:
+        shutil.rmtree(state)
+    return replies
 
 
 def right(study: Study, answers: Answers, of: Callable[[Evidence], bool]) -> dict[str, Any]:

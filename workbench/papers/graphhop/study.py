@@ -1,5 +1,6 @@
 """Every method's graph for every question, scored; what was tuned on dev; what a reader does."""
 
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
@@ -10,7 +11,7 @@ import numpy as np
 
 from workbench.hashing import digest
 from workbench.models.encoders import Encoder
-from workbench.papers.graphhop import baselines, checkpoint, fuse, readers, restart, support, towers
+from workbench.papers.graphhop import baselines, checkpoint, fuse, readers, support, towers
 from workbench.papers.graphhop.model import Retriever
 from workbench.papers.graphhop.paper import (
     OFFICIAL_LABELS,
@@ -218,7 +219,7 @@ def searched(
             kept = fused(name, questions["dev"], out)[1]
             checkpoint.save(retriever, place, fit, seed=seed, data=data, thresholds=kept)
     if state:
-        restart.remove(state)
+        shutil.rmtree(state)
     return out
 
 

@@ -13,13 +13,13 @@ from transformers import get_cosine_schedule_with_warmup
 
 from workbench import arguments
 from workbench.models.encoders import Encoder
-from workbench.papers.graphhop import restart
 from workbench.papers.graphhop.frozen import FrozenEncoder
 from workbench.papers.graphhop.lexicon import LexicalEncoder, names, vocabulary
 from workbench.papers.graphhop.model import Encoding, Pool, Retriever
 from workbench.papers.graphhop.targets import DIRECTIONS, Path, targets
 from workbench.papers.graphhop.tuned import TunedEncoder
 from workbench.retrieval.graphs import Evidence
+from workbench.training.epochs import epochs
 
 
 @dataclass(frozen=True)
@@ -105,15 +105,16 @@ def coupled(
             parameters, lr=settings.lr, weight_decay=settings.weight_decay
         )
         schedule = _schedule(optimizer, settings, -(-len(questions) // batch))
-        done = restart.restored(state, retrievers, optimizer, schedule) if state else 0
+        parts = {"networks": retrievers, "optimizer": optimizer, "schedule": schedule}
         generator = torch.Generator().manual_seed(seed)
-        for epoch in range(settings.epochs):
-            order = torch.randperm(len(questions), generator=generator)
-            if epoch < done:
-                continue
+        orders = [
+            torch.randperm(len(questions), generator=generator) for _ in range(settings.epochs)
+        ]
+
+        def run(number: int) -> None:
             # What is dropped hangs on the epoch alone, wherever the training began anew.
-            torch.manual_seed(seed * 10**5 + epoch)
-            for part in order.split(batch):
+            torch.manual_seed(seed * 10**5 + number - 1)
+            for part in orders[number - 1].split(batch):
                 optimizer.zero_grad()
                 rows = part.tolist()
                 pool = retrievers[0].encoder.pool([questions[i] for i in rows])
@@ -126,8 +127,8 @@ def coupled(
                     torch.nn.utils.clip_grad_norm_(parameters, settings.clip)
                 optimizer.step()
                 schedule.step()
-            if state:
-                restart.keep(state, retrievers, optimizer, schedule, epoch + 1)
+
+        epochs(settings.epochs, parts, run, state, state.name if state else "")
     return list(retrievers.eval())
 
 

@@ -3,10 +3,8 @@
 import copy
 import math
 import random
-import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 from transformers import (
@@ -25,14 +23,12 @@ from workbench.papers.neural_comprehension.gate import Gate
 from workbench.papers.neural_comprehension.paper import check_t5
 from workbench.papers.neural_comprehension.processor import GateProcessor
 from workbench.papers.neural_comprehension.study import Write
-from workbench.training.resume import last_checkpoint, seal
-from workbench.training.supervised import IGNORED
+from workbench.training.epochs import epochs
+from workbench.training.supervised import collate_replies
 from workbench.worlds.pens import ARROW, Story, coin_stories
-from workbench.writing import whole
 
 BATCH, WARMUP, LONGEST_INPUT = 64, 0.05, 150
 """As published (§2.8)."""
-STATE = "state.pt"
 
 
 def load(t5_id: str = "") -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
@@ -86,16 +82,10 @@ def tuned(
     )  # fmt: skip
     steps = last * math.ceil(len(taught) / BATCH)
     schedule = get_cosine_schedule_with_warmup(optimizer, round(WARMUP * steps), steps)
-    parts: dict[str, Any] = {"model": model, "optimizer": optimizer, "schedule": schedule}
-    identity, done = digest([identity, seed, last, [story.text for story in taught]]), 0
-    place = last_checkpoint(folder, identity)
-    if place and (there := int(place.rpartition("-")[2])) <= epoch:
-        state = torch.load(Path(place) / STATE, map_location=model.device, weights_only=True)
-        for name, part in parts.items():
-            part.load_state_dict(state[name])
-        done = there
-    for now in range(done + 1, epoch + 1):
-        rng = random.Random(f"{seed} {now}")
+    parts = {"model": model, "optimizer": optimizer, "schedule": schedule}
+
+    def run(number: int) -> None:
+        rng = random.Random(f"{seed} {number}")
         torch.manual_seed(rng.getrandbits(32))
         told = rng.sample(taught, len(taught))
         model.train()
@@ -104,21 +94,15 @@ def tuned(
             optimizer.step()
             schedule.step()
             optimizer.zero_grad()
-        with whole(folder / f"checkpoint-{now}") as partial:
-            partial.mkdir()
-            torch.save({name: part.state_dict() for name, part in parts.items()}, partial / STATE)
-            seal(partial, identity)
-        for older in {*folder.glob("checkpoint-*")} - {folder / f"checkpoint-{now}"}:
-            shutil.rmtree(older)
+
+    training = digest([identity, seed, last, [story.text for story in taught]])
+    epochs(epoch, parts, run, folder, training)
     return model.eval()
 
 
 def _batch(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, stories: Sequence[Story]
-) -> Mapping[str, Any]:
-    inputs = tokenizer([s.text for s in stories], return_tensors="pt", padding=True,
-                       truncation=True, max_length=LONGEST_INPUT)  # fmt: skip
-    labels = tokenizer(text_target=[f"{s.read.strip()}{ARROW} {s.answer}" for s in stories],
-                       return_tensors="pt", padding=True)  # fmt: skip
-    inputs["labels"] = labels.input_ids.masked_fill(labels.attention_mask == 0, IGNORED)
-    return inputs.to(model.device)
+) -> dict[str, torch.Tensor]:
+    replies = [f"{s.read.strip()}{ARROW} {s.answer}" for s in stories]
+    inputs = collate_replies(tokenizer, [s.text for s in stories], replies, LONGEST_INPUT)
+    return {name: ids.to(model.device) for name, ids in inputs.items()}
