@@ -69,16 +69,12 @@ def packed(wanted, used):
 
 
 def room(lengths, left, decoys):
-    """Chains of each branch that a pool has room for: in turn, up to a round that is not whole."""
+    """Chains of each branch that a pool has room for, in turn over the branches."""
     counts = [0] * len(lengths)
     for _ in range(decoys):
-        fits = []
         for i, length in enumerate(lengths):
-            fits.append(length <= left)
-            counts[i] += fits[-1]
-            left -= length * fits[-1]
-        if not all(fits):
-            break
+            if length <= left:
+                counts[i], left = counts[i] + 1, left - length
     return counts
 
 
@@ -130,7 +126,7 @@ def test_each_of_two_conditions_is_met_by_an_entity_that_does_not_meet_the_other
 
 def test_pools_are_full_and_of_the_same_questions_whatever_they_hold():
     drawn = {
-        case: questions("test", 60, pool=case[0], decoys=case[1])
+        case: questions("test", 24, pool=case[0], decoys=case[1])
         for case in [(10, 0), (10, 100), (25, 2), (40, 0), (40, 100), (900, 100)]
     }
     first = drawn[10, 0]
@@ -147,9 +143,35 @@ def test_pools_are_full_and_of_the_same_questions_whatever_they_hold():
 def test_no_family_has_more_gold_facts_than_a_pool_holds():
     rng, most = random.Random(0), 0
     for name, world in [(name, world) for name in FAMILIES for world in WORLDS]:
-        drafts = [FAMILIES[name](world, rng) for _ in range(800)]
+        drafts = [FAMILIES[name](world, rng) for _ in range(300)]
         most = max(most, *(len(nodes(draft.edges)) for draft in drafts if draft))
     assert most == 2 * MOST_HEADS < LEAST_POOL
+
+
+@pytest.mark.parametrize("pool", [10, 11, 12, 13, 16, 25])
+def test_chains_are_whole_or_not_there_and_come_in_turn(pool):
+    rng, whole = random.Random(0), 0
+    for name, world in [(name, world) for name in FAMILIES for world in WORLDS]:
+        for draft in filter(None, (FAMILIES[name](world, rng) for _ in range(40))):
+            gold = nodes(draft.edges)
+            lengths = [len(chain.relations) + bool(chain.attribute) for chain in draft.chains]
+            counts = []
+            for decoys in range(5):
+                places = pools.rivals(world, draft, random.Random(1), pool, decoys)
+                assert places[: len(gold)] == [*gold]
+                assert len(places) == len({*places}) <= pool
+                counts.append(len(places))
+            all_there = pools.rivals(world, draft, random.Random(1), 900, 4)
+            if len(all_there) < counts[0] + 4 * sum(lengths):
+                continue  # the world has no four of each
+            for decoys in range(5):
+                each = room(lengths, pool - counts[0], decoys)
+                whole += sum(each)
+                assert counts[decoys] - counts[0] == sum(
+                    count * length for count, length in zip(each, lengths, strict=True)
+                )
+                assert max(each) <= min(each) + 1
+    assert whole > 1000
 
 
 def test_names_tell_a_world_of_another_size():

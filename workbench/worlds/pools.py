@@ -96,43 +96,43 @@ def candidates(
 ) -> list[int]:
     """The places of the gold facts and of decoys, shuffled; fewer than `pool` in a small world.
 
-    Decoy chains share no fact with each other or with what is gold; where the world has no more
-    such, they only start elsewhere; then there are fewer. They come in turn over the branches, each
-    whole or not at all, up to the round in which one has no room. A pool of 16 has room for two of
-    each branch but where both branches follow two relations to a value (6 gold facts): the second
-    one is left with one chain.
+    Beside `rivals` come others of a gold relation, others about a gold entity, and any.
     """
     facts, gold = world.facts, nodes(draft.edges)
+    chosen = dict.fromkeys(rivals(world, draft, rng, pool, decoys))
+    of_relation = [world.of[name] for name in dict.fromkeys(facts[i].relation for i in gold)]
+    about = [i for place in gold for entity in (facts[place].head, facts[place].tail)
+             if isinstance(entity, str) for i in world.about[entity]]  # fmt: skip
+    for places in [of for of in of_relation for _ in range(SAME_RELATION)] + [about] * SAME_ENTITY:
+        if len(chosen) < pool:
+            chosen[places[int(rng.random() * len(places))]] = None
+    while len(chosen) < min(pool, len(facts)):
+        chosen[int(rng.random() * len(facts))] = None
+    shuffled = [*chosen]
+    rng.shuffle(shuffled)
+    return shuffled
+
+
+def rivals(world: World, draft: Draft, rng: random.Random, pool: int, decoys: int) -> list[int]:
+    """The places of the gold facts, of partial matches and of decoy chains, `pool` at most.
+
+    Chains share no fact with each other or with what is gold; where the world has no more such,
+    they only start elsewhere; then there are fewer. They come in turn over the branches, each whole
+    or not at all. A pool of 16 has room for two of each branch but where both branches follow two
+    relations to a value (6 gold facts): the second one is left with one chain.
+    """
+    gold = nodes(draft.edges)
     chosen = dict.fromkeys(gold)
-
-    def add(places: Sequence[int]) -> None:
-        for place in places:
-            if len(chosen) < pool:
-                chosen[place] = None
-
     for chain in draft.chains:
-        add(partial_match(world, chain, gold, rng))
-    room = True
+        chosen |= dict.fromkeys(partial_match(world, chain, gold, rng))
     for _ in range(decoys):
-        for chain in draft.chains if room else ():
+        for chain in draft.chains:
             apart = (p for p in chains(world, chain, rng) if chosen.keys().isdisjoint(p))
             elsewhere = (p for p in chains(world, chain, rng) if p[0] not in chosen)
             places = next(apart, None) or next(elsewhere, [])
             if len(chosen.keys() | places) <= pool:
-                add(places)
-            else:
-                room = False
-    for relation in dict.fromkeys(facts[place].relation for place in gold):
-        of = world.of[relation]
-        add([of[int(rng.random() * len(of))] for _ in range(SAME_RELATION)])
-    about = [i for place in gold for entity in (facts[place].head, facts[place].tail)
-             if isinstance(entity, str) for i in world.about[entity]]  # fmt: skip
-    add([about[int(rng.random() * len(about))] for _ in range(SAME_ENTITY)])
-    while len(chosen) < min(pool, len(facts)):
-        chosen[int(rng.random() * len(facts))] = None
-    places = [*chosen]
-    rng.shuffle(places)
-    return places
+                chosen |= dict.fromkeys(places)
+    return [*chosen]
 
 
 def partial_match(
