@@ -104,8 +104,9 @@ def candidates(
     about = [i for place in gold for entity in (facts[place].head, facts[place].tail)
              if isinstance(entity, str) for i in world.about[entity]]  # fmt: skip
     for places in [of for of in of_relation for _ in range(SAME_RELATION)] + [about] * SAME_ENTITY:
+        place = places[int(rng.random() * len(places))]
         if len(chosen) < pool:
-            chosen[places[int(rng.random() * len(places))]] = None
+            chosen[place] = None
     while len(chosen) < min(pool, len(facts)):
         chosen[int(rng.random() * len(facts))] = None
     shuffled = [*chosen]
