@@ -132,7 +132,7 @@ def test_a_study_is_read_from_each_evidence_and_kept():
     names = [row["name"] for row in tables.answer_metrics(ran, answers)]
     assert {f"answer_em_{name}" for name in answering.EVIDENCE} <= {*names}
     rows = tables.read(ran, answers, {("T5", "gold evidence", "all"): 61.0})
-    assert [row["paper: all"] for row in rows] == [None, None, None, 61.0]
+    assert [row["paper: all"] for row in rows] == [None, None, None, None, 61.0]
     assert rows[0]["evidence"] == "no evidence"
     bare = [Evidence(q.id, q.question, q.facts, q.edges) for q in asked["train"]]
     assert answering.run(ran, bare, keep) == {}

@@ -32,13 +32,15 @@ from workbench.retrieval.graphs import ROOT, Edge, Evidence
 from workbench.training.epochs import epochs
 from workbench.training.supervised import collate_replies
 
-EVIDENCE = ("no_evidence", "all_facts", "retrieved_evidence", "gold_evidence")
+EVIDENCE = ("no_evidence", "all_facts", "top_k", "retrieved_evidence", "gold_evidence")
 MIX = ("gold",) * 4 + ("more",) * 3 + ("none",)
 """What a question is learnt with, drawn each time; `more`: one to three wrong facts, too."""
 LONGEST, NEW = 512, 16
 """Tokens of a text, and of an answer."""
 BEST = ("bgr", "forward", "one_hop", "bm25")
 """The first of these that was run retrieves for the reader."""
+ONE_QUERY = ("two_towers", "dense", "bm25", "tfidf")
+"""The first of these gives its top k, the facts nearest to the question."""
 _PIECES = r"[@#]\d+|\w+"
 
 
@@ -166,9 +168,9 @@ def run(
 ) -> Answers:  # fmt: skip
     """What a reader, trained on `train`, answers from each evidence to the test questions.
 
-    `retrieved_evidence`: the graphs of the first of `BEST` that was run, seed by seed. Questions
-    without an answer are neither learnt nor asked. Empty where there are none with one.
-    `networks`: a folder where a killed training finds its last epoch.
+    `retrieved_evidence`, `top_k`: the graphs of the first of `BEST` and of `ONE_QUERY` that was
+    run, seed by seed. Questions without an answer are neither learnt nor asked. Empty where there
+    are none with one. `networks`: a folder where a training that was killed finds its last epoch.
 
     >>> answering.run(gh_study, questions["train"], partial(cached, "out/cache"))
     """
@@ -182,8 +184,8 @@ def run(
     for number, seed in enumerate(seeds):
         evidence = evidence_of(study, asked, number)
         key = {"questions": digest([as_row(q) for q in (*train, *test)]), "count": len(train),
-               "retrieved": digest(evidence.get("retrieved_evidence")), "fit": asdict(fit),
-               "seed": seed, "model": model.identity() if model else ""}  # fmt: skip
+               "evidence": digest([*evidence.items()]), "fit": asdict(fit), "seed": seed,
+               "model": model.identity() if model else ""}  # fmt: skip
         state = networks / f"training-reader-{seed}-{digest(key)}" if networks else None
         step = partial(_answers, train, test, evidence, fit, seed, model, state)
         for name, replies in keep(f"reader-{seed}", key, step).items():
@@ -194,16 +196,17 @@ def run(
 def evidence_of(study: Study, asked: Sequence[int], number: int) -> dict[str, Graphs]:
     """Kind of `EVIDENCE` → a graph for each of the test questions at these places, at one seed.
 
-    Without `retrieved_evidence` where none of `BEST` was run.
+    Without `retrieved_evidence` where none of `BEST` was run, nor `top_k` of `ONE_QUERY`.
     """
     test = [study.test[i] for i in asked]
     evidence: dict[str, Graphs] = {
         "no_evidence": [[] for _ in test],
         "all_facts": [[(ROOT, fact) for fact in range(len(q.facts))] for q in test],
     }
-    if method := next((name for name in BEST if name in study.predicted), None):
-        graphs = study.predicted[method]
-        evidence["retrieved_evidence"] = [graphs[number % len(graphs)][i] for i in asked]
+    for kind, methods in (("top_k", ONE_QUERY), ("retrieved_evidence", BEST)):
+        if method := next((name for name in methods if name in study.predicted), None):
+            graphs = study.predicted[method]
+            evidence[kind] = [graphs[number % len(graphs)][i] for i in asked]
     return evidence | {"gold_evidence": [[*q.edges] for q in test]}
 
 
