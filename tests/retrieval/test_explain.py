@@ -1,7 +1,10 @@
 """Explanations: graphs against networkx, words against the slow way, exports read back."""
 
 import json
+import math
 import random
+import re
+from itertools import pairwise
 
 import networkx as nx
 import pytest
@@ -20,6 +23,13 @@ from workbench.retrieval.nearest import Nearest
 
 FACTS = ["mend the gate", "a hammer", "old Mara", "her bone", "look at Mara", "mend the gate"]
 CHAIN = [(ROOT, 0, 0.9), (0, 2, 0.8), (ROOT, 3, 0.4), (3, 2, 0.7)]
+
+
+nodes_ = st.integers(0, 4)
+EDGES = st.dictionaries(
+    st.tuples(st.integers(-1, 4), nodes_).filter(lambda e: e[0] != e[1]),
+    st.sampled_from([0.1, 0.3, 0.5, 0.9]), max_size=14,
+)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -108,6 +118,29 @@ def test_facts_are_encoded_once():
     assert nearest("mend her gate", others) == fresh
     assert len(fresh) == 5
     assert sorted(bags.texts) == ["her gate", "mend her gate"]
+
+
+def test_facts_asked_for_meanwhile_are_not_taken_for_ones_own():
+    class Interrupted(str):
+        """While it is compared, another thread asks for other facts."""
+
+        __slots__ = ()
+        __hash__ = str.__hash__
+
+        def __ne__(self, other):
+            return not self == other
+
+        def __eq__(self, other):
+            if others:
+                nearest("mend her gate", others.pop())
+            return str(self) == str(other)
+
+    others = []
+    nearest = Nearest(Bags(), end=-1.0, least=0.0, temperature=1.0, hops=1)
+    first = nearest("old Mara", FACTS[:5])
+    others += [["her hammer", "look at her", "old gate", "old hammer", "her hammer gate"]]
+    assert nearest("old Mara", [*map(Interrupted, FACTS[:5])]) == first
+    assert not others
 
 
 def test_what_an_earlier_hop_has_read_is_not_read_again():
@@ -209,6 +242,34 @@ def test_the_answer_is_the_leaf_with_the_most_probable_way():
     assert got.markdown().endswith("(by 2)\n\nrepeated facts: 1")
 
 
+def test_a_path_is_the_most_probable_whole_way():
+    # The last edge from 1 is the likelier one, the way by 0 is: .9 · .5 above .3 · .6.
+    edges = [(ROOT, 0, 0.9), (ROOT, 1, 0.3), (0, 2, 0.5), (1, 2, 0.6), (ROOT, 3, 0.4)]
+    asked = []
+
+    def retriever(question, facts):
+        return edges
+
+    retriever.words = lambda way, fact: asked.append(way) or [(way[-1], 1.0)]
+    got = wb.explain("Who?", FACTS, retriever)
+    assert got.path(2) == (0, 2)
+    assert got.leaves == [2, 3]
+    assert "after 0 (0.50), 1 (0.60), mend the gate +1.00" in got.markdown()
+    assert asked[-1] == ["Who?", "mend the gate"]
+
+
+@given(EDGES)
+def test_paths_are_those_of_all_that_multiply_to_most(edges):
+    got = wb.explain("Who?", FACTS[:5], lambda *_: [(u, v, p) for (u, v), p in edges.items()])
+    known = {(u, v): p for u, v, p in got.edges}
+    graph = nx.DiGraph([*known, (ROOT, "end")])
+    for fact in got.order:
+        ways = nx.all_simple_paths(graph, ROOT, fact)
+        odds = [math.prod(known[edge] for edge in pairwise(way)) for way in ways]
+        own = math.prod(known[edge] for edge in pairwise((ROOT, *got.path(fact))))
+        assert own == pytest.approx(max(odds))
+
+
 def test_the_answer_is_the_readers_or_nothing():
     got = wb.explain("mend a gate", FACTS, shared, reader=lambda q, facts: f"{q}: {len(facts)}")
     assert got.answer == "mend a gate: 2"
@@ -227,6 +288,10 @@ def test_odd_texts_are_exported_whole():
     assert "<b>a</b> | `gate` \ufffd\ufffd # _x_\nsecond" in texts
     assert "<b>" not in got.markdown()
     assert r"&lt;b&gt;a&lt;/b&gt; \| \`gate\`" in got.markdown()
+    # Escaped or not, notebooks would set $…$ and \(…\) as mathematics.
+    priced = wb.explain("gate", [r"gate: $5 and $6 \(x\)"], shared).markdown()
+    assert not set("\\$") & set(re.sub(r"\\[^\\$]", "", priced))
+    assert priced.count("&#36;") == priced.count("&#92;") == 4
     assert json.loads(json.dumps(got.as_dict()))["facts"] == facts
 
 
@@ -245,18 +310,26 @@ def test_edges_that_are_none_are_refused(edges, why):
 @pytest.mark.parametrize(
     ("question", "facts", "why"),
     [(" ", FACTS, "question"), ("gate", [], "no facts"), ("gate", ["a", " "], r"facts\[1\]"),
-     ("gate", "a gate", "not one string"), (3, FACTS, "question"), ("gate", ["a", None], "facts")],
+     ("gate", "a gate", "not one string"), (3, FACTS, "question"), ("gate", ["a", None], "facts"),
+     ("gate", {"a", "b"}, "facts is a set"), ("gate", ["a", "b \ud800"], r"facts\[1\].*surrogate")],
 )  # fmt: skip
 def test_what_is_no_question_or_fact_is_refused(question, facts, why):
     with pytest.raises(ValueError, match=why):
         wb.explain(question, facts, shared)
 
 
-nodes_ = st.integers(0, 4)
-EDGES = st.dictionaries(
-    st.tuples(st.integers(-1, 4), nodes_).filter(lambda e: e[0] != e[1]),
-    st.sampled_from([0.1, 0.3, 0.5, 0.9]), max_size=14,
-)  # fmt: skip
+def test_what_is_no_retriever_or_reader_is_refused():
+    asked = []
+    for wrong in ("minilm", [], 7):
+        with pytest.raises(ValueError, match=r"retriever=.*function"):
+            wb.explain("gate", FACTS, wrong)
+        with pytest.raises(ValueError, match=r"reader=.*function"):
+            wb.explain("gate", FACTS, lambda *_: asked.append(1), reader=wrong)
+    assert not asked
+    for nothing in (None, {(ROOT, 0): 0.5}, "edges"):
+        with pytest.raises(ValueError, match="the retriever's edges"):
+            wb.explain("gate", FACTS, lambda *_, edges=nothing: edges)
+    assert wb.explain("gate", FACTS, lambda *_: (e for e in CHAIN)).edges[0] == CHAIN[0]
 
 
 @given(EDGES)
@@ -302,5 +375,10 @@ def test_many_facts_are_brought_down_to_the_nearest(monkeypatch):
     assert given_ == [[facts[i] for i in chosen]]
     assert "of 300 facts the 20 nearest" in got.note
     assert 250 in got.order
+    strange = wb.explain("¿Quién?", facts, shared)
+    assert (
+        strange.note
+        == "of 300 facts the 20 first, as none shares a word with the question, were read"
+    )
     monkeypatch.setattr(explaining, "OPEN", 300)
     assert not wb.explain(asked, facts, shared).note

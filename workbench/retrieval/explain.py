@@ -2,12 +2,10 @@
 
 import heapq
 import html
-import math
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from itertools import pairwise
 from typing import Any
 
 import networkx as nx
@@ -25,7 +23,9 @@ Reader = Callable[[str, Sequence[str]], str]
 """(question, facts in reading order) → an answer."""
 OPEN, SHORT = 2000, 200
 """More facts than `OPEN` are brought down to `SHORT` before a retriever sees them."""
-_MARKS = re.compile(r"([\\`*_{}\[\]()#+!|~$-])")
+_MARKS = re.compile(r"[\\`*_{}\[\]()#+!|~$-]")
+_SPANNED = {mark: f'<span class="mathjax_ignore">&#{ord(mark)};</span>' for mark in "\\$"}
+"""Notebooks set what stands between these as mathematics, escaped or not."""
 _UNPRINTED = re.compile("[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
@@ -55,27 +55,28 @@ class Explanation:
     @property
     def leaves(self) -> list[int]:
         """The facts that nothing is read after; that with the most probable `path` first."""
-        known = {(u, v): p for u, v, p in self.edges}
-
-        def odds(v: int) -> float:
-            path = (ROOT, *self.path(v))
-            return round(math.prod(known[edge] for edge in pairwise(path)), 5)
-
+        ways = self._ways()
         ends = {v for _, v, _ in self.edges} - {u for u, _, _ in self.edges}
-        return sorted(ends, key=lambda v: (-odds(v), v))
+        return sorted(ends, key=lambda v: (-round(ways[v][0], 5), v))
 
     def path(self, fact: int) -> tuple[int, ...]:
-        """The facts on the way to one, itself the last, by its most probable edges.
+        """The facts on the most probable way to one, itself the last.
 
         Raises `ValueError` for a fact that is not read.
         """
-        way: list[int] = []
-        while fact != ROOT:
-            into = [(-p, u) for u, v, p in self.edges if v == fact]
-            if not into:
-                raise ValueError(f"fact {fact} is not in the graph; it has {self.order}")
-            way, fact = [fact, *way], min(into)[1]
-        return tuple(way)
+        ways = self._ways()
+        if fact not in ways:
+            raise ValueError(f"fact {fact!r:.60} is not in the graph; it has {self.order}")
+        return ways[fact][1]
+
+    def _ways(self) -> dict[int, tuple[float, tuple[int, ...]]]:
+        """Fact → (the product of the probabilities on its most probable way, that way)."""
+        ways: dict[int, tuple[float, tuple[int, ...]]] = {ROOT: (1.0, ())}
+        for fact in self.order:
+            into = [(ways[u][0] * p, ways[u][1]) for u, v, p in self.edges if v == fact]
+            odds, way = min(into, key=lambda end: (-round(end[0], 9), end[1]))
+            ways[fact] = odds, (*way, fact)
+        return ways
 
     def words(self, edge: Edge) -> list[tuple[str, float]]:
         """The words that an edge hangs on, each with what it adds.
@@ -132,7 +133,7 @@ class Explanation:
         for v in self.order:
             into = [(u, p) for u, end, p in self.edges if end == v]
             after = ", ".join(f"{'the question' if u < 0 else u} ({p:.2f})" for u, p in into)
-            best = min(into, key=lambda edge: (-edge[1], edge[0]))[0]
+            best = (ROOT, *self.path(v))[-2]
             parts = sorted((w for w in self.words((best, v)) if w[0] and w[1] > 0),
                            key=lambda w: -w[1])[:3]  # fmt: skip
             why = "".join(f", {_plain(word)} {x:+.2f}" for word, x in parts)
@@ -174,7 +175,12 @@ def explain(
     'Ada mends the gate.'
     """
     texts("question", [question])
-    return _explained(question, tuple(texts("facts", facts)), (), retriever or _nearest(), reader)
+    facts = tuple(texts("facts", facts))
+    for name, function in (("retriever", retriever), ("reader", reader)):
+        if not (function is None or callable(function)):
+            raise ValueError(f"{name}={function!r:.60}: it must be a function; see wb.explain")
+    retriever = _nearest() if retriever is None else retriever
+    return _explained(question, facts, (), retriever, reader)
 
 
 def _explained(
@@ -207,9 +213,12 @@ def _retrieved(
     notes = [f"repeated facts: {again}"] if again else []
     distinct = list(place)
     if len(distinct) > OPEN:
-        notes.append(f"of {len(distinct)} facts the {SHORT} nearest by words were read")
+        shared = _bm25(tuple(distinct)).scores(question).any()
+        which = "nearest by words" if shared else "first, as none shares a word with the question,"
+        notes.append(f"of {len(distinct)} facts the {SHORT} {which} were read")
         distinct = [distinct[i] for i in shortlist(question, distinct, SHORT)]
-    edges, lost = grown(retriever(question, distinct), len(distinct))
+    got = arguments.listed("the retriever's edges", retriever(question, distinct), empty=True)
+    edges, lost = grown(got, len(distinct))
     if lost:
         notes.append(f"edges left out, in a circle or with nothing that leads to them: {lost}")
     at = [place[text] for text in distinct]
@@ -272,7 +281,8 @@ def _checked(edge: Sequence[Any], count: int) -> ScoredEdge:
 
 def _plain(text: str) -> str:
     """A text as Markdown shows it as it is, on one line."""
-    return _MARKS.sub(r"\\\1", html.escape(" ".join(text.split()), quote=False))
+    one_line = html.escape(" ".join(text.split()), quote=False)
+    return _MARKS.sub(lambda mark: _SPANNED.get(mark[0], f"\\{mark[0]}"), one_line)
 
 
 _bm25 = lru_cache(maxsize=1)(Bm25)

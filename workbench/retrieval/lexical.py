@@ -1,6 +1,7 @@
 """Facts ranked by the words that they share with a query: BM25 and TF-IDF."""
 
 import logging
+import re
 from collections import Counter
 from collections.abc import Sequence
 
@@ -14,6 +15,7 @@ from workbench.models.lex_encoder import words as words
 log = logging.getLogger(__name__)
 
 K1, B = 1.5, 0.75
+_HALF = re.compile("[\ud800-\udfff]")
 
 
 class Bm25:
@@ -76,11 +78,21 @@ class TfIdf:
 
 
 def texts(name: str, values: Sequence[str]) -> list[str]:
-    """The texts of a list. Raises `ValueError` for none, one string, or one that is no text."""
+    """The texts of a list. Raises `ValueError` for none, one string, or one that is no text.
+
+    Nor may it be a set, whose order is another in each process, or hold halves of characters.
+    """
+    if isinstance(values, set | frozenset):
+        raise ValueError(f"{name} is a set, which has no order; give a list")
     values = listed(name, values)
     for i, value in enumerate(values):
         if not isinstance(value, str) or not value.strip():
             raise ValueError(f"{name}[{i}] is {value!r:.60}; each must be a text that is not blank")
+        if _HALF.search(value):
+            raise ValueError(
+                f"{name}[{i}] is {value!r:.60}: half a character (a lone surrogate) is no text; "
+                "decode the file as what it is"
+            )
     return values
 
 

@@ -43,8 +43,7 @@ class Nearest:
         self.rise = arguments.finite("rise", rise, 0, 1)
         self.least = arguments.finite("least", least, 0, 1)
         self.hops = arguments.whole("hops", hops, 1)
-        self._texts: list[str] = []
-        self._vectors = torch.empty(0, encoder.width)
+        self._last: tuple[list[str], torch.Tensor] = [], torch.empty(0, encoder.width)
 
     def __call__(self, question: str, facts: Sequence[str]) -> list[ScoredEdge]:
         """The edges, sorted. Raises `ValueError` for a blank question, no facts or a blank one."""
@@ -95,14 +94,16 @@ class Nearest:
 
     def _encoded(self, facts: list[str]) -> torch.Tensor:
         """`[facts, width]`; of those asked for last only what is new is encoded."""
-        if facts != self._texts:
-            place = {text: i for i, text in enumerate(self._texts)}
+        # Another thread may ask meanwhile: what was there last is read once, and replaced whole.
+        last, vectors = self._last
+        if facts != last:
+            place = {text: i for i, text in enumerate(last)}
             new = [text for text in dict.fromkeys(facts) if text not in place]
-            place |= {text: len(self._texts) + i for i, text in enumerate(new)}
-            rows = torch.cat([self._vectors, self.encoder.encode(new)]) if new else self._vectors
-            self._vectors = rows[[place[text] for text in facts]]
-            self._texts = list(facts)
-        return self._vectors
+            place |= {text: len(last) + i for i, text in enumerate(new)}
+            rows = torch.cat([vectors, self.encoder.encode(new)]) if new else vectors
+            vectors = rows[[place[text] for text in facts]]
+            self._last = list(facts), vectors
+        return vectors
 
     def _owners(self, query: str, count: int) -> list[int]:
         """Which word of the query each of `count` tokens is of; -1 for special ones."""
