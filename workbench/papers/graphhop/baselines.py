@@ -33,8 +33,8 @@ def dense(encoder: Encoder) -> Rank:
         at = {fact: i for i, fact in enumerate(facts)}
         vectors = encoder.encode(facts).to(torch.float64)
         asked = encoder.encode([q.question for q in questions]).to(torch.float64)
-        pools = [vectors[[at[fact] for fact in q.facts]] for q in questions]
-        return [_by((pool @ x).numpy()) for pool, x in zip(pools, asked, strict=True)]
+        rows = ([at[fact] for fact in q.facts] for q in questions)
+        return [_by((vectors[row] @ x).numpy()) for row, x in zip(rows, asked, strict=True)]
 
     return rank
 
