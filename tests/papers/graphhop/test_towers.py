@@ -1,6 +1,7 @@
 """Two towers: what they are fitted to, that they rank better then, and the same again."""
 
 import math
+import random
 from dataclasses import replace
 from functools import partial
 
@@ -107,30 +108,43 @@ def test_what_fits_an_encoder_and_a_preset(lex, tmp_path):
 
 
 def test_a_study_cuts_each_seeds_ranking_and_takes_up_where_it_stopped(lex, tmp_path, monkeypatch):
+    questions = QUESTIONS | {"dev": SEVERAL, "test": QUESTIONS["test"] + SEVERAL}
     settings = replace(paper.settings("tiny", methods="dense,two_towers"), seeds=2)
     keep = partial(cached, tmp_path)
     monkeypatch.setattr(towers, "WORDS", FIT)
-    ran = study.run(QUESTIONS, settings, keep, lex)
+    seen = {}
+
+    def drawn(asked, encoder, fit, seed):
+        rng = random.Random(seed)
+        seen[seed] = {
+            split: [rng.sample(range(len(q.facts)), len(q.facts)) for q in asked[split]]
+            for split in ("dev", "test")
+        }
+        return seen[seed]
+
+    monkeypatch.setattr(towers, "rankings", drawn)
+    ran = study.run(questions, settings, keep, lex)
     assert [*ran.predicted] == ["dense", "dense_oracle_k", "two_towers", "two_towers_oracle_k"]
-    for seed, (graphs, oracle) in enumerate(
-        zip(ran.predicted["two_towers"], ran.predicted["two_towers_oracle_k"], strict=True)
-    ):
-        ranks = towers.rankings(QUESTIONS, lex, FIT, seed)
-        k = baselines.best_k(QUESTIONS["dev"], ranks["dev"])
+    assert [*seen] == [0, 1]
+    for seed, ranks in seen.items():
+        k = baselines.best_k(SEVERAL, ranks["dev"])
         assert ran.tuned["two_towers"][seed] == f"k {k}"
-        assert graphs == [sorted((ROOT, i) for i in row[:k]) for row in ranks["test"]]
-        assert oracle == [[(ROOT, row[0])] for row in ranks["test"]]
-    assert not study.run(QUESTIONS, settings, keep).predicted  # without an encoder
-    monkeypatch.setattr(towers, "fitted", None)  # would fail
-    assert study.run(QUESTIONS, settings, keep, lex).predicted == ran.predicted
+        assert ran.predicted["two_towers"][seed] == [
+            sorted((ROOT, i) for i in row[:k]) for row in ranks["test"]
+        ]
+        assert ran.predicted["two_towers_oracle_k"][seed] == [
+            sorted((ROOT, i) for i in row[: len(q.nodes)])
+            for q, row in zip(questions["test"], ranks["test"], strict=True)
+        ]
+    assert not study.run(questions, settings, keep).predicted  # without an encoder
+    monkeypatch.setattr(towers, "rankings", lambda *_: 1 / 0)
+    assert study.run(questions, settings, keep, lex).predicted == ran.predicted
     others = (
-        {"questions": QUESTIONS | {"dev": QUESTIONS["test"]}},
-        {"fit": replace(FIT, rounds=2)},
-        {"settings": replace(settings, seed=5)},
-        {"encoder": replace(lex, max_tokens=20)},
-    )
-    for other in others:
-        monkeypatch.setattr(towers, "WORDS", other.get("fit", FIT))
-        with pytest.raises(TypeError, match="not callable"):
-            study.run(other.get("questions", QUESTIONS), other.get("settings", settings), keep,
-                      other.get("encoder", lex))  # fmt: skip
+        (QUESTIONS, settings, lex, FIT), (questions, settings, lex, replace(FIT, rounds=2)),
+        (questions, replace(settings, seed=5), lex, FIT),
+        (questions, settings, replace(lex, max_tokens=20), FIT),
+    )  # fmt: skip
+    for of, chosen, encoder, fit in others:
+        monkeypatch.setattr(towers, "WORDS", fit)
+        with pytest.raises(ZeroDivisionError):
+            study.run(of, chosen, keep, encoder)
