@@ -2,6 +2,7 @@
 
 import json
 import re
+import threading
 from types import SimpleNamespace
 from xml.etree import ElementTree
 
@@ -142,12 +143,78 @@ def test_a_text_of_ones_own_is_read():
     view.wait()
     assert "question" in view.message.value
     view.facts.value = ""
-    view.question.value = "gate"
+    view.question.value = "gate"  # its facts are still to come
+    view.wait()
+    assert "question" in view.message.value
+    view.start.click()
     view.wait()
     assert "no facts" in view.message.value
     with pytest.raises(ValueError, match="read a text first"):
         wb.ui.evidence().save_as("a.json")
     view.close()
+
+
+def test_what_is_picked_is_of_the_question_that_is_shown():
+    chain = [(ROOT, 0, 0.5), (0, 5, 0.5)]
+    view = wb.ui.evidence(None, "a gate", [f"gate {i}" for i in range(6)], lambda q, f: chain)
+    view.read()
+    view.wait()
+    view.graph.selected = 5
+    view.wait()
+    view.question.value = "which gate"
+    view.wait()
+    assert "read answer" in view.beside.value
+    view.graph.selected = 5
+    chain[:] = [(ROOT, 0, 0.5)]
+    view.facts.value = "one gate"  # and no fact 5
+    view.read()
+    view.wait()
+    assert view.message.value == ""
+    assert "read answer" in view.beside.value
+    view.close()
+
+
+def test_a_fact_that_is_picked_ends_no_reading():
+    held, going = threading.Event(), threading.Event()
+    held.set()
+
+    def retriever(question, facts):
+        going.set()
+        assert held.wait(20)
+        return shared(question, facts)
+
+    view = wb.ui.evidence(None, "a gate", ["a gate", "the gate"], retriever)
+    view.read()
+    view.wait()
+    held.clear()
+    going.clear()
+    view.question.value = "the gate"
+    assert going.wait(20)
+    view.graph.selected = 1
+    held.set()
+    view.wait()
+    assert view.explanation.question == "the gate"
+    view.close()
+
+
+def test_facts_that_are_read_are_in_the_table_wherever_they_stand():
+    facts = [*(f"thing {i}" for i in range(300)), "a gate"]
+    view = wb.ui.evidence(None, "which gate", facts, shared)
+    view.read()
+    view.wait()
+    rows = re.findall(r"<tr><td>(\d*)</td><td>([^<]*)</td><td>([^<]*)</td>", view.table.value)
+    assert [row for row in rows if row[2]] == [("300", "a gate", "read")]
+    assert rows[-1][1] == "and 100 more facts, none of them read"
+    assert len(rows) == 202
+    view.close()
+
+
+@pytest.mark.parametrize(
+    "facts", [["a", 3], {"a", "b"}, ["a", " "]], ids=["number", "set", "blank"]
+)
+def test_what_is_no_list_of_facts_is_refused(facts):
+    with pytest.raises(ValueError, match="facts"):
+        wb.ui.evidence(None, "gate", facts)
 
 
 def test_pages_show_what_is_theirs(tmp_path):
@@ -166,8 +233,10 @@ def test_pages_show_what_is_theirs(tmp_path):
 
 
 def test_a_study_without_scores_is_refused():
-    with pytest.raises(ValueError, match="run it with method bgr"):
+    with pytest.raises(ValueError, match="no study with method bgr"):
         wb.ui.evidence(SimpleNamespace(searched={"forward": []}))
+    with pytest.raises(ValueError, match="comes in as question= and facts="):
+        wb.ui.evidence("Who mends the gate?", FACTS)
 
 
 def test_a_graph_with_a_circle_of_gold_or_nothing_is_drawn():

@@ -25,7 +25,6 @@ OPEN, SHORT = 2000, 200
 """More facts than `OPEN` are brought down to `SHORT` before a retriever sees them."""
 _MARKS = re.compile(r"[\\`*_{}\[\]()#+!|~$-]")
 _SPANNED = {mark: f'<span class="mathjax_ignore">&#{ord(mark)};</span>' for mark in "\\$"}
-"""Notebooks set what stands between these as mathematics, escaped or not."""
 _UNPRINTED = re.compile("[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
@@ -165,11 +164,11 @@ def explain(
 
     `retriever`: a function of the question and the facts that gives edges with probabilities, such
     as a trained one (`papers.graphhop.fuse.retriever_of`); by default `Nearest` with MiniLM, which
-    is untrained and cannot tell a fact from one that is worded alike. An edge that closes a circle,
+    is untrained, cannot tell a fact from one that is worded alike, and reads on too far. An edge that closes a circle,
     or that nothing leads to, is left out; a fact that repeats another is read as that one; of more
     than 2,000 facts the 200 nearest by words are read. `note` says so. `reader`: writes the answer.
-    Raises `ValueError` for a blank question, no facts or a blank one, `GraphError` for edges that
-    are none, and `ModelError` where MiniLM is not at hand.
+    Raises `ValueError` for a blank question, no list of facts or a blank one, and no function,
+    `GraphError` for edges that are none, and `ModelError` where MiniLM is not at hand.
 
     >>> wb.explain("Who mends the gate?", ["Ada mends the gate.", "A door is red."]).answer
     'Ada mends the gate.'
@@ -280,7 +279,7 @@ def _checked(edge: Sequence[Any], count: int) -> ScoredEdge:
 
 
 def _plain(text: str) -> str:
-    """A text as Markdown shows it as it is, on one line."""
+    """A text as Markdown shows it, on one line; notebooks make mathematics of even escaped $."""
     one_line = html.escape(" ".join(text.split()), quote=False)
     return _MARKS.sub(lambda mark: _SPANNED.get(mark[0], f"\\{mark[0]}"), one_line)
 

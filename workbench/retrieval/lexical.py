@@ -80,7 +80,7 @@ class TfIdf:
 def texts(name: str, values: Sequence[str]) -> list[str]:
     """The texts of a list. Raises `ValueError` for none, one string, or one that is no text.
 
-    Nor may it be a set, whose order is another in each process, or hold halves of characters.
+    A set has another order in each process, and half a character is no text: they are refused.
     """
     if isinstance(values, set | frozenset):
         raise ValueError(f"{name} is a set, which has no order; give a list")
@@ -89,10 +89,7 @@ def texts(name: str, values: Sequence[str]) -> list[str]:
         if not isinstance(value, str) or not value.strip():
             raise ValueError(f"{name}[{i}] is {value!r:.60}; each must be a text that is not blank")
         if _HALF.search(value):
-            raise ValueError(
-                f"{name}[{i}] is {value!r:.60}: half a character (a lone surrogate) is no text; "
-                "decode the file as what it is"
-            )
+            raise ValueError(f"{name}[{i}] is {value!r:.60}: half a character (a lone surrogate)")
     return values
 
 

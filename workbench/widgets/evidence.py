@@ -16,10 +16,11 @@ from workbench.plots.graphs import places
 from workbench.plots.style import BLUE, GREEN, RED
 from workbench.retrieval.explain import Explanation, Retriever, explain, grown
 from workbench.retrieval.graphs import ROOT, Edge, ScoredEdge
+from workbench.retrieval.lexical import texts
 from workbench.widgets.graph_view import GraphView, graph_svg
 from workbench.widgets.markup import html_table, shaded
 from workbench.widgets.view import STYLE, WIDE, View, later
-from workbench.widgets.worker import Stopped
+from workbench.widgets.worker import Stopped, Worker
 from workbench.writing import whole as whole_file
 
 SIDES = ("from both sides", "from the question", "from the answer")
@@ -45,9 +46,11 @@ class EvidenceGraph(View):
         retriever: Retriever | None = None, *, folder: str | Path = ".",
     ) -> None:  # fmt: skip
         super().__init__(folder)
-        if study is not None and not {"forward", "backward"} <= set(study.searched):
-            raise ValueError("the study has no scores of both directions; run it with method bgr")
+        if study is not None and not {"forward", "backward"} <= {*getattr(study, "searched", ())}:
+            raise ValueError("no study with method bgr; a text comes in as question= and facts=")
         self.study, self.retriever = study, retriever
+        # Words are worked out apart: a fact that is picked must not end a reading that goes on.
+        self._behind = Worker(lambda _: None, self._failed)
         self.explanation: Explanation | None = None
         self._own: Explanation | None = None
         self.gold: tuple[Edge, ...] | None = None
@@ -67,8 +70,10 @@ class EvidenceGraph(View):
         self.question = widgets.Text(
             question, description="question", continuous_update=False, **wide
         )
-        text = facts if isinstance(facts, str) else "\n".join(" ".join(f.split()) for f in facts)
-        self.facts = widgets.Textarea(text, description="facts", rows=8, **wide)
+        if not isinstance(facts, str):
+            facts = texts("facts", facts) if len(facts) else []
+            facts = "\n".join(" ".join(fact.split()) for fact in facts)
+        self.facts = widgets.Textarea(facts, description="facts", rows=8, **wide)
         self.start = widgets.Button(description="Read", button_style="primary", icon="search")
         self.drop = widgets.Button(description="Leave out fact", icon="minus", disabled=True)
         own = widgets.VBox(
@@ -81,13 +86,14 @@ class EvidenceGraph(View):
         self.hop = widgets.IntSlider(0, min=0, max=0, description="hop", **wide)
         self.side = widgets.ToggleButtons(options=SIDES)
         self.graph, self.beside, self.table = GraphView(), widgets.HTML(), widgets.HTML()
-        self.graph.layout.width, self.beside.layout.width = "62%", "37%"
+        self.graph.layout = widgets.Layout(flex="1 1 62%", min_width="560px")
+        self.beside.layout = widgets.Layout(flex="1 1 36%", min_width="300px")
         self.save_name = widgets.Text("evidence.json", description="file")
         self.save = widgets.Button(description="Save")
         self.save.tooltip = "as .json, .graphml, .html or .md"
         self.show(
             widgets.HTML(CSS), self.pages, self.message, self.hop, self.side,
-            widgets.HBox([self.graph, self.beside]), self.table,
+            widgets.HBox([self.graph, self.beside], layout={"flex_flow": "row wrap"}), self.table,
             widgets.HBox([self.save_name, self.save]),
         )  # fmt: skip
         self.asked.observe(later(self.fuse), "value")
@@ -98,7 +104,8 @@ class EvidenceGraph(View):
         self.graph.observe(later(self._draw), "selected")
         self.pages.observe(later(self._turn), "selected_index")
         self.start.on_click(later(self.read))
-        self.question.observe(later(self.read), "value")
+        # A question that is written before its facts is not read yet.
+        self.question.observe(lambda _: self.facts.value.strip() and self.read(), "value")
         self.drop.on_click(later(self.leave_out))
         self.save.on_click(later(self._save))
         self.fuse()
@@ -156,13 +163,14 @@ class EvidenceGraph(View):
         return CSS + self.graph.svg + self.message.value + self.beside.value + self.table.value
 
     def _show(self, explanation: Explanation, gold: tuple[Edge, ...] | None) -> None:
-        new = self.explanation is None or explanation.facts != self.explanation.facts
+        last = self.explanation
+        new = not last or last.question != explanation.question or last.facts != explanation.facts
         self.explanation, self.gold, self._words = explanation, gold, {}
+        self.graph.selected = ROOT if new else self.graph.selected
         most = int(max(self._hops()[SIDES[1]].values(), default=0))
         at_end = new or self.hop.value == self.hop.max
         self.hop.max = most
         self.hop.value = most if at_end else min(self.hop.value, most)
-        self.graph.selected = ROOT if new else self.graph.selected
         self.message.value = ""
         if explanation.note:
             self.say(explanation.note)
@@ -187,12 +195,15 @@ class EvidenceGraph(View):
         self.graph.svg = graph_svg(whole.question, whole.facts, edges, self.gold, shown, picked)
         self.beside.value = self._picked(picked)
         gold = {v for _, v in self.gold or ()}
-        rows = []
-        for i, fact in enumerate(whole.facts[:200]):
+        read, rows = {v for _, v in edges}, []
+        for i, fact in enumerate(whole.facts):
             marks = ["left out"] * (i in whole.removed) + ["gold"] * (i in gold)
-            marks += ["read"] * (i in {v for _, v in edges})
-            rows.append([i, fact, ", ".join(marks)])
-        self.table.value = f'<div class="wb-facts">{html_table(("", "fact", ""), rows)}</div>'
+            if marks := marks + ["read"] * (i in read) or [""] * (i < 200):
+                rows.append([i, fact, ", ".join(marks)])
+        if more := len(whole.facts) - len(rows):
+            rows.append(["", f"and {more} more facts, none of them read", ""])
+        table = html_table(("", "fact", ""), rows)
+        self.table.value = f'<div class="wb-facts" tabindex="0">{table}</div>'
         self.keep()
 
     def _picked(self, v: int) -> str:
@@ -224,24 +235,34 @@ class EvidenceGraph(View):
         if rows:
             head = "next: " + ", ".join(columns) if self._searched else "next: probability"
             parts.append(f'<h4>{head}</h4><table class="wb-rows">{"".join(rows)}</table>')
-        return f'<div class="wb-beside">{"".join(parts)}</div>'
+        return f'<div class="wb-beside" tabindex="0">{"".join(parts)}</div>'
 
     def _words_into(self, v: int) -> list[tuple[str, float]]:
         """What the best edge to a fact hangs on; nothing at first where it is still worked out."""
         whole = self.explanation
-        into = [(-p, u) for u, end, p in whole.edges if end == v]
-        if not into or whole.retriever is None:
+        if whole.retriever is None or v not in whole.order:
             return []
-        edge = (min(into)[1], v)
+        edge, known = ((ROOT, *whole.path(v))[-2], v), self._words
 
         def job(stop: threading.Event) -> None:
-            self._words[edge] = whole.words(edge)
+            known[edge] = whole.words(edge)
             if self.explanation is whole:
                 self._draw()
 
-        if edge not in self._words:
-            self._worker.start(job)
-        return self._words.get(edge, [])
+        if edge not in known:
+            self._behind.start(job)
+        return known.get(edge, [])
+
+    def wait(self, timeout: float | None = 60) -> None:
+        """Wait until reading, words and picture are done. Raises `TimeoutError`."""
+        self._worker.wait(timeout)
+        self._behind.wait(timeout)
+        super().wait(timeout)
+
+    def close(self) -> None:
+        """Stop the work and remove the UI and its parts."""
+        self._behind.close()
+        super().close()
 
     def save_as(self, name: str) -> Path:
         """The new file, written as its ending says. Raises `ValueError`, `FileExistsError`."""
