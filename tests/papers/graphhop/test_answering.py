@@ -5,9 +5,11 @@ from dataclasses import replace
 
 import pytest
 import torch
+from transformers import T5ForConditionalGeneration
 
 from workbench.papers.graphhop import answering, marks, paper, presets, study, tables
 from workbench.retrieval.graphs import ROOT, Evidence
+from workbench.training.supervised import IGNORED
 from workbench.worlds.pools import questions
 
 ASKED = Evidence(
@@ -62,6 +64,8 @@ def test_mixed_evidence_has_all_of_the_gold_or_nothing():
         edges = answering.mixed(q, rng)
         assert not edges or {*q.edges} <= {*edges}
         sizes.add(len(edges) - len(q.edges))
+        wrong = [v for _, v in edges if v not in q.nodes]
+        assert len(wrong) == len({*wrong}) == max(0, len(edges) - len(q.edges))
     assert sizes == {-len(q.edges), 0, 1, 2, 3}
     alone = Evidence("q", "Who?", ("A fact.",), ((ROOT, 0),), answer="A")
     assert {len(answering.mixed(alone, rng)) for _ in range(50)} == {0, 1}
@@ -100,6 +104,68 @@ def test_a_killed_training_goes_on_to_the_same_reader(tmp_path, monkeypatch):
     assert len(batches) == 6 + 2
     for name, weight in expected.items():
         torch.testing.assert_close(again[name], weight, rtol=1e-4, atol=1e-5)
+
+
+def test_replies_are_learnt_as_marks_and_nothing_of_their_filling(monkeypatch):
+    drawn = questions("train", 120, pool=10)
+    films = [q for q in drawn if q.answer.startswith("The ")]
+    train = [*films, *drawn[:12], replace(drawn[0], answer="yes no")]
+    assert films
+    start, batches = answering.small_reader(train, 0, 16), []
+    forward = T5ForConditionalGeneration.forward
+
+    def noted(self, **given):
+        batches.append(given["labels"])
+        return forward(self, **given)
+
+    monkeypatch.setattr(T5ForConditionalGeneration, "forward", noted)
+    monkeypatch.setattr(answering, "MIX", ("gold",))
+    answering.taught(start, train, FIT, 0)
+    tokenizer, labels = start.model.tokenizer, [row for batch in batches for row in batch.tolist()]
+    assert any(IGNORED in row for row in labels)
+    for row in labels:
+        told = [i for i in row if i != IGNORED]
+        assert told[-1] == tokenizer.eos_token_id
+        assert not {tokenizer.pad_token_id, tokenizer.unk_token_id} & {*told}
+
+
+def scored_by_hand():
+    """Three questions, the second without an answer, and graphs that tell method and seed."""
+    asked = [
+        replace(ASKED, id=str(i), answer=answer) for i, answer in enumerate(["Bel", "", "Mara"])
+    ]
+
+    def graphs(first):
+        return [[(ROOT, first)], [(ROOT, first + 1)], [(ROOT, first), (ROOT, first + 2)]]
+
+    predicted = {"bm25": [graphs(0)], "forward": [graphs(1), graphs(2)], "one_hop": [graphs(3)] * 2}
+    settings = paper.settings("tiny", seeds=2)
+    return study.Study(settings, "lex", "cpu", asked, predicted, {}, {}, {})
+
+
+def test_each_seed_reads_what_the_best_method_retrieved_for_questions_that_are_asked():
+    ran = scored_by_hand()
+    for number, first in enumerate([1, 2]):
+        evidence = answering.evidence_of(ran, [0, 2], number)
+        assert evidence["retrieved_evidence"] == [
+            [(ROOT, first)], [(ROOT, first), (ROOT, first + 2)]
+        ]  # fmt: skip
+        assert evidence["gold_evidence"] == [[*ASKED.edges]] * 2
+    keys = []
+    for other in (ran, replace(ran, predicted={"forward": [[[(ROOT, 0)]] * 3] * 2})):
+        answering.run(other, [ASKED], lambda name, key, compute: keys.append((name, key)) or {})
+    assert [name for name, _ in keys] == ["reader-0", "reader-1"] * 2
+    assert len({str(key) for _, key in keys}) == 4
+
+
+def test_answers_are_right_by_the_question_they_are_of():
+    ran, answers = scored_by_hand(), {"gold_evidence": [["Bel", "Bel"], ["Mara", "Mara"]]}
+    assert answering.right(ran, answers, lambda q: True) == {
+        "gold_evidence": ([[1.0, 0.0], [0.0, 1.0]], [["0", "2"]] * 2)
+    }
+    assert answering.right(ran, answers, lambda q: q.answer == "Mara") == {
+        "gold_evidence": ([[0.0], [1.0]], [["2"]] * 2)
+    }
 
 
 def test_a_reader_learns_to_copy_from_evidence():

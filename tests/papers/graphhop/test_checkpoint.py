@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 import workbench as wb
 from tests.helpers.encoder_toys import save_bert
@@ -73,6 +74,31 @@ def test_what_does_not_fit_is_refused_before_weights_are_read(tmp_path, encoder,
     checkpoint.save(of_words, tmp_path / "words", replace(QUICK, d=32), **SAVED)
     with pytest.raises(CacheMismatch, match=r"encoder.asked \[16\] is not \[32\]"):
         checkpoint.load(tmp_path / "words")
+
+
+def test_a_network_above_a_frozen_encoder_is_of_that_one(tmp_path, encoder):
+    fit = replace(QUICK, epochs=1, reads="frozen")
+    (network,) = train.built(fit, ["forward"], [], encoder)
+    checkpoint.save(network, tmp_path / "net", fit, **SAVED)
+    other = wb.load_encoder(save_bert(tmp_path / "other", seed=1), device="cpu")
+    with pytest.raises(CacheMismatch, match="weights of the encoder"):
+        checkpoint.load(tmp_path / "net", replace(other, name=encoder.name))
+
+
+@pytest.mark.parametrize("more", [True, False], ids=["one more", "one less"])
+def test_weights_of_another_network_are_refused_by_name(tmp_path, more):
+    (network,) = train.built(QUICK, ["forward"], ["a"])
+    checkpoint.save(network, tmp_path / "net", QUICK, **SAVED)
+    path = tmp_path / "net" / checkpoint.WEIGHTS
+    weights = load_file(path)
+    weights |= {"extra.weight": torch.zeros(3)}
+    if not more:
+        del weights["extra.weight"], weights["out.weight"]
+    save_file(weights, path)
+    seal(tmp_path / "net", checkpoint.FORMAT)
+    said = r"extra.weight \[3\] is not None" if more else r"out.weight None is not \["
+    with pytest.raises(CacheMismatch, match=said):
+        checkpoint.load(tmp_path / "net")
 
 
 def edited(folder, **changes):

@@ -15,7 +15,7 @@ from workbench.papers.graphhop.readers import parsed
 from workbench.retrieval.index import Index
 from workbench.retrieval.towers import Contrast
 from workbench.runs.cache import cached
-from workbench.worlds.facts import World
+from workbench.worlds.facts import Fact, World
 
 WORLD = World("train", 7)
 FACTS = [fact.text for fact in WORLD.facts]
@@ -54,6 +54,18 @@ def test_pairs_of_both_ways_are_as_many_and_no_negative_is_right(way):
         else:
             assert pair.query.endswith("?")
     assert {len(pair.ignored) for pair in made} == {0, 1, 2}
+
+
+def test_no_decoy_is_of_the_chain_whose_relation_it_has(monkeypatch):
+    facts = [Fact(f"Fact {i}.", "mentor", "a", "b") for i in range(3)]
+    world = SimpleNamespace(name="w", facts=facts, of={"mentor": [0, 1, 2]})
+    of_hops = {n: [hops.Asked(f"{n}?", tuple(range(n)))] for n in hops.HOPS}
+    monkeypatch.setattr(hops, "chains", lambda world, count, n: of_hops[n])
+    for way in hops.WAYS:
+        of_one, *of_two, _, _, last = hops.pairs(world, 6, way)
+        assert {*of_one.negatives} <= {"Fact 1.", "Fact 2."}
+        assert [pair.negatives for pair in of_two] == [("Fact 2.",)] * 2
+        assert last.negatives == ()
 
 
 def knowing(facts, asked):
