@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +21,7 @@ from tests.benchmarks import timing
 from workbench.papers.graphhop import costs
 from workbench.retrieval.graphs import ROOT, Edge, Evidence
 from workbench.retrieval.metrics import Scores, scored
-from workbench.retrieval.search import top_k
+from workbench.retrieval.search import CHUNK, top_k
 from workbench.worlds.pools import questions
 
 FACTS, WIDTH, QUERIES, K, ROUNDS = 10**6, 384, 32, 10, 5
@@ -78,6 +78,50 @@ def search(facts: int = FACTS) -> dict[str, float]:
         "topk_mapped_ratio": timing.ratio(times, "ours, mapped", "plain, mapped"),
         "topk_peak_over_chunk": float(done.stdout),
     }
+
+
+def on_device(toy: bool) -> Iterator[dict[str, float | list[float]]]:
+    """`top_k` over ten million float16 vectors where they lie: time and memory of a plain topk.
+
+    By chunks of the usual size, and of a million. Raises `SystemExit` where a score is further
+    from the plain one, or from the product at the place that is named, than half precision allows.
+    """
+    facts, rounds = (3000, 2) if toy else (10**7, ROUNDS)
+    chunks = {"": 700 if toy else CHUNK, "_chunk_1m": 1000 if toy else 2**20}
+    device = timing.device()
+    generator = torch.Generator(device).manual_seed(0)
+    vectors = torch.empty(facts, WIDTH, dtype=torch.float16, device=device)
+    for part in vectors.split(2**20):
+        part.normal_(generator=generator)
+    queries = vectors[:: facts // QUERIES][:QUERIES] + 0.5
+
+    def plain() -> tuple[torch.Tensor, torch.Tensor]:
+        return (queries @ vectors.T).topk(K, dim=1)
+
+    expected = plain()[0].float()
+    for name, chunk in chunks.items():
+
+        def ours(chunk: int = chunk) -> tuple[torch.Tensor, torch.Tensor]:
+            return top_k(queries, vectors, K, chunk=chunk)
+
+        scores, places = ours()
+        named = torch.einsum("qkw,qw->qk", vectors[places].float(), queries.float())
+        for what, other in {"score": expected, "place": named}.items():
+            off = ((scores.float() - other).abs() / other.abs().max()).max().item()
+            yield {f"topk{name}_{what}_off_by": off}
+            if off > 2**-9:
+                raise SystemExit(f"top_k: a {what} is off by {off:.2g} of the largest score")
+        yield {f"topk{name}_ratio": costs.alternated(ours, plain, rounds)}
+        if device.type == "cuda":
+            yield {f"topk{name}_peak_gb": peak_gb(ours), "plain_peak_gb": peak_gb(plain)}
+
+
+def peak_gb(call: Callable[[], object]) -> float:
+    """Of GPU memory that a call takes beyond what is there."""
+    torch.cuda.reset_peak_memory_stats()
+    before = torch.cuda.memory_allocated()
+    call()
+    return (torch.cuda.max_memory_allocated() - before) / 1e9
 
 
 def drawing(count: int = 10_000) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""`python -m tests.gpu [--minutes 8] [--json FILE] [--rehearse]`: every check that wants a GPU.
+"""`python -m tests.gpu [--minutes 8] [--only NAME] [--rehearse]`: every check that wants a GPU.
 
 The most valuable first, each in its time; what does not fit is skipped with the reason. FILE is
 written anew after every check. Ratios are medians over interleaved rounds after a warm-up, the
@@ -73,7 +73,17 @@ def header(minutes: float, rehearsal: bool) -> dict[str, Any]:
 def preload() -> None:
     """Import here once what every rehearsed check would import in a process of its own."""
     with suppress(ImportError):
-        from tests.benchmarks import capture, compiled, fit, fpo, gate, generation, steering  # noqa: F401
+        from tests.benchmarks import (  # noqa: F401
+            capture,
+            compiled,
+            fit,
+            fpo,
+            gate,
+            generation,
+            graphhop,
+            retrieval,
+            steering,
+        )  # fmt: skip
 
 
 def show(record: dict[str, Any]) -> None:
@@ -92,6 +102,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--minutes", type=float, default=8)
     parser.add_argument("--json", default="gpu.json", help="where the results go (gpu.json)")
     parser.add_argument("--rehearse", action="store_true", help="on the CPU, at toy shapes")
+    parser.add_argument("--only", nargs="+", choices=CHECKS, metavar="NAME", help="no other checks")
     given = parser.parse_args(arguments)
     if given.rehearse:
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
@@ -102,7 +113,7 @@ def main(arguments: list[str] | None = None) -> int:
     deadline = time.monotonic() + 60 * given.minutes
     out = header(given.minutes, given.rehearse)
     write_json(given.json, out)
-    for check in CHECKS.values():
+    for check in (CHECKS[name] for name in CHECKS if name in (given.only or CHECKS)):
         left = deadline - time.monotonic()
         free = float("inf") if given.rehearse else torch.cuda.mem_get_info()[0] / 1e9
         if why := obstacle(check, left, free):

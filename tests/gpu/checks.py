@@ -171,3 +171,19 @@ def fpo_memory(toy: bool) -> Iterator[Values]:
         for method in COMPARED[: 1 if toy else None]:
             (row,) = costs(on, Path(folder), [method])
             yield {f"{method}_peak_bytes": row["peak_bytes"], f"{method}_seconds": row["seconds"]}
+
+
+@check(14, 30)
+def topk_ten_million(toy: bool) -> Iterator[Values]:
+    """Exact search of 10 million float16 vectors by chunks, over a plain product and topk."""
+    from tests.benchmarks.retrieval import on_device
+
+    yield from on_device(toy)
+
+
+@check(16, 400)
+def graphhop_tuned(toy: bool) -> Iterator[Values | str]:
+    """Graph-hop's network with MiniLM tuned along: speed and loss by dtype, F1 of three seeds."""
+    from tests.benchmarks.graphhop import tuned_along
+
+    yield from tuned_along(toy, 240)
