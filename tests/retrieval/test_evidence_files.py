@@ -3,6 +3,7 @@
 import json
 import random
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 
@@ -215,3 +216,24 @@ def test_what_the_official_form_cannot_say_is_refused():
 def test_a_row_says_what_follows_from_its_graph():
     made = as_row(Evidence("q", "?", tuple(FACTS), ((ROOT, 0), (0, 1), (0, 2))))
     assert (made["structure"], made["depth"], made["reasoning_type"]) == ("MCMH", 2, "Other")
+
+
+GOOD = Evidence("a", "Where?", tuple(FACTS), ((ROOT, 0), (0, 1)))
+
+
+@pytest.mark.parametrize("write", [write_evidence, write_official])
+@pytest.mark.parametrize(("changes", "said"), [
+    ({"edges": ()}, "^b: no edges"), ({"edges": ((ROOT, 4),)}, "^b: edge"),
+    ({"edges": ((ROOT, 0), (0, 1), (1, 0))}, "^b: .*circle"), ({"question": " "}, "^b: .*question"),
+    ({"facts": (*FACTS, FACTS[0])}, "^b: two facts are one text"),
+    ({"answer_kind": "song"}, "^b: answer_type"),
+], ids=["none", "outside", "circle", "blank", "twice", "kind"])  # fmt: skip
+def test_what_could_not_be_read_again_is_not_written(tmp_path, write, changes, said):
+    with pytest.raises(DatasetError, match=said):
+        write(tmp_path / "out.jsonl", [GOOD, replace(GOOD, id="b", **changes)])
+    assert not any(tmp_path.iterdir())
+
+
+def test_two_questions_of_one_id_are_not_written(tmp_path):
+    with pytest.raises(DatasetError, match="two questions have the id 'a'"):
+        write_evidence(tmp_path / "out.jsonl", [GOOD, GOOD])

@@ -93,3 +93,5 @@ def test_what_could_not_be_read_again_is_not_written(tmp_path, made, said):
     with pytest.raises(ValueError, match=said):
         write_predictions(tmp_path / "p.jsonl", QUESTIONS[:1], made, "bgr")
     assert not list(tmp_path.iterdir())
+    with pytest.raises(ValueError, match="ids of questions: 'q0' is there twice"):
+        write_predictions(tmp_path / "p.jsonl", QUESTIONS[:1] * 2, [Prediction({})] * 2, "bgr")

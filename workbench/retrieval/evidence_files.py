@@ -75,15 +75,26 @@ def _rows(path: str | Path) -> Iterator[tuple[str, Row | DatasetError]]:
 
 
 def write_evidence(path: str | Path, questions: Sequence[Evidence]) -> None:
-    """Write a file of `graphhop/v1`, one question a line. Raises `WriteError`."""
+    """Write `graphhop/v1`, one question a line. Raises as `read_evidence`, and `WriteError`."""
+    _check(questions)
     with whole(path) as unfinished, open(unfinished, "w", encoding="utf-8") as file:
         for question in questions:
             file.write(json.dumps(as_row(question), ensure_ascii=False) + "\n")
 
 
 def write_official(path: str | Path, questions: Sequence[Evidence]) -> None:
-    """Write the official JSON. Raises `GraphError` as `as_official`, and `WriteError`."""
+    """Write the official JSON. Raises as `as_official`, and as `write_evidence`."""
+    _check(questions)
     write_json(path, [as_official(question) for question in questions])
+
+
+def _check(questions: Sequence[Evidence]) -> None:
+    for question in questions:
+        checked(question.edges, len(question.facts), question.id)
+        if _read(as_row(question), question.id, repair=False)[1]:
+            raise DatasetError(f"{question.id}: two facts are one text, and would be read as one")
+    if twice := repeated([question.id for question in questions]):
+        raise DatasetError(f"two questions have the id {twice[0]!r}; give each its own")
 
 
 def as_row(evidence: Evidence) -> Row:

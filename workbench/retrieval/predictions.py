@@ -70,6 +70,7 @@ def write_predictions(
     """
     if len(predictions) != len(questions):
         raise ValueError(f"{len(predictions)} predictions for {len(questions)} questions")
+    arguments.different("ids of questions", [question.id for question in questions])
     with whole(path) as unfinished, open(unfinished, "w", encoding="utf-8") as file:
         for question, prediction in zip(questions, predictions, strict=True):
             last = len(question.facts) - 1

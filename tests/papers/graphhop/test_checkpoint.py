@@ -177,3 +177,9 @@ def test_a_study_takes_what_is_there(tmp_path, monkeypatch):
     assert study.searched(splits, fit, names, 0, folder=tmp_path, data="d") == first
     with pytest.raises(TypeError):
         study.searched(splits, fit, names, 0, folder=tmp_path, data="e")
+
+
+def test_the_same_encoder_may_lie_elsewhere(tmp_path, encoder):
+    tuned = trained(FEW, TUNED, "forward", 0, encoder)
+    checkpoint.save(tuned, tmp_path / "tuned", TUNED, **SAVED)
+    assert same(checkpoint.load(tmp_path / "tuned", replace(encoder, name="moved"))[0], tuned)

@@ -105,3 +105,13 @@ def test_two_networks_explain_a_text_as_they_search():
     assert {(u, v) for u, v, _ in got.edges} <= {*edges}
     assert len(got.edges) > 2
     assert [word for word, _ in got.words(got.edges[0][:2])] == q.question.split()
+
+
+def test_networks_that_stand_in_each_others_place_are_refused():
+    forward, backward = lexical("forward"), lexical("backward")
+    with pytest.raises(ValueError, match="direction of forward='backward'"):
+        fuse.retriever_of(backward, forward, 0.5, 0.1)
+    with pytest.raises(ValueError, match="direction of backward='one_hop'"):
+        fuse.retriever_of(forward, lexical("one_hop"), 0.5, 0.1)
+    with pytest.raises(ValueError, match="w=7"):
+        fuse.retriever_of(forward, backward, 7, 0.1)

@@ -1,6 +1,7 @@
 """Settings, published values of one's own, folders of questions: what is wrong is named."""
 
 import json
+from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -105,3 +106,20 @@ def test_the_paper_preset_runs_to_its_end_on_a_small_bert(tmp_path, caplog, shar
     assert len(tables.metrics(ran)) > 50
     with pytest.raises(ValueError, match="tuned along with a sentence encoder"):
         study.run(*args[:3])
+
+
+def test_questions_that_another_split_has_are_told(tmp_path, caplog):
+    drawn = presets.questions(paper.settings("tiny", train=5, dev=4, test=6))
+    other = [replace(q, id=f"again-{q.id}", facts=q.facts[::-1],
+                     edges=tuple(sorted((u if u < 0 else len(q.facts) - 1 - u,
+                                         len(q.facts) - 1 - v) for u, v in q.edges)))
+             for q in drawn["train"][:2]]  # fmt: skip
+    alike = replace(drawn["train"][2], id="c", edges=((-1, 0), (-1, 1), (-1, 2), (-1, 3)))
+    presets.warn_of_shared(drawn)
+    presets.warn_of_shared(drawn | {"dev": [alike]})  # the same words, of other facts
+    assert not caplog.text
+    for split, rows in (drawn | {"test": [*drawn["test"], *other]}).items():
+        write_evidence(tmp_path / f"{split}.jsonl", rows)
+    presets.questions(paper.settings("tiny"), str(tmp_path))
+    (record,) = caplog.records
+    assert "2 of 8 questions of test are in train" in record.getMessage()

@@ -2,6 +2,7 @@
 
 import logging
 import random
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -161,3 +162,11 @@ def test_a_question_that_is_cut_is_counted_once(monkeypatch, caplog, limits):
 
 def test_no_question_has_no_graph():
     assert search.retrieved(lexical(), []) == []
+
+
+def test_a_question_without_facts_is_named():
+    asked = [QUESTIONS[0], replace(QUESTIONS[1], facts=())]
+    with pytest.raises(ValueError, match="no facts of question 'q1'"):
+        search.retrieved(lexical(), asked)
+    with pytest.raises(ValueError, match="questions="):
+        search.retrieved(lexical(), QUESTIONS[0])

@@ -1,6 +1,7 @@
 """A study with networks that have hardly been trained: every method, once, and the same again."""
 
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -89,3 +90,27 @@ def test_tables_and_figures_take_it(made):
     f1 = {row["network"]: float(row["test F1"]) for row in rows}
     assert f1["forward"] == pytest.approx(100 * np.mean(ran.values("forward", "f1")[0]), abs=0.06)
     assert figures.example(ran, "bgr", "none").layout.title.text == "No test question is none"
+
+
+def test_networks_trained_together_are_not_those_trained_apart(tmp_path, made):
+    few = {split: rows[:4] for split, rows in made[1][0].items()}
+    least = replace(made[1][1], methods=("forward", "backward"), d=16, batch=4)
+
+    def searched(share, folder):
+        settings = replace(least, share=share)
+        return study.run(few, settings, lambda name, key, step: step(), None, folder).searched
+
+    apart, together = (searched(share, tmp_path / "both") for share in (False, True))
+    assert together == searched(True, tmp_path / "alone") != apart
+    assert searched(False, tmp_path / "both") == apart
+
+
+@pytest.mark.parametrize("program", [
+    (), ({"function": "What"},), ({"function": "FilterConcept", "inputs": [], "dependencies": []},),
+    ({"function": "Find", "inputs": [], "dependencies": []},),
+], ids=["none", "bare", "unknown", "short"])  # fmt: skip
+def test_a_program_of_ones_own_is_not_executed(made, program):
+    test = made[1][0]["test"][:3]
+    others = [replace(test[1], program=program, answer="")]
+    assert study.sufficient([test[0], *others], {}) == {}
+    assert study.sufficient([test[0], test[2]], {})["none"] == [[0.0, 0.0]]

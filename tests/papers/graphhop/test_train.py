@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from tests.papers.graphhop.retrievers import lexical, naive
+from workbench.errors import GraphError, RunError
 from workbench.papers.graphhop.search import retrieved
 from workbench.papers.graphhop.targets import DIRECTIONS, targets
 from workbench.papers.graphhop.train import Fit, loss, trained
@@ -91,3 +92,26 @@ def test_any_number_of_steps_can_be_taken():
     for steps in (1, 2, 10, 11):
         fit = Fit(d=8, heads=2, epochs=1, batch=1)
         assert trained(few[:steps], fit, "one_hop", 0).direction == "one_hop"
+
+
+@pytest.mark.parametrize("wrong", [
+    {"d": 15}, {"d": 0}, {"heads": 0}, {"epochs": 0}, {"batch": 0}, {"max_tokens": 0},
+    {"lr": float("nan")}, {"lr": -1.0}, {"clip": float("nan")}, {"positive_weight": -1.0},
+    {"weight_decay": -1.0}, {"names": "no"}, {"official": 1},
+    {"reads": "books"}, {"head": "tail"}, {"schedule": "flat"},
+], ids=str)  # fmt: skip
+def test_what_no_network_can_be_is_refused_by_name(wrong):
+    with pytest.raises(ValueError, match=f"^{next(iter(wrong))}="):
+        replace(QUICK, **wrong)
+
+
+@pytest.mark.parametrize("edges", [(), ((-1, 99),), ((-1, 0), (0, 1), (1, 0))], ids=str)
+def test_edges_that_are_no_graph_are_refused_with_their_question(edges):
+    with pytest.raises(GraphError, match=r"^train-0: "):
+        trained([replace(FEW[0], edges=edges)], QUICK, "forward", 0)
+
+
+def test_weights_that_are_no_numbers_are_never_searched_with(tmp_path):
+    with pytest.raises(RunError, match="give lr below 1e"):
+        trained(FEW, replace(QUICK, lr=1e30, clip=0.0), "forward", 0, None, tmp_path / "state")
+    assert not (tmp_path / "state").exists()

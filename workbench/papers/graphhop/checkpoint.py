@@ -61,7 +61,7 @@ def load(
     """
     folder = Path(folder)
     if wrong := fault(folder, FORMAT):
-        raise ModelError(f"{folder} is no network of this format: {wrong}; train it again")
+        raise ModelError(f"{folder} is no network of this format: {wrong}; remove it, train again")
     config = read_object(folder / CONFIG, ModelError)
     try:
         fit, about, words = Fit(**config["fit"]), config["encoder"], config["words"]
@@ -71,8 +71,9 @@ def load(
         if encoder and fit.reads != "words":
             if fit.reads == "tuned":
                 _same(folder, "hidden size", fit.d, encoder.width)
-            _same(folder, "encoder", about["encoder"], encoder.name)
-            _same(folder, "weights of the encoder", about["identity"], encoder.identity())
+            if about["identity"] != (identity := encoder.identity()):
+                _same(folder, "encoder", about["encoder"], encoder.name)
+                _same(folder, "weights of the encoder", about["identity"], identity)
         (retriever,) = built(fit, [config["direction"]], words, encoder)
     except (LookupError, TypeError, ValueError) as error:
         raise ModelError(f"{folder / CONFIG}: {error!s:.300}") from error

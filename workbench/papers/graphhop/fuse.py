@@ -71,8 +71,13 @@ def retriever_of(
 ) -> Callable[[str, Sequence[str]], list[ScoredEdge]]:
     """Two trained networks as a function of a question and facts, as `wb.explain` takes it.
 
+    Raises `ValueError` for networks of other directions, and as `soft`.
+
     >>> wb.explain(question, facts, retriever_of(forward, backward, w=0.6, tau=0.7)).edges
     """
+    for network, direction in ((forward, "forward"), (backward, "backward")):
+        arguments.one_of(f"direction of {direction}", network.direction, (direction,))
+    soft((), (), w, tau)
 
     def fused(question: str, facts: Sequence[str]) -> list[ScoredEdge]:
         asked = [Evidence("", question, tuple(facts), ())]

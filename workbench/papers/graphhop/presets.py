@@ -1,5 +1,9 @@
 """Settings, questions and sentence encoder of a preset. The method is the same in all of them."""
 
+import logging
+from collections import Counter
+from itertools import combinations
+
 import torch
 
 from workbench.generation.complete import backend
@@ -25,6 +29,8 @@ from workbench.retrieval.evidence_files import read_evidence
 from workbench.retrieval.graphs import Evidence
 from workbench.worlds.pools import questions as drawn
 
+log = logging.getLogger(__name__)
+
 
 def questions(settings: Settings, data_path: str = "") -> dict[str, list[Evidence]]:
     """Split → questions: of invented worlds, which share no name, or the first of a folder's files.
@@ -35,11 +41,22 @@ def questions(settings: Settings, data_path: str = "") -> dict[str, list[Evidenc
     if data_path:
         files = split_files(data_path)
         with parameters.naming("data_path", data_path):
-            return {split: read_evidence(files[split])[:n] for split, n in counts.items()}
+            splits = {split: read_evidence(files[split])[:n] for split, n in counts.items()}
+        warn_of_shared(splits)
+        return splits
     return {
         split: drawn(split, n, worlds=worlds, pool=settings.pool, decoys=settings.decoys)
         for (split, n), worlds in zip(counts.items(), settings.worlds, strict=True)
     }
+
+
+def warn_of_shared(splits: dict[str, list[Evidence]]) -> None:
+    """Log how many questions an earlier split has, too: asked alike, of the same gold facts."""
+    asked = [Counter((q.question, frozenset(q.facts[v] for v in q.nodes)) for q in splits[name])
+             for name in SPLITS]  # fmt: skip
+    for (before, known), (split, rows) in combinations(zip(SPLITS, asked, strict=True), 2):
+        if count := sum(rows[row] for row in rows if row in known):
+            log.warning("%d of %d questions of %s are in %s", count, rows.total(), split, before)
 
 
 def encoder(preset: str, model_id: str = "") -> Encoder:

@@ -58,6 +58,14 @@ def answered(program: Sequence[dict[str, Any]], facts: Sequence[str]) -> str:
     return str(results[-1]) if results else ""
 
 
+def readable(question: Evidence) -> bool:
+    """Whether the program can be executed, and comes to the answer over all facts."""
+    try:
+        return bool(question.program) and right(question, range(len(question.facts))) == 1
+    except (LookupError, TypeError, ValueError):  # a program of a user's own is any
+        return False
+
+
 def right(question: Evidence, facts: Sequence[int]) -> float:
     """1 where the program over the facts at these places comes to the gold answer, else 0."""
     texts = [question.facts[place] for place in facts]

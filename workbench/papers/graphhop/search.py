@@ -40,15 +40,17 @@ def retrieved(
 
     A fact more probable than `above` is read from each path that it is not on; an edge has the
     best score over paths. Backward, a fact also has an edge from the question, by as much as
-    nothing seems to come before it. `greedy`: only the best fact of each state. `depth`, and
-    `states` and `edges` of a question are limits: the best are kept, with a warning. Raises
-    `ValueError` for a number out of range.
+    nothing seems to come before it. `greedy`: only the best fact of each state. No path is longer
+    than `depth` facts; of more `states` or `edges` of a question the best are kept, with a warning.
+    Raises `ValueError` for a number out of range, and for questions without facts.
 
     >>> retrieved(forward, questions("test", 12))[0]
     """
     arguments.finite("above", above, 0, 1)
     for name, value in {"depth": depth, "states": states, "edges": edges}.items():
         arguments.whole(name, value, 1)
+    for question in arguments.listed("questions", questions, empty=True):
+        arguments.listed(f"facts of question {question.id!r}", question.facts)
     out: list[list[ScoredEdge]] = []
     cut: set[int] = set()
     for start in range(0, len(questions), TOGETHER):

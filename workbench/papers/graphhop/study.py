@@ -58,9 +58,9 @@ class Study:
     `test`: the questions. `predicted`: method → `[seed][question]` → edges; one seed where nothing
     is trained. `scores`: the same, scored. `tuned`: method → per seed what was chosen on dev.
     `sufficient`: evidence → `[seed][question]`, 1 where the gold program over it answers right;
-    empty for questions whose sentences the reader cannot parse. `searched`: direction → scored
-    edges of each question, of the first seed: what a view fuses again. `dev_f1`: method → per seed
-    the F1 of facts on dev, where anything was chosen there.
+    empty unless each does over all facts. `searched`: direction → scored edges of each question, of
+    the first seed: what a view fuses again. `dev_f1`: method → per seed the F1 of facts on dev,
+    where anything was chosen there.
     """
 
     settings: Settings
@@ -137,7 +137,7 @@ def run(
             fit = fit_of(settings, names[0], encoder)
             under = encoder if fit.reads != "words" else None
             step = {"questions": data, "encoder": under.identity() if under else "",
-                    "fit": asdict(fit), "seed": seed}  # fmt: skip
+                    "fit": asdict(fit), "seed": seed, "together": names}  # fmt: skip
             folder = Path(networks) if networks else None
             train = partial(searched, questions, fit, names, seed, under, folder, digest(step))
             edges |= keep(f"{'+'.join(names)}-{seed}", step, train)
@@ -265,7 +265,7 @@ def sufficient(
     test: Sequence[Evidence], predicted: Mapping[str, list[Graphs]]
 ) -> dict[str, list[list[float]]]:
     """What the gold programs come to over no facts, all, the gold ones, and each method's."""
-    if any(readers.parsed(q.facts[0]) is None for q in test):
+    if not all(map(readers.readable, test)):
         return {}
     evidence = {
         "none": [[[] for _ in test]],

@@ -12,13 +12,14 @@ from torch.optim.lr_scheduler import LRScheduler
 from transformers import get_cosine_schedule_with_warmup
 
 from workbench import arguments
+from workbench.errors import RunError
 from workbench.models.encoders import Encoder
 from workbench.papers.graphhop.frozen import FrozenEncoder
 from workbench.papers.graphhop.lexicon import LexicalEncoder, names, vocabulary
 from workbench.papers.graphhop.model import Encoding, Pool, Retriever
 from workbench.papers.graphhop.targets import DIRECTIONS, Path, targets
 from workbench.papers.graphhop.tuned import TunedEncoder
-from workbench.retrieval.graphs import Evidence
+from workbench.retrieval.graphs import Evidence, checked
 from workbench.training.epochs import epochs
 
 
@@ -30,7 +31,7 @@ class Fit:
     one `"tuned"` along; then `d` is its width, and texts are cut to `max_tokens`. `names`,
     `matches`: of words, whether names have vectors of their own, and whether it is told which words
     match. `head`: `Retriever`'s. `official`: the labels of the release (§5, trap 1). `clip`: the
-    largest norm of a gradient; 0 for any.
+    largest norm of a gradient; 0 for any. Raises `ValueError` for what is out of range.
     """
 
     d: int = 48
@@ -49,6 +50,18 @@ class Fit:
     head: str = "cls"
     max_tokens: int = 30
     official: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("d", "heads", "epochs", "batch", "max_tokens"):
+            arguments.whole(name, getattr(self, name), 1)
+        if self.d % self.heads:
+            raise ValueError(f"d={self.d}: {self.heads} heads do not share it equally")
+        for name in ("lr", "weight_decay", "positive_weight", "clip"):
+            arguments.finite(name, getattr(self, name), 0)
+        for name in ("names", "matches", "official"):
+            arguments.truth(name, getattr(self, name))
+        for name, known in {"reads": READS, "head": HEADS, "schedule": SCHEDULES}.items():
+            arguments.one_of(name, getattr(self, name), known)
 
 
 READS, HEADS, SCHEDULES = ("words", "frozen", "tuned"), ("cls", "tokens"), ("one_cycle", "cosine")
@@ -85,15 +98,16 @@ def coupled(
     The same for the same seed, on one thread of a CPU. `encoder`: whose token states are read,
     unless those of words are. `state`: a folder that is kept up to date after each epoch; a
     training that was killed goes on from there. Raises `ValueError` for no questions, an unknown
-    direction or setting, a seed that is none, and an encoder that is lacking.
+    direction, a seed that is none, and an encoder that is lacking; `GraphError` for edges that are
+    no graph of their facts; `RunError` once weights are no numbers.
     """
     for direction in directions:
         arguments.one_of("direction", direction, DIRECTIONS)
     arguments.seed_number(seed)
     questions = arguments.listed("questions", questions)
-    arguments.one_of("schedule", settings.schedule, SCHEDULES)
+    graphs = [checked(q.edges, len(q.facts), q.id) for q in questions]
     gold = [
-        [targets(q.edges, direction, official=settings.official) for q in questions]
+        [targets(edges, direction, official=settings.official) for edges in graphs]
         for direction in directions
     ]
     with torch.random.fork_rng():
@@ -127,6 +141,8 @@ def coupled(
                     torch.nn.utils.clip_grad_norm_(parameters, settings.clip)
                 optimizer.step()
                 schedule.step()
+            if not all(weights.isfinite().all() for weights in parameters):
+                raise RunError(f"weights are no numbers any more; give lr below {settings.lr:g}")
 
         epochs(settings.epochs, parts, run, state, state.name if state else "")
     return list(retrievers.eval())
@@ -137,12 +153,11 @@ def built(
 ) -> list[Retriever]:
     """Retrievers above one encoder, untrained; `known`: the words that it has vectors of.
 
-    Raises `ValueError` for an unknown setting, and an encoder that is lacking.
+    Raises `ValueError` for an encoder that is lacking, or of another width.
     """
     d, heads, dropout = settings.d, settings.heads, settings.dropout
-    if arguments.one_of("reads", settings.reads, READS) != "words" and encoder is None:
+    if settings.reads != "words" and encoder is None:
         raise ValueError(f"reads={settings.reads!r}: give a sentence encoder")
-    arguments.one_of("head", settings.head, HEADS)
     device = encoder.hf.device if encoder and settings.reads != "words" else "cpu"
     if settings.reads == "words":
         read: Encoding = LexicalEncoder(known, d, heads, dropout, settings.matches)
