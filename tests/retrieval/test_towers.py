@@ -86,20 +86,6 @@ def test_the_same_seed_gives_the_same_encoder_and_another_another(encoder):
     assert made[0] == made[1] != made[2]
 
 
-def test_hashed_words_are_fitted_through_their_map():
-    encoder = wb.load_encoder("lex", device="cpu")
-    pairs = [Pair(f"Who mends {name}?", f"{name} is repaired by us.", (f"{name} lies by the sea.",))
-             for name in "pqrstuvw"]  # fmt: skip
-    better = fitted(encoder, [lambda current: pairs[:6]] * 20, Contrast(learning_rate=1e-3), 0)
-
-    def margin(by, pair):
-        right, wrong = by.encode([pair.fact, *pair.negatives]) @ by.encode([pair.query])[0]
-        return float(right - wrong)
-
-    assert margin(better, pairs[7]) > margin(encoder, pairs[7]) + 0.3  # a name that is new to it
-    assert torch.equal(encoder.hf.map.weight, torch.eye(encoder.width))
-
-
 def test_every_pair_of_a_round_counts(encoder):
     settings = Contrast(batch=2, learning_rate=1e-3)
     whole = fitted(encoder, [lambda current: PAIRS[:3]], settings, 0)
