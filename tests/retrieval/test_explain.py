@@ -73,7 +73,7 @@ def slow(nearest, question, facts):
             top = max([*values, (nearest.end + nearest.rise * hop) / nearest.temperature])
             exps = [torch.tensor(x - top).double().exp().item() for x in values]
             stop = (nearest.end + nearest.rise * hop) / nearest.temperature - top
-            total = sum(exps) + torch.tensor(stop).double().exp().item()
+            total = sum(sorted(exps)[-5:]) + torch.tensor(stop).double().exp().item()
             ordered = sorted(
                 zip(exps, left, strict=True), key=lambda row: (-round(row[0] / total, 5), row[1])
             )[:5]
@@ -138,6 +138,14 @@ def test_facts_asked_for_meanwhile_are_not_taken_for_ones_own():
     others += [["her hammer", "look at her", "old gate", "old hammer", "her hammer gate"]]
     assert nearest("old Mara", [*map(Interrupted, FACTS[:5])]) == first
     assert not others
+
+
+def test_many_facts_that_are_worded_alike_do_not_hide_each_other():
+    alike = [*dict.fromkeys(f"mend the gate {a} {b}" for a in WORDS for b in WORDS)]
+    edges = Nearest(Bags(), temperature=0.5, end=0.2, hops=1)("mend the gate", alike)
+    assert len(alike) > 30
+    assert len(edges) == 5
+    assert 0.5 < sum(p for *_, p in edges) < 1
 
 
 def test_what_an_earlier_hop_has_read_is_not_read_again():
