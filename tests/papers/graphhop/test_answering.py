@@ -58,7 +58,7 @@ def test_every_answer_that_is_a_name_or_number_has_a_mark(split):
 
 
 def test_mixed_evidence_has_all_of_the_gold_or_nothing():
-    (q,) = questions("train", 1, pool=16)
+    q = max(questions("train", 12, pool=16), key=lambda q: len(q.nodes))
     rng, sizes = random.Random(0), set()
     for _ in range(200):
         edges = answering.mixed(q, rng)
