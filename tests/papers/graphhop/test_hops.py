@@ -66,6 +66,9 @@ def test_no_decoy_is_of_the_chain_whose_relation_it_has(monkeypatch):
         assert {*of_one.negatives} <= {"Fact 1.", "Fact 2."}
         assert [pair.negatives for pair in of_two] == [("Fact 2.",)] * 2
         assert last.negatives == ()
+        # In one shot the rest of the chain is right as well; iterated, what is to come is not yet.
+        later = ("Fact 1.",) if way == "oneshot" else ()
+        assert [pair.ignored for pair in of_two] == [later, ("Fact 0.",)]
 
 
 def knowing(facts, asked):
