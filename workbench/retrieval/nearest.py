@@ -12,8 +12,8 @@ from workbench.retrieval.lexical import texts
 
 TEMPERATURE, END, RISE, LEAST, HOPS = 0.03, 0.4, 0.1, 0.05, 3
 """Of MiniLM: chosen on the questions of several hops among 120 development questions of invented
-worlds, by F1 of facts; of 240: .57, and .55 of all. (A rise of .3 hardly hops among such decoys: .46
-and .63; but 28 % of all are exactly the gold facts, not 3 %.)"""
+worlds, by F1 of facts; of 240: .57, and .55 of all. (A rise of .3 hardly hops among such decoys:
+.46 and .63; but 28 % of all are exactly the gold facts, not 3 %.)"""
 MOST = 5
 """Facts that share in the probabilities of a query, and that are read on from at one level."""
 _DIGITS = 5
