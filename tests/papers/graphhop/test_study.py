@@ -1,5 +1,6 @@
 """A study with networks that have hardly been trained: every method, once, and the same again."""
 
+import json
 import re
 from dataclasses import replace
 
@@ -8,6 +9,8 @@ import pytest
 
 from workbench.models.encoders import load_encoder
 from workbench.papers.graphhop import figures, fuse, paper, presets, study, tables
+from workbench.paths import notebook_folder
+from workbench.plots.tables import table
 from workbench.retrieval.graphs import ROOT, successors
 from workbench.retrieval.metrics import scored
 
@@ -114,3 +117,19 @@ def test_a_program_of_ones_own_is_not_executed(made, program):
     others = [replace(test[1], program=program, answer="")]
     assert study.sufficient([test[0], *others], {}) == {}
     assert study.sufficient([test[0], test[2]], {})["none"] == [[0.0, 0.0]]
+
+
+def test_a_run_of_no_method_is_refused(made):
+    settings = replace(made[1][1], methods=("forward_frozen",))
+    with pytest.raises(ValueError, match=r"forward_frozen.*: none runs without"):
+        study.run(made[1][0], settings, made[1][2])
+
+
+@pytest.mark.parametrize("method", ["forward", "bm25", "backward"])
+def test_the_notebook_compares_with_forward_where_there_are_others(made, method):
+    notebook = json.loads((notebook_folder() / paper.NOTEBOOK).read_text(encoding="utf-8"))
+    cells = ["".join(cell["source"]) for cell in notebook["cells"]]
+    (cell,) = [cell for cell in cells if "tables.beside(" in cell]
+    ran, shown = replace(made[0], predicted={method: made[0].predicted[method]}), []
+    exec(cell, {"gh_study": ran, "tables": tables, "table": table, "display": shown.append})
+    assert len(shown) == 1

@@ -72,6 +72,7 @@ class LexicalEncoder(nn.Module):
         super().__init__()
         self.about = {"reads": "words", "vocabulary": digest(list(known)), "matches": matches}
         self.reads_last = matches
+        self.cut: set[tuple[str, ...]] = set()
         self.known = {word: i for i, word in enumerate(known, FIRST)}
         self.tokens = nn.Embedding(FIRST + len(known), d)
         self.positions = nn.Embedding(MOST_TOKENS, d)
@@ -79,12 +80,13 @@ class LexicalEncoder(nn.Module):
         self.own, self.feed = Attention(d, heads, dropout), Feed(d, dropout)
 
     def pool(self, questions: Sequence[Evidence]) -> LexicalPool:
-        """Tokens and matches; of longer texts the first `MOST_TOKENS` are read, with a warning."""
+        """Tokens and matches; of longer texts the first `MOST_TOKENS` are read, said once."""
         asked = [words(question.question) for question in questions]
         told = [[words(fact) for fact in question.facts] for question in questions]
         every = [*asked, *(fact for facts in told for fact in facts)]
-        if long := sum(len(text) >= MOST_TOKENS for text in every):
-            log.warning("%d of %d texts are cut to %d tokens", long, len(every), MOST_TOKENS)
+        if long := {tuple(text) for text in every if len(text) >= MOST_TOKENS} - self.cut:
+            self.cut |= long
+            log.warning("%d more texts are cut to %d tokens", len(long), MOST_TOKENS)
         rows = []
         for question, facts in zip(asked, told, strict=True):
             there = Counter(word for fact in facts for word in set(fact))

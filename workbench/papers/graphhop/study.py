@@ -98,7 +98,7 @@ def run(
     are left out, and above hashed words (`lex`) `forward_frozen`. `networks`: a folder for the
     trained ones (`checkpoint.load`), of which none is trained again, and a killed one from its last
     epoch.
-    Raises `ValueError` where networks are tuned along with an encoder, and there is none.
+    Raises `ValueError` where no method runs, or networks are tuned, without an encoder.
 
     >>> settings = presets.settings("tiny")
     >>> study = run(presets.questions(settings), settings, partial(cached, "out/cache"))
@@ -164,6 +164,8 @@ def run(
                 pairs = zip(dev, on_dev, strict=True)
                 f1 = [overlap({*q.nodes}, {*nodes(graph)})[2] for q, graph in pairs]
                 dev_f1.setdefault(method, []).append(float(np.mean(f1)))
+    if not predicted:
+        raise ValueError(f"methods={settings.methods!r:.80}: none runs without a sentence encoder")
     scores = {
         method: [[scored(q.edges, edges) for q, edges in zip(test, graphs, strict=True)]
                  for graphs in seeds]
