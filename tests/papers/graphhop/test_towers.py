@@ -102,6 +102,7 @@ def test_a_study_cuts_each_seeds_ranking_and_takes_up_where_it_stopped(lex, tmp_
     monkeypatch.setattr(towers, "rankings", drawn)
     ran = study.run(questions, settings, keep, lex)
     assert [*ran.predicted] == ["dense", "dense_oracle_k", "two_towers", "two_towers_oracle_k"]
+    assert [*seen] == [0, 1]
     for seed, ranks in seen.items():
         k = baselines.best_k(SEVERAL, ranks["dev"])
         assert ran.tuned["two_towers"][seed] == f"k {k}"
