@@ -139,3 +139,27 @@ def test_both_ways_are_fitted_otherwise(tmp_path):
     assert len({encoder.identity(), *made.values()}) == 3
     again = hops.finetuned(encoder, "iterated", 0, size, settings).identity()
     assert again == made["iterated"]
+
+
+def test_every_round_seed_and_question_has_a_world_of_its_own(monkeypatch):
+    drawn = []
+
+    def world(split, number):
+        drawn.append((split, number))
+        return SimpleNamespace(facts=[], name="")
+
+    monkeypatch.setattr(hops, "World", world)
+    monkeypatch.setattr(hops, "pairs", lambda *_: [])
+    monkeypatch.setattr(hops, "hardest", lambda *_: [])
+    monkeypatch.setattr(hops, "fitted", lambda _, rounds, *__: [r(None) for r in rounds])
+    for seed in range(2):
+        hops.finetuned(None, "iterated", seed, hops.Size(rounds=3))
+    assert {split for split, _ in drawn} == {"train"}
+    assert len({*drawn}) == len(drawn) == 6
+    drawn.clear()
+    monkeypatch.setattr(hops, "chains", lambda *_: [])
+    monkeypatch.setattr(hops, "exact", lambda *_: [])
+    encoder = SimpleNamespace(encode=lambda facts: torch.zeros(len(facts), 2))
+    hops.answered(encoder, "iterated", 6, 3)
+    assert {split for split, _ in drawn} == {"test"}
+    assert len({*drawn}) == len(drawn) == 3
