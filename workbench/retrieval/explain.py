@@ -164,8 +164,8 @@ def explain(
 
     `retriever`: a function of the question and the facts that gives edges with probabilities, such
     as a trained one (`papers.graphhop.fuse.retriever_of`); by default `Nearest` with MiniLM, which
-    is untrained, cannot tell a fact from one that is worded alike, and often reads on too far; where
-    one fact is enough, `Nearest(encoder, rise=0.3)` does better. An edge that closes a circle, or
+    is untrained, cannot tell a fact from one that is worded alike, and often reads too far (where
+    one fact is enough, `Nearest(encoder, rise=0.3)` does better). An edge that closes a circle or
     that nothing leads to, is left out; a fact that repeats another is read as that one; of more
     than 2,000 facts the 200 nearest by words are read. `note` says so. `reader`: writes the answer.
     Raises `ValueError` for a blank question, no list of facts or a blank one, and no function,
