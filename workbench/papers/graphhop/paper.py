@@ -33,6 +33,8 @@ TRAINED = {
 `bgr_official` has the released gate (§2.4)."""
 TOWERS = ("two_towers",)
 """A ranking by one query, too, above the encoder fitted to the questions, by seed."""
+SWEPT = ("one_hop", "forward", "bgr")
+"""What is asked under more and more decoys (`sweeps`)."""
 SUPPORT = ("ssg", "ssg_released")
 """The support-set generator of neural databases, repaired and as it was; above the encoder."""
 OFFICIAL_LABELS = "forward_official_labels"

@@ -17,6 +17,7 @@ from workbench.papers.graphhop.paper import (
     OFFICIAL_LABELS,
     SPLITS,
     SUPPORT,
+    SWEPT,
     TOWERS,
     TRAINED,
     Settings,
@@ -60,7 +61,8 @@ class Study:
     `sufficient`: evidence → `[seed][question]`, 1 where the gold program over it answers right;
     empty unless each does over all facts. `searched`: direction → scored edges of each question, of
     the first seed: what a view fuses again. `dev_f1`: method → per seed the F1 of facts on dev,
-    where anything was chosen there.
+    where anything was chosen there. `swept`: further split → method → its graphs there, of the
+    first seed (`sweeps`).
     """
 
     settings: Settings
@@ -73,6 +75,7 @@ class Study:
     sufficient: dict[str, list[list[float]]]
     searched: Mapping[str, list[list[ScoredEdge]]] = field(default_factory=dict)
     dev_f1: Mapping[str, list[float]] = field(default_factory=dict)
+    swept: Mapping[str, dict[str, Graphs]] = field(default_factory=dict)
 
     def values(
         self, method: str, score: str, of: Callable[[Evidence], bool] = lambda q: True
@@ -93,11 +96,11 @@ def run(
 ) -> Study:
     """Every method on the test questions, tuned on dev; what `keep` has is not done again.
 
-    `questions`: split → questions. `encoder`: ranks as it comes and fitted (`two_towers`), is
-    what SSG is trained above, and networks read it where the settings say so; without one these
-    are left out, and above hashed words (`lex`) `forward_frozen`. `networks`: a folder for the
-    trained ones (`checkpoint.load`), of which none is trained again, and a killed one from its last
-    epoch.
+    `questions`: split → questions; further splits (`sweeps`) are searched by the first seed's
+    networks. `encoder`: ranks as it comes and fitted (`two_towers`), is what SSG is trained above,
+    and networks read it where the settings say so; without one these are left out, and above
+    hashed words (`lex`) `forward_frozen`. `networks`: a folder for the trained ones
+    (`checkpoint.load`), of which none is trained again, and a killed one from its last epoch.
     Raises `ValueError` where no method runs, or networks are tuned, without an encoder.
 
     >>> settings = presets.settings("tiny")
@@ -127,6 +130,9 @@ def run(
     if settings.reads == "tuned":
         warn_of_cuts(encoder, [q for split in SPLITS for q in questions[split]], Fit.max_tokens)
     dev_f1: dict[str, list[float]] = {}
+    swept: dict[str, dict[str, Graphs]] = {}
+    further = {split: [*of] for split, of in questions.items() if split not in SPLITS}
+    sweeping = {network for m in methods if m in SWEPT for network in TRAINED[m]}
     first_searched: dict[str, list[list[ScoredEdge]]] = {}
     for seed in seed_list(settings.seed, settings.seeds):
         edges: dict[str, Searched] = {}
@@ -139,9 +145,17 @@ def run(
             step = {"questions": data, "encoder": under.identity() if under else "",
                     "fit": asdict(fit), "seed": seed, "together": names}  # fmt: skip
             folder = Path(networks) if networks else None
-            train = partial(searched, questions, fit, names, seed, under, folder, digest(step))
+            more = further if sweeping & {*names} else {}
+            asked = {split: questions[split] for split in SPLITS} | more
+            train = partial(searched, asked, fit, names, seed, under, folder, digest(step))
+            if more:
+                step = step | {"further": digest([as_row(q) for of in more.values() for q in of])}
             edges |= keep(f"{'+'.join(names)}-{seed}", step, train)
-        first_searched = first_searched or {name: there["test"] for name, there in edges.items()}
+        if not first_searched:
+            first_searched = {name: there["test"] for name, there in edges.items()}
+            swept = {split: {m: fused(m, dev, edges, split)[0] for m in SWEPT if m in methods}
+                     for split in further}  # fmt: skip
+            further = {}
         for method in (m for m in settings.methods if encoder and m in TOWERS):
             tower = towers.fit_of(settings, encoder)
             step = {"questions": data, "encoder": encoder.identity(), "fit": asdict(tower),
@@ -174,7 +188,7 @@ def run(
     return Study(
         settings, encoder.name if encoder else "",
         str(encoder.hf.device) if settings.reads != "words" else "cpu", test, predicted, scores,
-        tuned, sufficient(test, predicted), first_searched, dev_f1,
+        tuned, sufficient(test, predicted), first_searched, dev_f1, swept,
     )  # fmt: skip
 
 
@@ -226,7 +240,7 @@ def searched(
 
 
 def _searched(retriever: Retriever, questions: Mapping[str, Sequence[Evidence]]) -> Searched:
-    out = {split: retrieved(retriever, questions[split]) for split in ("dev", "test")}
+    out = {split: retrieved(retriever, of) for split, of in questions.items() if split != "train"}
     if retriever.direction == "forward":
         out |= {f"{split} chain": retrieved(retriever, questions[split], greedy=True)
                 for split in ("dev", "test")}  # fmt: skip
@@ -234,9 +248,9 @@ def _searched(retriever: Retriever, questions: Mapping[str, Sequence[Evidence]])
 
 
 def fused(
-    method: str, dev: Sequence[Evidence], networks: Mapping[str, Searched]
+    method: str, dev: Sequence[Evidence], networks: Mapping[str, Searched], split: str = "test"
 ) -> tuple[Graphs, dict[str, float], Graphs]:
-    """The graphs of a method for the test questions, what was chosen on dev, the graphs there.
+    """The graphs of a method for a split's questions, what was chosen on dev, the graphs there.
 
     Weight and threshold by Structural Acc; of `one_hop`, whose graphs are stars, by EM of facts.
     The release's gate has neither.
@@ -246,7 +260,7 @@ def fused(
         pairs = zip(first["test likely"], second[0]["test likely"], strict=True)
         return [fuse.official(*pair) for pair in pairs], {}, []
     end = " chain" if method == "single_chain" else ""
-    nothing: Searched = {split: [[]] * len(first[split]) for split in ("dev", "test")}
+    nothing: Searched = {split: [[]] * len(graphs) for split, graphs in first.items()}
     forward, backward = first, second[0] if second else nothing
     weights: Sequence[float] = fuse.WEIGHTS if second else (1.0,)
     if method == "backward":
@@ -255,12 +269,11 @@ def fused(
     gold = [baselines.star(q.nodes) if method == "one_hop" else q.edges for q in dev]
     w, tau = fuse.tuned(gold, forward["dev" + end], backward["dev"], weights)
     chosen = {"w": w, "τ": tau} if second else {"τ": tau}
-    on_dev, on_test = (
-        [fuse.soft(*pair, w, tau)
-         for pair in zip(forward[split + end], backward[split], strict=True)]
-        for split in ("dev", "test")
-    )  # fmt: skip
-    return on_test, chosen, on_dev
+    on_dev, there = (
+        [fuse.soft(*pair, w, tau) for pair in zip(forward[of + end], backward[of], strict=True)]
+        for of in ("dev", split)
+    )
+    return there, chosen, on_dev
 
 
 def sufficient(
