@@ -14,7 +14,7 @@ CHAIN, STAR = ((ROOT, 0), (0, 1)), ((ROOT, 0), (ROOT, 1))
 
 
 def test_the_same_questions_stand_among_more_and_more_of_their_relations():
-    asked = sweeps.questions(paper.settings("tiny"), 60)
+    asked = sweeps.questions(paper.settings("tiny"))
     assert [*asked] == [f"decoys_{n}" for n in range(5)]
     relation = {fact.text: fact.relation for i in range(2) for fact in World("test", i).facts}
     alike, first = [], asked["decoys_0"]
@@ -23,10 +23,10 @@ def test_the_same_questions_stand_among_more_and_more_of_their_relations():
         for q, before in zip(questions, first, strict=True):
             gold = {q.facts[i] for i in q.nodes}
             assert (q.question, gold) == (before.question, {before.facts[i] for i in before.nodes})
-            assert len({*q.facts}) == 30
+            assert len({*q.facts}) == 25
             assert depth(q.edges) > 1
             alike[-1] += sum(relation[f] in map(relation.get, gold) for f in q.facts)
-    assert all(b - a > 60 for a, b in pairwise(alike))
+    assert all(b - a > 20 for a, b in pairwise(alike))
 
 
 def test_first_networks_search_them_with_what_was_chosen_on_dev(tmp_path):

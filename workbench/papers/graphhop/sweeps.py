@@ -1,7 +1,8 @@
 """What makes it hard, one thing at a time: more decoy chains, more hops (§8), nothing trained anew.
 
-The same questions stand in pools of 0 to 4 complete decoy chains for each branch, so that what
-differs is the decoys'. Networks, weights and thresholds are those of the first seed and of dev.
+The same questions stand in pools of one size with 0 to 4 complete decoy chains for each branch,
+which take the place of other wrong facts. Networks are those of the first seed, weights and
+thresholds those of dev.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,13 +20,13 @@ from workbench.retrieval.metrics import overlap
 from workbench.worlds.pools import questions as drawn
 
 DECOYS = (0, 1, 2, 3, 4)
-EACH = 60
+EACH = 40
 """Questions, the same for each number of decoys."""
-POOL = 30
-"""Facts at every number: 6 gold ones and four chains of three facts for either branch fill it."""
-FAMILIES = ("bridge_of_two", "bridge_of_three", "compare_bridge", "intersect", "count_bridge",
-            "most_of_heads")  # fmt: skip
-"""Those of more than one hop."""
+POOL = 25
+"""Facts at every number, as many as ReasonGraphQA has: room for the gold ones and four chains of
+each branch (23 at most)."""
+FAMILIES = ("bridge_of_two", "bridge_of_three", "intersect", "count_bridge", "most_of_heads")
+"""Those of more than one hop but `compare_bridge`, which would take 30 facts."""
 DASHES = ("dot", "solid", "dash")
 SCORES = {"exact": "", "f1": "f1_"}
 """Score → how a metric's name tells it."""
