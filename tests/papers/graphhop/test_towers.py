@@ -112,7 +112,8 @@ def test_a_study_cuts_each_seeds_ranking_and_takes_up_where_it_stopped(lex, tmp_
             baselines.star(row[: len(q.nodes)])
             for q, row in zip(questions["test"], rows, strict=True)
         ]
-    assert not study.run(questions, settings, keep).predicted  # without an encoder
+    with pytest.raises(ValueError, match="sentence encoder"):
+        study.run(questions, settings, keep)
     monkeypatch.setattr(towers, "rankings", lambda *_: 1 / 0)
     assert study.run(questions, settings, keep, lex).predicted == ran.predicted
     others = (
