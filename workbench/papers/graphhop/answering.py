@@ -49,7 +49,7 @@ class ReaderFit:
     """Size of the small reader, and training of either."""
 
     d: int = 64
-    epochs: int = 40
+    epochs: int = 32
     batch: int = 32
     lr: float = 3e-3
 
