@@ -11,7 +11,7 @@ import workbench as wb
 from tests.helpers.encoder_toys import save_bert
 from workbench.errors import CacheMismatch, ModelError
 from workbench.papers.graphhop import checkpoint, study, train
-from workbench.papers.graphhop.search import retrieved
+from workbench.papers.graphhop.targets import targets
 from workbench.papers.graphhop.train import RELEASED, Fit, coupled, trained
 from workbench.training.resume import seal
 from workbench.worlds.pools import questions
@@ -42,7 +42,11 @@ def test_a_network_comes_back_as_it_was(tmp_path, encoder, given):
     again, config = checkpoint.load(tmp_path / "net", encoder, direction="backward")
     assert same(again, retriever)
     assert not again.training
-    assert retrieved(again, FEW) == retrieved(retriever, FEW)
+    levels = [targets(q.edges, "backward") for q in FEW]
+    # Not what is retrieved: of facts as probable as each other, that hangs on a last bit.
+    torch.testing.assert_close(*(
+        train.loss(network, network.encoder.pool(FEW), levels, 2.0) for network in (again, retriever)
+    ))  # fmt: skip
     assert {name: config[name] for name in SAVED} == SAVED
     assert {path.name for path in (tmp_path / "net").iterdir()} == {
         "model.safetensors", "config.json", "sealed.json"
