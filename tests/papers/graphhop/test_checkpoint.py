@@ -44,9 +44,11 @@ def test_a_network_comes_back_as_it_was(tmp_path, encoder, given):
     assert not again.training
     levels = [targets(q.edges, "backward") for q in FEW]
     # Not what is retrieved: of facts as probable as each other, that hangs on a last bit.
-    torch.testing.assert_close(*(
-        train.loss(network, network.encoder.pool(FEW), levels, 2.0) for network in (again, retriever)
-    ))  # fmt: skip
+    before, after = (
+        train.loss(network, network.encoder.pool(FEW), levels, 2.0)
+        for network in (retriever, again)
+    )
+    torch.testing.assert_close(after, before)
     assert {name: config[name] for name in SAVED} == SAVED
     assert {path.name for path in (tmp_path / "net").iterdir()} == {
         "model.safetensors", "config.json", "sealed.json"
