@@ -95,6 +95,30 @@ def test_a_fact_that_is_there_twice_is_the_first(file, caplog):
     assert "1 facts are in their pool twice" in caplog.text
 
 
+def test_a_chain_is_of_the_facts_that_remain(file):
+    told = [FACTS[0], FACTS[0], FACTS[2], FACTS[1]]
+    made = row(facts=told, edges=[[-1, 1], [-1, 2], [2, 3]], chain=[2, 1, 3])
+    (evidence,) = read_evidence(file(made))
+    assert [evidence.facts[i] for i in evidence.chain] == [FACTS[2], FACTS[0], FACTS[1]]
+    both = row(facts=told, edges=[[-1, 0], [-1, 1], [-1, 2]], chain=[1, 2, 0])
+    assert read_evidence(file(both))[0].chain == (0, 1)
+    assert [e.chain for e in read_evidence(file(row(chain=[]), row(id="b", chain=None)))] == [
+        (),
+        (),
+    ]
+
+
+def test_rows_without_a_chain_are_as_before_and_rows_with_one_come_back(tmp_path):
+    plain = Evidence("a", "Where?", tuple(FACTS), ((ROOT, 0), (ROOT, 2), (0, 1)))
+    asked = [plain, replace(plain, id="b", chain=(2, 0, 1))]
+    assert "chain" not in as_row(plain)
+    write_evidence(tmp_path / "out.jsonl", asked)
+    assert read_evidence(tmp_path / "out.jsonl") == asked
+    with pytest.raises(GraphError, match=r"^b: chain reads fact 1 before fact 0"):
+        write_evidence(tmp_path / "no.jsonl", [plain, replace(plain, id="b", chain=(2, 1, 0))])
+    assert not (tmp_path / "no.jsonl").exists()
+
+
 OURS = [
     ({"facts": "drop"}, "no field 'facts'; expected graphhop/v1"),
     ({"edges": "drop"}, "no field 'edges'"),
@@ -121,6 +145,9 @@ OURS = [
     ({"world": {}}, "field 'world'"),
     ({"answer_type": {}}, "field 'answer_type'"),
     ({"program": ["Find"]}, "program"),
+    ({"chain": [1, 0]}, "chain reads fact 1 before fact 0, which leads to it"),
+    ({"chain": [0]}, r"chain .0.: fact 1 is missing"),
+    ({"chain": 0}, "chain 0 is no list of whole numbers"),
 ]  # fmt: skip
 OFFICIAL = [
     ({"fact": FACTS[1:]}, "names 'Ada was born in Rome.', which is not among its facts; the near"),

@@ -1,7 +1,7 @@
 """The schema of evidence: what graphs are, against networkx and by hand."""
 
 import random
-from itertools import islice
+from itertools import islice, permutations
 
 import networkx as nx
 import pytest
@@ -9,7 +9,7 @@ import pytest
 from tests.retrieval.graph_cases import random_edges
 from workbench.errors import GraphError
 from workbench.retrieval import graphs
-from workbench.retrieval.graphs import ROOT, checked
+from workbench.retrieval.graphs import ROOT, checked, checked_chain
 
 SHAPES = {
     "SCSH": [(ROOT, 4)],
@@ -100,3 +100,37 @@ def test_the_kind_of_reasoning_is_that_of_the_last_function():
     }
     assert list(kinds.values()) == ["Query", "Comparison", "Count", "Bool", "Qualifier", "Other"]
     assert graphs.reasoning([]) == "Other"
+
+
+def test_chains_are_exactly_the_topological_orders():
+    rng = random.Random(1)
+    for _ in range(60):
+        edges = random_edges(rng, rng.randint(1, 5))
+        within = nx.DiGraph([(u, v) for u, v in edges if u != ROOT])
+        within.add_nodes_from(graphs.nodes(edges))
+        orders = {tuple(order) for order in nx.all_topological_sorts(within)}
+        for order in permutations(graphs.nodes(edges)):
+            if order in orders:
+                assert checked_chain(list(order), edges, "q") == order
+            else:
+                with pytest.raises(GraphError, match=r"^q: chain reads fact"):
+                    checked_chain(order, edges, "q")
+
+
+@pytest.mark.parametrize(
+    ("chain", "said"),
+    [
+        ([4, 1], r"q7: chain \[4, 1\]: fact 2 is missing"),
+        ([4, 2, 1, 3], "fact 3 is no gold fact"),
+        ([-1, 4, 2, 1], "fact -1 is no gold fact"),
+        ([4, 2, 1, 2], "has fact 2 twice"),
+        ([4, 1, 2], "chain reads fact 1 before fact 2, which leads to it"),
+        ([4, 2.0, 1], "no list of whole numbers"),
+        ([4, True, 2], "no list of whole numbers"),
+        ("421", "no list of whole numbers"),
+        (3, "no list of whole numbers"),
+    ],
+)
+def test_what_is_no_chain_is_named(chain, said):
+    with pytest.raises(GraphError, match=said):
+        checked_chain(chain, [(ROOT, 4), (ROOT, 2), (2, 1)], "q7")

@@ -10,7 +10,16 @@ from typing import Any
 
 from workbench.errors import DatasetError, GraphError
 from workbench.files import Row, repeated, rows_or_errors
-from workbench.retrieval.graphs import KINDS, ROOT, Edge, Evidence, checked, depth, successors
+from workbench.retrieval.graphs import (
+    KINDS,
+    ROOT,
+    Edge,
+    Evidence,
+    checked,
+    checked_chain,
+    depth,
+    successors,
+)
 from workbench.writing import whole, write_json
 
 log = logging.getLogger(__name__)
@@ -98,8 +107,8 @@ def _check(questions: Sequence[Evidence]) -> None:
 
 
 def as_row(evidence: Evidence) -> Row:
-    """A question as a row of `graphhop/v1`, with what follows from its graph."""
-    return {
+    """A question as a row of `graphhop/v1`, with what follows from its graph; a chain if known."""
+    row = {
         "id": evidence.id,
         "question": evidence.question,
         "answer": evidence.answer,
@@ -112,6 +121,7 @@ def as_row(evidence: Evidence) -> Row:
         "depth": depth(evidence.edges),
         "world": evidence.world,
     }
+    return row | ({"chain": list(evidence.chain)} if evidence.chain else {})
 
 
 def as_official(evidence: Evidence) -> Row:
@@ -162,6 +172,7 @@ def _read(row: Row | DatasetError, place: str, repair: bool) -> tuple[Evidence, 
         raise DatasetError(f"{place}: field 'question' is {row['question']!r:.60}, no text")
     facts = tuple(dict.fromkeys(texts))
     at = {text: i for i, text in enumerate(facts)}
+    chain: tuple[int, ...] = ()
     if official:
         edges = _official_edges(row["order_true_fact"], at, place, repair)
     else:
@@ -169,19 +180,24 @@ def _read(row: Row | DatasetError, place: str, repair: bool) -> tuple[Evidence, 
         if not isinstance(pairs, list):
             raise DatasetError(f"{place}: field 'edges' is {pairs!r:.60}; give pairs of places")
         edges = checked(pairs, len(texts), place)
+        if (listed := row.get("chain")) not in (None, []):
+            chain = checked_chain(listed, edges, place)
+            chain = tuple(dict.fromkeys(at[texts[i]] for i in chain))
         edges = tuple((u if u == ROOT else at[texts[u]], at[texts[v]]) for u, v in edges)
     kind = plain_text(row, "answer_type", place)
     if kind and kind not in KINDS:
         raise DatasetError(f"{place}: answer_type {kind!r:.40}; known: {', '.join(KINDS)}")
+    edges = checked(edges, len(facts), place)
     evidence = Evidence(
         id=plain_text(row, "id", place) or place.rpartition(" ")[2],
         question=row["question"],
         facts=facts,
-        edges=checked(edges, len(facts), place),
+        edges=edges,
         answer=plain_text(row, "answer", place),
         answer_kind=kind,
         program=_program(row.get("program") or [], place),
         world=plain_text(row, "world", place),
+        chain=checked_chain(chain, edges, place) if chain else (),
     )
     stated = {"structure": evidence.structure, "depth": depth(evidence.edges)}
     for name, value in {**stated, "reasoning_type": evidence.reasoning}.items():

@@ -40,7 +40,8 @@ class Evidence:
 
     `answer_kind`: of `KINDS`, or empty where it is not known. `program`: KoPL steps, each with
     `function`, `inputs` and `dependencies`; its last names the kind of reasoning. `world`: what
-    the facts are about; no two splits share one.
+    the facts are about; no two splits share one. `chain`: the gold facts, each once, in the order
+    in which the program reads them, none before those that lead to it; empty where not known.
     """
 
     id: str
@@ -51,6 +52,7 @@ class Evidence:
     answer_kind: str = ""
     program: tuple[dict[str, Any], ...] = ()
     world: str = ""
+    chain: tuple[int, ...] = ()
 
     @property
     def nodes(self) -> tuple[int, ...]:
@@ -180,6 +182,26 @@ def checked(edges: Iterable[Sequence[int]], count: int, place: str) -> tuple[Edg
             f"edge from {ROOT}"
         )
     return edges
+
+
+def checked_chain(chain: Any, edges: Sequence[Edge], place: str) -> tuple[int, ...]:
+    """The facts of `edges` in the order of `chain`: each once, none before one that leads to it.
+
+    Raises `GraphError` naming `place` and the fact otherwise.
+    """
+    if not isinstance(chain, Sequence) or not all(map(_whole, chain)):
+        raise GraphError(f"{place}: chain {chain!r:.60} is no list of whole numbers")
+    position = {fact: i for i, fact in enumerate(chain)}
+    if len(position) < len(chain):
+        twice = next(fact for i, fact in enumerate(chain) if position[fact] != i)
+        raise GraphError(f"{place}: chain {list(chain)!r:.60} has fact {twice} twice")
+    if wrong := sorted(position.keys() ^ set(nodes(edges))):
+        fault = "is no gold fact" if wrong[0] in position else "is missing"
+        raise GraphError(f"{place}: chain {list(chain)!r:.60}: fact {wrong[0]} {fault}")
+    for u, v in edges:
+        if u != ROOT and position[u] > position[v]:
+            raise GraphError(f"{place}: chain reads fact {v} before fact {u}, which leads to it")
+    return tuple(chain)
 
 
 def shown_edges(edges: Sequence[Edge]) -> str:
