@@ -23,7 +23,7 @@ FLOORS = (
     ("ground",),
     ("models", "plots", "evaluation"),
     ("activations", "generation", "sae", "data", "training", "retrieval"),
-    ("steering", "worlds"),
+    ("steering", "worlds", "retrievers", "readers"),
     ("papers",),
     ("widgets", "runs", "tiny"),
     ("cli",),

@@ -9,9 +9,9 @@ from types import SimpleNamespace
 
 import workbench as wb
 from workbench.errors import ModelError
-from workbench.papers.graphhop.search import retrieved
-from workbench.papers.graphhop.train import Fit, trained
 from workbench.retrieval.nearest import Nearest
+from workbench.retrievers.search import retrieved
+from workbench.retrievers.train import Fit, trained
 from workbench.worlds.facts import World
 from workbench.worlds.pools import questions
 

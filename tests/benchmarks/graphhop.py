@@ -17,12 +17,13 @@ from tests.benchmarks import timing
 from tests.helpers.encoder_toys import word_tokenizer
 from workbench.errors import ModelError
 from workbench.models.encoders import Encoder
-from workbench.papers.graphhop import costs, fuse, train
-from workbench.papers.graphhop.model import Retriever
-from workbench.papers.graphhop.search import retrieved
-from workbench.papers.graphhop.targets import targets
+from workbench.papers.graphhop import costs
 from workbench.retrieval.graphs import Evidence, nodes
 from workbench.retrieval.metrics import overlap
+from workbench.retrievers import fuse, train
+from workbench.retrievers.model import Retriever
+from workbench.retrievers.search import retrieved
+from workbench.retrievers.targets import targets
 from workbench.worlds.pools import questions
 
 SIZES = {"toy": (2, 5, 8, 16, 2), "bert": (4, 25, 30, 768, 7)}

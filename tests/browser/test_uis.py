@@ -292,8 +292,8 @@ def test_compiled(lab):
 EVIDENCE = """\
 from types import SimpleNamespace
 import workbench as wb
-from workbench.papers.graphhop.search import retrieved
-from workbench.papers.graphhop.train import Fit, trained
+from workbench.retrievers.search import retrieved
+from workbench.retrievers.train import Fit, trained
 from workbench.worlds.pools import questions
 train, test = questions("train", 48, pool=12), questions("test", 12, pool=12)
 fits = {d: trained(train, Fit(epochs=1), d, 0) for d in ("forward", "backward")}

@@ -6,7 +6,7 @@ from transformers import BertConfig, BertModel
 
 from workbench.errors import ModelError
 from workbench.models.seq2seq import Seq2Seq, load_seq2seq
-from workbench.papers.graphhop.answering import small_reader
+from workbench.readers.trained import small_reader
 from workbench.worlds.pools import questions
 
 MODEL = small_reader(questions("train", 12, pool=10), 0, 16).model

@@ -10,9 +10,9 @@ import networkx as nx
 import pytest
 
 import workbench as wb
-from workbench.papers.graphhop import fuse
 from workbench.retrieval.graphs import ROOT, Evidence
 from workbench.retrieval.lexical import words
+from workbench.retrievers import fuse
 from workbench.widgets.graph_view import graph_svg
 
 FACTS = tuple(f"fact {name} <b>" for name in "abcdef")

@@ -163,7 +163,7 @@ def explain(
     """Explain by which facts a question is answered.
 
     `retriever`: a function of the question and the facts that gives edges with probabilities, such
-    as a trained one (`papers.graphhop.fuse.retriever_of`); by default `Nearest` with MiniLM, which
+    as a trained one (`retrievers.fuse.retriever_of`); by default `Nearest` with MiniLM, which
     is untrained, cannot tell a fact from one that is worded alike, and often reads too far (where
     one fact is enough, `Nearest(encoder, rise=0.3)` does better). An edge that closes a circle or
     that nothing leads to, is left out; a fact that repeats another is read as that one; of more

@@ -9,14 +9,14 @@ from pathlib import Path
 
 import ipywidgets as widgets
 
-from workbench.papers.graphhop import fuse
-from workbench.papers.graphhop.search import EXPANDED
 from workbench.papers.graphhop.study import Study
 from workbench.plots.graphs import places
 from workbench.plots.style import BLUE, GREEN, RED
 from workbench.retrieval.explain import Explanation, Retriever, explain, grown
 from workbench.retrieval.graphs import ROOT, Edge, ScoredEdge
 from workbench.retrieval.lexical import texts
+from workbench.retrievers import fuse
+from workbench.retrievers.search import EXPANDED
 from workbench.widgets.graph_view import GraphView, graph_svg
 from workbench.widgets.markup import html_table, shaded
 from workbench.widgets.view import STYLE, WIDE, View, later

@@ -10,8 +10,8 @@ from tests.helpers.encoder_toys import save_bert
 from workbench.errors import DatasetError, ModelError
 from workbench.papers.graphhop import paper, presets, study, tables
 from workbench.papers.graphhop.study import fit_of
-from workbench.papers.graphhop.train import Fit
 from workbench.retrieval.evidence_files import write_evidence, write_official
+from workbench.retrievers.train import Fit
 from workbench.runs.cache import cached
 
 

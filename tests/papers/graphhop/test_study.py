@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 
 from workbench.models.encoders import load_encoder
-from workbench.papers.graphhop import figures, fuse, paper, presets, study, tables
+from workbench.papers.graphhop import figures, paper, presets, study, tables
 from workbench.paths import notebook_folder
 from workbench.plots.tables import table
 from workbench.retrieval.graphs import ROOT, successors
 from workbench.retrieval.metrics import scored
+from workbench.retrievers import fuse
 
 
 @pytest.fixture(scope="module")

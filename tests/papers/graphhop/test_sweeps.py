@@ -4,9 +4,10 @@ from itertools import pairwise
 
 import pytest
 
-from workbench.papers.graphhop import checkpoint, fuse, paper, presets, study, sweeps
-from workbench.papers.graphhop.search import retrieved
+from workbench.papers.graphhop import paper, presets, study, sweeps
 from workbench.retrieval.graphs import ROOT, Evidence, depth
+from workbench.retrievers import checkpoint, fuse
+from workbench.retrievers.search import retrieved
 from workbench.worlds.facts import World
 
 CHAIN, STAR = ((ROOT, 0), (0, 1)), ((ROOT, 0), (ROOT, 1))

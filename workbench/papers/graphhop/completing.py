@@ -1,34 +1,16 @@
 """A language model as it comes, as the reader (§4, reader iii): greedy, the answer alone."""
 
-from collections.abc import Sequence
 from pathlib import Path
 
 from workbench.generation.complete import Completer, complete
 from workbench.generation.requests import GenRequest
 from workbench.generation.sample_store import SampleStore
-from workbench.models.prompts import Prompt, messages
-from workbench.papers.graphhop import marks
 from workbench.papers.graphhop.answering import Answers, evidence_of
 from workbench.papers.graphhop.study import Study
-from workbench.retrieval.graphs import Edge, Evidence
+from workbench.readers.prompts import NEW, first_line, prompt
 
 COUNT = 100
 """Test questions asked, the first with an answer."""
-NEW = 16
-"""Tokens of an answer."""
-_ASKED = "Answer with a name, a number, yes or no, and nothing else."
-
-
-def prompt(question: Evidence, edges: Sequence[Edge], chat: bool = True) -> Prompt:
-    """The facts in order of reading, numbered, and the question; plain text without `chat`.
-
-    >>> prompt(question, question.edges, chat=False)
-    'Facts:\\nf1 Ada was born in Dorla.\\n\\nQuestion: Where …?\\nAnswer with …\\nAnswer:'
-    """
-    facts = marks.lines(question, edges)
-    told = "Facts:\n" + "\n".join(facts) + "\n\n" if facts else ""
-    text = f"{told}Question: {question.question}\n{_ASKED}"
-    return messages(text) if chat else f"{text}\nAnswer:"
 
 
 def run(
@@ -55,8 +37,3 @@ def run(
     rows = [replies[i : i + len(asked)] for i in range(0, len(replies), len(asked) or 1)]
     return {name: [[first_line(reply) for reply in row]]
             for name, row in zip(evidence, rows, strict=True)}  # fmt: skip
-
-
-def first_line(reply: str) -> str:
-    """The first line that is not blank; empty of none."""
-    return next((line.strip() for line in reply.splitlines() if line.strip()), "")

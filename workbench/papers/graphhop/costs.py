@@ -13,8 +13,8 @@ import torch
 
 from workbench.evaluation.intervals import AMOUNT
 from workbench.evaluation.metrics import measured
-from workbench.papers.graphhop.model import Retriever
 from workbench.retrieval.search import top_k
+from workbench.retrievers.model import Retriever
 
 ROUNDS = 5
 SHORTCUT = {"states": 4, "facts": 25, "tokens": 30, "width": 384}

@@ -11,8 +11,7 @@ import numpy as np
 
 from workbench.hashing import digest
 from workbench.models.encoders import Encoder
-from workbench.papers.graphhop import baselines, checkpoint, fuse, readers, support, towers
-from workbench.papers.graphhop.model import Retriever
+from workbench.papers.graphhop import readers
 from workbench.papers.graphhop.paper import (
     OFFICIAL_LABELS,
     SPLITS,
@@ -22,15 +21,17 @@ from workbench.papers.graphhop.paper import (
     TRAINED,
     Settings,
 )
-from workbench.papers.graphhop.search import retrieved
-from workbench.papers.graphhop.targets import DIRECTIONS
-from workbench.papers.graphhop.train import RELEASED, Fit, coupled
-from workbench.papers.graphhop.tuned import warn_of_cuts
 from workbench.papers.parameters import seed_list
 from workbench.retrieval.evidence_files import as_row
 from workbench.retrieval.graphs import Edge, Evidence, ScoredEdge, nodes
 from workbench.retrieval.lexical import Bm25, TfIdf
 from workbench.retrieval.metrics import Scores, overlap, scored
+from workbench.retrievers import baselines, checkpoint, fuse, support, towers
+from workbench.retrievers.model import Retriever
+from workbench.retrievers.search import retrieved
+from workbench.retrievers.targets import DIRECTIONS
+from workbench.retrievers.train import RELEASED, Fit, coupled
+from workbench.retrievers.tuned import warn_of_cuts
 
 Keep = Callable[[str, dict[str, Any], Callable[[], Any]], Any]
 """`keep(name, key, compute)`: a step done before is not done again (`runs.cache.cached`)."""
@@ -157,7 +158,7 @@ def run(
                      for split in further}  # fmt: skip
             further = {}
         for method in (m for m in settings.methods if encoder and m in TOWERS):
-            tower = towers.fit_of(settings, encoder)
+            tower = towers.fit_of(settings.reads, encoder)
             step = {"questions": data, "encoder": encoder.identity(), "fit": asdict(tower),
                     "seed": seed}  # fmt: skip
             rank = partial(towers.rankings, questions, encoder, tower, seed)

@@ -7,8 +7,8 @@ from torch import nn
 from torch.nn.utils.rnn import pad_sequence
 
 from workbench.models.encoders import Encoder
-from workbench.papers.graphhop.model import Pool
 from workbench.retrieval.graphs import Evidence
+from workbench.retrievers.model import Pool
 
 
 class FrozenEncoder(nn.Module):

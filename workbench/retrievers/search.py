@@ -9,9 +9,9 @@ from collections.abc import Sequence
 import torch
 
 from workbench import arguments
-from workbench.papers.graphhop.model import Retriever
-from workbench.papers.graphhop.targets import MOST_DEPTH, Path
 from workbench.retrieval.graphs import ROOT, Edge, Evidence, ScoredEdge
+from workbench.retrievers.model import Retriever
+from workbench.retrievers.targets import MOST_DEPTH, Path
 
 log = logging.getLogger(__name__)
 

@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import torch
 
-from workbench.papers.graphhop.lexicon import (
+from workbench.retrieval.graphs import ROOT, Evidence
+from workbench.retrievers.lexicon import (
     FIRST,
     MOST_TOKENS,
     NAME,
@@ -14,7 +15,6 @@ from workbench.papers.graphhop.lexicon import (
     LexicalEncoder,
     vocabulary,
 )
-from workbench.retrieval.graphs import ROOT, Evidence
 from workbench.worlds.pools import questions
 
 SMALL = Evidence(

@@ -7,8 +7,8 @@ from itertools import pairwise
 import pytest
 
 from tests.retrieval.graph_cases import random_edges
-from workbench.papers.graphhop.targets import MOST_DEPTH, MOST_STATES, reversed_edges, targets
 from workbench.retrieval.graphs import ROOT
+from workbench.retrievers.targets import MOST_DEPTH, MOST_STATES, reversed_edges, targets
 
 JOIN = [(ROOT, 0), (ROOT, 1), (0, 2), (1, 2), (2, 3)]
 

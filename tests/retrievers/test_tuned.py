@@ -9,14 +9,14 @@ from transformers import AutoModel, AutoTokenizer
 
 import workbench as wb
 from tests.helpers.encoder_toys import WORDS, save_bert
-from tests.papers.graphhop.retrievers import naive
-from workbench.papers.graphhop import train
-from workbench.papers.graphhop.lexicon import vocabulary
-from workbench.papers.graphhop.model import Retriever
-from workbench.papers.graphhop.targets import targets
-from workbench.papers.graphhop.train import RELEASED, Fit, coupled, trained
-from workbench.papers.graphhop.tuned import TunedEncoder, warn_of_cuts
+from tests.retrievers.small import naive
 from workbench.retrieval.graphs import ROOT
+from workbench.retrievers import train
+from workbench.retrievers.lexicon import vocabulary
+from workbench.retrievers.model import Retriever
+from workbench.retrievers.targets import targets
+from workbench.retrievers.train import RELEASED, Fit, coupled, trained
+from workbench.retrievers.tuned import TunedEncoder, warn_of_cuts
 from workbench.worlds.pools import questions
 
 POOLS = [

@@ -17,9 +17,9 @@ from torch import nn
 from torch.nn.utils.rnn import pad_sequence
 
 from workbench.hashing import digest
-from workbench.papers.graphhop.model import Attention, Feed, Pool
 from workbench.retrieval.graphs import ROOT, Evidence
 from workbench.retrieval.lexical import words
+from workbench.retrievers.model import Attention, Feed, Pool
 
 log = logging.getLogger(__name__)
 

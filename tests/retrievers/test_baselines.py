@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from workbench.papers.graphhop import baselines
 from workbench.retrieval.graphs import ROOT, Evidence
 from workbench.retrieval.lexical import Bm25, TfIdf
 from workbench.retrieval.metrics import scored
+from workbench.retrievers import baselines
 from workbench.worlds.pools import questions
 
 

@@ -10,9 +10,10 @@ from safetensors.torch import load_file, save_file
 import workbench as wb
 from tests.helpers.encoder_toys import save_bert
 from workbench.errors import CacheMismatch, ModelError
-from workbench.papers.graphhop import checkpoint, study, train
-from workbench.papers.graphhop.targets import targets
-from workbench.papers.graphhop.train import RELEASED, Fit, coupled, trained
+from workbench.papers.graphhop import study
+from workbench.retrievers import checkpoint, train
+from workbench.retrievers.targets import targets
+from workbench.retrievers.train import RELEASED, Fit, coupled, trained
 from workbench.training.resume import seal
 from workbench.worlds.pools import questions
 

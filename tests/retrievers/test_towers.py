@@ -7,9 +7,10 @@ from functools import partial
 import pytest
 
 import workbench as wb
-from workbench.papers.graphhop import baselines, paper, study, towers
+from workbench.papers.graphhop import paper, study
 from workbench.retrieval.graphs import ROOT, Evidence
 from workbench.retrieval.towers import Contrast
+from workbench.retrievers import baselines, towers
 from workbench.runs.cache import cached
 
 NAMES = "abo bel cid dov eno fay gil hal ida jon kim leo".split()
@@ -81,7 +82,7 @@ def test_each_round_mines_with_the_encoder_as_it_is_by_then(lex, monkeypatch):
 
 def test_what_fits_an_encoder_and_a_preset(lex):
     bert = replace(lex, name="bert")
-    made = [towers.fit_of(paper.settings(preset), encoder)
+    made = [towers.fit_of(paper.settings(preset).reads, encoder)
             for preset, encoder in (("tiny", lex), ("tiny", bert), ("paper", bert))]  # fmt: skip
     assert made == [towers.WORDS, towers.SUBSET, towers.TUNED]
 

@@ -9,10 +9,9 @@ from dataclasses import dataclass
 from functools import partial
 
 from workbench.models.encoders import Encoder
-from workbench.papers.graphhop.baselines import Ranking, dense
-from workbench.papers.graphhop.paper import Settings
 from workbench.retrieval.graphs import Evidence
 from workbench.retrieval.towers import Contrast, Pair, fitted
+from workbench.retrievers.baselines import Ranking, dense
 
 MINED = 3
 """Wrong facts of its own pool beside each question; those of the batch come to them."""
@@ -35,11 +34,11 @@ TUNED = TowerFit(Contrast(batch=32, learning_rate=2e-5), rounds=4, questions=10*
 """Where the networks tune their encoder along: all questions, at the usual rate for BERT."""
 
 
-def fit_of(settings: Settings, encoder: Encoder) -> TowerFit:
-    """The training that suits an encoder and a preset."""
+def fit_of(reads: str, encoder: Encoder) -> TowerFit:
+    """The training that suits an encoder, beside networks that read it so (`train.Fit.reads`)."""
     if encoder.name == "lex":
         return WORDS
-    return TUNED if settings.reads == "tuned" else SUBSET
+    return TUNED if reads == "tuned" else SUBSET
 
 
 def rankings(

@@ -9,9 +9,9 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from tests.papers.graphhop.retrievers import QUESTIONS, lexical, naive
-from workbench.papers.graphhop import search
+from tests.retrievers.small import QUESTIONS, lexical, naive
 from workbench.retrieval.graphs import ROOT
+from workbench.retrievers import search
 
 WIDE = {"states": 10_000, "edges": 10_000}
 

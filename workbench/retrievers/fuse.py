@@ -4,9 +4,9 @@ from collections.abc import Callable, Sequence
 from itertools import product
 
 from workbench import arguments
-from workbench.papers.graphhop.model import Retriever
-from workbench.papers.graphhop.search import retrieved
 from workbench.retrieval.graphs import ROOT, Edge, Evidence, ScoredEdge, successors
+from workbench.retrievers.model import Retriever
+from workbench.retrievers.search import retrieved
 
 AGREEMENT = 0.02
 """Share of edges in common from which the release takes the backward graph alone."""

@@ -10,9 +10,9 @@ from safetensors.torch import load_file, save_file
 from workbench.errors import CacheMismatch, ModelError
 from workbench.hashing import digest
 from workbench.models.encoders import Encoder
-from workbench.papers.graphhop.model import Retriever
-from workbench.papers.graphhop.train import Fit, built
 from workbench.reading import read_object
+from workbench.retrievers.model import Retriever
+from workbench.retrievers.train import Fit, built
 from workbench.training.resume import fault, seal
 from workbench.writing import whole, write_json
 

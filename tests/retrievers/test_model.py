@@ -4,10 +4,10 @@ import pytest
 import torch
 
 from tests.benchmarks.graphhop import shortcut
-from tests.papers.graphhop.retrievers import QUESTIONS, lexical, naive
+from tests.retrievers.small import QUESTIONS, lexical, naive
 from workbench.models.encoders import Encoder
-from workbench.papers.graphhop.frozen import FrozenEncoder
-from workbench.papers.graphhop.model import Attention, Retriever
+from workbench.retrievers.frozen import FrozenEncoder
+from workbench.retrievers.model import Attention, Retriever
 
 
 class Letters(Encoder):

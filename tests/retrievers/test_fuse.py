@@ -7,11 +7,11 @@ import networkx as nx
 import pytest
 
 import workbench as wb
-from tests.papers.graphhop.retrievers import QUESTIONS, lexical
 from tests.retrieval.graph_cases import random_edges
-from workbench.papers.graphhop import fuse
-from workbench.papers.graphhop.search import retrieved
+from tests.retrievers.small import QUESTIONS, lexical
 from workbench.retrieval.graphs import ROOT, nodes
+from workbench.retrievers import fuse
+from workbench.retrievers.search import retrieved
 
 
 def sure(edges):

@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import torch
 
-from workbench.papers.graphhop.lexicon import LexicalEncoder, vocabulary
-from workbench.papers.graphhop.model import Retriever
 from workbench.retrieval.graphs import ROOT
+from workbench.retrievers.lexicon import LexicalEncoder, vocabulary
+from workbench.retrievers.model import Retriever
 from workbench.worlds.pools import questions
 
 QUESTIONS = [

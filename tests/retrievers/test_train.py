@@ -9,11 +9,11 @@ from dataclasses import replace
 import pytest
 import torch
 
-from tests.papers.graphhop.retrievers import lexical, naive
+from tests.retrievers.small import lexical, naive
 from workbench.errors import GraphError, RunError
-from workbench.papers.graphhop.search import retrieved
-from workbench.papers.graphhop.targets import DIRECTIONS, targets
-from workbench.papers.graphhop.train import Fit, loss, trained
+from workbench.retrievers.search import retrieved
+from workbench.retrievers.targets import DIRECTIONS, targets
+from workbench.retrievers.train import Fit, loss, trained
 from workbench.worlds.pools import questions
 
 FEW = questions("train", 24, worlds=2, pool=10)
@@ -51,7 +51,7 @@ def test_the_same_in_every_process_and_whatever_was_drawn_before():
     before = torch.get_rng_state()
     here = fitted()
     assert torch.equal(torch.get_rng_state(), before)
-    code = "from tests.papers.graphhop.test_train import fitted; print(fitted())"
+    code = "from tests.retrievers.test_train import fitted; print(fitted())"
     for seed in ("1", "2"):
         env = {**os.environ, "PYTHONHASHSEED": seed, "OMP_NUM_THREADS": "1"}
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=env)

@@ -14,12 +14,12 @@ from transformers import get_cosine_schedule_with_warmup
 from workbench import arguments
 from workbench.errors import RunError
 from workbench.models.encoders import Encoder
-from workbench.papers.graphhop.frozen import FrozenEncoder
-from workbench.papers.graphhop.lexicon import LexicalEncoder, names, vocabulary
-from workbench.papers.graphhop.model import Encoding, Pool, Retriever
-from workbench.papers.graphhop.targets import DIRECTIONS, Path, targets
-from workbench.papers.graphhop.tuned import TunedEncoder
 from workbench.retrieval.graphs import Evidence, checked
+from workbench.retrievers.frozen import FrozenEncoder
+from workbench.retrievers.lexicon import LexicalEncoder, names, vocabulary
+from workbench.retrievers.model import Encoding, Pool, Retriever
+from workbench.retrievers.targets import DIRECTIONS, Path, targets
+from workbench.retrievers.tuned import TunedEncoder
 from workbench.training.epochs import epochs
 
 
