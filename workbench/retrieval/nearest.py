@@ -9,6 +9,7 @@ from workbench import arguments
 from workbench.models.encoders import Encoder
 from workbench.retrieval.graphs import ROOT, ScoredEdge
 from workbench.retrieval.lexical import texts
+from workbench.retrieval.steps import Step
 
 TEMPERATURE, END, RISE, LEAST, HOPS = 0.03, 0.4, 0.1, 0.05, 3
 """Of MiniLM: chosen on the questions of several hops among 120 development questions of invented
@@ -56,7 +57,7 @@ class Nearest:
         for hop in range(min(self.hops, len(facts))):
             queries = [" ".join([question, *(facts[v] for v in path)]) for path, _ in level]
             cosines = self.encoder.encode(queries) @ vectors.T
-            rows = self._probabilities(cosines, read, self.end + self.rise * hop)
+            rows = self._probabilities(cosines, sorted(read), hop)[:, :-1]
             new: list[tuple[float, int, tuple[int, ...]]] = []
             for (path, weight), row in zip(level, rows.tolist(), strict=True):
                 for less, v in sorted((-round(p, _DIGITS), v) for v, p in enumerate(row))[:MOST]:
@@ -72,6 +73,18 @@ class Nearest:
                 break
         return sorted(edges)
 
+    def step(self, question: str, facts: Sequence[str], read: Sequence[int]) -> Step:
+        """One step of a chain, as `steps.follow` takes it: a query, and its end as the stop.
+
+        `read`: the places read so far, in order. Raises as a call, and for a place out of range.
+        """
+        (question,), facts = texts("question", [question]), texts("facts", facts)
+        read = [arguments.whole(f"read[{j}]", v, 0, len(facts) - 1) for j, v in enumerate(read)]
+        query = " ".join([question, *(facts[v] for v in read)])
+        vectors = self._encoded(facts)
+        row = self._probabilities(self.encoder.encode([query]) @ vectors.T, read, len(read))[0]
+        return Step(row[:-1].double().numpy(), row[-1].item())
+
     def words(self, way: Sequence[str], fact: str) -> list[tuple[str, float]]:
         """The words of a query (the question and facts), and what each adds to a fact's cosine.
 
@@ -86,13 +99,14 @@ class Nearest:
             shares[owner] += part
         return [*zip([*query.split(), ""], shares, strict=True)]
 
-    def _probabilities(self, cosines: torch.Tensor, read: set[int], end: float) -> torch.Tensor:
-        """`[queries, facts]`; 0 for those `read`."""
+    def _probabilities(self, cosines: torch.Tensor, read: Sequence[int], hop: int) -> torch.Tensor:
+        """`[queries, facts + 1]`, the last of the end; 0 for the facts `read`."""
         scores = cosines.round(decimals=_DIGITS) / self.temperature
-        scores[:, sorted(read)] = -torch.inf
-        last = torch.full((len(scores), 1), end / self.temperature)
+        scores[:, read] = -torch.inf
+        last = torch.full((len(scores), 1), (self.end + self.rise * hop) / self.temperature)
         best = scores.topk(min(MOST, scores.shape[1]), dim=1).values
-        return (scores - torch.cat([best, last], 1).logsumexp(1, keepdim=True)).exp()
+        among = torch.cat([best, last], 1).logsumexp(1, keepdim=True)
+        return (torch.cat([scores, last], 1) - among).exp().clamp(max=1)
 
     def _encoded(self, facts: list[str]) -> torch.Tensor:
         """`[facts, width]`; of those asked for last only what is new is encoded."""
