@@ -8,6 +8,7 @@ import pytest
 
 from tests.helpers.encoder_toys import save_bert
 from workbench.errors import DatasetError, ModelError
+from workbench.papers import evidence_models
 from workbench.papers.graphhop import paper, presets, study, tables
 from workbench.papers.graphhop.study import fit_of
 from workbench.retrieval.evidence_files import write_evidence, write_official
@@ -76,7 +77,7 @@ def test_questions_of_a_folder_in_both_forms(tmp_path):
 
 
 def test_at_tiny_words_are_hashed(monkeypatch):
-    monkeypatch.setattr(presets.torch, "set_num_threads", lambda _: None)
+    monkeypatch.setattr(evidence_models.torch, "set_num_threads", lambda _: None)
     assert presets.encoder("tiny").name == "lex"
     assert presets.encoder("small", "lex").encode(["a gate"]).shape == (1, 384)
     with pytest.raises(ModelError, match="no network that could be tuned"):
@@ -115,8 +116,8 @@ def test_questions_that_another_split_has_are_told(tmp_path, caplog):
                                          len(q.facts) - 1 - v) for u, v in q.edges)))
              for q in drawn["train"][:2]]  # fmt: skip
     alike = replace(drawn["train"][2], id="c", edges=((-1, 0), (-1, 1), (-1, 2), (-1, 3)))
-    presets.warn_of_shared(drawn)
-    presets.warn_of_shared(drawn | {"dev": [alike]})  # the same words, of other facts
+    evidence_models.warn_of_shared(drawn)
+    evidence_models.warn_of_shared(drawn | {"dev": [alike]})  # the same words, of other facts
     assert not caplog.text
     for split, rows in (drawn | {"test": [*drawn["test"], *other]}).items():
         write_evidence(tmp_path / f"{split}.jsonl", rows)

@@ -5,14 +5,18 @@ file of the user's own fills them (`reference`). No figure here is made up.
 """
 
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
-from workbench import hub
 from workbench.arguments import different, finite, listed, one_of, whole
-from workbench.errors import DatasetError, ModelError
-from workbench.files import read_rows
 from workbench.papers import parameters
+from workbench.papers.evidence import (
+    SPLITS,
+    check_completer,
+    check_encoder,
+    check_reader,
+    split_files,
+)
+from workbench.papers.evidence import reference as reference
 from workbench.retrieval.graphs import STRUCTURES
 
 TITLE = (
@@ -45,22 +49,15 @@ states of a sentence encoder as they are."""
 MAIN = (*UNTRAINED, *TOWERS, "ssg", *TRAINED, OFFICIAL_LABELS)
 METHODS = (*MAIN, *ABLATIONS, "ssg_released")
 TRAINED |= {method: (method,) for method in (OFFICIAL_LABELS, *ABLATIONS)}
-MODELS = {"tiny": "lex", "small": "minilm", "paper": "google-bert/bert-base-uncased"}
-"""Preset → its sentence encoder; at tiny hashed words, whatever is at hand."""
-READER = "google-t5/t5-base"
-"""The encoder–decoder model that answers at paper (§4)."""
-SERVERS = ("http://", "https://")
 NEEDS = (
     "preset=paper takes some hours on one GPU with 16 GB: BERT (0.4 GB), and questions of invented "
     "worlds, or -p data_path=FOLDER with the official ones. -p model_id= takes any other encoder"
 )
-SPLITS = ("train", "dev", "test")
 PUBLISHED = [
     {"metric": f"share_{name.lower()}", "value": share, "setting": "ReasonGraphQA, Table 1"}
     for name, share in zip(STRUCTURES, (0.195, 0.386, 0.087, 0.331), strict=True)
 ]
 """Questions by structure, as a public summary of the paper gives them."""
-_COLUMNS = ("table", "row", "column", "value")
 
 
 @dataclass(frozen=True)
@@ -184,79 +181,6 @@ def published(metric: str) -> tuple[float | None, str | None]:
     return next(rows, (None, None))
 
 
-def reference(path: str = "") -> dict[tuple[str, str, str], float]:
-    """(table, row, column) → a published value, of a file of the user's own; empty without one.
-
-    Tables are T2 to T5, rows and columns those of `tables`. Raises `ValueError` for no file,
-    `DatasetError` for a row without these fields, or a value that is no finite number.
-    """
-    parameters.check_file("tables_path", path)
-    values: dict[tuple[str, str, str], float] = {}
-    for number, row in enumerate(read_rows(path) if path else []):
-        try:
-            table, line, column, value = (row[name] for name in _COLUMNS)
-            values[str(table), str(line), str(column)] = finite("value", float(value))
-        except (LookupError, TypeError, ValueError) as error:
-            raise DatasetError(
-                f"tables_path={path!r:.80} row {number}: {error}; give {', '.join(_COLUMNS)}"
-            ) from None
-    return values
-
-
-def split_files(folder: str) -> dict[str, Path]:
-    """Split → its file in a folder of questions: train, dev (or valid), test, .json or .jsonl.
-
-    Raises `ValueError` for one that has them not.
-    """
-    files = {}
-    for split in SPLITS:
-        stems = ("dev", "valid") if split == "dev" else (split,)
-        names = [stem + end for stem in stems for end in (".jsonl", ".json")]
-        there = [path for name in names if (path := Path(folder, name)).is_file()]
-        if not there:
-            raise ValueError(f"data_path={folder!r:.80}: no file {' or '.join(names)}")
-        files[split] = there[0]
-    return files
-
-
-def check_model(preset: str, model_id: str = "") -> None:
-    """Raise `ModelError` for a sentence encoder that is missing, unreachable or none."""
-    name = model_id or MODELS[preset]
-    if preset == "paper" and name == "lex":
-        raise ModelError("model_id='lex' is no network that could be tuned along; leave it empty")
-    with parameters.naming("model_id", model_id):
-        try:
-            if name != "lex":
-                hub.require_model(name)
-        except ModelError as error:
-            if preset != "paper" or model_id:
-                raise
-            raise ModelError(f"{error} {NEEDS}") from None
-
-
-def check_reader(preset: str, seq2seq_id: str = "") -> str:
-    """The name of the T5 that is trained to answer; empty for the small one with random weights.
-
-    Raises `ModelError` for one that is missing, or of another kind.
-    """
-    name = seq2seq_id or (READER if preset == "paper" else "")
-    with parameters.naming("seq2seq_id", name):
-        if name and not hub.require_model(name).get("is_encoder_decoder", True):
-            raise ModelError(f"it is no encoder–decoder model; give {READER}, or one of its kind")
-    return name
-
-
-def check_completer(reader_id: str = "", served_model: str = "") -> None:
-    """Raise `ModelError` for a language model that is missing or none, `ValueError` for a server's
-    model where there is no server.
-    """
-    if served_model and not reader_id.startswith(SERVERS):
-        raise ValueError(f"served_model={served_model!r} goes unheeded: reader_id is no server's")
-    with parameters.naming("reader_id", reader_id):
-        if reader_id and not reader_id.startswith(SERVERS):
-            hub.require_model(reader_id)
-
-
 def preflight(preset: str, given: dict[str, Any]) -> None:
     """Refuse a run that cannot succeed. `given`: parameters that differ from the notebook's own.
 
@@ -270,6 +194,6 @@ def preflight(preset: str, given: dict[str, Any]) -> None:
     reference(given.get("tables_path", ""))
     if folder := given.get("data_path"):
         split_files(folder)
-    check_model(preset, given.get("model_id", ""))
+    check_encoder(preset, given.get("model_id", ""), NEEDS)
     check_reader(preset, given.get("seq2seq_id", ""))
     check_completer(given.get("reader_id", ""), given.get("served_model", ""))

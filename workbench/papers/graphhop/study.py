@@ -11,10 +11,10 @@ import numpy as np
 
 from workbench.hashing import digest
 from workbench.models.encoders import Encoder
+from workbench.papers.evidence import SPLITS
 from workbench.papers.graphhop import readers
 from workbench.papers.graphhop.paper import (
     OFFICIAL_LABELS,
-    SPLITS,
     SUPPORT,
     SWEPT,
     TOWERS,
