@@ -166,6 +166,10 @@ def test_what_is_wrong_is_refused():
             support_sets(embed, wrong, FACTS)
     with pytest.raises(ValueError, match="facts"):
         support_sets(embed, "q", [])
+    with pytest.raises(ValueError, match="fact 1 reads '<eos>', which closes a set"):
+        support_sets(embed, "q", ["a", EOS])
+    with pytest.raises(ValueError, match="fact 0 reads ' <EOS>'"):
+        pairs(Evidence("x", "q", (" <EOS>", "b"), ((-1, 1),)))
     for name, value in {"above": 2, "rounds": 0, "states": 0}.items():
         with pytest.raises(ValueError, match=name):
             support_sets(embed, "q", FACTS, **{name: value})

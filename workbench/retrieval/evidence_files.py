@@ -5,6 +5,7 @@ import json
 import logging
 import math
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -35,32 +36,50 @@ _EXPECTED = (
 def read_evidence(path: str | Path, *, strict: bool = True, repair: bool = False) -> list[Evidence]:
     """The questions of a file of `files.read_rows`' formats, of either form, or of a database.
 
-    That is an object of `facts`, and of `questions` that all have these facts.
+    That is an object of `facts`, and of `questions` that all have these facts. A row of ours may
+    have a `chain` alone, places of facts in order of reading, whose edges are then those along it.
     Facts that a pool has twice are one, the first, with a warning that counts them. `repair`: where
     `before` and `after` of an official file disagree, both are taken. Raises `FileNotFoundError`;
     `DatasetError` naming file, row (from 0) and field for what cannot be read; `GraphError` for a
     graph that is none. With `strict=False` such rows are left out, counted in the log; what ails
     the whole file, as ids that are there twice, is still raised.
     """
-    made: list[Evidence] = []
-    faults: list[str] = []
+    return usable(path, [read for _, read in evidence_or_errors(path, repair=repair)], strict)
+
+
+def evidence_or_errors(
+    path: str | Path, *, repair: bool = False
+) -> list[tuple[str, Evidence | DatasetError]]:
+    """Each question's place in the file, and the question, or what is wrong with its row."""
+    read: list[tuple[str, Evidence | DatasetError]] = []
     doubles = 0
     for place, row in _rows(path):
         try:
-            evidence, repeats = _read(row, place, repair)
+            evidence, repeats = read_row(row, place, repair)
         except DatasetError as error:
-            if strict:
-                raise
-            faults.append(str(error))
+            read.append((place, error))
             continue
-        made.append(evidence)
+        read.append((place, evidence))
         doubles += repeats
     if doubles:
         log.warning("%s: %d facts are in their pool twice; the first of each stays", path, doubles)
+    return read
+
+
+def usable(
+    path: str | Path, read: Sequence[Evidence | DatasetError], strict: bool
+) -> list[Evidence]:
+    """The questions without the errors among them, which are raised where `strict`, else counted.
+
+    Raises `DatasetError` for no question, and for ids that are there twice.
+    """
+    made = [each for each in read if isinstance(each, Evidence)]
+    faults = [each for each in read if isinstance(each, DatasetError)]
+    if faults and strict:
+        raise faults[0]
     if faults:
         log.warning("%s: %d questions left out, the first: %s", path, len(faults), faults[0])
-    names = [evidence.id for evidence in made]
-    if twice := repeated(names):
+    if twice := repeated([evidence.id for evidence in made]):
         raise DatasetError(f"{path}: two questions have the id {twice[0]!r}; give each its own")
     if not made:
         raise DatasetError(f"{path} has no question that can be read; {_EXPECTED}")
@@ -100,7 +119,7 @@ def write_official(path: str | Path, questions: Sequence[Evidence]) -> None:
 def _check(questions: Sequence[Evidence]) -> None:
     for question in questions:
         checked(question.edges, len(question.facts), question.id)
-        if _read(as_row(question), question.id, repair=False)[1]:
+        if read_row(as_row(question), question.id)[1]:
             raise DatasetError(f"{question.id}: two facts are one text, and would be read as one")
     if twice := repeated([question.id for question in questions]):
         raise DatasetError(f"two questions have the id {twice[0]!r}; give each its own")
@@ -159,11 +178,13 @@ def as_official(evidence: Evidence) -> Row:
     }
 
 
-def _read(row: Row | DatasetError, place: str, repair: bool) -> tuple[Evidence, int]:
-    """A question, and how many of its facts were there twice."""
+def read_row(row: Row | DatasetError, place: str, repair: bool = False) -> tuple[Evidence, int]:
+    """A question, and how many of its facts were there twice. Raises as `read_evidence`."""
     if isinstance(row, DatasetError):
         raise row
     official = "order_true_fact" in row
+    if not official and "edges" not in row and isinstance(row.get("chain"), list):
+        row = row | {"edges": [*map(list, pairwise([ROOT, *row["chain"]]))]}
     needed = _OFFICIAL if official else _OURS
     if missing := [name for name in needed if name not in row]:
         raise DatasetError(f"{place}: no field {missing[0]!r}; {_EXPECTED}")

@@ -81,9 +81,10 @@ def pairs(
     """What is learnt of a question with its gold facts.
 
     `released`: beyond the first step, the first two gold facts alone. Ours is the same for up to
-    two, with wrong actions at every state; of more facts it takes `orders` random orders.
+    two, with wrong actions at every state; of more facts it takes `orders` random orders. Raises
+    `ValueError` for a fact that reads `EOS`.
     """
-    gold, told = list(question.nodes), question.facts
+    gold, told = list(question.nodes), _actions(question.facts)
     begin = state(question.question, [])
     out = [(begin, EOS, 0), *((begin, fact, int(i in gold)) for i, fact in enumerate(told))]
     gold = gold[:2] if released else gold
@@ -104,6 +105,14 @@ def pairs(
         if left or not released or len(read) == 1:
             out += [(here, fact, int(i in left)) for i, fact in enumerate(told)]
     return out
+
+
+def _actions(facts: Sequence[str]) -> Sequence[str]:
+    """The facts, none of which may be encoded as the end of a set is."""
+    for i, fact in enumerate(facts):
+        if fact.strip().casefold() == EOS:
+            raise ValueError(f"fact {i} reads {fact!r}, which closes a set here; word it otherwise")
+    return facts
 
 
 def contrastive(a: torch.Tensor, b: torch.Tensor, labels: torch.Tensor, margin: float
@@ -199,11 +208,12 @@ def support_sets(
     Every action of a cosine larger than `above` is taken for `rounds` rounds, from the best states,
     `states` in all; `EOS`, or no further action, closes a set. As released: `RELEASED_ROUNDS` with
     `reuse`, so that a fact may be added to itself, and no set has a third fact. Raises
-    `ValueError` for a question or facts that are no texts, and for numbers out of range.
+    `ValueError` for a question or facts that are no texts, a fact that reads `EOS`, and for numbers
+    out of range.
 
     >>> support_sets(embed, "Who mends gates?", ["Ada mends."], above=0.6)
     """
-    (question,), facts = texts("question", [question]), texts("facts", facts)
+    (question,), facts = texts("question", [question]), _actions(texts("facts", facts))
     arguments.finite("above", above, -1, 1)
     for name, number in {"rounds": rounds, "states": states}.items():
         arguments.whole(name, number, 1)
