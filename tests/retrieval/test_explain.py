@@ -7,6 +7,7 @@ import re
 from itertools import pairwise
 
 import networkx as nx
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -15,11 +16,12 @@ from hypothesis import strategies as st
 import workbench as wb
 from tests.helpers.encoder_toys import WORDS, save_bert
 from workbench.errors import GraphError
-from workbench.retrieval import explain as explaining
-from workbench.retrieval.explain import grown, shortlist
+from workbench.retrieval import growing
 from workbench.retrieval.graphs import ROOT, checked
+from workbench.retrieval.growing import grown, shortlist
 from workbench.retrieval.lexical import Bm25, words
 from workbench.retrieval.nearest import Nearest
+from workbench.retrieval.steps import Step, follow
 
 FACTS = ["mend the gate", "a hammer", "old Mara", "her bone", "look at Mara", "mend the gate"]
 CHAIN = [(ROOT, 0, 0.9), (0, 2, 0.8), (ROOT, 3, 0.4), (3, 2, 0.7)]
@@ -373,8 +375,8 @@ def test_many_facts_are_brought_down_to_the_nearest(monkeypatch):
     scores = Bm25(facts).scores(asked)
     assert {*sorted(range(300), key=lambda i: (-scores[i], i))[:5]} <= {*chosen}
     assert shortlist(asked, facts[:7], 20) == [*range(7)]
-    monkeypatch.setattr(explaining, "OPEN", 299)
-    monkeypatch.setattr(explaining, "SHORT", 20)
+    monkeypatch.setattr(growing, "OPEN", 299)
+    monkeypatch.setattr(growing, "SHORT", 20)
     given_ = []
     got = wb.explain(asked, facts, lambda q, f: given_.append(f) or shared(q, f))
     assert given_ == [[facts[i] for i in chosen]]
@@ -385,5 +387,87 @@ def test_many_facts_are_brought_down_to_the_nearest(monkeypatch):
         strange.note
         == "of 300 facts the 20 first, as none shares a word with the question, were read"
     )
-    monkeypatch.setattr(explaining, "OPEN", 300)
+    monkeypatch.setattr(growing, "OPEN", 300)
     assert not wb.explain(asked, facts, shared).note
+
+
+def hops(question, facts, read):
+    """The next fact shares a word with what was read; the question's own words count half."""
+    last = set(words(facts[read[-1]] if read else question))
+    asked = set(words(question))
+    odds = [(len(last & {*words(f)}) + len(asked & {*words(f)}) / 2) / 9 for f in facts]
+    odds = [0.0 if v in read else min(p, 1.0) for v, p in enumerate(odds)]
+    return Step(np.array(odds), 0.05)
+
+
+def test_a_chain_is_explained_and_exported():
+    facts = ["her bone", "look at Mara", "mend the gate", "mend the gate", "gate by Mara"]
+    got = wb.explain("mend it", facts, hops, beam=1)
+    assert got.chain == (2, 4, 1)
+    assert got.order == [2, 4, 1]
+    assert [round(p, 3) for _, _, p in got.edges] == [0.167, 0.111, 0.111]
+    assert (got.stop, got.answer, got.note) == (0.05, "look at Mara", "repeated facts: 1")
+    text = got.markdown()
+    assert "**Chain** 2→4→1 (ends there: 0.05)" in text
+    assert "- **4** gate by Mara — after 2 (0.11)" in text
+    assert "**Answer** look at Mara (by 1)" in text
+    plain = json.loads(json.dumps(got.as_dict(), allow_nan=False))
+    assert (plain["chain"], plain["stop"]) == ([2, 4, 1], 0.05)
+
+
+def test_a_chain_is_read_again_without_a_fact():
+    facts = ["her bone", "look at Mara", "mend the gate", "gate by Mara", "the gate", "at bone"]
+    full = wb.explain("mend it", facts, hops, beam=1)
+    assert full.chain == (2, 4, 3, 1, 5, 0)
+    less = full.without(4)
+    assert less.chain == (2, 3, 1, 5, 0)
+    assert less.removed == (4,)
+    assert less.without(2).chain == ()
+    assert "Nothing was found." in less.without(2).markdown()
+    assert "**Chain** –" in less.without(2).markdown()
+    # Without "mend" the first hop shares no word, the later ones hang on the last fact alone.
+    assert dict(full.words((ROOT, 2))) == pytest.approx({"mend": 1.5 / 9, "it": 0}, abs=1e-5)
+    assert dict(less.words((2, 3))) == pytest.approx({"mend": 0, "it": 0}, abs=1e-5)
+    longer = wb.explain("mend it", facts, hops, beam=1, most=2)
+    assert longer.chain == (2, 4)
+
+
+def test_a_beam_finds_what_one_chain_misses():
+    def stepper(question, facts, read):
+        odds = {(): [0.5, 0.4, 0.0], (0,): [0.0, 0.1, 0.1], (1,): [0.0, 0.0, 0.9]}
+        return Step(np.array(odds.get(tuple(read), [0.0] * 3)), 0.9 if len(read) > 1 else 0.05)
+
+    facts = ["a", "b", "c"]
+    assert wb.explain("q", facts, stepper, beam=1).chain == (0, 1)
+    assert wb.explain("q", facts, stepper, beam=2).chain == (1, 2)
+
+
+def test_a_chain_is_a_graph_that_neither_branches_nor_merges():
+    shapes = {
+        (): (),
+        ((ROOT, 3, 0.5),): (3,),
+        ((ROOT, 1, 0.9), (1, 0, 0.8)): (1, 0),
+        ((ROOT, 1, 0.9), (ROOT, 0, 0.8)): (),
+        ((ROOT, 1, 0.9), (1, 0, 0.8), (ROOT, 0, 0.1)): (),
+    }
+    for edges, chain in shapes.items():
+        assert wb.explain("q", FACTS, lambda *_, e=edges: list(e)).chain == chain
+
+
+def test_nearest_reads_a_chain(encoder):
+    nearest = Nearest(encoder, end=-1.0)
+    got = wb.explain("mend the gate", FACTS[:5], nearest, beam=2, most=3)
+    assert got.chain == follow(nearest.step, "mend the gate", FACTS[:5], beam=2, most=3)[0].facts
+    assert got.words((ROOT, got.chain[0])) == nearest.words(["mend the gate"], FACTS[got.chain[0]])
+
+
+@pytest.mark.parametrize(
+    ("retriever", "given_", "why"),
+    [(hops, {"beam": 0}, "beam=0.*at least 1"), (hops, {"beam": 1, "most": 0}, "most=0.*at least"),
+     (shared, {"beam": 2}, "function of 3 arguments"), (hops, {}, "function of 2 .*without a beam"),
+     (lambda q, f, r: 3, {"beam": 1}, "a Step")],
+    ids=["beam", "most", "graph", "stepper", "no step"],
+)  # fmt: skip
+def test_what_reads_no_chain_is_refused(retriever, given_, why):
+    with pytest.raises(ValueError, match=why):
+        wb.explain("gate", FACTS, retriever, **given_)

@@ -1,7 +1,7 @@
-"""explain(): which facts answer a question, as a graph; why each was read; what follows."""
+"""explain(): which facts answer a question, as a graph or chain; why each was read; the answer."""
 
-import heapq
 import html
+import inspect
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -11,18 +11,15 @@ from typing import Any
 import networkx as nx
 
 from workbench import arguments
-from workbench.errors import GraphError
 from workbench.models.encoders import load_encoder
-from workbench.retrieval.graphs import ROOT, Edge, ScoredEdge, reading_order
-from workbench.retrieval.lexical import Bm25, ranked, texts
+from workbench.retrieval.graphs import ROOT, Edge, ScoredEdge, breadth, reading_order
+from workbench.retrieval.growing import Retriever, retrieved, seen
+from workbench.retrieval.lexical import texts
 from workbench.retrieval.nearest import Nearest
+from workbench.retrieval.steps import MOST_FACTS, Chains, Stepper
 
-Retriever = Callable[[str, Sequence[str]], Sequence[ScoredEdge]]
-"""(question, facts) → edges (from, to, probability). It may have `words`, as `Nearest` has."""
 Reader = Callable[[str, Sequence[str]], str]
 """(question, facts in reading order) → an answer."""
-OPEN, SHORT = 2000, 200
-"""More facts than `OPEN` are brought down to `SHORT` before a retriever sees them."""
 _MARKS = re.compile(r"[\\`*_{}\[\]()#+!|~$-]")
 _SPANNED = {mark: f'<span class="mathjax_ignore">&#{ord(mark)};</span>' for mark in "\\$"}
 _UNPRINTED = re.compile("[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -35,6 +32,7 @@ class Explanation:
     `edges` are in the order in which they were found from the question on; none: nothing was
     found. `answer`: what the reader says, else the text of the first leaf, and empty without edges.
     `note`: what of the facts or edges was left out, and why. `removed`: facts that `without` took.
+    `stop`: of a chain that was read step by step, the probability that it ends where it does.
     """
 
     question: str
@@ -43,6 +41,7 @@ class Explanation:
     answer: str
     note: str = ""
     removed: tuple[int, ...] = ()
+    stop: float | None = None
     retriever: Retriever | None = field(default=None, repr=False, compare=False)
     reader: Reader | None = field(default=None, repr=False, compare=False)
 
@@ -50,6 +49,13 @@ class Explanation:
     def order(self) -> list[int]:
         """The places of the facts that are read, in reading order."""
         return reading_order([(u, v) for u, v, _ in self.edges])
+
+    @property
+    def chain(self) -> tuple[int, ...]:
+        """The facts one after the other; empty where they are no chain: a graph that branches."""
+        edges = [(u, v) for u, v, _ in self.edges]
+        merges = len({v for _, v in edges}) < len(edges)
+        return () if merges or breadth(edges) > 1 else tuple(self.order)
 
     @property
     def leaves(self) -> list[int]:
@@ -81,7 +87,8 @@ class Explanation:
         """The words that an edge hangs on, each with what it adds.
 
         By the retriever's own `words` where it has them (of `Nearest` parts of the cosine, which
-        add up to it), else by how far the probability falls without a word of the question.
+        add up to it), else by how far the probability falls without a word of the question: of a
+        chain that of this hop, after the same facts.
         Raises `ValueError` for an edge that is not there.
         """
         known = {(u, v): p for u, v, p in self.edges}
@@ -96,11 +103,19 @@ class Explanation:
             return []
         changes = []
         for i, part in enumerate(parts):
-            asked = " ".join(parts[:i] + parts[i + 1 :])
-            edges, _ = _retrieved(asked, self.facts, self.removed, self.retriever)
-            still = sum(p for *ends, p in edges if ends == [u, v])
+            still = self._probability(" ".join(parts[:i] + parts[i + 1 :]), u, v)
             changes.append((part, known[u, v] - still))
         return changes
+
+    def _probability(self, asked: str, u: int, v: int) -> float:
+        """That of an edge, were another question asked."""
+        if isinstance(self.retriever, Chains):
+            at, _ = seen(self.question, self.facts, self.removed)
+            way = [at.index(i) for i in self.chain[: self.chain.index(v)]]
+            step = self.retriever.stepper(asked, [self.facts[i] for i in at], way)
+            return float(step.facts[at.index(v)])
+        edges = retrieved(asked, self.facts, self.removed, self.retriever).edges
+        return sum(p for *ends, p in edges if ends == [u, v])
 
     def without(self, fact: int) -> "Explanation":
         """The explanation if a fact were not known; facts keep their places.
@@ -119,6 +134,8 @@ class Explanation:
             "question": self.question,
             "answer": self.answer,
             "edges": [[u, v, p] for u, v, p in self.edges],
+            "chain": list(self.chain),
+            "stop": self.stop,
             "facts": list(self.facts),
             "removed": list(self.removed),
             "note": self.note,
@@ -137,6 +154,9 @@ class Explanation:
                            key=lambda w: -w[1])[:3]  # fmt: skip
             why = "".join(f", {_plain(word)} {x:+.2f}" for word, x in parts)
             lines.append(f"- **{v}** {_plain(self.facts[v])} — after {after}{why}")
+        if self.stop is not None:
+            shown = "→".join(map(str, self.chain)) or "–"
+            lines += ["", f"**Chain** {shown} (ends there: {self.stop:.2f})"]
         cited = ", ".join(map(str, self.leaves if self.reader else self.leaves[:1]))
         lines += ["" if self.edges else "Nothing was found.", f"**Answer** {_plain(self.answer)}"]
         lines[-1] += f" (by {cited})" if self.edges else "–"
@@ -156,9 +176,11 @@ class Explanation:
 def explain(
     question: str,
     facts: Sequence[str],
-    retriever: Retriever | None = None,
+    retriever: Retriever | Stepper | None = None,
     *,
     reader: Reader | None = None,
+    beam: int | None = None,
+    most: int = MOST_FACTS,
 ) -> Explanation:
     """Explain by which facts a question is answered.
 
@@ -173,12 +195,26 @@ def explain(
 
     >>> wb.explain("Who mends the gate?", ["Ada mends the gate.", "A door is red."]).answer
     'Ada mends the gate.'
+    >>> wb.explain(question, facts, beam=4).chain  # 4→1→7
+    (4, 1, 7)
     """
     texts("question", [question])
     facts = tuple(texts("facts", facts))
-    for name, function in (("retriever", retriever), ("reader", reader)):
-        if not (function is None or callable(function)):
-            raise ValueError(f"{name}={function!r:.60}: it must be a function; see wb.explain")
+    given = (("retriever", retriever, 2 if beam is None else 3), ("reader", reader, 2))
+    for name, function, count in given:
+        if isinstance(function, Nearest) or function is None:
+            continue
+        if not callable(function) or not _takes(function, count):
+            raise ValueError(
+                f"{name}={function!r:.60}: it must be a function of {count} arguments"
+                f"{' with a' if count == 3 else ', without a'} beam; see wb.explain"
+            )
+    if beam is not None:
+        arguments.whole("beam", beam, 1)
+        arguments.whole("most", most, 1)
+        stepper = _nearest() if retriever is None else retriever
+        stepper = stepper.step if isinstance(stepper, Nearest) else stepper
+        retriever = Chains(stepper, beam, most)
     retriever = _nearest() if retriever is None else retriever
     return _explained(question, facts, (), retriever, reader)
 
@@ -189,8 +225,8 @@ def _explained(
 ) -> Explanation:  # fmt: skip
     if len(removed) == len(facts):
         raise ValueError("no fact is left")
-    edges, note = _retrieved(question, facts, removed, retriever)
-    whole = Explanation(question, facts, edges, "", note, removed, retriever, reader)
+    edges, stop, note = retrieved(question, facts, removed, retriever)
+    whole = Explanation(question, facts, edges, "", note, removed, stop, retriever, reader)
     if not edges:
         return whole
     if reader is None:
@@ -201,91 +237,20 @@ def _explained(
     return replace(whole, answer=answer)
 
 
-def _retrieved(
-    question: str, facts: Sequence[str], removed: Sequence[int], retriever: Retriever
-) -> tuple[tuple[ScoredEdge, ...], str]:
-    """The edges, by places among all facts, and what was left out."""
-    place: dict[str, int] = {}
-    for i, text in enumerate(facts):
-        if i not in removed:
-            place.setdefault(text, i)
-    again = len(facts) - len(removed) - len(place)
-    notes = [f"repeated facts: {again}"] if again else []
-    distinct = list(place)
-    if len(distinct) > OPEN:
-        shared = _bm25(tuple(distinct)).scores(question).any()
-        which = "nearest by words" if shared else "first, as none shares a word with the question,"
-        notes.append(f"of {len(distinct)} facts the {SHORT} {which} were read")
-        distinct = [distinct[i] for i in shortlist(question, distinct, SHORT)]
-    got = arguments.listed("the retriever's edges", retriever(question, distinct), empty=True)
-    edges, lost = grown(got, len(distinct))
-    if lost:
-        notes.append(f"edges left out, in a circle or with nothing that leads to them: {lost}")
-    at = [place[text] for text in distinct]
-    return tuple((u if u == ROOT else at[u], at[v], p) for u, v, p in edges), "; ".join(notes)
-
-
-def grown(edges: Sequence[ScoredEdge], count: int) -> tuple[list[ScoredEdge], int]:
-    """The edges that a graph grows by from the question, the most probable first; how many not.
-
-    None of them closes a circle. Raises `GraphError` for an edge out of `count` facts, from a fact
-    to itself or there twice, or with a probability that is none.
-    """
-    after: dict[int, dict[int, float]] = {}
-    for edge in edges:
-        u, v, p = _checked(edge, count)
-        if u == v or v in after.setdefault(u, {}):
-            raise GraphError(
-                f"the edge {edge!r:.60} leads from a fact to itself, or is there twice"
-            )
-        after[u][v] = p
-    graph = nx.DiGraph()
-    graph.add_node(ROOT)
-    waiting = [(-p, ROOT, v) for v, p in after.get(ROOT, {}).items()]
-    heapq.heapify(waiting)
-    chosen: list[ScoredEdge] = []
-    while waiting:
-        less, u, v = heapq.heappop(waiting)
-        new = v not in graph
-        if not new and nx.has_path(graph, v, u):
-            continue
-        graph.add_edge(u, v)
-        chosen.append((u, v, -less))
-        for w, p in after.get(v, {}).items() if new else ():
-            heapq.heappush(waiting, (-p, v, w))
-    return chosen, len(edges) - len(chosen)
-
-
-def shortlist(question: str, facts: Sequence[str], k: int) -> list[int]:
-    """Places of the `k` facts nearest by words (BM25), sorted: to the question, and one hop on.
-
-    A quarter shares words with the question; then a tenth each for the best of those, so that a
-    fact without a word of the question is not lost to a second hop. All, where there are no more.
-    """
-    index = _bm25(tuple(facts))
-    scores = index.scores(question)
-    chosen = dict.fromkeys(ranked(scores, max(1, k // 4)))
-    for place in list(chosen)[:10]:
-        chosen |= dict.fromkeys(ranked(index.scores(f"{question} {facts[place]}"), max(1, k // 10)))
-    return sorted([*dict.fromkeys([*chosen, *ranked(scores, k)])][:k])
-
-
-def _checked(edge: Sequence[Any], count: int) -> ScoredEdge:
+def _takes(function: Callable[..., Any], count: int) -> bool:
     try:
-        u, v, p = edge
-        u, v = arguments.whole("from", u, ROOT, count - 1), arguments.whole("to", v, 0, count - 1)
-        return u, v, arguments.finite("probability", p, 0, 1)
-    except (TypeError, ValueError) as error:
-        raise GraphError(f"the retriever gave the edge {edge!r:.60}: {error}") from None
+        inspect.signature(function).bind(*range(count))
+    except TypeError:
+        return False
+    except ValueError:  # a built-in one that does not tell
+        return True
+    return True
 
 
 def _plain(text: str) -> str:
     """A text as Markdown shows it, on one line; notebooks make mathematics of even escaped $."""
     one_line = html.escape(" ".join(text.split()), quote=False)
     return _MARKS.sub(lambda mark: _SPANNED.get(mark[0], f"\\{mark[0]}"), one_line)
-
-
-_bm25 = lru_cache(maxsize=1)(Bm25)
 
 
 @lru_cache(maxsize=1)

@@ -12,8 +12,9 @@ import ipywidgets as widgets
 from workbench.papers.graphhop.study import Study
 from workbench.plots.graphs import places
 from workbench.plots.style import BLUE, GREEN, RED
-from workbench.retrieval.explain import Explanation, Retriever, explain, grown
+from workbench.retrieval.explain import Explanation, explain
 from workbench.retrieval.graphs import ROOT, Edge, ScoredEdge
+from workbench.retrieval.growing import Retriever, grown
 from workbench.retrieval.lexical import texts
 from workbench.retrievers import fuse
 from workbench.retrievers.search import EXPANDED
