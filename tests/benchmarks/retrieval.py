@@ -1,4 +1,4 @@
-"""Evidence at scale: exact search, drawing of questions, metrics of predicted graphs.
+"""Evidence at scale: exact search, drawing of questions, metrics of predicted graphs and chains.
 
 `python -m tests.benchmarks.retrieval`: CPU seconds of one thread. Search is beside a plain matrix
 product and topk of torch, both as one call over all vectors and as a memory map in float16 read
@@ -12,13 +12,25 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import astuple
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from tests.benchmarks import timing
+from tests.retrieval import slow_chains
 from workbench.papers.graphhop import costs
+from workbench.retrieval.chain_metrics import (
+    KS,
+    ChainScores,
+    chain_scored,
+    full_chain_at,
+    recall_at,
+    step_accuracy,
+    stop_table,
+)
+from workbench.retrieval.chains import depth_first
 from workbench.retrieval.graphs import ROOT, Edge, Evidence
 from workbench.retrieval.metrics import Scores, scored
 from workbench.retrieval.search import CHUNK, top_k
@@ -180,9 +192,46 @@ def metrics(count: int = 10_000) -> dict[str, float]:
     return out
 
 
+def chain_metrics(count: int = 10_000) -> dict[str, float]:
+    """CPU seconds of all metrics of chains, and how many times that slow ones take of the scores.
+
+    Raises `SystemExit` where they differ.
+    """
+    rng, drawn = random.Random(0), questions("test", count, worlds=16)
+    graphs = [nearly(evidence, rng) for evidence in drawn]
+    chains = [depth_first(graph) for graph in graphs]
+    rankings = [rng.sample(range(len(q.facts)), len(q.facts)) for q in drawn]
+
+    def scores() -> list[ChainScores]:
+        return [chain_scored(*case) for case in zip(drawn, chains, graphs, strict=True)]
+
+    def others() -> None:
+        step_accuracy(drawn, chains)
+        stop_table(drawn, chains)
+        for question, ranking in zip(drawn, rankings, strict=True):
+            for k in KS:
+                recall_at(ranking, question.nodes, k)
+                full_chain_at(ranking, question.nodes, k)
+
+    def slow() -> list[ChainScores]:
+        return [slow_chains.scored(*case) for case in zip(drawn, chains, graphs, strict=True)]
+
+    times = []
+    for call in (scores, others, slow):
+        start = time.process_time()
+        call()
+        times.append(time.process_time() - start)
+    for ours, theirs in zip(scores(), slow(), strict=True):
+        if (ours.order is None) != (theirs.order is None) or not np.allclose(
+            *([0 if value is None else value for value in astuple(s)] for s in (ours, theirs))
+        ):
+            raise SystemExit(f"metrics of chains differ: {ours} and {theirs}")
+    return {"chain_metrics_s": times[0] + times[1], "chain_scores_speedup": times[2] / times[0]}
+
+
 def retrieval() -> dict[str, float]:
     """All of it."""
-    return search() | drawing() | metrics()
+    return search() | drawing() | metrics() | chain_metrics()
 
 
 if __name__ == "__main__":
