@@ -12,11 +12,12 @@ import networkx as nx
 
 from workbench import arguments
 from workbench.models.encoders import load_encoder
+from workbench.retrieval.chains import MOST_DEPTH
 from workbench.retrieval.graphs import ROOT, Edge, ScoredEdge, breadth, reading_order
 from workbench.retrieval.growing import Retriever, retrieved, seen
 from workbench.retrieval.lexical import texts
 from workbench.retrieval.nearest import Nearest
-from workbench.retrieval.steps import MOST_FACTS, Chains, Stepper
+from workbench.retrieval.steps import Chains, Stepper
 
 Reader = Callable[[str, Sequence[str]], str]
 """(question, facts in reading order) → an answer."""
@@ -180,7 +181,7 @@ def explain(
     *,
     reader: Reader | None = None,
     beam: int | None = None,
-    most: int = MOST_FACTS,
+    most: int = MOST_DEPTH,
 ) -> Explanation:
     """Explain by which facts a question is answered.
 

@@ -7,13 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from workbench import arguments
+from workbench.retrieval.chains import MOST_DEPTH
 from workbench.retrieval.graphs import ROOT, ScoredEdge
 from workbench.retrieval.lexical import texts
 
 STOP = -1
 """As a hop by hand: the chain ends here."""
-MOST_FACTS = 7
-"""The longest chains of the paper."""
 _DIGITS = 5
 """Of a probability: the last bits are not the same on every machine."""
 
@@ -69,7 +68,7 @@ class Chains:
 
     stepper: Stepper
     beam: int = 1
-    most: int = MOST_FACTS
+    most: int = MOST_DEPTH
 
     def __call__(self, question: str, facts: Sequence[str]) -> Chain:
         """The best chain. Raises as `follow`."""
@@ -87,7 +86,7 @@ def follow(
     facts: Sequence[str],
     *,
     beam: int = 1,
-    most: int = MOST_FACTS,
+    most: int = MOST_DEPTH,
     forced: Mapping[int, int] | None = None,
 ) -> list[Chain]:
     """Up to `beam` chains of at most `most` facts, the best first.
