@@ -5,6 +5,7 @@ from collections import Counter
 
 import pytest
 
+from workbench.hashing import digest
 from workbench.retrieval.graphs import nodes
 from workbench.worlds import pools
 from workbench.worlds.evidence import FAMILIES, MOST_HEADS
@@ -203,3 +204,20 @@ def test_partial_matches_are_drawn_of_all_whose_attribute_is_stated():
         if f.relation == chain.relations[0] and f.tail == chain.start and i not in gold
         and f.head in valued
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("split", "count", "wanted", "asked"),
+    [
+        ("train", 200, "bd9e6afd09981766", {}),
+        ("test", 100, "41946682cdd91012", {"size": 3}),
+        ("dev", 100, "cc1641d1ca7401c5", {"pool": 40, "decoys": 4, "worlds": 3}),
+    ],
+)
+def test_questions_are_those_of_all_versions(split, count, wanted, asked):
+    """What was measured on them stays so."""
+    rows = [
+        [q.id, q.question, q.facts, q.edges, q.answer, q.answer_kind, q.program, q.world]
+        for q in questions(split, count, **asked)
+    ]
+    assert digest(rows) == wanted

@@ -9,9 +9,11 @@ from collections.abc import Callable, Sequence
 
 from workbench.retrieval.graphs import ROOT
 from workbench.worlds.facts import World
-from workbench.worlds.relations import ATTRIBUTES, RELATIONS
-from workbench.worlds.walks import BY_HEAD, KINDS, Chain, Draft, Walk, in_line, step, steps, walk
+from workbench.worlds.relations import ATTRIBUTES, GRAPHHOP, RELATIONS
+from workbench.worlds.walks import Chain, Draft, Walk, in_line, step, steps, walk
 
+KINDS = GRAPHHOP.kinds
+BY_HEAD = {kind: [n for n, r in RELATIONS.items() if r.head == kind] for kind in KINDS}
 BY_TAIL = {kind: [n for n, r in RELATIONS.items() if r.heads and r.tail == kind] for kind in KINDS}
 VALUES = {kind: [n for n, a in ATTRIBUTES.items() if a.head == kind] for kind in KINDS}
 INVERSE = [name for name, relation in RELATIONS.items() if relation.heads]
@@ -22,11 +24,8 @@ MOST_HEADS = 4
 
 def known_value(world: World, rng: random.Random, entity: str) -> tuple[str, int] | None:
     """An attribute that the world states of an entity, and its place."""
-    names = [n for n in VALUES[world.kinds[entity]] if (n, entity) in world.forward]
-    if not names:
-        return None
-    name = rng.choice(names)
-    return name, world.forward[name, entity]
+    stated = world.stated.get(entity)
+    return rng.choice(stated) if stated else None
 
 
 def lookup_attribute(world: World, rng: random.Random) -> Draft | None:

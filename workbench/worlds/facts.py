@@ -5,26 +5,40 @@ A world is drawn from its split and number alone: the same in every process.
 
 import random
 from collections import defaultdict
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 from workbench import arguments
 from workbench.worlds.names import SPLITS, named
-from workbench.worlds.relations import ATTRIBUTES, COUNTS, RELATIONS
+from workbench.worlds.relations import GRAPHHOP, Relation, Vocabulary
 
 RELATED, VALUED = 0.85, 0.9
 """How many of the entities of its kind a relation has, and an attribute."""
 MOST_SIZE = 2000.0
 """Times the entities of size 1, which has some 700 facts."""
+LASTING = range(1978, 2025)
+"""Years between which a relation that lasts does so."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fact:
-    """`text`; what it says: `relation` (or attribute) of `head` is `tail` (an entity, a number)."""
+    """`text`; what it says: `relation` (or attribute) of `head` is `tail` (an entity, a number).
+
+    `years`: of a relation that lasts, the first and the last one; of an attribute, the one of which
+    it is stated; empty where none is told.
+    """
 
     text: str
     relation: str
     head: str
     tail: str | int
+    years: tuple[int, ...] = ()
+
+    @property
+    def key(self) -> str:
+        """Its relation or attribute, and the year of which an attribute is stated."""
+        return f"{self.relation} in {self.years[0]}" if len(self.years) == 1 else self.relation
 
 
 def sized(size: float) -> str:
@@ -35,14 +49,17 @@ def sized(size: float) -> str:
 class World:
     """Facts, by all that questions ask of them.
 
-    `name`: split, size where it is not 1, number. `facts`: all, in the order in which they were
-    drawn. `members`: kind → entities. `kinds`: entity → its kind. `forward`: (relation or
-    attribute, head) → place of its one fact. `backward`: (relation, tail) → places of the facts
-    that end there. `about`: entity → places of all facts about it. `of`: relation or attribute →
-    places.
+    `name`: vocabulary, split, size where it is not 1, number. `facts`: all, in the order in which
+    they were drawn. `members`: kind → entities. `kinds`: entity → its kind. `forward`: (key, head)
+    → place of its one fact, where the head of a symmetric one is either end. `backward`: (relation,
+    tail) → places of the facts that end there. `about`: entity → places of all facts about it.
+    `leads`, `stated`: entity → (relation, entity it leads to, place) of each of its relations, and
+    (key, place) of each of its attributes. `of`: key → places.
     """
 
-    def __init__(self, split: str, number: int, size: float = 1.0) -> None:
+    def __init__(
+        self, split: str, number: int, size: float = 1.0, vocabulary: Vocabulary = GRAPHHOP
+    ) -> None:
         """Draw a world. Raises `ValueError` for an unknown split, or a size that is none.
 
         >>> World("test", 1).facts[0].text
@@ -50,36 +67,69 @@ class World:
         arguments.one_of("split", split, SPLITS)
         arguments.whole("number", number, 0)
         arguments.finite("size", size, above=0, most=MOST_SIZE)
-        self.name = f"{split}{sized(size)}-{number}"
+        self.name = f"{vocabulary.name}{split}{sized(size)}-{number}"
+        self.vocabulary = vocabulary
         rng = random.Random(f"{split}-{number} {size:g}")
-        counts = {kind: max(4, round(count * size)) for kind, count in COUNTS.items()}
+        counts = {kind: max(4, round(count * size)) for kind, count in vocabulary.counts.items()}
         self.members = named(rng, split, counts)
         self.kinds = {name: kind for kind, names in self.members.items() for name in names}
         self.facts: list[Fact] = []
         self.forward: dict[tuple[str, str], int] = {}
         self.backward: dict[tuple[str, str], list[int]] = defaultdict(list)
         self.about: dict[str, list[int]] = defaultdict(list)
+        self.leads: dict[str, list[tuple[str, str, int]]] = defaultdict(list)
+        self.stated: dict[str, list[tuple[str, int]]] = defaultdict(list)
         self.of: dict[str, list[int]] = defaultdict(list)
-        for name, relation in RELATIONS.items():
-            tails = self.members[relation.tail]
-            for head in self.members[relation.head]:
-                tail = rng.choice(tails)
-                if rng.random() < RELATED and tail != head:
-                    sentence = rng.choice(relation.sentences).format(h=head, t=tail)
-                    self._add(Fact(sentence, name, head, tail))
-        for name, attribute in ATTRIBUTES.items():
+        for name, relation in vocabulary.relations.items():
+            for head, tail in self._related(relation, rng):
+                years = tuple(sorted(rng.sample(LASTING, 2))) if relation.lasts else ()
+                told = dict(zip("se", years, strict=False))
+                text = vocabulary.sentence(relation, rng).format(h=head, t=tail, **told)
+                self._add(Fact(text, name, head, tail, years))
+                if relation.symmetric:
+                    self._lead(name, tail, head)
+        for name, attribute in vocabulary.attributes.items():
             for head in self.members[attribute.head]:
-                value = rng.randint(attribute.least, attribute.most)
+                span = range(attribute.least, attribute.most + 1)
+                values = rng.sample(span, len(attribute.years)) or [rng.choice(span)]
                 if rng.random() < VALUED:
-                    sentence = rng.choice(attribute.sentences).format(h=head, v=value)
-                    self._add(Fact(sentence, name, head, value))
+                    for i, value in enumerate(values):
+                        years = attribute.years[i : i + 1]
+                        told = dict(zip("y", years, strict=False))
+                        text = vocabulary.sentence(attribute, rng).format(h=head, v=value, **told)
+                        self._add(Fact(text, name, head, value, years))
+
+    @cached_property
+    def texts(self) -> tuple[str, ...]:
+        """All facts' sentences; one tuple for all questions over them."""
+        return tuple(fact.text for fact in self.facts)
+
+    def _related(self, relation: Relation, rng: random.Random) -> Iterator[tuple[str, str]]:
+        heads, tails = self.members[relation.head], self.members[relation.tail]
+        if relation.symmetric:
+            order = rng.sample(heads, len(heads))
+            yield from (p for p in zip(order[::2], order[1::2], strict=False)
+                        if rng.random() < RELATED)  # fmt: skip
+            return
+        for head in heads:
+            tail = rng.choice(tails)
+            if rng.random() < RELATED and tail != head:
+                yield head, tail
 
     def _add(self, fact: Fact) -> None:
         place = len(self.facts)
         self.facts.append(fact)
-        self.forward[fact.relation, fact.head] = place
-        self.of[fact.relation].append(place)
+        self.of[fact.key].append(place)
         self.about[fact.head].append(place)
         if isinstance(fact.tail, str):
-            self.backward[fact.relation, fact.tail].append(place)
+            self._lead(fact.relation, fact.head, fact.tail)
             self.about[fact.tail].append(place)
+        else:
+            self.forward[fact.key, fact.head] = place
+            self.stated[fact.head].append((fact.key, place))
+
+    def _lead(self, relation: str, head: str, tail: str) -> None:
+        place = len(self.facts) - 1
+        self.forward[relation, head] = place
+        self.backward[relation, tail].append(place)
+        self.leads[head].append((relation, tail, place))

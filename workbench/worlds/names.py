@@ -1,7 +1,7 @@
 """Invented names, of which no two splits share any: each split has beginnings of its own."""
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 SYLLABLES = (
     "ba be bo bra bri da del dor fa fen ga gil go ha hel ja jo ka kel ki la len li lo ma mer mi "
@@ -27,8 +27,17 @@ NOUNS = (
     "window winter"
 ).split()
 SPLITS = ("train", "dev", "test")
-BUSINESS = ("Labs", "Works", "Foundry", "Group", "Motors", "Textiles")
-SCHOOL = ("Institute", "College", "Academy", "University")
+CALLED = {
+    "company": ("Labs", "Works", "Foundry", "Group", "Motors", "Textiles"),
+    "university": ("Institute", "College", "Academy", "University"),
+    "region": ("Province", "Highlands", "County", "Lowlands"),
+    "award": ("Prize", "Medal", "Award"),
+    "band": ("Quartet", "Ensemble", "Band", "Choir"),
+    "team": ("Rovers", "United", "Wanderers", "Athletic"),
+    "museum": ("Museum", "Gallery", "Collection"),
+    "river": ("River", "Creek", "Stream"),
+}
+"""What stands behind the name of an entity of these kinds."""
 _MANY = 0.2
 """Share of all words of a length beyond which longer ones are made, too."""
 
@@ -73,10 +82,15 @@ class Names:
         for _ in range(count - short):
             yield f"The {self.rng.choice(adjectives)} {self.rng.choice(nouns)} of {self.word()}"
 
-    def called(self, count: int, kinds: tuple[str, ...]) -> Iterator[str]:
-        """Yield a word of its own and what kind of house it is."""
+    def books(self, count: int) -> Iterator[str]:
+        """Yield titles: a noun, and a word of its own behind it."""
         for _ in range(count):
-            yield f"{self.word()} {self.rng.choice(kinds)}"
+            yield f"{self.rng.choice(self.nouns).capitalize()} of {self.word()}"
+
+    def called(self, count: int, behind: tuple[str, ...]) -> Iterator[str]:
+        """Yield a word of its own, and what stands behind it where anything does."""
+        for _ in range(count):
+            yield " ".join([self.word(), *([self.rng.choice(behind)] if behind else [])])
 
     def _pairs(self, count: int, first: list[str], second: list[str], form: str) -> Iterator[str]:
         while count:
@@ -87,14 +101,11 @@ class Names:
                 yield name
 
 
-def named(rng: random.Random, split: str, counts: dict[str, int]) -> dict[str, list[str]]:
+def named(rng: random.Random, split: str, counts: Mapping[str, int]) -> dict[str, list[str]]:
     """Kind → as many new names of that kind."""
     names = Names(rng, split)
+    titled = {"person": names.people, "film": names.films, "book": names.books}
     return {
-        "person": [*names.people(counts["person"])],
-        "city": [names.word() for _ in range(counts["city"])],
-        "country": [names.word() for _ in range(counts["country"])],
-        "company": [*names.called(counts["company"], BUSINESS)],
-        "university": [*names.called(counts["university"], SCHOOL)],
-        "film": [*names.films(counts["film"])],
+        kind: [*(titled[kind](n) if kind in titled else names.called(n, CALLED.get(kind, ())))]
+        for kind, n in counts.items()
     }

@@ -7,7 +7,7 @@ leads to, and the other one does not.
 """
 
 import random
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 
 from workbench import arguments
 from workbench.errors import DatasetError
@@ -18,9 +18,16 @@ from workbench.worlds.walks import Chain, Draft
 
 POOL, DECOYS = 25, 2
 SAME_RELATION, SAME_ENTITY = 2, 6
+Slot = tuple[str, Callable[[World], Draft | None]]
+"""What is to be asked next, in words, and what draws it or meets none."""
+MOST_MISSES = 20_000
 LEAST_POOL = 10
 """Room for the gold facts of any family (eight: four heads, a value of each) and one chain."""
-_KINDS = {"QueryAttr": "number", "Count": "count", "VerifyNum": "bool", "VerifyStr": "bool"}
+_KINDS = {
+    "Count": "count", "VerifyNum": "bool", "VerifyStr": "bool", "VerifyYear": "bool",
+    "QueryAttr": "number", "QueryAttrQualifier": "number", "QueryRelationQualifier": "number",
+    "QueryAttrUnderCondition": "number",
+}  # fmt: skip
 
 
 def questions(
@@ -50,44 +57,64 @@ def questions(
         arguments.one_of("family", name, tuple(FAMILIES))
     drawn = [World(split, number, size) for number in range(worlds)]
     rng, pools = (random.Random(f"{split} {worlds} {size:g}{of}") for of in ("", " pools"))
+
+    def slot(place: int) -> Slot:
+        name = names[place % len(names)]
+        return f"family {name!r}", lambda world: FAMILIES[name](world, rng)
+
+    return asked(
+        f"{split}{sized(size)}", drawn, slot, count,
+        lambda world, draft: candidates(world, draft, pools, pool, decoys),
+    )  # fmt: skip
+
+
+def asked(
+    name: str,
+    worlds: Sequence[World],
+    slot: Callable[[int], Slot],
+    count: int,
+    pooled: Callable[[World, Draft], Sequence[int]],
+) -> list[Evidence]:
+    """`count` different questions, worlds in turn, the i-th as `slot(i)` has it, over its pool.
+
+    Raises `DatasetError` where the worlds have too few different questions.
+    """
     made: list[Evidence] = []
     seen: set[str] = set()
-    misses = 0
-    for i in range(1000 * count):
-        if len(made) == count:
-            return made
-        world = drawn[i % worlds]
-        name = names[len(made) % len(names)]
-        draft = FAMILIES[name](world, rng)
-        if draft and draft.question not in seen:
-            places = candidates(world, draft, pools, pool, decoys)
-            seen.add(draft.question)
-            made.append(evidence(f"{split}{sized(size)}-{len(made)}", world, draft, places))
-            misses = 0
-            continue
-        misses += 1
-        if misses > 20_000:
-            break
-    raise DatasetError(
-        f"{worlds} worlds of size {size:g} have no {count} different questions; the "
-        f"{len(made) + 1}th, of family {names[len(made) % len(names)]!r}, is not to be had: give "
-        "more worlds, or larger ones"
-    )
+    misses = turns = 0
+    while len(made) < count:
+        what, draw = slot(len(made))
+        while not (draft := draw(world := worlds[turns % len(worlds)])) or draft.question in seen:
+            turns += 1
+            misses += 1
+            if misses > MOST_MISSES:
+                raise DatasetError(
+                    f"{len(worlds)} worlds named {name} have no {count} different questions; the "
+                    f"{len(made) + 1}th, of {what}, is not to be had: give more worlds, or larger "
+                    "ones"
+                )
+        turns += 1
+        misses = 0
+        seen.add(draft.question)
+        made.append(evidence(f"{name}-{len(made)}", world, draft, pooled(world, draft)))
+    return made
 
 
-def evidence(name: str, world: World, draft: Draft, places: list[int]) -> Evidence:
-    """The question over the facts at these places of the world, in this order."""
+def evidence(name: str, world: World, draft: Draft, places: Sequence[int]) -> Evidence:
+    """The question over the facts at these places of the world, in this order; a range is all."""
     at = {place: i for i, place in enumerate(places)}
     edges = sorted((ROOT if u == ROOT else at[u], at[v]) for u, v in draft.edges)
+    whole = isinstance(places, range)
     return Evidence(
         id=name,
         question=draft.question,
-        facts=tuple(world.facts[place].text for place in places),
+        facts=world.texts if whole else tuple(world.facts[place].text for place in places),
         edges=tuple(edges),
         answer=str(draft.answer),
         answer_kind=_KINDS.get(draft.program[-1]["function"], "entity"),
         program=tuple(draft.program),
         world=world.name,
+        chain=tuple(at[place] for place in draft.order),
     )
 
 
@@ -100,7 +127,7 @@ def candidates(
     """
     facts, gold = world.facts, nodes(draft.edges)
     chosen = dict.fromkeys(rivals(world, draft, rng, pool, decoys))
-    of_relation = [world.of[name] for name in dict.fromkeys(facts[i].relation for i in gold)]
+    of_relation = [world.of[key] for key in dict.fromkeys(facts[i].key for i in gold)]
     about = [i for place in gold for entity in (facts[place].head, facts[place].tail)
              if isinstance(entity, str) for i in world.about[entity]]  # fmt: skip
     for places in [of for of in of_relation for _ in range(SAME_RELATION)] + [about] * SAME_ENTITY:
@@ -123,12 +150,12 @@ def rivals(world: World, draft: Draft, rng: random.Random, pool: int, decoys: in
     relations to a value (6 gold facts): the second one is left with one chain.
     """
     gold = nodes(draft.edges)
-    chosen = dict.fromkeys(gold)
+    chosen = dict.fromkeys([*gold, *draft.near])
     for chain in draft.chains:
         chosen |= dict.fromkeys(partial_match(world, chain, gold, rng))
     for _ in range(decoys):
         for chain in draft.chains:
-            apart = (p for p in chains(world, chain, rng) if chosen.keys().isdisjoint(p))
+            apart = chains(world, chain, rng, chosen)
             elsewhere = (p for p in chains(world, chain, rng) if p[0] not in chosen)
             places = next(apart, None) or next(elsewhere, [])
             if len(chosen.keys() | places) <= pool:
@@ -150,19 +177,27 @@ def partial_match(
     return rng.choice(matches) if matches else []
 
 
-def chains(world: World, chain: Chain, rng: random.Random) -> Iterator[list[int]]:
-    """The places of every whole chain of the same relations from another start, in random order."""
+def chains(
+    world: World, chain: Chain, rng: random.Random, without: Container[int] = ()
+) -> Iterator[list[int]]:
+    """The places of every whole chain of the same relations from another start, in random order.
+
+    None of them holds any of `without`.
+    """
     first, *rest = (*chain.relations, *filter(None, [chain.attribute]))
     for place in in_random_order(world.of[first], rng):
         fact, places = world.facts[place], [place]
         start, entity = (fact.tail, fact.head) if chain.inverse else (fact.head, fact.tail)
+        if start == chain.start or place in without:
+            continue
         for relation in rest:
             after = world.forward.get((relation, str(entity)), place)
-            if after in places:
+            if after in places or after in without:
                 break
             places.append(after)
-            entity = world.facts[after].tail
-        if start != chain.start and len(places) == 1 + len(rest):
+            fact = world.facts[after]
+            entity = fact.head if entity == fact.tail else fact.tail
+        else:
             yield places
 
 

@@ -1,19 +1,24 @@
-"""The relations and attributes of invented worlds of facts, and how each is put into words.
+"""What invented worlds of facts speak of, and how it is put into words; graph-hop's vocabulary.
 
 Twelve relations, ten attributes, in sentences of both word orders; ours, as arXiv 2305.14211 gives
 none. None is symmetric: of two facts about one marriage either would answer whom somebody wed.
 """
 
+import random
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 
 @dataclass(frozen=True)
 class Relation:
     """From a `head` to a `tail`, both kinds of entity.
 
-    `sentences`: facts, with `{h}` and `{t}`. `of`: the tail as a phrase about the head, `{x}`.
-    `heads`: all heads of one tail, `{x}`, as a phrase; empty where nobody would say it. `which`:
-    what makes a head one of them, behind its kind.
+    `sentences`: facts, with `{h}` and `{t}`, and where it lasted from one year to another with
+    `{s}` and `{e}`. `of`: the tail as a phrase about the head, `{x}`. `heads`: all heads of one
+    tail, `{x}`, as a phrase; empty where nobody would say it. `which`: what makes a head one of
+    them, behind its kind. `asks`: whether `{x}` is so related to `{t}`. `symmetric`: it holds both
+    ways, and of one entity once.
     """
 
     head: str
@@ -22,6 +27,13 @@ class Relation:
     of: str
     heads: str = ""
     which: str = ""
+    asks: str = ""
+    symmetric: bool = False
+
+    @property
+    def lasts(self) -> bool:
+        """Whether its facts say from which year until which."""
+        return "{s}" in self.sentences[0]
 
 
 @dataclass(frozen=True)
@@ -29,7 +41,8 @@ class Attribute:
     """A whole number between `least` and `most` of every entity of the kind `head`.
 
     `sentences`: facts, with `{h}` and `{v}`. `name`: the attribute as a phrase. `more`: what the
-    entity of the larger value does.
+    entity of the larger value does. `unit`: what is counted, `"year"` where the number is one.
+    `years`: those of which it is stated, each with a value of its own, behind `{y}`.
     """
 
     head: str
@@ -38,6 +51,44 @@ class Attribute:
     more: str
     least: int
     most: int
+    unit: str = ""
+    years: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """Relations, attributes, and entities of each kind in a world of size 1.
+
+    `held_out`: how the last sentence of each relation and attribute is used: `None`, as any other;
+    `False`, never; `True`, alone. Worlds of one number differ by it in words only, where it is no
+    `None`. `name`: what tells its worlds.
+    """
+
+    relations: Mapping[str, Relation]
+    attributes: Mapping[str, Attribute]
+    counts: Mapping[str, int]
+    name: str = ""
+    held_out: bool | None = None
+
+    @cached_property
+    def kinds(self) -> tuple[str, ...]:
+        """Kinds of entities that are the head of a relation."""
+        return tuple(dict.fromkeys(relation.head for relation in self.relations.values()))
+
+    @cached_property
+    def inverse(self) -> dict[str, list[str]]:
+        """Kind → relations whose heads are told by a tail of it."""
+        return {
+            kind: [n for n, r in self.relations.items() if r.heads and r.tail == kind]
+            for kind in self.counts
+        }
+
+    def sentence(self, of: Relation | Attribute, rng: random.Random) -> str:
+        """Draw one of the sentences that are used."""
+        if self.held_out is None:
+            return rng.choice(of.sentences)
+        drawn = rng.choice(of.sentences[:-1])
+        return of.sentences[-1] if self.held_out else drawn
 
 
 COUNTS = {
@@ -149,3 +200,4 @@ ATTRIBUTES = {
         "runtime in minutes", "is longer", 70, 210,
     ),
 }  # fmt: skip
+GRAPHHOP = Vocabulary(RELATIONS, ATTRIBUTES, COUNTS)

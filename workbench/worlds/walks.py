@@ -7,12 +7,9 @@ from typing import Any
 
 from workbench.retrieval.graphs import ROOT, Edge
 from workbench.worlds.facts import World
-from workbench.worlds.relations import RELATIONS
 
 Step = dict[str, Any]
 """One step of a KoPL program: `function`, `inputs`, `dependencies`."""
-KINDS = tuple(dict.fromkeys(relation.head for relation in RELATIONS.values()))
-BY_HEAD = {kind: [n for n, r in RELATIONS.items() if r.head == kind] for kind in KINDS}
 
 
 @dataclass(frozen=True)
@@ -30,13 +27,19 @@ class Chain:
 
 @dataclass(frozen=True)
 class Draft:
-    """A question before its pool: edges between places in the world, and what its branches ask."""
+    """A question before its pool: edges between places in the world, and what its branches ask.
+
+    `order`: the places as the program reads them, where that is known. `near`: places of what is
+    all but gold, as the same of another year.
+    """
 
     question: str
     answer: str | int
     edges: list[Edge]
     chains: list[Chain]
     program: list[Step]
+    order: Sequence[int] = ()
+    near: Sequence[int] = ()
 
 
 @dataclass(frozen=True)
@@ -58,20 +61,22 @@ class Walk:
 
 def walk(world: World, rng: random.Random, length: int) -> Walk | None:
     """Follow `length` relations from any entity; None at a dead end, or back where it has been."""
-    start = entity = rng.choice(world.members[rng.choice(KINDS)])
-    phrase, places, names, seen = start, [], [], {start}
+    vocabulary = world.vocabulary
+    start = entity = rng.choice(world.members[rng.choice(vocabulary.kinds)])
+    places, names, seen = [], [], {start}
     for _ in range(length):
-        known = [n for n in BY_HEAD[world.kinds[entity]] if (n, entity) in world.forward]
-        if not known:
+        leads = world.leads.get(entity)
+        if not leads:
             return None
-        name = rng.choice(known)
-        places.append(world.forward[name, entity])
-        entity = str(world.facts[places[-1]].tail)
+        name, entity, place = rng.choice(leads)
         if entity in seen:
             return None
         seen.add(entity)
+        places.append(place)
         names.append(name)
-        phrase = RELATIONS[name].of.format(x=phrase)
+    phrase = start
+    for name in names:
+        phrase = vocabulary.relations[name].of.format(x=phrase)
     return Walk(start, tuple(names), places, phrase, entity)
 
 

@@ -1,0 +1,320 @@
+"""Questions of chains: answered again from the world and from gold facts alone, by other code."""
+
+import os
+import re
+import subprocess
+import sys
+from collections import Counter, defaultdict
+
+import pytest
+
+from workbench.errors import DatasetError
+from workbench.retrieval.graphs import ROOT, checked, checked_chain, depth, reading_order
+from workbench.worlds.chain_attributes import CHAINS, HELD_OUT
+from workbench.worlds.chain_questions import TYPES
+from workbench.worlds.chains import DEPTHS, questions
+from workbench.worlds.facts import World
+from workbench.worlds.names import SPLITS
+
+WORLDS = {world.name: world for i in range(4) for world in [World("test", i, 1, CHAINS)]}
+FACTS = {name: {fact.text: fact for fact in world.facts} for name, world in WORLDS.items()}
+
+
+class Said(Exception):  # noqa: N818
+    """The facts do not say what a step needs."""
+
+
+def only(results):
+    if len(results) != 1:
+        raise Said(results)
+    return next(iter(results))
+
+
+def shown(fact):
+    unit = CHAINS.attributes[fact.relation].unit
+    return f"{fact.tail} {unit}" if unit not in ("", "year") else str(fact.tail)
+
+
+def both_ways(facts):
+    """(relation, head, tail, years) of each fact, both ways round where it is symmetric."""
+    out = []
+    for fact in facts:
+        out.append((fact.relation, fact.head, fact.tail, fact))
+        if fact.relation in CHAINS.relations and CHAINS.relations[fact.relation].symmetric:
+            out.append((fact.relation, fact.tail, fact.head, fact))
+    return out
+
+
+def number(text):
+    return int(text.split()[0])
+
+
+def answer(program, facts):
+    """What a program gives on some facts, by searching them all at each step."""
+    said, results = both_ways(facts), []
+    for step in program:
+        before = [results[i] for i in step["dependencies"]]
+        match step["function"], step["inputs"]:
+            case "Find", [name]:
+                result = {name}
+            case "Relate", [relation, "forward"]:
+                result = {t for r, h, t, _ in said if r == relation and h in before[0]}
+            case "Relate", [relation, "backward"]:
+                result = {h for r, h, t, _ in said if r == relation and t in before[0]}
+            case "FilterConcept", [kind]:
+                kinds = {CHAINS.relations[r].head for r, h, _, _ in said
+                         if h in before[0] and r in CHAINS.relations}  # fmt: skip
+                assert kinds <= {kind}
+                result = before[0]
+            case "What", []:
+                result = only(before[0])
+            case "Count", []:
+                result = str(len(before[0]))
+            case "QueryAttr", [key]:
+                result = only([shown(f) for r, h, _, f in said if r == key and h in before[0]])
+            case "QueryAttrUnderCondition", [key, "point in time", year]:
+                result = only(
+                    [
+                        shown(f)
+                        for r, h, _, f in said
+                        if r == key and h in before[0] and str(f.years[0]) == year
+                    ]
+                )
+            case "QueryAttrQualifier", [key, value, "point in time"]:
+                result = only(
+                    [
+                        str(f.years[0])
+                        for r, h, _, f in said
+                        if r == key and h in before[0] and shown(f) == value
+                    ]
+                )
+            case "QueryRelation", []:
+                heads, tails = before
+                result = only({r for r, h, t, _ in said if h in heads and t in tails})
+            case "QueryRelationQualifier", [relation, "start time" | "end time" as qualifier]:
+                heads, tails = before
+                result = only(
+                    [
+                        str(f.years[qualifier == "end time"])
+                        for r, h, t, f in said
+                        if r == relation and h in heads and t in tails
+                    ]
+                )
+            case "VerifyStr", [name]:
+                result = "yes" if before[0] == name else "no"
+            case "VerifyNum" | "VerifyYear", [limit, sign]:
+                a, b = number(before[0]), number(limit)
+                result = "yes" if {"<": a < b, ">": a > b, "=": a == b}[sign] else "no"
+            case "SelectBetween" | "SelectAmong", [key, way]:
+                among = {only(e) for e in before} if len(before) > 1 else before[0]
+                values = {f.tail: h for r, h, _, f in said if r == key and h in among}
+                if len(values) != len(among):
+                    raise Said(values)
+                result = values[(max if way in ("greater", "largest") else min)(values)]
+            case what:
+                raise AssertionError(what)
+        if not result:
+            raise Said(step)
+        results.append(result)
+    return results[-1]
+
+
+@pytest.fixture(scope="module")
+def made():
+    return questions("test", 2016)
+
+
+def gold(question):
+    return [FACTS[question.world][question.facts[i]] for i in question.chain]
+
+
+def test_programs_give_the_answers_on_the_gold_facts(made):
+    for question in made:
+        assert answer(question.program, gold(question)) == question.answer, question
+
+
+def test_programs_give_the_answers_on_the_whole_world(made):
+    for question in made[:240]:
+        facts = FACTS[question.world].values()
+        assert answer(question.program, facts) == question.answer, question
+
+
+def test_no_gold_fact_can_be_left_out(made):
+    """Without any of them the program has no answer, or another one; who has most may stay so."""
+    for question in made[:600]:
+        facts = gold(question)
+        for i in range(len(facts)):
+            try:
+                without = answer(question.program, facts[:i] + facts[i + 1 :])
+            except Said:
+                continue
+            last = question.program[-1]["function"]
+            assert last == "SelectAmong" or without != question.answer, question
+
+
+def test_edges_follow_shared_entities_from_the_question_in_the_order_of_the_program(made):
+    for question in made:
+        edges = checked(question.edges, len(question.facts), question.id)
+        assert checked_chain(question.chain, edges, question.id) == question.chain
+        facts = {i: FACTS[question.world][question.facts[i]] for i in question.chain}
+        for u, v in edges:
+            after = {facts[v].head, facts[v].tail}
+            if u == ROOT:
+                assert any(str(entity) in question.question for entity in after)
+            else:
+                assert after & {facts[u].head, facts[u].tail}
+        asked = [
+            (step["inputs"] or [""])[0]
+            for step in question.program
+            if step["function"].startswith(("Relate", "Query", "Select"))
+        ]
+        read = list(dict.fromkeys(fact.relation for fact in facts.values()))
+        if question.program[-1]["function"] != "QueryRelation":
+            assert read == list(dict.fromkeys(asked)), question
+
+
+def test_no_entity_is_met_again_on_a_path(made):
+    for question in made:
+        facts = gold(question)
+        if question.program[-1]["function"] in ("SelectBetween", "SelectAmong", "Count"):
+            continue
+        ends = [str(end) for fact in facts for end in (fact.head, fact.tail)]
+        assert all(n <= 2 for n in Counter(ends).values()), question
+        assert len(reading_order(question.edges)) == len(facts) == depth(question.edges)
+
+
+def test_types_and_depths_come_in_turn(made):
+    lasts = [question.program[-1]["function"] for question in made]
+    assert lasts == [*TYPES] * (len(made) // len(TYPES))
+    depths = Counter(zip(lasts, (depth(q.edges) for q in made), strict=True))
+    for name in TYPES:
+        among = DEPTHS[1:] if name == "SelectAmong" else DEPTHS
+        assert {depths[name, d] for d in among} == {len(made) // 12 // len(among)}
+    assert not depths["SelectAmong", 1]
+
+
+@pytest.mark.parametrize("types", [("VerifyNum",), ("VerifyStr", "VerifyYear"), (*TYPES,)])
+@pytest.mark.parametrize("depths", [(1, 2), (1, 2, 3), (5,)])
+def test_as_many_are_yes_as_no_after_each_question_of_a_type_and_at_each_depth(types, depths):
+    tally, by_depth = Counter(), defaultdict(Counter)
+    for question in questions("dev", 6 * len(types) * len(depths), types=types, depths=depths):
+        if question.answer_kind != "bool":
+            continue
+        name = question.program[-1]["function"]
+        for key in (name, "all"):
+            tally[key] += 1 if question.answer == "yes" else -1
+            assert abs(tally[key]) <= 1
+        by_depth[name, depth(question.edges)][question.answer] += 1
+    assert all(n["yes"] == n["no"] == 3 for n in by_depth.values()), by_depth
+
+
+def test_pools_hold_the_gold_facts_and_each_fact_once(made):
+    places = Counter()
+    for question in made:
+        assert len(question.facts) == len({*question.facts}) == 25
+        assert len(question.chain) <= 10
+        places.update(question.chain)
+    assert max(places.values()) < 1.5 * min(places[i] for i in range(25))
+
+
+def test_the_same_questions_whatever_the_pool_and_in_words_never_else_used():
+    first = questions("test", 48)
+    for other in (
+        questions("test", 48, pool=10, decoys=0),
+        questions("test", 48, pool=1000, decoys=4),
+        questions("test", 48, pool=0),
+    ):
+        assert [q.question for q in other] == [q.question for q in first]
+        assert [gold(q) for q in other] == [gold(q) for q in first]
+    assert {len(q.facts) for q in other} == {len(WORLDS[q.world].facts) for q in other}
+    held = questions("test", 48, held_out=True)
+    for question, same in zip(held, first, strict=True):
+        assert (question.question, question.answer) == (same.question, same.answer)
+        assert question.edges == same.edges
+        assert question.chain == same.chain
+        assert not {*question.facts} & {*same.facts}
+
+
+def test_worlds_in_held_out_words_say_the_same():
+    held = World("test", 0, 1, HELD_OUT)
+    for fact, same in zip(held.facts, WORLDS["chains-test-0"].facts, strict=True):
+        assert fact.text != same.text
+        assert (fact.key, fact.head, fact.tail, fact.years) == (
+            same.key, same.head, same.tail, same.years,
+        )  # fmt: skip
+
+
+def test_facts_differ_and_what_is_symmetric_holds_once():
+    for world in WORLDS.values():
+        assert 2700 < len(world.facts) < 3200
+        assert len({fact.text for fact in world.facts}) == len(world.facts)
+        said = both_ways(world.facts)
+        # Of one head a relation has one tail, and an attribute one value in each year.
+        assert len({(fact.key, head) for _, head, _, fact in said}) == len(said)
+
+
+def test_splits_share_no_name_fact_or_question():
+    worlds = {split: [World(split, i, 2.0, CHAINS) for i in range(2)] for split in SPLITS}
+    asked = {split: {q.question for q in questions(split, 300)} for split in SPLITS}
+    for a, b in (("train", "dev"), ("train", "test"), ("dev", "test")):
+        for kind in CHAINS.counts:
+            names = [{n for w in worlds[s] for n in w.members[kind]} for s in (a, b)]
+            assert not names[0] & names[1], kind
+        facts = [{f.text for w in worlds[s] for f in w.facts} for s in (a, b)]
+        assert not facts[0] & facts[1]
+        assert not asked[a] & asked[b]
+
+
+def test_other_years_of_an_attribute_stand_beside_it(made):
+    for question in made:
+        if question.program[-1]["function"] in ("QueryAttrUnderCondition", "QueryAttrQualifier"):
+            last = gold(question)[-1]
+            years = {
+                fact.years
+                for text in question.facts
+                if (fact := FACTS[question.world][text]).head == last.head
+                and fact.relation == last.relation
+            }
+            assert years == {(1990,), (2010,)}
+
+
+def test_questions_are_the_same_whatever_the_hash_seed():
+    script = (
+        "from workbench.worlds.chains import questions\n"
+        "from workbench.hashing import digest\n"
+        "print(digest([vars(q) for q in questions('dev', 120)]))"
+    )
+    digests = set()
+    for seed in ("0", "1", "2"):
+        env = {**os.environ, "PYTHONHASHSEED": seed,
+               "PYTHONPATH": os.pathsep.join(sys.path)}  # fmt: skip
+        run = subprocess.run([sys.executable, "-c", script], check=True, env=env,
+                             capture_output=True)  # fmt: skip
+        digests.add(run.stdout)
+    assert len(digests) == 1
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"count": 0}, "count"),
+        ({"pool": 5}, "pool"),
+        ({"pool": -1}, "pool"),
+        ({"depths": (0, 1)}, "depths"),
+        ({"depths": (8,)}, "depths"),
+        ({"depths": ()}, "depths"),
+        ({"depths": (2, 2)}, "depths"),
+        ({"types": ("Which",)}, "type"),
+        ({"types": ("What", "What")}, "types"),
+        ({"depths": (1,)}, "SelectAmong questions have a depth of 2"),
+        ({"held_out": 1}, "held_out"),
+    ],
+)
+def test_what_cannot_be_asked_is_refused(wrong, said):
+    with pytest.raises(ValueError, match=re.escape(said)):
+        questions("test", **{"count": 12, **wrong})
+
+
+def test_too_few_different_questions_are_refused_by_type_and_depth():
+    with pytest.raises(DatasetError, match="of type SelectAmong and depth 2, is not to be had"):
+        questions("test", 500, worlds=1, size=0.1, types=("SelectAmong",), depths=(2,))
