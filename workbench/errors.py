@@ -125,3 +125,15 @@ class NoProgramFound(WorkbenchError):  # noqa: N818 - named by what it finds
     def __init__(self, message: str, candidates: Sequence[Any]) -> None:
         super().__init__(message)
         self.candidates = candidates
+
+
+class ProgramError(WorkbenchError, ValueError):
+    """A program over a knowledge base has no answer; step and reason are named.
+
+    `reason`: its kind in a few words, to count by. `step`: its place, where there is one.
+    """
+
+    def __init__(self, reason: str, message: str, step: int | None = None) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.step = step
