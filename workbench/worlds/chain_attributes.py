@@ -78,7 +78,7 @@ CHAIN_ATTRIBUTES = {
     "company_founded": Attribute(
         "company",
         ("{h} was set up in {v}.", "The founding year of {h} is {v}.",
-         "The year {v} saw the start of business of {h}.", "Business at {h} began in {v}."),
+         "The year {v} saw the start of business of {h}.", "The business of {h} began in {v}."),
         "founding year", "", 1880, 1977, "year",
     ),
     "employees": Attribute(
@@ -132,13 +132,13 @@ CHAIN_ATTRIBUTES = {
     "band_formed": Attribute(
         "band",
         ("{h} was formed in {v}.", "The year of formation of {h} is {v}.",
-         "The year {v} saw the formation of {h}.", "Rehearsals of {h} began in {v}."),
+         "The year {v} saw the formation of {h}.", "The rehearsals of {h} began in {v}."),
         "year of formation", "", 1955, 2020, "year",
     ),
     "team_founded": Attribute(
         "team",
         ("{h} played its first game in {v}.", "The year of the first game of {h} is {v}.",
-         "The year {v} saw the first game of {h}.", "Games of {h} began in {v}."),
+         "The year {v} saw the first game of {h}.", "The games of {h} began in {v}."),
         "year of the first game", "", 1870, 1977, "year",
     ),
     "titles": Attribute(

@@ -18,6 +18,8 @@ from workbench.worlds.walks import Chain, Draft, Step, Walk, in_line, step, step
 Asks = Callable[[World, random.Random, int, bool], Draft | None]
 MOST_GOLD, MOST_HEADS = 10, 4
 """Gold facts of a question; heads in one of its steps."""
+_TRIES = 16
+"""Walks among which the other side of a comparison is looked for."""
 START, END, AT = "start time", "end time", "point in time"
 """KQA Pro's names of qualifiers."""
 _MORE, _YEAR_MORE = (
@@ -103,11 +105,16 @@ def query_relation_qualifier(
 
 def select_between(world: World, rng: random.Random, depth: int, truth: bool) -> Draft | None:
     """Which end of two walks has more, or less, of an attribute of both."""
-    other = rng.randint(0, min(depth, MOST_GOLD - depth) - 1)
-    lengths = rng.sample([depth - 1, other], 2)
-    first, second = (walk(world, rng, length) for length in lengths)
-    if not first or not second or world.kinds[first.end] != world.kinds[second.end]:
+    longer = walk(world, rng, depth - 1)
+    if not longer or not shared(world, [longer.end]):
         return None
+    length = rng.randint(0, min(depth, MOST_GOLD - depth) - 1)
+    others = filter(None, (walk(world, rng, length) for _ in range(_TRIES)))
+    kind = world.kinds[longer.end]
+    other = next((path for path in others if world.kinds[path.end] == kind), None)
+    if not other:
+        return None
+    first, second = rng.sample([longer, other], 2)
     used = [{path.start, path.end, *path.places} for path in (first, second)]
     keys = [] if used[0] & used[1] else shared(world, [first.end, second.end])
     if not keys:

@@ -104,11 +104,11 @@ def evidence(name: str, world: World, draft: Draft, places: Sequence[int]) -> Ev
     """The question over the facts at these places of the world, in this order; a range is all."""
     at = {place: i for i, place in enumerate(places)}
     edges = sorted((ROOT if u == ROOT else at[u], at[v]) for u, v in draft.edges)
-    whole = isinstance(places, range)
+    texts = world.texts
     return Evidence(
         id=name,
         question=draft.question,
-        facts=world.texts if whole else tuple(world.facts[place].text for place in places),
+        facts=texts if isinstance(places, range) else tuple([texts[place] for place in places]),
         edges=tuple(edges),
         answer=str(draft.answer),
         answer_kind=_KINDS.get(draft.program[-1]["function"], "entity"),
@@ -128,14 +128,17 @@ def candidates(
     facts, gold = world.facts, nodes(draft.edges)
     chosen = dict.fromkeys(rivals(world, draft, rng, pool, decoys))
     of_relation = [world.of[key] for key in dict.fromkeys(facts[i].key for i in gold)]
-    about = [i for place in gold for entity in (facts[place].head, facts[place].tail)
-             if isinstance(entity, str) for i in world.about[entity]]  # fmt: skip
+    about: list[int] = []
+    for place in gold:
+        about += world.about[facts[place].head]
+        about += world.about.get(facts[place].tail, ())
     for places in [of for of in of_relation for _ in range(SAME_RELATION)] + [about] * SAME_ENTITY:
         place = places[int(rng.random() * len(places))]
         if len(chosen) < pool:
             chosen[place] = None
-    while len(chosen) < min(pool, len(facts)):
-        chosen[int(rng.random() * len(facts))] = None
+    size, most = len(facts), min(pool, len(facts))
+    while len(chosen) < most:
+        chosen[int(rng.random() * size)] = None
     shuffled = [*chosen]
     rng.shuffle(shuffled)
     return shuffled
