@@ -11,7 +11,7 @@ from workbench.worlds.chain_attributes import CHAINS
 from workbench.worlds.chain_questions import AT, END, START
 from workbench.worlds.facts import Fact, World
 
-_PIECE = re.compile(r"[A-Z][a-z]+(?: (?:of )?[A-Z][a-z]+)*|\d+")
+_PIECE = re.compile(r"[A-Z][a-z]+(?: (?:of )?[A-Z][a-z]+)*|\d{1,18}")
 """A name, a number, or what a sentence begins with."""
 
 
@@ -41,12 +41,8 @@ def parsed(sentence: str) -> Fact | None:
     183
     """
     key, pieces = _FORMS.get(_bare(sentence), ("", []))
-    told: dict[str, str] = {}
-    for piece, text in zip(pieces, _PIECE.findall(sentence), strict=bool(key)):
-        if len(piece) > 1 and piece != text:
-            return None
-        told[piece] = text
-    if not key:
+    told = dict(zip(pieces, _PIECE.findall(sentence), strict=bool(key)))
+    if not key or any(told[piece] != piece for piece in pieces if len(piece) > 1):
         return None
     tail = int(told["v"]) if "v" in told else told["t"]
     years = tuple(int(told[hole]) for hole in "sey" if hole in told)
