@@ -62,7 +62,8 @@ def test_each_template_is_read_whatever_it_is_about(key, place, filled):
 
 @pytest.mark.parametrize(
     "text",
-    ["", "Hello there.", f"The height of Ada is {10**19} centimetres.", "Ada was born in Dorla", "Ada was born in dorla.", "Ada was born in 1990.",
+    ["", "Hello there.", f"The height of Ada is {10**19} centimetres.",
+     "Ada was born in Dorla", "Ada was born in dorla.", "Ada was born in 1990.",
      "Xhe birthplace of Ada is Dorla.", "Thus birthplace of Ada is Dorla.",
      "ada was born in Dorla.", "Ada was born in Dorla. Bel was born in Dorla."],
 )  # fmt: skip
