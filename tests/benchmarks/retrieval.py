@@ -34,6 +34,7 @@ from workbench.retrieval.chains import depth_first
 from workbench.retrieval.graphs import ROOT, Edge, Evidence
 from workbench.retrieval.metrics import Scores, scored
 from workbench.retrieval.search import CHUNK, top_k
+from workbench.worlds.chains import questions as chained
 from workbench.worlds.pools import questions
 
 FACTS, WIDTH, QUERIES, K, ROUNDS = 10**6, 384, 32, 10, 5
@@ -137,10 +138,13 @@ def peak_gb(call: Callable[[], object]) -> float:
 
 
 def drawing(count: int = 10_000) -> dict[str, float]:
-    """Questions with their pools per CPU second, worlds included."""
-    start = time.process_time()
-    questions("train", count, worlds=16)
-    return {"questions_per_s": count / (time.process_time() - start)}
+    """Questions with their pools per CPU second, worlds included; those of chains in six worlds."""
+    out = {}
+    for name, draw, worlds in (("questions", questions, 16), ("chain_questions", chained, 6)):
+        start = time.process_time()
+        draw("train", count, worlds=worlds)
+        out[f"{name}_per_s"] = count / (time.process_time() - start)
+    return out
 
 
 def nearly(evidence: Evidence, rng: random.Random) -> list[Edge]:

@@ -217,6 +217,33 @@ def test_pools_hold_the_gold_facts_and_each_fact_once(made):
     assert max(places.values()) < 1.5 * min(places[i] for i in range(25))
 
 
+def whole_chains(facts, keys):
+    """Each whole chain of these relations among some facts, each start tried."""
+    leads = {(fact.key, head): (fact, tail) for _, head, tail, fact in both_ways(facts)}
+    made = [[leads[key, head]] for key, head in leads if key == keys[0]]
+    for key in keys[1:]:
+        made = [
+            [*chain, after]
+            for chain in made
+            if (after := leads.get((key, chain[-1][1]))) and after[0] not in [f for f, _ in chain]
+        ]
+    return [{fact.text for fact, _ in chain} for chain in made]
+
+
+def test_pools_hold_two_whole_decoy_chains_that_share_nothing_with_gold():
+    short, merged = 0, 0
+    asked = questions("test", 420, types=("What", "QueryAttr", "VerifyStr"))
+    for question in asked:
+        facts = [FACTS[question.world][text] for text in question.facts]
+        told = {fact.text for fact in gold(question)}
+        chains = whole_chains(facts, [fact.key for fact in gold(question)])
+        assert told in chains
+        short += len(chains) < 3
+        merged += sum(chain.isdisjoint(told) for chain in chains) < 2
+    assert short <= 0.03 * len(asked)
+    assert merged <= 0.15 * len(asked)
+
+
 def test_the_same_questions_whatever_the_pool_and_in_words_never_else_used():
     first = questions("test", 48)
     for other in (

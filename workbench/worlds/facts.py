@@ -82,22 +82,22 @@ class World:
         self.of: dict[str, list[int]] = defaultdict(list)
         for name, relation in vocabulary.relations.items():
             for head, tail in self._related(relation, rng):
-                years = tuple(sorted(rng.sample(LASTING, 2))) if relation.lasts else ()
-                told = dict(zip("se", years, strict=False))
-                text = vocabulary.sentence(relation, rng).format(h=head, t=tail, **told)
-                self._add(Fact(text, name, head, tail, years))
+                years = sorted(rng.sample(LASTING, 2)) if relation.lasts else ()
+                self._state(name, head, tail, vocabulary.sentence(relation, rng), *years)
+                self._lead(name, head, tail)
+                self.about[tail].append(len(self.facts) - 1)
                 if relation.symmetric:
                     self._lead(name, tail, head)
         for name, attribute in vocabulary.attributes.items():
+            span, years = range(attribute.least, attribute.most + 1), attribute.years
             for head in self.members[attribute.head]:
-                span = range(attribute.least, attribute.most + 1)
-                values = rng.sample(span, len(attribute.years)) or [rng.choice(span)]
+                values = rng.sample(span, len(years)) if years else [rng.choice(span)]
                 if rng.random() < VALUED:
                     for i, value in enumerate(values):
-                        years = attribute.years[i : i + 1]
-                        told = dict(zip("y", years, strict=False))
-                        text = vocabulary.sentence(attribute, rng).format(h=head, v=value, **told)
-                        self._add(Fact(text, name, head, value, years))
+                        sentence = vocabulary.sentence(attribute, rng)
+                        key = self._state(name, head, value, sentence, *years[i : i + 1])
+                        place = self.forward[key, head] = len(self.facts) - 1
+                        self.stated[head].append((key, place))
 
     @cached_property
     def texts(self) -> tuple[str, ...]:
@@ -116,17 +116,15 @@ class World:
             if rng.random() < RELATED and tail != head:
                 yield head, tail
 
-    def _add(self, fact: Fact) -> None:
-        place = len(self.facts)
+    def _state(self, relation: str, head: str, tail: str | int, sentence: str, *years: int) -> str:
+        """Add a fact in a sentence; its key."""
+        first, last = (years[0], years[-1]) if years else (0, 0)
+        text = sentence.format(h=head, t=tail, v=tail, s=first, e=last, y=first)
+        fact = Fact(text, relation, head, tail, years)
+        self.of[key := fact.key].append(len(self.facts))
+        self.about[head].append(len(self.facts))
         self.facts.append(fact)
-        self.of[fact.key].append(place)
-        self.about[fact.head].append(place)
-        if isinstance(fact.tail, str):
-            self._lead(fact.relation, fact.head, fact.tail)
-            self.about[fact.tail].append(place)
-        else:
-            self.forward[fact.key, fact.head] = place
-            self.stated[fact.head].append((fact.key, place))
+        return key
 
     def _lead(self, relation: str, head: str, tail: str) -> None:
         place = len(self.facts) - 1

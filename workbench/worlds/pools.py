@@ -102,8 +102,9 @@ def asked(
 
 def evidence(name: str, world: World, draft: Draft, places: Sequence[int]) -> Evidence:
     """The question over the facts at these places of the world, in this order; a range is all."""
-    at = {place: i for i, place in enumerate(places)}
-    edges = sorted((ROOT if u == ROOT else at[u], at[v]) for u, v in draft.edges)
+    at = dict(zip(places, range(len(places)), strict=True))
+    at[ROOT] = ROOT
+    edges = sorted([(at[u], at[v]) for u, v in draft.edges])
     texts = world.texts
     return Evidence(
         id=name,
@@ -114,7 +115,7 @@ def evidence(name: str, world: World, draft: Draft, places: Sequence[int]) -> Ev
         answer_kind=_KINDS.get(draft.program[-1]["function"], "entity"),
         program=tuple(draft.program),
         world=world.name,
-        chain=tuple(at[place] for place in draft.order),
+        chain=tuple([at[place] for place in draft.order]),
     )
 
 
