@@ -344,3 +344,45 @@ def test_evidence(lab):
     expect(edges).to_have_count(1)
     expect(page.locator(f"{UI} td:text-is('left out')")).to_be_visible()
     page.close()
+
+
+CHAIN = """\
+import numpy as np
+import workbench as wb
+from workbench.retrieval.steps import Step
+facts = ["Ada mends the gate.", "Ada was born in Oon.", "The door is red.", "Oon lies by the sea."]
+def stepper(question, facts, read):
+    odds = np.array([0.9, 0.6, 0.1, 0.3]) if not read else np.array([0.1, 0.8, 0.05, 0.7])
+    odds[[*read]] = 0
+    return Step(odds, 0.4 if len(read) < 2 else 0.9)"""
+
+
+def test_chain_steps(lab):
+    lab.notebook("chain", CHAIN, 'wb.ui.chain_steps("Where was Ada born?", facts, stepper)')
+    page = lab.open("chain")
+    lab.run(page)
+    page.click(f"{UI} button:has-text('Read')")
+    page.wait_for_selector(f"{UI} h4:text-is('0→1')")
+    rows = page.locator(f"{UI} .wb-hops tr")
+    expect(rows).to_have_count(5)
+    # Another fact by mouse, the end by keyboard; the rest of the chain changes.
+    page.click(f"{UI} [data-node='3']")
+    page.wait_for_selector(f"{UI} h4:text-is('3→1')")
+    shot(lab, page, "chain_steps")
+    page.locator(f"{UI} .noUi-handle").last.focus()
+    page.keyboard.press("ArrowRight")
+    expect(rows).to_have_count(4)
+    page.locator(f"{UI} [data-node='-1']").focus()
+    page.keyboard.press("Enter")
+    page.wait_for_selector(f"{UI} h4:text-is('3')")
+    page.click(f"{UI} button:has-text('Undo')")
+    page.wait_for_selector(f"{UI} h4:text-is('3→1')")
+    # Without a kernel every step is still there.
+    page.wait_for_selector(".wb-static h4:text-is('3→1')", state="attached")
+    page.evaluate("window.jupyterapp.commands.execute('docmanager:save')")
+    page.evaluate("window.jupyterapp.commands.execute('kernelmenu:shutdown')")
+    page.wait_for_selector("text=No Kernel")
+    page.reload()
+    expect(page.locator(".wb-static h4:text-is('3→1')")).to_be_visible()
+    expect(page.locator(".wb-static table.wb-hops")).to_have_count(3)
+    page.close()

@@ -464,7 +464,8 @@ def test_nearest_reads_a_chain(encoder):
 @pytest.mark.parametrize(
     ("retriever", "given_", "why"),
     [(hops, {"beam": 0}, "beam=0.*at least 1"), (hops, {"beam": 1, "most": 0}, "most=0.*at least"),
-     (shared, {"beam": 2}, "function of 3 arguments"), (hops, {}, "function of 2 .*without a beam"),
+     (shared, {"beam": 2}, "function of 3 arguments, with a beam"),
+     (hops, {}, "function of 2 arguments, without a beam"),
      (lambda q, f, r: 3, {"beam": 1}, "a Step")],
     ids=["beam", "most", "graph", "stepper", "no step"],
 )  # fmt: skip

@@ -168,7 +168,7 @@ def test_what_no_chain_can_have_is_refused(given_, why):
     [(Step(np.zeros(4), 0.5), (), r"\[4\] for 5 facts"), ([0.5] * 5, (), "a Step"),
      (Step(np.array([0, 0, 1.5, 0, 0]), 0.5), (), "fact 2 the probability 1.5"),
      (Step(np.array([0, np.nan, 0, 0, 0]), 0.5), (), "fact 1"), (Step(np.zeros(5), 2), (), "stop"),
-     (Step(np.full(5, 0.5), 0.5), (3,), "fact 3 again")],
+     (Step(np.full(5, 0.5), 0.5), (3,), "fact 3.*though it is read")],
     ids=["short", "list", "large", "nan", "stop", "again"],
 )  # fmt: skip
 def test_a_step_that_is_none_is_refused(step, read, why):

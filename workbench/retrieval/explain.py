@@ -191,8 +191,11 @@ def explain(
     one fact is enough, `Nearest(encoder, rise=0.3)` does better). An edge that closes a circle or
     that nothing leads to, is left out; a fact that repeats another is read as that one; of more
     than 2,000 facts the 200 nearest by words are read. `note` says so. `reader`: writes the answer.
-    Raises `ValueError` for a blank question, no list of facts or a blank one, and no function,
-    `GraphError` for edges that are none, and `ModelError` where MiniLM is not at hand.
+    With a `beam` one chain of at most `most` facts is read in place of a graph (`steps.follow`),
+    and `retriever` is a stepper, such as `retrievers.stepping.stepper_of` gives. Raises
+    `ValueError` for a blank question, no list of facts or a blank one, no function, `beam` or
+    `most` below 1 and a step that is none, `GraphError` for edges that are none, and `ModelError`
+    where MiniLM is not at hand.
 
     >>> wb.explain("Who mends the gate?", ["Ada mends the gate.", "A door is red."]).answer
     'Ada mends the gate.'
@@ -205,19 +208,28 @@ def explain(
     for name, function, count in given:
         if isinstance(function, Nearest) or function is None:
             continue
-        if not callable(function) or not _takes(function, count):
+        try:
+            inspect.signature(function).bind(*range(count))
+        except TypeError as error:
             raise ValueError(
-                f"{name}={function!r:.60}: it must be a function of {count} arguments"
-                f"{' with a' if count == 3 else ', without a'} beam; see wb.explain"
-            )
+                f"{name}={function!r:.60}: {error}; it must be a function of {count} arguments, "
+                f"with{'out' * (beam is None)} a beam; see wb.explain"
+            ) from None
     if beam is not None:
         arguments.whole("beam", beam, 1)
         arguments.whole("most", most, 1)
-        stepper = _nearest() if retriever is None else retriever
-        stepper = stepper.step if isinstance(stepper, Nearest) else stepper
-        retriever = Chains(stepper, beam, most)
+        retriever = Chains(stepper_from(retriever), beam, most)
     retriever = _nearest() if retriever is None else retriever
     return _explained(question, facts, (), retriever, reader)
+
+
+def stepper_from(given: Nearest | Stepper | None) -> Stepper:
+    """A stepper as it is, that of a `Nearest`, or, for None, that of MiniLM.
+
+    Raises `ModelError` where MiniLM is not at hand.
+    """
+    nearest = _nearest() if given is None else given
+    return nearest.step if isinstance(nearest, Nearest) else nearest
 
 
 def _explained(
@@ -236,16 +248,6 @@ def _explained(
     if not isinstance(answer, str):
         raise ValueError(f"the reader gave {answer!r:.60}; it must give a text")
     return replace(whole, answer=answer)
-
-
-def _takes(function: Callable[..., Any], count: int) -> bool:
-    try:
-        inspect.signature(function).bind(*range(count))
-    except TypeError:
-        return False
-    except ValueError:  # a built-in one that does not tell
-        return True
-    return True
 
 
 def _plain(text: str) -> str:

@@ -42,11 +42,14 @@ What it is a method of may have `words`, as `Nearest` has.
 
 @dataclass(frozen=True)
 class Chain:
-    """Places of facts in reading order, the probability of each hop, and that of ending there."""
+    """Places of facts in reading order, the probability of each hop, and that of ending there.
+
+    `stop` is None while a chain is still read.
+    """
 
     facts: tuple[int, ...]
     probabilities: tuple[float, ...]
-    stop: float
+    stop: float | None
 
     @property
     def score(self) -> float:
@@ -54,7 +57,9 @@ class Chain:
 
         A probability of 0 (only a hop by hand or the end has it) counts as 0.00001.
         """
-        return round(_mean((*self.probabilities, self.stop)), _DIGITS)
+        odds = [*self.probabilities, *([] if self.stop is None else [self.stop])]
+        logs = [math.log(max(p, 10.0**-_DIGITS)) for p in odds]
+        return round(sum(logs) / max(len(logs), 1), _DIGITS)
 
     @property
     def edges(self) -> list[ScoredEdge]:
@@ -104,18 +109,15 @@ def follow(
     arguments.whole("beam", beam, 1)
     arguments.whole("most", most, 1)
     forced = _by_hand(forced or {}, len(facts), most)
-    held: list[Chain] = []
-    open_: list[tuple[tuple[int, ...], tuple[float, ...]]] = [((), ())]
-    last = max(forced, default=-1)
+    chains, last = [Chain((), (), None)], max(forced, default=-1)
     for level in range(min(most, len(facts)) + 1):
         ahead = {v for j, v in forced.items() if j > level}
-        longer = []
-        for read, odds in open_:
+        grown = [chain for chain in chains if chain.stop is not None]
+        for chain in (chain for chain in chains if chain.stop is None):
+            read = chain.facts
             step = checked(stepper(question, facts, read), len(facts), read)
-            options = []
-            if level in forced:
-                options = [forced[level]]
-            elif level < most:
+            options = [forced[level]] if level in forced else []
+            if level not in forced and level < most:
                 order = np.argsort(-step.facts, kind="stable").tolist()
                 likely = [v for v in order if step.facts[v] > 0 or level < last]
                 options = [v for v in likely if v not in ahead and v not in read][:beam]
@@ -123,19 +125,12 @@ def follow(
                 options.append(STOP)
             for v in options:
                 if v == STOP:
-                    held.append(Chain(read, odds, step.stop))
+                    grown.append(Chain(read, chain.probabilities, step.stop))
                 else:
-                    longer.append(((*read, v), (*odds, float(step.facts[v]))))
-        ranked = sorted(
-            [(-chain.score, chain.facts, chain) for chain in held]
-            + [(-round(_mean(odds), _DIGITS), read, (read, odds)) for read, odds in longer],
-            key=lambda row: row[:2],
-        )[:beam]
-        held = [chain for *_, chain in ranked if isinstance(chain, Chain)]
-        open_ = [chain for *_, chain in ranked if not isinstance(chain, Chain)]
-        if not open_:
-            break
-    return held
+                    odds = (*chain.probabilities, float(step.facts[v]))
+                    grown.append(Chain((*read, v), odds, None))
+        chains = sorted(grown, key=lambda chain: (-chain.score, chain.facts))[:beam]
+    return chains
 
 
 def checked(step: Step, count: int, read: Sequence[int]) -> Step:
@@ -146,16 +141,13 @@ def checked(step: Step, count: int, read: Sequence[int]) -> Step:
     """
     if not isinstance(step, Step):
         raise ValueError(f"the stepper gave {step!r:.60}; it must give a Step")
-    odds = np.asarray(step.facts, np.float64)
-    if odds.shape != (count,):
+    odds, most = np.asarray(step.facts, np.float64), np.ones(count)
+    if odds.shape != most.shape:
         raise ValueError(f"the stepper gave probabilities {list(odds.shape)} for {count} facts")
-    wrong = np.flatnonzero(~((odds >= 0) & (odds <= 1)))
-    if wrong.size:
-        raise ValueError(
-            f"the stepper gave fact {wrong[0]} the probability {odds[wrong[0]]}, not 0 to 1"
-        )
-    if again := [v for v in read if odds[v] > 0]:
-        raise ValueError(f"the stepper would read fact {again[0]} again; give it 0")
+    most[list(read)] = 0
+    for v in np.flatnonzero(~((odds >= 0) & (odds <= most)))[:1]:
+        allowed = "not from 0 to 1" if most[v] else "though it is read: it must have 0"
+        raise ValueError(f"the stepper gave fact {v} the probability {odds[v]}, {allowed}")
     stop = arguments.finite("the stepper's stop", step.stop, 0, 1)
     return Step(odds.round(_DIGITS), round(stop, _DIGITS))
 
@@ -172,7 +164,3 @@ def _by_hand(forced: Mapping[int, int], count: int, most: int) -> dict[int, int]
         raise ValueError(f"forced[{last}]: there are {count} facts for the steps before it")
     arguments.different("forced", [*hops.values()])
     return dict(sorted(hops.items()))
-
-
-def _mean(odds: Sequence[float]) -> float:
-    return sum(math.log(max(p, 10.0**-_DIGITS)) for p in odds) / max(len(odds), 1)

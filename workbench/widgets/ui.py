@@ -1,9 +1,10 @@
-"""The six UIs by name; each is a widget to display, and to drive from Python.
+"""The seven UIs by name; each is a widget to display, and to drive from Python.
 
 `steering`: before | after along a direction. `safetylock`: from pairs to a lock on another
 checkpoint. `pas`: answers, sliders or a respondent to an aligned model. `features`: SAE features of
 a diff, all and one by one. `compiled`: a compiled network reads an input, step by step.
-`evidence`: a graph of facts that answers a question, hop by hop.
+`evidence`: a graph of facts that answers a question, hop by hop. `chain_steps`: a chain
+of facts, each hop beside what else might have been read, or taken by hand.
 """
 
 import importlib
@@ -16,6 +17,7 @@ _CLASSES = {
     "features": "Features",
     "compiled": "CompiledNetwork",
     "evidence": "EvidenceGraph",
+    "chain_steps": "ChainSteps",
 }
 __all__ = sorted(_CLASSES)
 
