@@ -8,85 +8,92 @@ where they come to different answers.
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from workbench.errors import ProgramError
 from workbench.kopl.knowledge import DIRECTIONS, Fact, Knowledge
-from workbench.kopl.values import OPERATORS, Value, holds, matches, plain, read
+from workbench.kopl.values import OPERATORS, Value, comparable, holds, matches, read
 
 Entities = dict[str, tuple[Fact, ...]]
 """Entity → the facts by which this step chose it; none where it reads no facts."""
 Source = tuple[int, str]
 """(which of a step's dependencies, entity in it)."""
+Reads = tuple[tuple[Fact | None, tuple[Source, ...]], ...]
+"""Facts (None where none is read), each with what it is read of."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """A value, and by what: facts (or None where none is read), each with what it is read of."""
+    """A value, and by what."""
 
     value: Value
-    reads: tuple[tuple[Fact | None, tuple[Source, ...]], ...]
+    reads: Reads
+
+    def qualified(self, key: str) -> tuple[Value, ...]:
+        """What its first fact has under a qualifier."""
+        fact, _ = self.reads[0]
+        return fact.qualified(key) if fact else ()
 
 
 Result = Entities | list[Reading]
 
 
 def _find(knowledge: Knowledge, name: str) -> Entities:
-    ids = knowledge.ids.get(plain(name))
-    if not ids:
+    if name not in knowledge.ids:
         raise ProgramError("missing entity", f"nothing is called {name!r} in the knowledge base")
-    return dict.fromkeys(ids, ())
+    return dict.fromkeys(knowledge.ids[name], ())
 
 
 def _filter_concept(knowledge: Knowledge, entities: Entities, name: str) -> Entities:
-    ids = knowledge.concepts.get(plain(name))
-    if not ids:
+    if name not in knowledge.concepts:
         raise ProgramError("missing concept", f"no concept is called {name!r}")
-    return {i: () for concept in ids for i in knowledge.members[concept] if i in entities}
+    members = (knowledge.members[concept] for concept in knowledge.concepts[name])
+    return {i: () for group in members for i in group if i in entities}
+
+
+def _choice(name: str, text: str, known: tuple[str, ...]) -> int:
+    if text not in known:
+        raise ProgramError("malformed input", f"{name} {text!r}; use {' or '.join(known)}")
+    return known.index(text)
 
 
 def _target(text: str, kind: str, operator: str) -> Value:
-    if operator not in OPERATORS:
-        known = ", ".join(OPERATORS)
-        raise ProgramError("malformed input", f"operator {operator!r}; use one of {known}")
+    _choice("operator", operator, OPERATORS)
     value = read(text, kind)
     if value is None:
         raise ProgramError("malformed input", f"{text!r} is no {kind}")
     return value
 
 
-def _filter(kind: str) -> Callable[..., Entities]:
-    def chosen(knowledge: Knowledge, entities: Entities, key: str, text: str, operator: str = "="
-               ) -> Entities:  # fmt: skip
-        target, key = _target(text, kind, operator), plain(key)
-        facts: Iterable[Fact] = knowledge.of.get(key, ())
-        if len(entities) < len(knowledge.of.get(key, ())):
-            facts = (f for e in entities for f in knowledge.attributes.get((e, key), ()))
-        return _grouped(
-            (fact.head, fact)
-            for fact in facts
-            if fact.head in entities
-            and isinstance(fact.tail, Value)
-            and holds(fact.tail, operator, target)
-        )
-
-    return chosen
+def _filter(
+    kind: str, knowledge: Knowledge, entities: Entities, key: str, text: str, operator: str = "="
+) -> Entities:
+    target = _target(text, kind, operator)
+    facts: Iterable[Fact] = knowledge.of.get(key, ())
+    if len(entities) < len(knowledge.of.get(key, ())):
+        facts = (f for e in entities for f in knowledge.attributes.get((e, key), ()))
+    return _grouped(
+        (fact.head, fact)
+        for fact in facts
+        if fact.head in entities
+        and isinstance(fact.tail, Value)
+        and holds(fact.tail, operator, target)
+    )
 
 
-def _filter_qualifier(kind: str) -> Callable[..., Entities]:
-    def chosen(knowledge: Knowledge, entities: Entities, key: str, text: str, operator: str = "="
-               ) -> Entities:  # fmt: skip
-        target, key = _target(text, kind, operator), plain(key)
-        if not any(entities.values()):
-            raise ProgramError("no facts to filter", "the step that it depends on reads no facts")
-        return _grouped(
-            (entity, fact)
-            for entity, facts in entities.items()
-            for fact in facts
-            if any(holds(value, operator, target) for value in _qualified(fact, key))
-        )
-
-    return chosen
+def _filter_qualifier(
+    kind: str, knowledge: Knowledge, entities: Entities, key: str, text: str, operator: str = "="
+) -> Entities:
+    target = _target(text, kind, operator)
+    if not any(entities.values()):
+        raise ProgramError("no facts to filter", "the step that it depends on reads no facts")
+    return _grouped(
+        (entity, fact)
+        for entity, facts in entities.items()
+        for fact in facts
+        if any(holds(value, operator, target) for value in fact.qualified(key))
+    )
 
 
 def _grouped(pairs: Iterable[tuple[str, Fact]]) -> Entities:
@@ -96,30 +103,14 @@ def _grouped(pairs: Iterable[tuple[str, Fact]]) -> Entities:
     return {entity: tuple(facts) for entity, facts in groups.items()}
 
 
-def _qualified(fact: Fact, key: str) -> tuple[Value, ...]:
-    return next((values for name, values in fact.qualifiers if name == key), ())
-
-
 def _relate(knowledge: Knowledge, entities: Entities, relation: str, direction: str) -> Entities:
-    if direction not in DIRECTIONS:
-        raise ProgramError(
-            "malformed input", f"direction {direction!r}; use {' or '.join(DIRECTIONS)}"
-        )
+    _choice("direction", direction, DIRECTIONS)
     end = "tail" if direction == "forward" else "head"
-    related, relation = knowledge.related, plain(relation)
     return _grouped(
         (getattr(fact, end), fact)
         for entity in entities
-        for fact in related.get((direction, entity, relation), ())
+        for fact in knowledge.related.get((direction, entity, relation), ())
     )
-
-
-def _and(knowledge: Knowledge, first: Entities, second: Entities) -> Entities:
-    return {entity: () for entity in first if entity in second}
-
-
-def _or(knowledge: Knowledge, first: Entities, second: Entities) -> Entities:
-    return dict.fromkeys([*first, *second], ())
 
 
 def _what(knowledge: Knowledge, entities: Entities) -> list[Reading]:
@@ -137,7 +128,7 @@ def _query_attribute(
     return [
         Reading(fact.tail, ((fact, ((dependency, entity),)),))
         for entity in entities
-        for fact in knowledge.attributes.get((entity, plain(key)), ())
+        for fact in knowledge.attributes.get((entity, key), ())
         if isinstance(fact.tail, Value)
     ]
 
@@ -145,143 +136,91 @@ def _query_attribute(
 def _query_under_condition(
     knowledge: Knowledge, entities: Entities, key: str, qualifier: str, text: str
 ) -> list[Reading]:
-    return [
-        reading
-        for reading in _query_attribute(knowledge, entities, key)
-        for fact, _ in reading.reads
-        if fact and any(matches(value, text) for value in _qualified(fact, plain(qualifier)))
-    ]
+    readings = _query_attribute(knowledge, entities, key)
+    return [r for r in readings if any(matches(value, text) for value in r.qualified(qualifier))]
 
 
 def _query_attribute_qualifier(
     knowledge: Knowledge, entities: Entities, key: str, text: str, qualifier: str
 ) -> list[Reading]:
-    return [
-        Reading(value, reading.reads)
-        for reading in _query_attribute(knowledge, entities, key)
-        if matches(reading.value, text)
-        for fact, _ in reading.reads
-        if fact
-        for value in _qualified(fact, plain(qualifier))
-    ]
-
-
-def _links(
-    knowledge: Knowledge, heads: Entities, tails: Entities
-) -> Iterable[tuple[Fact, tuple[tuple[Fact, tuple[Source, ...]], ...]]]:
-    for head in heads:
-        for tail in tails:
-            for fact in knowledge.links.get((head, tail), ()):
-                yield fact, ((fact, ((0, head), (1, tail))),)
+    readings = [r for r in _query_attribute(knowledge, entities, key) if matches(r.value, text)]
+    return [Reading(value, r.reads) for r in readings for value in r.qualified(qualifier)]
 
 
 def _query_relation(knowledge: Knowledge, heads: Entities, tails: Entities) -> list[Reading]:
     return [
-        Reading(Value("string", fact.relation), reads)
-        for fact, reads in _links(knowledge, heads, tails)
+        Reading(Value("string", fact.relation), ((fact, ((0, head), (1, tail))),))
+        for head in heads
+        for tail in tails
+        for fact in knowledge.links.get((head, tail), ())
     ]
 
 
 def _query_relation_qualifier(
     knowledge: Knowledge, heads: Entities, tails: Entities, relation: str, qualifier: str
 ) -> list[Reading]:
-    return [
-        Reading(value, reads)
-        for fact, reads in _links(knowledge, heads, tails)
-        if fact.relation == plain(relation)
-        for value in _qualified(fact, plain(qualifier))
-    ]
+    readings = _query_relation(knowledge, heads, tails)
+    readings = [r for r in readings if r.value.content == relation]
+    return [Reading(value, r.reads) for r in readings for value in r.qualified(qualifier)]
 
 
 def _select_between(
     knowledge: Knowledge, first: Entities, second: Entities, key: str, order: str
 ) -> list[Reading]:
-    groups = [
-        _query_attribute(knowledge, entities, key, i) for i, entities in enumerate((first, second))
-    ]
-    for entities, readings in zip((first, second), groups, strict=True):
-        owners = dict.fromkeys(_owner(reading) for reading in readings)
-        if not owners:
-            raise ProgramError("missing value", f"{_named(knowledge, entities)}: no {key!r}")
-        if len(owners) > 1:
-            raise ProgramError("ambiguous", f"several have a {key!r}: {_named(knowledge, owners)}")
-    return _extreme(knowledge, groups, key, _side(order, ("less", "greater")))
+    sides = [(entities, _query_attribute(knowledge, entities, key, i))
+             for i, entities in enumerate((first, second))]  # fmt: skip
+    return _extreme(knowledge, sides, key, _choice("order", order, ("less", "greater")))
 
 
 def _select_among(knowledge: Knowledge, entities: Entities, key: str, order: str) -> list[Reading]:
-    groups = [_query_attribute(knowledge, {entity: ()}, key) for entity in entities]
-    if without := [e for e, group in zip(entities, groups, strict=True) if not group]:
-        raise ProgramError("missing value", f"{_named(knowledge, without)}: no {key!r}")
-    return _extreme(knowledge, groups, key, _side(order, ("smallest", "largest")))
-
-
-def _side(order: str, words: tuple[str, str]) -> str:
-    if order not in words:
-        raise ProgramError("malformed input", f"order {order!r}; use {' or '.join(words)}")
-    return "<" if order == words[0] else ">"
+    sides = [({e: ()}, _query_attribute(knowledge, {e: ()}, key)) for e in entities]
+    return _extreme(knowledge, sides, key, _choice("order", order, ("smallest", "largest")))
 
 
 def _extreme(
-    knowledge: Knowledge, groups: Sequence[list[Reading]], key: str, operator: str
+    knowledge: Knowledge, sides: Sequence[tuple[Entities, list[Reading]]], key: str, largest: int
 ) -> list[Reading]:
     """The owner of the value that no other reaches, by all facts that are compared."""
-    values = []
-    for group in groups:
-        values.append(group[0].value)
-        if any(holds(reading.value, "=", values[-1]) is not True for reading in group):
-            named = _named(knowledge, [_owner(group[0])])
-            raise ProgramError("ambiguous", f"{named}: {key!r} has several values")
+    for entities, readings in sides:
+        owners = {reading.reads[0][1] for reading in readings}
+        if len(owners) != 1 or len({reading.value for reading in readings}) != 1:
+            named = " or ".join(repr(knowledge.names[entity]) for entity in entities)
+            reason = "ambiguous" if readings else "missing value"
+            raise ProgramError(reason, f"{named:.80}: {len(readings)} values of {key!r}")
+    values = [readings[0].value for _, readings in sides]
+    if not all(comparable(value, values[0]) and value.kind != "string" for value in values):
+        raise ProgramError("not comparable", f"the values of {key!r} are of several kinds or units")
     best = 0
     for i, value in enumerate(values):
-        order = holds(value, operator, values[best])
-        if order is None:
-            shown = f"{value} and {values[best]}"
-            raise ProgramError("not comparable", f"the {key!r} {shown} do not compare")
-        best = i if order else best
-    opposite = ">" if operator == "<" else "<"
-    if any(i != best and not holds(v, opposite, values[best]) for i, v in enumerate(values)):
+        best = i if holds(value, "<>"[largest], values[best]) else best
+    if any(i != best and not holds(v, "><"[largest], values[best]) for i, v in enumerate(values)):
         raise ProgramError("ambiguous", f"more than one have the {key!r} {values[best]}")
-    name = Value("string", knowledge.names[_owner(groups[best][0])])
-    return [Reading(name, tuple(read for group in groups for r in group for read in r.reads))]
+    reads = tuple(read for _, readings in sides for r in readings for read in r.reads)
+    ((_, owner),) = sides[best][1][0].reads[0][1]
+    return [Reading(Value("string", knowledge.names[owner]), reads)]
 
 
-def _owner(reading: Reading) -> str:
-    return reading.reads[0][1][0][1]
+def _verify(
+    kind: str, knowledge: Knowledge, readings: list[Reading], text: str, operator: str = "="
+) -> list[Reading]:
+    target = _target(text, kind, operator)
+    answers = [holds(reading.value, operator, target) for reading in readings]
+    if None in answers:
+        value = readings[answers.index(None)].value
+        raise ProgramError("not comparable", f"{value} does not compare with {target}")
+    return [Reading(Value("string", "yes" if right else "no"), ()) for right in answers]
 
 
-def _named(knowledge: Knowledge, entities: Iterable[str]) -> str:
-    """The first three names, for a message."""
-    names = [repr(knowledge.names[entity]) for entity in entities]
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
-
-
-def _verify(kind: str) -> Callable[..., list[Reading]]:
-    def checked(knowledge: Knowledge, readings: list[Reading], text: str, operator: str = "="
-                ) -> list[Reading]:  # fmt: skip
-        target, out = _target(text, kind, operator), []
-        for reading in readings:
-            right = holds(reading.value, operator, target)
-            if right is None:
-                raise ProgramError(
-                    "not comparable", f"{reading.value} and {target} do not compare by {operator}"
-                )
-            out.append(Reading(Value("string", "yes" if right else "no"), reading.reads))
-        return out
-
-    return checked
-
-
-SET, VALUE = "entities", "a value"
+SET = "entities"
 _KINDS = {"Str": "string", "Num": "quantity", "Year": "year", "Date": "date"}
+# Name → what it does, what its dependencies are, and how many inputs it takes.
 FUNCTIONS: dict[str, tuple[Callable[..., Any], tuple[str, ...], int]] = {
     "FindAll": (lambda knowledge: knowledge.everything, (), 0),
     "Find": (_find, (), 1),
     "FilterConcept": (_filter_concept, (SET,), 1),
-    **{f"Filter{n}": (_filter(k), (SET,), 2 + (n != "Str")) for n, k in _KINDS.items()},
-    **{f"QFilter{n}": (_filter_qualifier(k), (SET,), 2 + (n != "Str")) for n, k in _KINDS.items()},
     "Relate": (_relate, (SET,), 2),
-    "And": (_and, (SET, SET), 0),
-    "Or": (_or, (SET, SET), 0),
+    "And": (lambda _, a, b: {e: () for e in a if e in b}, (SET, SET), 0),
+    "Or": (lambda _, a, b: dict.fromkeys([*a, *b], ()), (SET, SET), 0),
     "What": (_what, (SET,), 0),
     "Count": (_count, (SET,), 0),
     "SelectBetween": (_select_between, (SET, SET), 2),
@@ -291,10 +230,10 @@ FUNCTIONS: dict[str, tuple[Callable[..., Any], tuple[str, ...], int]] = {
     "QueryRelation": (_query_relation, (SET, SET), 0),
     "QueryAttrQualifier": (_query_attribute_qualifier, (SET,), 3),
     "QueryRelationQualifier": (_query_relation_qualifier, (SET, SET), 2),
-    **{f"Verify{n}": (_verify(k), (VALUE,), 1 + (n != "Str")) for n, k in _KINDS.items()},
 }
-"""Name → what it does, what its dependencies are, and how many inputs it takes."""
-OTHER_NAMES = {"QueryName": "What"}
-"""Of the KoPL library for KQA Pro's."""
-READS = ("Relate", *(f"Filter{name}" for name in _KINDS))
-"""Functions to entities that read facts; `QFilter…` takes those of the step before."""
+for _name, _kind in _KINDS.items():  # a string is equal or not, and has no operator
+    _more = int(_name != "Str")
+    FUNCTIONS[f"Filter{_name}"] = (partial(_filter, _kind), (SET,), 2 + _more)
+    FUNCTIONS[f"QFilter{_name}"] = (partial(_filter_qualifier, _kind), (SET,), 2 + _more)
+    FUNCTIONS[f"Verify{_name}"] = (partial(_verify, _kind), ("a value",), 1 + _more)
+FUNCTIONS["QueryName"] = FUNCTIONS["What"]  # of the KoPL library

@@ -11,17 +11,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from workbench import arguments
 from workbench.errors import DatasetError
-from workbench.kopl.values import Value, plain, stated
+from workbench.kopl.values import Value, fault, plain, stated
 from workbench.reading import read_object
 
 Qualifiers = tuple[tuple[str, tuple[Value, ...]], ...]
 """Key → values, sorted by key."""
+Triple = tuple[str, str, str | Value]
+Seen = defaultdict[Triple, set[Qualifiers]]
 DIRECTIONS = ("forward", "backward")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Fact:
     """`relation` (or attribute) of the entity `head` is `tail`, an id or a value; `place` in all.
 
@@ -33,6 +34,10 @@ class Fact:
     relation: str
     tail: str | Value
     qualifiers: Qualifiers = ()
+
+    def qualified(self, key: str) -> tuple[Value, ...]:
+        """The values under a qualifier."""
+        return next((values for name, values in self.qualifiers if name == key), ())
 
 
 class Knowledge:
@@ -51,9 +56,10 @@ class Knowledge:
         >>> Knowledge({"concepts": {}, "entities": {"Q1": {"name": "Ada"}}}).ids["Ada"]
         ['Q1']
         """
-        concepts, entities = (
-            _part(content, name, place, dict) for name in ("concepts", "entities")
-        )
+        for name in ("concepts", "entities"):
+            if not isinstance(content.get(name), dict):
+                raise fault(place, name, content.get(name), "give an object of ids")
+        concepts, entities = content["concepts"], content["entities"]
         if twice := sorted(concepts.keys() & entities.keys()):
             raise DatasetError(f"{place}: {twice[0]!r} is both an entity and a concept")
         self.names: dict[str, str] = {}
@@ -76,43 +82,32 @@ class Knowledge:
         self._read_facts(entities, place)
 
     def _read_facts(self, entities: dict[str, Any], place: str) -> None:
-        seen: dict[tuple[Any, ...], set[Qualifiers]] = defaultdict(set)
+        seen: Seen = defaultdict(set)
         backward = []
         for i, entry in entities.items():
             for where, part in _parts(entry, "attributes", f"{place} {i!r}"):
-                value = stated(part.get("value"), f"{where}: field 'value'")
-                self._add(seen, i, _text(part, "key", where), value, _qualifiers(part, where))
+                triple = (i, _text(part, "key", where), stated(part.get("value"), where))
+                self._add(triple, _qualifiers(part, where), seen)
             for where, part in _parts(entry, "relations", f"{place} {i!r}"):
-                name = "relation" if "relation" in part else "predicate"
-                relation, direction = _text(part, name, where), part.get("direction")
+                relation = _text(part, "relation" if "relation" in part else "predicate", where)
+                other, direction = part.get("object"), part.get("direction")
                 if direction not in DIRECTIONS:
-                    shown = arguments.shown(direction)
-                    raise DatasetError(f"{where}: field 'direction' is {shown}; use forward or "
-                                       "backward")  # fmt: skip
-                other, qualifiers = part.get("object"), _qualifiers(part, where)
+                    raise fault(where, "direction", direction, f"use {' or '.join(DIRECTIONS)}")
                 if not isinstance(other, str) or other not in self.names:
-                    shown = arguments.shown(other)
-                    raise DatasetError(f"{where}: field 'object' is {shown}, which is no entity "
-                                       "and no concept")  # fmt: skip
+                    raise fault(where, "object", other, "give the id of an entity or a concept")
                 if direction == "forward":
-                    self._add(seen, i, relation, other, qualifiers)
+                    self._add((i, relation, other), _qualifiers(part, where), seen)
                 else:
-                    backward.append((other, relation, i, qualifiers))
-        for head, relation, tail, qualifiers in backward:
-            if qualifiers or not seen.get((head, relation, tail)):
-                self._add(seen, head, relation, tail, qualifiers)
+                    backward.append(((other, relation, i), _qualifiers(part, where)))
+        for triple, qualifiers in backward:
+            if qualifiers or triple not in seen:
+                self._add(triple, qualifiers, seen)
 
-    def _add(
-        self,
-        seen: dict[tuple[Any, ...], set[Qualifiers]],
-        head: str,
-        relation: str,
-        tail: str | Value,
-        qualifiers: Qualifiers,
-    ) -> None:
-        if qualifiers in seen[head, relation, tail]:
+    def _add(self, triple: Triple, qualifiers: Qualifiers, seen: Seen) -> None:
+        if qualifiers in seen[triple]:
             return
-        seen[head, relation, tail].add(qualifiers)
+        head, relation, tail = triple
+        seen[triple].add(qualifiers)
         fact = Fact(len(self.facts), head, relation, tail, qualifiers)
         self.facts.append(fact)
         self.of[relation].append(fact)
@@ -137,13 +132,11 @@ def _members(
 ) -> dict[str, dict[str, None]]:
     above = {}
     for i, entry in {**concepts, **entities}.items():
-        where = f"{place} {i!r}"
         field = "subclassOf" if i in concepts and "subclassOf" in entry else "instanceOf"
-        above[i] = _part(entry, field, where, list)
+        above[i] = _part(entry, field, f"{place} {i!r}", list)
         for name in above[i]:
             if not isinstance(name, str) or name not in concepts:
-                shown = arguments.shown(name)
-                raise DatasetError(f"{where}: field {field!r} names {shown}, which is no concept")
+                raise fault(f"{place} {i!r}", field, name, "give ids of concepts")
     members: dict[str, dict[str, None]] = {i: {} for i in concepts}
     for i in entities:
         waiting, reached = [*above[i]], dict[str, None]()
@@ -158,39 +151,33 @@ def _members(
 
 
 def _part(entry: Any, name: str, place: str, kind: type) -> Any:
-    """A field that holds an object or a list; an empty one where it is not there."""
+    """A field that holds a list or object, an empty one where it is not there."""
     if not isinstance(entry, dict):
-        raise DatasetError(f"{place}: {arguments.shown(entry)}, not an object")
+        raise DatasetError(f"{place} is {entry!r:.60}; give an object")
     value = entry.get(name)
-    if value is None and (kind is list or name == "qualifiers"):
-        return kind()
-    if not isinstance(value, kind):
-        shown = "an object" if kind is dict else "a list"
-        raise DatasetError(f"{place}: field {name!r} is {arguments.shown(value)}; give {shown}")
+    if not isinstance(value := kind() if value is None else value, kind):
+        raise fault(place, name, value, "give an object" if kind is dict else "give a list")
     return value
 
 
 def _parts(entry: Any, name: str, place: str) -> Iterator[tuple[str, dict[str, Any]]]:
     for number, part in enumerate(_part(entry, name, place, list)):
-        where = f"{place} {name} {number}"
         if not isinstance(part, dict):
-            raise DatasetError(f"{where}: {arguments.shown(part)}, not an object")
-        yield where, part
+            raise fault(place, name, part, "give a list of objects")
+        yield f"{place} {name} {number}", part
 
 
 def _text(entry: Any, name: str, place: str) -> str:
     value = entry.get(name) if isinstance(entry, dict) else None
     if not isinstance(value, str) or not plain(value):
-        raise DatasetError(f"{place}: field {name!r} is {arguments.shown(value)}, no text")
+        raise fault(place, name, value, "give a text")
     return plain(value)
 
 
 def _qualifiers(part: dict[str, Any], place: str) -> Qualifiers:
     out = []
     for key, values in sorted(_part(part, "qualifiers", place, dict).items()):
-        where = f"{place} qualifier {key!r}"
         if not isinstance(values, list) or not values:
-            shown = arguments.shown(values)
-            raise DatasetError(f"{where}: {shown}; give a list of one value at least")
-        out.append((plain(key), tuple(stated(value, where) for value in values)))
+            raise fault(place, key, values, "give a list of values")
+        out.append((plain(key), tuple(stated(value, f"{place} {key!r}") for value in values)))
     return tuple(out)

@@ -5,26 +5,19 @@ last step. A fact g is read after f where f is what led to the entity that g is 
 §3 rebuild, 2 and 3).
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from workbench import arguments
 from workbench.errors import ProgramError, nearest
-from workbench.kopl.functions import (
-    FUNCTIONS,
-    OTHER_NAMES,
-    READS,
-    SET,
-    VALUE,
-    Reading,
-    Result,
-    Source,
-)
+from workbench.kopl.functions import FUNCTIONS, SET, Reading, Result, Source
 from workbench.kopl.knowledge import Fact, Knowledge
+from workbench.kopl.values import plain
 from workbench.retrieval.graphs import ROOT, Edge
 
-_KINDS = {"Count": "count", "What": "entity", "SelectBetween": "entity", "SelectAmong": "entity"}
+Survivors = dict[str, dict[Fact, None]]
+"""Entity → the facts by which a step chose it, those alone that later steps go on with."""
 
 
 @dataclass(frozen=True)
@@ -42,9 +35,8 @@ class Traced:
     edges: tuple[Edge, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
-    """A checked step."""
+class Step(NamedTuple):
+    """A step whose form is right."""
 
     function: str
     inputs: tuple[str, ...]
@@ -70,55 +62,47 @@ def executed(knowledge: Knowledge, program: Sequence[dict[str, Any]]) -> Traced:
         try:
             results.append(_result(knowledge, step, results))
         except ProgramError as error:
-            shown = " ".join(map(repr, step.inputs))
-            place = f"step {i} ({step.function}{' ' * bool(shown)}{shown:.80})"
-            raise ProgramError(error.reason, f"{place}: {error}", i) from None
-    readings = results[-1]
-    last = len(steps) - 1
+            shown = " ".join([step.function, *map(repr, step.inputs)])
+            raise ProgramError(error.reason, f"step {i} ({shown:.80}): {error}", i) from None
+    readings, last = results[-1], len(steps) - 1
+    place = f"step {last} ({steps[-1].function})"
     if isinstance(readings, dict):
-        raise ProgramError(
-            "no answer", f"step {last} ({steps[-1].function}) is the last, and gives entities; end "
-            "the program with What or Count", last,
-        )  # fmt: skip
+        message = f"{place} is the last, and gives entities; end the program with What or Count"
+        raise ProgramError("no answer", message, last)
     if len(answers := list(dict.fromkeys(str(reading.value) for reading in readings))) > 1:
-        raise ProgramError(
-            "ambiguous", f"step {last} ({steps[-1].function}): {len(answers)} answers, as "
-            f"{answers[0]!r:.60} and {answers[1]!r:.60}", last,
-        )  # fmt: skip
+        message = f"{place}: {len(answers)} answers, as {answers[0]!r:.60} and {answers[1]!r:.60}"
+        raise ProgramError("ambiguous", message, last)
     facts, edges = _evidence(steps, results)
     return Traced(answers[0], _kind(steps[-1].function, readings[0]), facts, edges)
 
 
 def checked_steps(program: Any) -> list[Step]:
     """The steps of a program, its form checked. Raises `ProgramError` as `executed`."""
-    if not isinstance(program, Sequence) or isinstance(program, str) or not program:
+    if not isinstance(program, list | tuple) or not program:
         raise ProgramError("malformed program", f"{arguments.shown(program)} is no list of steps")
     steps: list[Step] = []
     for i, entry in enumerate(program):
-        function = entry.get("function") if isinstance(entry, dict) else None
-        name = OTHER_NAMES.get(function, function) if isinstance(function, str) else ""
-        if name not in FUNCTIONS:
-            near = nearest(name, FUNCTIONS) if name else ""
-            shown = arguments.shown(function)
-            raise ProgramError("unknown function", f"step {i}: function {shown}{near}", i)
+        entry = entry if isinstance(entry, dict) else {"function": entry}
+        name, before, inputs = (entry.get(f) for f in ("function", "dependencies", "inputs"))
+        if not isinstance(name, str) or name not in FUNCTIONS:
+            near = nearest(name, FUNCTIONS) if isinstance(name, str) else ""
+            message = f"step {i}: function {arguments.shown(name)} is unknown{near}"
+            raise ProgramError("unknown function", message, i)
         _, kinds, count = FUNCTIONS[name]
-        before, inputs = entry.get("dependencies", []), entry.get("inputs", [])
-        whole = isinstance(before, list) and all(type(d) is int for d in before)
-        if not whole or len(before) != len(kinds) or not all(0 <= d < i for d in before):
-            raise ProgramError(
-                "malformed dependencies", f"step {i} ({name}): dependencies {before!r:.60}; it "
-                f"takes {len(kinds)}, each the number of a step before it", i,
-            )  # fmt: skip
-        if (
-            not isinstance(inputs, list)
-            or len(inputs) != count
-            or any(isinstance(x, bool) or not isinstance(x, str | int | float) for x in inputs)
+        for reason, values, needed, types in (
+            ("malformed dependencies", before, len(kinds), (int,)),
+            ("malformed input", inputs, count, (str, int, float)),
         ):
-            raise ProgramError(
-                "malformed input", f"step {i} ({name}): inputs {inputs!r:.60}; it takes {count} "
-                "texts", i,
-            )  # fmt: skip
-        steps.append(Step(name, tuple(map(str, inputs)), tuple(before)))
+            listed = [] if values is None else values
+            wrong = not isinstance(listed, list) or len(listed) != needed
+            if wrong or any(type(value) not in types for value in listed):
+                shown = f"step {i} ({name}): it takes {needed} of {types[0].__name__}"
+                raise ProgramError(reason, f"{shown}, not {arguments.shown(values)}", i)
+        if any(not 0 <= d < i for d in before or []):
+            message = f"step {i} ({name}): dependencies {before}; they must be steps before it"
+            raise ProgramError("malformed dependencies", message, i)
+        texts = tuple(plain(str(value)) for value in inputs or [])
+        steps.append(Step(name, texts, tuple(before or [])))
     return steps
 
 
@@ -127,21 +111,22 @@ def _result(knowledge: Knowledge, step: Step, results: list[Result]) -> Result:
     given = [results[d] for d in step.dependencies]
     for d, kind, result in zip(step.dependencies, kinds, given, strict=True):
         if isinstance(result, dict) != (kind == SET):
-            other = VALUE if kind == SET else SET
+            other = "a value" if kind == SET else SET
             raise ProgramError("malformed dependencies", f"it takes {kind}; step {d} gives {other}")
     result = run(knowledge, *given, *step.inputs)
     if not result:
-        names = [knowledge.names[e] for r in given if isinstance(r, dict) for e in r]
+        names = [knowledge.names[e] for part in given if isinstance(part, dict) for e in part]
         shown = ", ".join(map(repr, names[:3])) + (", …" if len(names) > 3 else "")
         raise ProgramError(f"empty result at {step.function}", f"nothing is left of {shown}")
     return result
 
 
 def _kind(function: str, reading: Reading) -> str:
-    if function.startswith("Verify"):
-        return "bool"
-    number = "number" if reading.value.kind in ("quantity", "year") else ""
-    return _KINDS.get(function, number)
+    if function.startswith(("Verify", "Count")):
+        return "bool" if function != "Count" else "count"
+    if function.startswith(("What", "QueryName", "Select")):
+        return "entity"
+    return "number" if reading.value.kind in ("quantity", "year") else ""
 
 
 def _evidence(
@@ -152,9 +137,8 @@ def _evidence(
     leads: list[dict[str, list[Fact]]] = [{} for _ in steps]  # the last facts before an entity
     places: dict[Fact, int] = {}
     edges: set[Edge] = set()
-    for i, (step, chosen) in enumerate(zip(steps, wanted, strict=True)):
-        if chosen is None:
-            continue
+    for i, chosen in wanted.items():
+        step = steps[i]
         for fact, sources in _reads(step, results[i], chosen):
             place = places.setdefault(fact, len(places))
             before = (f for d, entity in sources for f in leads[step.dependencies[d]][entity])
@@ -168,38 +152,28 @@ def _evidence(
     return tuple(places), tuple(sorted(edges))
 
 
-Survivors = dict[str, dict[Fact, None]]
-"""Entity → the facts by which a step chose it, those alone that later steps go on with."""
-
-
-def _survivors(steps: Sequence[Step], results: Sequence[Result]) -> list[Survivors | None]:
-    """What the answer takes of each step's entities; None of a step that nothing depends on."""
-    wanted: list[Survivors | None] = [None for _ in steps]
-    wanted[-1] = {}
-
-    def want(d: int, entity: str, facts: Iterable[Fact]) -> None:
-        chosen = wanted[d] = wanted[d] or {}
-        chosen.setdefault(entity, {}).update(dict.fromkeys(facts))
-
+def _survivors(steps: Sequence[Step], results: Sequence[Result]) -> dict[int, Survivors]:
+    """Step → what the answer takes of its entities; steps that nothing depends on are left out."""
+    wanted: dict[int, Survivors] = {len(steps) - 1: {}}
     for i in reversed(range(len(steps))):
-        chosen, step = wanted[i], steps[i]
-        if chosen is None:
+        if i not in wanted:
             continue
+        step = steps[i]
         for d in step.dependencies:
-            wanted[d] = wanted[d] or {}
-        for number, entity in _sources(step, results[i], chosen):
+            wanted.setdefault(d, {})
+        for number, entity in _sources(step, results[i], wanted[i]):
             d = step.dependencies[number]
             if entity in results[d]:
                 narrowed = step.function.startswith("QFilter")
-                want(d, entity, chosen[entity] if narrowed else results[d][entity])
-    return wanted
+                facts = wanted[i][entity] if narrowed else dict.fromkeys(results[d][entity])
+                wanted[d].setdefault(entity, {}).update(facts)
+    return dict(sorted(wanted.items()))
 
 
 def _sources(step: Step, result: Result, chosen: Survivors) -> Iterator[Source]:
     """Yield what a step goes on from, for what is taken of it."""
     if isinstance(result, list):
-        if not step.function.startswith("Verify"):
-            yield from (s for reading in result for _, sources in reading.reads for s in sources)
+        yield from (s for reading in result for _, sources in reading.reads for s in sources)
     elif step.function == "Relate":
         yield from (source for _, sources in _reads(step, result, chosen) for source in sources)
     else:
@@ -211,11 +185,9 @@ def _reads(
 ) -> Iterator[tuple[Fact, tuple[Source, ...]]]:
     """Yield the facts that a step itself reads, in order of dependencies and places."""
     if isinstance(result, list):
-        verifies = step.function.startswith("Verify")
-        reads = [] if verifies else [read for reading in result for read in reading.reads]
-        facts = [(fact, sources) for fact, sources in reads if fact]
-        yield from sorted(facts, key=lambda read: (read[1][0][0], read[0].place))
-    elif step.function in READS:
+        reads = [(fact, sources) for r in result for fact, sources in r.reads if fact]
+        yield from sorted(reads, key=lambda read: (read[1][0][0], read[0].place))
+    elif not step.function.startswith("QFilter"):  # that goes on with facts that are read already
         pairs = [(fact, entity) for entity, facts in chosen.items() for fact in facts]
         for fact, entity in sorted(pairs, key=lambda pair: pair[0].place):
             if step.function == "Relate":

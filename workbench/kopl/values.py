@@ -14,10 +14,13 @@ from workbench.errors import DatasetError
 
 Content = str | int | float | tuple[int, int, int]
 OPERATORS = ("=", "!=", "<", ">")
-_TIMES = ("year", "date")
+KINDS = ("string", "quantity", "year", "date")
+_INFINITE = float("inf")
+_TIMES = KINDS[2:]
 _NUMBER = re.compile(
     r"([+-]?(?:[0-9]{1,3}(?:,[0-9]{3})+(?:\.[0-9]+)?|[0-9]*\.?[0-9]+(?:[eE][+-]?[0-9]+)?))(?:\s+(\S.*))?"
 )
+_WHOLE = re.compile("[+-]?[0-9]{1,300}")  # as an int, which is exact
 _YEAR = re.compile(r"-?[0-9]{1,6}")
 _DATE = re.compile(r"(-?[0-9]{1,6})([-/])([0-9]{1,2})\2([0-9]{1,2})")
 
@@ -60,24 +63,14 @@ def read(text: str, kind: str) -> Value | None:
         return Value("string", text)
     if kind == "quantity":
         match = _NUMBER.fullmatch(text)
-        number = match and _number(match[1].replace(",", ""))
-        unit = match[2] or "" if match else ""
-        return None if number is None else Value("quantity", number, "" if unit == "1" else unit)
+        digits, unit = (match[1].replace(",", ""), match[2] or "") if match else ("inf", "")
+        number = int(digits) if _WHOLE.fullmatch(digits) else float(digits)
+        return Value(kind, number, "" if unit == "1" else unit) if abs(number) < _INFINITE else None
     if _YEAR.fullmatch(text):
         return Value("year", int(text))
-    match = _DATE.fullmatch(text)
-    return _date(int(match[1]), int(match[3]), int(match[4])) if match else None
-
-
-def _number(text: str) -> int | float | None:
-    """A finite number; a whole one as an int, which is exact."""
-    if re.fullmatch("[+-]?[0-9]{1,300}", text):
-        return int(text)
-    number = float(text)
-    return number if abs(number) < float("inf") else None
-
-
-def _date(year: int, month: int, day: int) -> Value | None:
+    if not (match := _DATE.fullmatch(text)):
+        return None
+    year, month, day = int(match[1]), int(match[3]), int(match[4])
     return Value("date", (year, month, day)) if 1 <= month <= 12 and 1 <= day <= 31 else None
 
 
@@ -88,27 +81,27 @@ def stated(entry: Any, place: str) -> Value:
     """
     entry = entry if isinstance(entry, dict) else {"value": entry}
     kind, content, unit = entry.get("type"), entry.get("value"), entry.get("unit", "")
-    if kind not in ("string", "quantity", *_TIMES):
-        raise DatasetError(
-            f"{place}: field 'type' is {arguments.shown(kind)}; it must be string, quantity, year "
-            "or date"
-        )
-    if kind == "quantity" and not isinstance(unit, str):
-        raise DatasetError(f"{place}: field 'unit' is {arguments.shown(unit)}, no text")
-    number = isinstance(content, int | float) and not isinstance(content, bool)
+    if kind not in KINDS:
+        raise fault(place, "type", kind, f"it must be one of {', '.join(KINDS)}")
+    if not isinstance(unit, str):
+        raise fault(place, "unit", unit, "give a text")
     value = None
-    if kind == "quantity" and number and abs(content) < float("inf"):
-        value = Value("quantity", content)
-    elif isinstance(content, str) and plain(content):
+    if isinstance(content, str) and plain(content):
         value = read(content, kind)
-    elif kind == "year" and number and int(content) == content:
-        value = Value("year", int(content))
-    if value is None or (kind in _TIMES and value.kind != kind):
-        raise DatasetError(f"{place}: field 'value' is {arguments.shown(content)}, no {kind}")
-    if kind == "quantity":
-        unit = plain(unit)
-        return Value("quantity", value.content, "" if unit == "1" else unit or value.unit)
-    return value
+    elif type(content) in (int, float) and abs(content) < _INFINITE:
+        if kind == "quantity":
+            value = Value(kind, content)
+        elif kind == "year" and content == int(content):
+            value = Value(kind, int(content))
+    if value is None or value.kind != kind:
+        raise fault(place, "value", content, f"give a {kind}")
+    unit = "" if kind != "quantity" or unit == "1" else plain(unit)
+    return Value(kind, value.content, unit or value.unit)
+
+
+def fault(place: str, field: str, value: Any, remedy: str) -> DatasetError:
+    """What is wrong with a field of a file, to raise."""
+    return DatasetError(f"{place}: field {field!r} is {arguments.shown(value)}; {remedy}")
 
 
 def comparable(a: Value, b: Value) -> bool:

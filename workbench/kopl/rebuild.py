@@ -1,0 +1,157 @@
+"""KQA Pro's questions as evidence in sentences, from the files of the user's (the method, §3).
+
+A question stays where its program, executed here, gives the answer that the file has, by 1 to 20
+facts, 7 in a line at most, each told in one sentence.
+"""
+
+import logging
+import random
+import zlib
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from workbench import arguments
+from workbench.errors import DatasetError, ProgramError
+from workbench.files import rows_or_errors
+from workbench.kopl.knowledge import Fact, Knowledge, read_knowledge
+from workbench.kopl.sentences import TEMPLATES, sentence
+from workbench.kopl.trace import executed
+from workbench.retrieval.answers import answer_exact
+from workbench.retrieval.chains import MOST_DEPTH
+from workbench.retrieval.evidence_files import plain_text
+from workbench.retrieval.graphs import ROOT, STRUCTURES, Evidence, depth
+
+log = logging.getLogger(__name__)
+
+Told = Callable[[Fact], str | None]
+SPLITS = {"train": "train.json", "dev": "train.json", "test": "val.json"}
+"""Split → KQA Pro's file, whose own test questions have no answers."""
+MOST_FACTS = 20
+_DEV = 9
+"""Every ninth question of `train.json`, by its text, is one of dev."""
+PUBLISHED = dict(zip(STRUCTURES, (2864, 5673, 1277, 4864), strict=True))
+"""Questions of ReasonGraphQA by structure (arXiv 2305.14211, Table 1)."""
+
+
+def rebuilt(
+    folder: str | Path,
+    split: str,
+    *,
+    pool: int = 25,
+    count: int | None = None,
+    knowledge: Knowledge | None = None,
+    templates: Mapping[str, str] = TEMPLATES,
+    write: Callable[[str], str] | None = None,
+) -> tuple[list[Evidence], Counter[str]]:
+    """The questions of a split of KQA Pro, with `pool` facts each, and how many fell out and why.
+
+    `folder` has `kb.json`, `train.json` (train and dev: one question's text is never in both) and
+    `val.json` (test). `count`: stop after so many. `knowledge`: that of `kb.json`, read
+    already. `templates`, `write`: as of `sentence`. A pool has fewer facts where there are no more.
+    Nothing that ails one question stops the others. Raises `FileNotFoundError`, `DatasetError` for
+    files that cannot be read, or of which no question stays, `ValueError` for an argument.
+
+    >>> questions, tally = rebuilt("kqa_pro", "test", pool=100)
+    """
+    arguments.one_of("split", split, tuple(SPLITS))
+    arguments.whole("pool", pool, MOST_FACTS + 1)
+    arguments.whole("count", 1 if count is None else count, 1)
+    path = Path(folder) / SPLITS[split]
+    rows = rows_or_errors(path)
+    knowledge = knowledge or read_knowledge(Path(folder) / "kb.json")
+    made: list[Evidence] = []
+    tally: Counter[str] = Counter()
+    told = partial(sentence, knowledge, templates=templates, write=write)
+    for number, row in enumerate(rows):
+        name = f"{path.stem}-{number}"
+        try:
+            asked = _asked(row, name)
+            of_dev = zlib.crc32(asked.question.encode()) % _DEV == 0
+            if split == "test" or of_dev == (split == "dev"):
+                rng = random.Random(name)
+                made.append(_evidence(knowledge, asked, pool, told, rng))
+        except DatasetError as error:
+            log.debug("%s", error)
+            tally["unusable row"] += 1
+        except ProgramError as error:
+            log.debug("%s: %s", name, error)
+            tally[error.reason] += 1
+        if len(made) == count:
+            break
+    outcome = f"{path}: {len(made)} questions stay, left out are {dict(tally.most_common())}"
+    log.info(outcome)
+    if not made:
+        raise DatasetError(outcome)
+    return made, tally
+
+
+def structures(questions: Iterable[Evidence]) -> list[dict[str, Any]]:
+    """Rows of `structure`, `questions`, `share` and the `published` share, to compare roughly."""
+    counts = Counter(question.structure for question in questions)
+    ours, theirs = max(counts.total(), 1), sum(PUBLISHED.values())
+    return [{"structure": name, "questions": counts[name], "share": counts[name] / ours,
+             "published": published / theirs} for name, published in PUBLISHED.items()]  # fmt: skip
+
+
+def _asked(row: Any, name: str) -> Evidence:
+    """The question of a row, without facts."""
+    if isinstance(row, DatasetError):
+        raise row
+    question, answer = (plain_text(row, field, name) for field in ("question", "answer"))
+    if not question.strip() or not answer.strip() or not isinstance(row.get("program"), list):
+        raise DatasetError(f"{name}: it needs a question, an answer and a program")
+    return Evidence(name, question, (), (), answer, program=tuple(row["program"]))
+
+
+def _evidence(
+    knowledge: Knowledge, asked: Evidence, pool: int, told: Told, rng: random.Random
+) -> Evidence:
+    traced = executed(knowledge, asked.program)
+    facts, edges, answer = traced.facts, traced.edges, traced.answer
+    if answer != asked.answer and not answer_exact(asked.answer, answer):
+        raise ProgramError("answer differs", f"{answer!r:.60}, not {asked.answer!r:.60}")
+    if not 1 <= len(facts) <= MOST_FACTS:
+        raise ProgramError("too many facts" if facts else "no facts", f"{len(facts)} facts")
+    if depth(edges) > MOST_DEPTH:
+        raise ProgramError("too deep", f"{depth(edges)} facts in a line")
+    texts = [text for fact in facts if (text := told(fact))]
+    if len(set(texts)) < len(facts):
+        raise ProgramError("not verbalised", "a fact has no sentence, or two have the same")
+    chosen = _pool(knowledge, dict(zip(texts, facts, strict=True)), pool, told, rng)
+    at = {place: chosen.index(text) for place, text in enumerate(texts)} | {ROOT: ROOT}
+    return replace(
+        asked,
+        facts=tuple(chosen),
+        edges=tuple(sorted((at[u], at[v]) for u, v in edges)),
+        answer_kind=traced.kind,
+        chain=tuple(at[place] for place in range(len(facts))),
+    )
+
+
+def _pool(
+    knowledge: Knowledge, gold: dict[str, Fact], pool: int, told: Told, rng: random.Random
+) -> list[str]:
+    """Sentences, shuffled: the gold ones, a quarter each of their entities and relations, any.
+
+    None is a gold relation told from its other end.
+    """
+    chosen, mirrored = dict.fromkeys(gold), {(f.tail, f.relation, f.head) for f in gold.values()}
+    ends = dict.fromkeys(e for f in gold.values() for e in (f.head, f.tail) if isinstance(e, str))
+    about = [knowledge.about[entity] for entity in ends]
+    alike = [knowledge.of[name] for name in dict.fromkeys(f.relation for f in gold.values())]
+    for lists, most in ((about, pool // 4), (alike, pool // 4), ([knowledge.facts], 4 * pool)):
+        drawn = [f for facts in lists for f in rng.sample(facts, min(len(facts), most))]
+        rng.shuffle(drawn)
+        room = min(pool, len(chosen) + most)
+        for fact in drawn:
+            if len(chosen) == room:
+                break
+            if (fact.head, fact.relation, fact.tail) not in mirrored and (text := told(fact)):
+                chosen[text] = None
+    order = [*chosen]
+    rng.shuffle(order)
+    return order

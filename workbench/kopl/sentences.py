@@ -1,0 +1,83 @@
+"""One sentence for each fact: from a template of its relation, else in a plain form.
+
+Templates name subject and object as {s} and {o}. Qualifiers become clauses: ", from 1990 until
+1996", ", in 2010". A sentence counts only where every name and value of the fact is in it.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+
+from workbench.kopl.knowledge import Fact, Knowledge
+from workbench.kopl.values import Value
+
+TEMPLATES = dict(
+    line.split(": ")
+    for line in """
+award received: {s} received the award {o}
+author: {s} was written by {o}
+capital: The capital of {s} is {o}
+cast member: {o} acts in {s}
+country: {s} is in the country {o}
+country of citizenship: {s} is a citizen of {o}
+date of birth: {s} was born in {o}
+date of death: {s} died in {o}
+director: {s} was directed by {o}
+educated at: {s} studied at {o}
+employer: {s} works for {o}
+has part: {o} is a part of {s}
+headquarters location: {s} has its headquarters in {o}
+influenced by: {s} was influenced by {o}
+member of sports team: {s} plays for {o}
+notable work: {o} is a notable work of {s}
+occupation: {s} works as {o}
+place of birth: {s} was born in {o}
+position held: {s} holds the position {o}
+shares border with: {s} shares a border with {o}
+spouse: {s} is married to {o}
+""".strip().splitlines()
+)
+"""Label of Wikidata → template."""
+_PREPOSITION = re.compile(r".* (?:as|at|by|for|from|in|of|on|to|with)")
+_TIMES = ("start time", "end time", "point in time")
+
+
+def sentence(
+    knowledge: Knowledge,
+    fact: Fact,
+    templates: Mapping[str, str] = TEMPLATES,
+    write: Callable[[str], str] | None = None,
+) -> str | None:
+    """The sentence of a fact, or None where even the plain form lacks one of its names and values.
+
+    `write` may say the sentence in other words; what it leaves a name or value out of is not taken.
+
+    >>> sentence(knowledge, knowledge.facts[0])
+    'Ada works for Acme, from 1975 until 1982.'
+    """
+    tail = fact.tail if isinstance(fact.tail, Value) else knowledge.names[fact.tail]
+    slots = {"{s}": knowledge.names[fact.head], "{o}": str(tail)}
+    shown = {key: " and ".join(map(str, values)) for key, values in fact.qualifiers}
+    needed = [*slots.values(), *(str(v) for _, values in fact.qualifiers for v in values)]
+    relation = fact.relation.replace("_", " ")
+    is_so = _PREPOSITION.fullmatch(relation) and not isinstance(tail, Value)
+    plain = f"{{s}} is {relation} {{o}}" if is_so else f"The {relation} of {{s}} is {{o}}"
+    for template in (templates.get(fact.relation, plain), plain):
+        told = re.sub(r"\{[so]\}", lambda slot: slots[slot[0]], template)
+        text = f"{told}{_clauses(shown)}."
+        if _tells(text, needed):
+            written = write(text) if write else text
+            return written if _tells(written, needed) else text
+    return None
+
+
+def _clauses(shown: Mapping[str, str]) -> str:
+    start, end, point = (shown.get(key, "") for key in _TIMES)
+    span = " ".join(f"{word} {text}" for word, text in (("from", start), ("until", end)) if text)
+    moment = point and f"{'on' if '-' in point[1:] else 'in'} {point}"
+    others = (f"with {key} {text}" for key, text in shown.items() if key not in _TIMES)
+    return "".join(f", {clause}" for clause in (span, moment, *others) if clause)
+
+
+def _tells(text: str, needed: list[str]) -> bool:
+    """Whether each is in the text, as whole words."""
+    return all(re.search(rf"(?<!\w){re.escape(slot)}(?!\w)", text) for slot in needed)
