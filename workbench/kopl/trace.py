@@ -82,7 +82,7 @@ def checked_steps(program: Any) -> list[Step]:
         raise ProgramError("malformed program", f"{arguments.shown(program)} is no list of steps")
     steps: list[Step] = []
     for i, entry in enumerate(program):
-        entry = entry if isinstance(entry, dict) else {"function": entry}
+        entry = entry if isinstance(entry, dict) else {}
         name, before, inputs = (entry.get(f) for f in ("function", "dependencies", "inputs"))
         if not isinstance(name, str) or name not in FUNCTIONS:
             near = nearest(name, FUNCTIONS) if isinstance(name, str) else ""

@@ -1,0 +1,148 @@
+"""Evidence of programs that are no plain branches; programs of a wrong form; random programs."""
+
+import random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.kopl.town import content, labels, program
+from workbench.errors import ProgramError
+from workbench.kopl.knowledge import Knowledge
+from workbench.kopl.trace import executed
+from workbench.retrieval.graphs import ROOT, checked, reading_order
+
+TOWN = Knowledge(content())
+LABELS = labels(TOWN)
+
+
+def step(function, *inputs, after=()):
+    return {"function": function, "inputs": [*inputs], "dependencies": [*after]}
+
+
+def test_a_step_that_two_go_on_from_gives_each_its_part():
+    """Who works for Acme, by two qualifiers: each branch narrows the same facts."""
+    steps = [
+        step("Find", "Acme"),
+        step("Relate", "employer", "backward", after=[0]),
+        step("QFilterYear", "end time", "1999", "=", after=[1]),
+        step("QFilterYear", "start time", "1975", "=", after=[1]),
+        step("Or", after=[2, 3]),
+        step("Relate", "place of birth", "forward", after=[4]),
+        step("FilterStr", "postal code", "0150", after=[5]),
+        step("What", after=[6]),
+    ]
+    traced = executed(TOWN, steps)
+    assert traced.answer == "Boholm"
+    assert [LABELS[fact] for fact in traced.facts] == ["em2", "bo2", "z2"]
+    assert traced.edges == ((ROOT, 0), (0, 1), (1, 2))
+
+
+def test_a_step_that_nothing_goes_on_from_is_no_evidence():
+    steps = [
+        step("Find", "Acme"),
+        step("Relate", "employer", "backward", after=[0]),
+        step("Find", "Salt"),
+        step("Relate", "author", "forward", after=[2]),
+        step("What", after=[3]),
+    ]
+    assert [LABELS[fact] for fact in executed(TOWN, steps).facts] == ["au3"]
+
+
+def test_a_fact_that_is_read_again_leads_to_nothing_before_it():
+    text = "Find(Ada Brandt) " + "Relate(spouse, forward) " * 5 + "What()"
+    traced = executed(TOWN, program(text))
+    assert [LABELS[fact] for fact in traced.facts] == ["sp1", "sp1r"]
+    assert traced.edges == ((ROOT, 0), (0, 1))
+
+
+@pytest.mark.parametrize(
+    ("steps", "reason"),
+    [
+        ([], "malformed program"),
+        ({"function": "FindAll"}, "malformed program"),
+        ("FindAll", "malformed program"),
+        (["FindAll"], "unknown function"),
+        ([3], "unknown function"),
+        ([{"inputs": []}], "unknown function"),
+        ([step(["Find"], "Acme")], "unknown function"),
+        ([step("__class__")], "unknown function"),
+        ([step("Find", "Acme", after=[0])], "malformed dependencies"),
+        ([step("FindAll"), step("Count", after=[1])], "malformed dependencies"),
+        ([step("FindAll"), step("Count", after=[-1])], "malformed dependencies"),
+        ([step("FindAll"), step("Count", after=[True])], "malformed dependencies"),
+        ([step("FindAll"), step("Count", after=["0"])], "malformed dependencies"),
+        ([step("FindAll"), step("Count", after=[0, 0])], "malformed dependencies"),
+        ([step("FindAll"), {"function": "Count", "dependencies": 0}], "malformed dependencies"),
+        ([step("FindAll"), {"function": "Count"}], "malformed dependencies"),
+        ([step("Find")], "malformed input"),
+        ([step("Find", "Acme", "Bolt")], "malformed input"),
+        ([step("Find", None)], "malformed input"),
+        ([step("Find", ["Acme"])], "malformed input"),
+        ([{"function": "Find", "inputs": "Acme"}], "malformed input"),
+    ],
+    ids=lambda value: ascii(value)[:60],
+)
+def test_a_program_of_a_wrong_form_is_refused(steps, reason):
+    with pytest.raises(ProgramError) as refused:
+        executed(TOWN, steps)
+    assert refused.value.reason == reason
+    assert reason == "malformed program" or f"step {len(steps) - 1}" in str(refused.value)
+
+
+def test_an_unknown_function_is_told_beside_the_nearest():
+    with pytest.raises(ProgramError, match=r"'Relat' is unknown; did you mean 'Relate'"):
+        executed(TOWN, [step("Relat")])
+
+
+def test_the_kind_of_an_answer():
+    kinds = {
+        "FindAll() Count()": "count",
+        "Find(Boholm) QueryAttr(population)": "number",
+        "Find(Cia Dorn) QueryAttr(date of birth)": "number",
+        "Find(Dag Ek) QueryAttr(date of birth)": "",
+        "Find(Boholm) QueryAttr(postal code)": "",
+        "Find(Boholm) QueryAttr(postal code) VerifyStr(1)": "bool",
+        "Find(Boholm) QueryName()": "entity",
+        "FindAll() FilterConcept(river) SelectAmong(length, largest)": "entity",
+    }
+    assert {text: executed(TOWN, program(text)).kind for text in kinds} == kinds
+
+
+RELATED = sorted({(way, name) for way, _, name in TOWN.related})
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.integers(0, 10**9))
+def test_walks_of_any_relations_give_a_graph_that_the_question_leads_through(seed):
+    """Every fact of a walk that is counted joins an entity of the step before it: tried slowly."""
+    rng = random.Random(seed)
+    start = rng.choice([*TOWN.everything])
+    reached, layers = {*TOWN.ids[TOWN.names[start]]}, []
+    steps = [step("Find", TOWN.names[start])]
+    for _ in range(rng.randint(1, 4)):
+        ways = [(way, name) for way, name in RELATED
+                if any((way, i, name) in TOWN.related for i in reached)]  # fmt: skip
+        if not ways:
+            break
+        way, name = rng.choice(ways)
+        ends = ("head", "tail") if way == "forward" else ("tail", "head")
+        facts = [f for f in TOWN.facts if f.relation == name and getattr(f, ends[0]) in reached]
+        layers.append((facts, *ends))
+        reached = {getattr(f, ends[1]) for f in facts}
+        steps.append(step("Relate", name, way, after=[len(steps) - 1]))
+    steps.append(step("Count", after=[len(steps) - 1]))
+    traced = executed(TOWN, steps)
+    assert traced.answer == str(len(reached))
+    wanted, evidence = set(reached), set()
+    for facts, source, target in reversed(layers):
+        leading = [f for f in facts if getattr(f, target) in wanted]
+        evidence |= {f.place for f in leading}
+        wanted = {getattr(f, source) for f in leading}
+    assert {fact.place for fact in traced.facts} == evidence
+    if traced.facts:
+        edges = checked(traced.edges, len(traced.facts), "walk")
+        assert sorted(reading_order(edges)) == [*range(len(traced.facts))]
+        for u, v in edges:
+            ends = [{f.head, f.tail} for f in (traced.facts[max(u, 0)], traced.facts[v])]
+            assert u == ROOT or (u < v and ends[0] & ends[1])
