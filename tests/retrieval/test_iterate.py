@@ -12,8 +12,9 @@ import workbench as wb
 from tests.helpers.encoder_toys import WORDS, save_bert
 from workbench.errors import ModelError
 from workbench.retrieval.graphs import ROOT
-from workbench.retrieval.index import Index, index_of
-from workbench.retrieval.iterate import Reading, iterated, one_shot
+from workbench.retrieval.index import Index, index_of, indexes_of
+from workbench.retrieval.iterate import Reading, best_count, iterated, one_shot
+from workbench.retrieval.lexical import Bm25, TfIdf
 from workbench.worlds.facts import World
 from workbench.worlds.pools import questions
 
@@ -67,12 +68,12 @@ def test_a_beam_of_all_is_the_best_of_all_orders(index):
 
 def test_a_reading_ends_where_nothing_is_near_enough(index):
     whole = iterated(index, ASKED, [6] * 3)
-    limit = sorted(c for (reading,) in whole for c in reading.cosines)[6]
+    limit = sorted(c for (reading,) in whole for c in reading.scores)[6]
     ended = iterated(index, ASKED, [6] * 3, least=limit)
     for (long,), (short,) in zip(whole, ended, strict=True):
-        below = [i for i, c in enumerate(long.cosines) if c < limit]
+        below = [i for i, c in enumerate(long.scores) if c < limit]
         assert short.facts == long.facts[: below[0] if below else 6]
-    above = whole[1][0].cosines[0] + 2e-5
+    above = whole[1][0].scores[0] + 2e-5
     assert iterated(index, ASKED[1:2], [3], least=above) == [[Reading()]]
 
 
@@ -126,12 +127,75 @@ def test_readings_of_a_beam_are_those_of_a_plain_loop(beam, least):
         assert {len(reading.facts) for held in readings for reading in held} >= {1, 2, 3}
 
 
+WORDED = sorted({" ".join(random.Random(i).choices(WORDS, k=2 + i % 6)) for i in range(14)})
+
+
+@pytest.mark.parametrize("ranker", [Bm25, TfIdf])
+@pytest.mark.parametrize("beam", [1, 3, 5])
+def test_readings_by_words_are_those_of_a_plain_loop(ranker, beam):
+    """Each query is scored whole, by an index that has kept nothing."""
+
+    def scores(question, read):
+        query = " ".join([question, *(WORDED[at] for at in read)])
+        return [round(value * 1e5) for value in ranker(WORDED).scores(query).tolist()]
+
+    counts = [1, 2, 4]
+    readings = iterated(ranker(WORDED), ASKED, counts, beam=beam)
+    for question, count, of_question in zip(ASKED, counts, readings, strict=True):
+        expected = plain_beam(scores, question, count, beam, 0)
+        assert [reading.facts for reading in of_question] == expected
+
+
+@pytest.mark.parametrize("ranker", [Bm25, TfIdf, None])
+def test_each_question_has_its_own_pool(index, ranker):
+    pools = [WORDED[:5], WORDED[5:7], WORDED[3:], WORDED[:5]]
+    scorers = [ranker(pool) for pool in pools] if ranker else indexes_of(index.encoder, pools)
+    asked, counts = [*ASKED, "a hammer"], [2, 2, 3, 5]
+    together = iterated(scorers, asked, counts, beam=3)
+    rows = zip(scorers, asked, counts, strict=True)
+    assert together == [iterated(each, [text], [n], beam=3)[0] for each, text, n in rows]
+    for pool, readings in zip(pools, together, strict=True):
+        assert all(at < len(pool) for reading in readings for at in reading.facts)
+    rows = zip(scorers, asked, counts, strict=True)
+    once = [one_shot(each, [text], [n])[0] for each, text, n in rows]
+    assert one_shot(scorers, asked, counts) == once
+
+
+def test_pools_of_vectors_are_of_their_facts(index):
+    pools = [WORDED[:5], WORDED[3:]]
+    for pool, of_pool in zip(pools, indexes_of(index.encoder, pools), strict=True):
+        assert of_pool.facts == pool
+        torch.testing.assert_close(torch.from_numpy(of_pool.vectors), index.encoder.encode(pool))
+
+
+def test_the_number_of_steps_is_that_of_the_best_f1():
+    scorers = [Bm25(WORDED[:4]), Bm25(WORDED), Bm25(WORDED[2:])]
+    gold = [(0, 2), (1, 5, 6), (3, 4)]
+    means = []
+    for count in range(1, 7):
+        readings = iterated(scorers, ASKED, [min(count, len(s.facts)) for s in scorers], beam=2)
+        shares = [
+            2 * len({*held[0].facts} & {*facts}) / (len(held[0].facts) + len(facts))
+            for held, facts in zip(readings, gold, strict=True)
+        ]
+        means.append(sum(shares) / 3)
+    assert best_count(scorers, ASKED, gold, 6, beam=2) == 1 + means.index(max(means)) > 1
+    assert best_count(scorers, ASKED, gold, 1, beam=2) == 1
+
+
+def test_scorers_are_one_for_each_question():
+    with pytest.raises(ValueError, match="2 scorers for 3 questions"):
+        iterated([Bm25(WORDED)] * 2, ASKED, [1, 1, 1])
+    with pytest.raises(ValueError, match=r"counts\[1\]=3"):
+        one_shot([Bm25(WORDED), Bm25(WORDED[:2]), Bm25(WORDED)], ASKED, [3, 3, 3])
+
+
 @pytest.mark.parametrize(
     ("name", "asked", "counts", "given"),
     [
         ("questions", [""], [1], {}), ("questions", [], [], {}), ("counts", ["a"], [13], {}),
         ("counts", ["a"], [0], {}), ("counts", ["a"], [1, 1], {}),
-        ("beam", ["a"], [1], {"beam": 0}), ("least", ["a"], [1], {"least": 2.0}),
+        ("beam", ["a"], [1], {"beam": 0}), ("least", ["a"], [1], {"least": float("nan")}),
     ],
     ids=["blank", "none", "too many", "zero", "two", "beam", "least"],
 )  # fmt: skip

@@ -5,6 +5,8 @@ import random
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from sklearn.feature_extraction.text import TfidfVectorizer
 
 from workbench.retrieval.lexical import K1, B, Bm25, TfIdf, ranked, words
@@ -42,10 +44,39 @@ def test_the_weights_are_those_of_the_method():
     assert (K1, B) == (1.5, 0.75)
 
 
-def test_bm25_of_a_longer_query_is_the_sum_of_its_parts(facts):
-    index = Bm25(facts)
-    parts = index.scores("the gate") + index.scores("a baker")
-    np.testing.assert_allclose(index.scores("the gate a baker"), parts, rtol=1e-5)
+@pytest.mark.parametrize("index", [Bm25, TfIdf])
+@pytest.mark.parametrize("read", [(3,), (5, 5), (0, 8, 21, 30), (40,), (40, 2)])
+@pytest.mark.parametrize("query", ["the gate a baker", "river river", "unheard"])
+def test_facts_read_after_a_query_score_as_its_text(facts, index, query, read):
+    """Of repeated words, too; the last fact has none."""
+    ranker = index([*facts, "?"])
+    text = " ".join([query, *(ranker.facts[at] for at in read)])
+    for _ in range(2):  # what the first call keeps does not wear off
+        np.testing.assert_allclose(
+            ranker.scores(query, read), index([*facts, "?"]).scores(text), rtol=1e-5, atol=1e-7
+        )
+
+
+@pytest.mark.parametrize("index", [Bm25, TfIdf])
+def test_the_nearest_are_the_best_of_each_query(facts, index):
+    ranker, read = index(facts), [(), (1, 2)]
+    scores, places = ranker.nearest(["river gate", "a door"], 7, read)
+    for i, query in enumerate(["river gate", "a door"]):
+        rounded = ranker.scores(query, read[i]).round(5)
+        order = sorted(range(len(facts)), key=lambda at: (-rounded[at], at))[:7]
+        assert places[i].tolist() == order
+        assert scores[i].tolist() == [rounded[at] for at in order]
+    scores.zero_()
+    assert ranker.scores("river gate").any()
+
+
+@pytest.mark.parametrize("index", [Bm25, TfIdf])
+@pytest.mark.parametrize(
+    ("name", "queries", "k"), [("k", ["a"], 41), ("k", ["a"], 0), ("queries", [""], 1)]
+)
+def test_what_nearest_cannot_take_is_refused(facts, index, name, queries, k):
+    with pytest.raises(ValueError, match=name):
+        index(facts).nearest(queries, k)
 
 
 @pytest.mark.parametrize("query", ["The gate of the baker?", "river river", "12", "gate unheard"])
@@ -76,5 +107,12 @@ def test_facts_without_a_word_are_scored_nothing(index):
     assert index(["?", "a gate"]).scores("gate").tolist()[0] == 0
 
 
-def test_of_equal_scores_the_first_comes_first():
-    assert ranked(np.array([1.0, 3, 1, 3, 0]), 4) == [1, 3, 0, 2]
+@given(
+    st.lists(st.sampled_from([0.0, 1.0, 0.5, 0.504, 0.506, 3.0]), max_size=12),
+    st.integers(0, 14),
+    st.sampled_from([None, 2]),
+)
+def test_the_best_are_those_of_a_full_sort(scores, k, digits):
+    values = scores if digits is None else [round(score, digits) for score in scores]
+    order = sorted(range(len(scores)), key=lambda at: (-values[at], at))
+    assert ranked(np.array(scores), k, digits) == order[:k]

@@ -1,4 +1,4 @@
-"""A database of facts as vectors on disk, known by its encoder and its facts."""
+"""A database of facts as vectors on disk, known by its encoder and its facts; pools in memory."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,18 +22,39 @@ PART = 4096
 
 @dataclass(frozen=True)
 class Index:
-    """`vectors`: float16 `[facts, width]`, a memory map. `encoder`, `facts`: what they are of."""
+    """`vectors`: `[facts, width]`, on disk a float16 memory map. `encoder`, `facts`: theirs."""
 
     vectors: np.ndarray
     encoder: Encoder
     facts: Sequence[str]
 
-    def nearest(self, queries: Sequence[str], k: int) -> tuple[torch.Tensor, torch.Tensor]:
+    def nearest(
+        self, queries: Sequence[str], k: int, read: Sequence[Sequence[int]] = ()
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """Cosines and places of the `k` nearest facts, both `[queries, k]`, as `search.top_k`.
+
+        `read`: places of the facts that follow each query, none where it is empty.
 
         >>> scores, places = index.nearest(["Who mends gates?"], 5)
         """
-        return top_k(self.encoder.encode(texts("queries", queries)), self.vectors, k)
+        queries = texts("queries", queries)
+        if read:
+            pairs = zip(queries, read, strict=True)
+            queries = [
+                " ".join([query, *(self.facts[at] for at in after)]) for query, after in pairs
+            ]
+        return top_k(self.encoder.encode(queries), self.vectors, k)
+
+
+def indexes_of(encoder: Encoder, pools: Sequence[Sequence[str]]) -> list[Index]:
+    """An index of each pool of facts, in memory; each different fact is encoded once.
+
+    Raises `ValueError` for a pool without facts, or a fact that is no text.
+    """
+    pools = [texts(f"pools[{i}]", pool) for i, pool in enumerate(pools)]
+    place = {fact: i for i, fact in enumerate(dict.fromkeys(f for pool in pools for f in pool))}
+    vectors = encoder.encode([*place]).numpy()
+    return [Index(vectors[[place[fact] for fact in pool]], encoder, pool) for pool in pools]
 
 
 def index_of(encoder: Encoder, facts: Sequence[str], folder: str | Path) -> Index:
