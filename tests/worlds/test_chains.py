@@ -152,6 +152,74 @@ def test_no_gold_fact_can_be_left_out(made):
             assert last == "SelectAmong" or without != question.answer, question
 
 
+def wording(program):
+    """The question that a program answers."""
+    *steps, last = program
+    inputs, of, ends = last["inputs"], CHAINS.relations, []
+    if last["function"] == "VerifyStr":
+        steps, relation = steps[:-2], steps[-2]["inputs"][0]
+    if last["function"] in ("VerifyNum", "VerifyYear"):
+        steps, (key,) = steps[:-1], steps[-1]["inputs"]
+    for step in steps:
+        match step["function"], step["inputs"]:
+            case "Find", [name]:
+                ends.append(name)
+            case "Relate", [name, way]:
+                phrase = of[name].of if way == "forward" else of[name].heads
+                ends[-1] = phrase.replace("{x}", ends[-1])
+    x, *y = ends
+    name = lambda: CHAINS.attributes[inputs[0]].name  # noqa: E731
+    year = inputs and inputs[0] in CHAINS.attributes and CHAINS.attributes[inputs[0]].unit == "year"
+    match last["function"]:
+        case "What":
+            return f"What is {x}?"
+        case "QueryAttr":
+            return f"What is the {name()} of {x}?"
+        case "QueryAttrUnderCondition":
+            return f"What was the {name()} of {x} in {inputs[2]}?"
+        case "QueryAttrQualifier":
+            return f"In which year was the {name()} of {x} {inputs[1]}?"
+        case "QueryRelation":
+            return f"How is {x} related to {y[0]}?"
+        case "QueryRelationQualifier":
+            when = {"start time": "Since", "end time": "Until"}[inputs[1]]
+            return f"{when} when {of[inputs[0]].asks.format(x=x, t=y[0])}?"
+        case "SelectBetween":
+            more = {"greater": ("greater", "later"), "less": ("smaller", "earlier")}
+            return f"Which one has the {more[inputs[1]][year]} {name()}, {x} or {y[0]}?"
+        case "SelectAmong":
+            most = {"largest": ("greatest", "latest"), "smallest": ("smallest", "earliest")}
+            return f"Which of the {x} has the {most[inputs[1]][year]} {name()}?"
+        case "Count":
+            return f"How many {x} are there?"
+        case "VerifyStr":
+            asks = of[relation].asks.format(x=x, t=inputs[0])
+            return asks[0].upper() + asks[1:] + "?"
+        case "VerifyNum":
+            than = {">": "greater", "<": "less"}[inputs[1]]
+            return f"Is the {CHAINS.attributes[key].name} of {x} {than} than {inputs[0]}?"
+        case "VerifyYear":
+            than = {">": "after ", "<": "before ", "=": ""}[inputs[1]]
+            return f"Is the {CHAINS.attributes[key].name} of {x} {than}{inputs[0]}?"
+
+
+def test_a_question_says_what_its_program_does(made):
+    for question in made:
+        assert question.question == wording(question.program)
+
+
+def test_what_is_verified_is_of_the_same_kind_or_range(made):
+    for question in made:
+        last, before = question.program[-1], question.program[-2]
+        if last["function"] == "VerifyStr":
+            world = WORLDS[question.world]
+            assert world.kinds[last["inputs"][0]] == world.kinds[gold(question)[-1].tail]
+        elif last["function"].startswith("Verify"):
+            attribute = CHAINS.attributes[before["inputs"][0]]
+            assert attribute.least <= number(last["inputs"][0]) <= attribute.most
+            assert (attribute.unit == "year") == (last["function"] == "VerifyYear")
+
+
 def test_edges_follow_shared_entities_from_the_question_in_the_order_of_the_program(made):
     for question in made:
         edges = checked(question.edges, len(question.facts), question.id)
