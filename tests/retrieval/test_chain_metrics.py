@@ -119,6 +119,7 @@ def test_several_chains_are_compared_path_by_path():
     assert chain_scored(gold, [0, 1, 2, 3]).chain_f1 == 0  # one path, of four facts
     assert chain_scored(gold, [0, 1]).chain_f1 == pytest.approx(2 / 3)
     assert chain_scored(gold, [0, 1], gold.edges).chain_f1 == 1
+    assert chain_scored(gold, [0, 1], [*map(list, gold.edges * 2)]).chain_f1 == 1
     # A path that goes on past the gold leaf, and one that ends before it, are other paths.
     assert chain_scored(gold, [], [*gold.edges, (3, 4)]).chain_f1 == 0.5
     assert chain_scored(gold, [], gold.edges[:-1]).chain_f1 == 0.5

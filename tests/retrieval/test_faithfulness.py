@@ -90,6 +90,8 @@ def test_beyond_the_limit_facts_are_left_out_one_by_one():
     assert needed.facts == (30, 31, 32, 33)
     assert not needed.smallest
     assert needed.tried == len(reader.calls) < 400
+    assert evidence_needed("Why?", facts[:3], reader_of(facts[:3]), most=8).smallest
+    assert not evidence_needed("Why?", facts[:3], reader_of(facts[:3]), most=7).smallest
     # Small evidence is still the smallest: all smaller subsets were tried.
     assert evidence_needed("Why?", facts, reader_of([facts[39]]), most=200).smallest
 
