@@ -14,6 +14,7 @@ from workbench.papers.graphhop import hops
 from workbench.papers.graphhop.readers import parsed
 from workbench.retrieval.index import Index
 from workbench.retrieval.towers import Contrast
+from workbench.retrievers import hops as fitting
 from workbench.runs.cache import cached
 from workbench.worlds.facts import Fact, World
 
@@ -35,8 +36,8 @@ def test_chains_have_so_many_facts_each_about_the_end_of_the_one_before(count):
 
 
 def test_a_small_world_says_that_it_has_too_few(monkeypatch):
-    monkeypatch.setattr(hops, "TRIES", 20)
-    with pytest.raises(DatasetError, match="no 5000 different questions of 1 hops"):
+    monkeypatch.setattr(fitting, "TRIES", 20)
+    with pytest.raises(DatasetError, match="questions of 1 hops: no 5000 different"):
         hops.chains(WORLD, 5000, 1)
 
 
@@ -48,7 +49,7 @@ def test_pairs_of_both_ways_are_as_many_and_no_negative_is_right(way):
     for pair in made:
         assert not {*pair.negatives} & {pair.fact, *pair.ignored}
         relation = parsed(pair.fact)[0]
-        assert [parsed(text)[0] for text in pair.negatives] == [relation] * hops.DECOYS
+        assert [parsed(text)[0] for text in pair.negatives] == [relation] * fitting.DECOYS
         if way == "iterated":  # as `retrieval.iterate` asks
             assert pair.query.endswith(" ".join(["?", *pair.ignored])[1:])
         else:
@@ -150,8 +151,8 @@ def test_every_round_seed_and_question_has_a_world_of_its_own(monkeypatch):
 
     monkeypatch.setattr(hops, "World", world)
     monkeypatch.setattr(hops, "pairs", lambda *_: [])
-    monkeypatch.setattr(hops, "hardest", lambda *_: [])
-    monkeypatch.setattr(hops, "fitted", lambda _, rounds, *__: [r(None) for r in rounds])
+    monkeypatch.setattr(fitting, "hardest", lambda *_: [])
+    monkeypatch.setattr(fitting, "fitted", lambda _, rounds, *__: [r(None) for r in rounds])
     for seed in range(2):
         hops.finetuned(None, "iterated", seed, hops.Size(rounds=3))
     assert {split for split, _ in drawn} == {"train"}

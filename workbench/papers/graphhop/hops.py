@@ -13,7 +13,6 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from workbench.errors import DatasetError
 from workbench.evaluation.intervals import GAIN, SHARE
 from workbench.evaluation.metrics import measured, spelled
 from workbench.models.encoders import Encoder
@@ -23,7 +22,9 @@ from workbench.retrieval.evidence_files import read_evidence
 from workbench.retrieval.graphs import reading_order
 from workbench.retrieval.index import Index
 from workbench.retrieval.iterate import iterated, one_shot
-from workbench.retrieval.towers import Contrast, Pair, fitted, hardest
+from workbench.retrieval.towers import Contrast, Pair
+from workbench.retrievers import hops as fitting
+from workbench.retrievers.hops import SETTINGS, WAYS, Asked, different
 from workbench.worlds.evidence import FAMILIES
 from workbench.worlds.facts import World
 
@@ -31,28 +32,14 @@ HOPS = (1, 2, 3)
 FAMILIES_OF = {
     1: ("lookup_attribute", "lookup_relation"), 2: ("bridge_of_two",), 3: ("bridge_of_three",)
 }  # fmt: skip
-WAYS = ("oneshot", "iterated")
 ENCODERS = ("zeroshot", "finetuned")
-DECOYS, MINED = 1, 3
-"""Negatives of a pair: facts of its relation about others, and the nearest wrong ones."""
-SETTINGS = Contrast(learning_rate=1e-4)
 LAKE, FIRST_WORLD = "lake", 50
 """The group of the hand-written questions; the number of the first world that is asked about."""
-TRIES = 2000
-"""Draws for each question before a world is taken to have no more."""
 DASHES = ("dot", "dash", "dashdot", "solid")
 Keep = Callable[[str, dict[str, Any], Callable[[], Any]], Any]
 Scored = dict[str, dict[str, list[int]]]
 """`<encoder>_<way>` → `"1"`, `"2"`, `"3"` hops, `"lake"` → 1 or 0 for each question."""
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Asked:
-    """A question, and the places of the facts of its chain in the order of reading."""
-
-    question: str
-    places: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -73,41 +60,22 @@ def chains(world: World, count: int, hops: int) -> list[Asked]:
 
     Raises `DatasetError` where the world has too few.
     """
-    rng = random.Random(f"{world.name} {hops}")
-    made: dict[str, Asked] = {}
-    names = FAMILIES_OF[hops]
-    for _ in range(TRIES * count):
-        if len(made) == count:
-            return list(made.values())
-        draft = FAMILIES[names[len(made) % len(names)]](world, rng)
-        if draft:
-            places = tuple(v for _, v in draft.edges)
-            made.setdefault(draft.question, Asked(draft.question, places))
-    raise DatasetError(f"{world.name} has no {count} different questions of {hops} hops")
+    rng, names = random.Random(f"{world.name} {hops}"), FAMILIES_OF[hops]
+
+    def draw(number: int) -> Asked | None:
+        draft = FAMILIES[names[number % len(names)]](world, rng)
+        return Asked(draft.question, tuple(v for _, v in draft.edges)) if draft else None
+
+    return different(count, draw, f"{world.name}: questions of {hops} hops")
 
 
 def pairs(world: World, count: int, way: str) -> list[Pair]:
-    """Pairs of chains of 1, 2 and 3 hops in turn, for one of `WAYS`.
-
-    `iterated`: from the question and the facts before to the next. `oneshot`: from the question to
-    each. Either way each chain gives as many pairs as it has facts, so that steps are equal.
-    """
-    rng = random.Random(f"{world.name} decoys")
+    """Pairs of chains of 1, 2 and 3 hops in turn, for one of `WAYS`."""
+    of_hops = (chains(world, count // 6 + 1, hops) for hops in HOPS)
+    asked = [of_one for row in zip(*of_hops, strict=True) for of_one in row]
     facts = world.facts
-    out: list[Pair] = []
-    for of_hops in zip(*(chains(world, count // 6 + 1, hops) for hops in HOPS), strict=True):
-        for asked in of_hops:
-            told = [facts[place].text for place in asked.places]
-            for i, place in enumerate(asked.places):
-                same = [p for p in world.of[facts[place].relation] if p not in asked.places]
-                decoys = tuple(facts[p].text for p in rng.sample(same, min(DECOYS, len(same))))
-                if way == "iterated":
-                    pair = Pair(" ".join([asked.question, *told[:i]]), told[i], decoys,
-                                tuple(told[:i]))  # fmt: skip
-                else:
-                    pair = Pair(asked.question, told[i], decoys, tuple(told[:i] + told[i + 1 :]))
-                out.append(pair)
-    return out[:count]
+    texts, relations = ([getattr(f, name) for f in facts] for name in ("text", "relation"))
+    return fitting.pairs(asked, texts, relations, way, f"{world.name} decoys")[:count]
 
 
 def finetuned(
@@ -115,13 +83,11 @@ def finetuned(
 ) -> Encoder:
     """The encoder fitted for one of `WAYS`, negatives mined anew in each round's whole world."""
 
-    def drawn(number: int, current: Encoder) -> list[Pair]:
+    def draw(number: int) -> tuple[list[str], list[Pair]]:
         world = World("train", number)
-        rows = pairs(world, size.pairs, way)
-        return hardest(current, [fact.text for fact in world.facts], rows, MINED)
+        return [fact.text for fact in world.facts], pairs(world, size.pairs, way)
 
-    rounds = [partial(drawn, 1000 * seed + 100 + i) for i in range(size.rounds)]
-    return fitted(encoder, rounds, settings, seed)
+    return fitting.finetuned(encoder, draw, size.rounds, seed, settings)
 
 
 def exact(index: Index, asked: Sequence[Asked], way: str) -> list[int]:
