@@ -5,6 +5,7 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from graphlib import CycleError
 from itertools import combinations, pairwise, takewhile
+from statistics import fmean
 from typing import Any
 
 from workbench import arguments
@@ -96,16 +97,11 @@ def stop_table(
     for chain, predicted in _pairs(golds, predictions):
         of_length[len(chain)].append(len(predicted) - len(chain))
     return [
-        {
-            "length": length,
-            "n": len(excess),
-            "short": sum(e < 0 for e in excess) / len(excess),
-            "right": sum(e == 0 for e in excess) / len(excess),
-            "long": sum(e > 0 for e in excess) / len(excess),
-            "excess": sum(excess) / len(excess),
-        }
+        {"length": length, "n": len(excess), "short": fmean(e < 0 for e in excess),
+         "right": fmean(e == 0 for e in excess), "long": fmean(e > 0 for e in excess),
+         "excess": fmean(excess)}
         for length, excess in sorted(of_length.items())
-    ]
+    ]  # fmt: skip
 
 
 def recall_at(ranking: Sequence[int], gold: Collection[int], k: int) -> float:
@@ -140,8 +136,8 @@ def _pairs(
 
 
 def _places(name: str, predicted: Sequence[int], count: int) -> list[int]:
-    values = arguments.listed(name, predicted, empty=True)
-    return arguments.indices(name, values, count) if values else []
+    places = arguments.listed(name, predicted, empty=True)
+    return arguments.indices(name, places, count) if places else []
 
 
 def _kendall(a: Sequence[int], b: Sequence[int]) -> float:

@@ -68,23 +68,21 @@ def read_chains(
     read: list[Evidence | DatasetError] = []
     reasons: Counter[str] = Counter()
     for place, question in evidence_or_errors(path, repair=repair):
+        reason = ""
         if isinstance(question, DatasetError):
-            graph = isinstance(question, GraphError)
-            reasons["are no graph" if graph else "cannot be read"] += 1
-            read.append(question)
+            reason = "are no graph" if isinstance(question, GraphError) else "cannot be read"
         elif not linearise and (fault := _branch(question, place)):
-            reasons["branch"] += 1
-            read.append(fault)
+            reason, question = "branch", fault
         elif (deep := depth(question.edges)) > max_depth:
-            reasons[f"are deeper than {max_depth}"] += 1
-            read.append(
-                GraphError(
-                    f"{place}: {deep} facts on a path; at most {max_depth} are read: leave it out, "
-                    "or give a larger max_depth"
-                )
+            reason = f"are deeper than {max_depth}"
+            question = GraphError(
+                f"{place}: {deep} facts on a path; at most {max_depth} are read: leave it out, or "
+                "give a larger max_depth"
             )
         else:
-            read.append(replace(question, chain=chain_of(question)))
+            question = replace(question, chain=chain_of(question))
+        read.append(question)
+        reasons.update([reason] if reason else [])
     if reasons and not strict:
         shown = ", ".join(f"{count} {reason}" for reason, count in reasons.items())
         log.warning("%s: of the questions %s", path, shown)

@@ -57,7 +57,13 @@ def removals(questions: Sequence[Evidence], answer: Answer) -> list[Removal]:
     """
     if silent := [question.id for question in questions if not question.answer]:
         raise ValueError(f"no answer is known of {', '.join(silent[:5])}; leave such questions out")
-    return [_removal(question, answer) for question in questions]
+    out = []
+    for question in questions:
+        chain, none = chain_of(question), _right(question, (), answer)
+        shorter = [chain[:i] + chain[i + 1 :] for i in range(len(chain))]
+        without = tuple(_right(question, rest, answer) if rest else none for rest in shorter)
+        out.append(Removal(chain, _right(question, chain, answer), without, none))
+    return out
 
 
 def evidence_needed(
@@ -99,16 +105,9 @@ def evidence_needed(
     return Needed(every, True, tried)
 
 
-def _removal(question: Evidence, answer: Answer) -> Removal:
-    chain = chain_of(question)
-
-    @cache
-    def right(places: tuple[int, ...]) -> int:
-        told = [question.facts[i] for i in places]
-        return answer_exact(question.answer, _reply(answer, question.question, told))
-
-    without = tuple(right(chain[:i] + chain[i + 1 :]) for i in range(len(chain)))
-    return Removal(chain, right(chain), without, right(()))
+def _right(question: Evidence, places: tuple[int, ...], answer: Answer) -> int:
+    told = [question.facts[i] for i in places]
+    return answer_exact(question.answer, _reply(answer, question.question, told))
 
 
 def _greedy(places: tuple[int, ...], right: Callable[[tuple[int, ...]], int]) -> tuple[int, ...]:
