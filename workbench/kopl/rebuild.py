@@ -10,7 +10,7 @@ import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +65,7 @@ def rebuilt(
     knowledge = knowledge or read_knowledge(Path(folder) / "kb.json")
     made: list[Evidence] = []
     tally: Counter[str] = Counter()
-    told = partial(sentence, knowledge, templates=templates, write=write)
+    told = cache(partial(sentence, knowledge, templates=templates, write=write))
     for number, row in enumerate(rows):
         name = f"{path.stem}-{number}"
         try:
@@ -74,12 +74,9 @@ def rebuilt(
             if split == "test" or of_dev == (split == "dev"):
                 rng = random.Random(name)
                 made.append(_evidence(knowledge, asked, pool, told, rng))
-        except DatasetError as error:
-            log.debug("%s", error)
-            tally["unusable row"] += 1
-        except ProgramError as error:
+        except (DatasetError, ProgramError) as error:
             log.debug("%s: %s", name, error)
-            tally[error.reason] += 1
+            tally[getattr(error, "reason", "unusable row")] += 1
         if len(made) == count:
             break
     outcome = f"{path}: {len(made)} questions stay, left out are {dict(tally.most_common())}"
