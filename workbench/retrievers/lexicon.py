@@ -95,12 +95,15 @@ class LexicalEncoder(nn.Module):
             most, inside = math.log(len(facts)) or 1.0, set(question)
             rare = {word: math.log(len(facts) / count) / most for word, count in there.items()}
             for fact in facts:
-                marks = [(number[word], rare[word], word in inside) for word in fact]
-                cut = [(-1, 0.0, False), *marks][:MOST_TOKENS]
-                rows.append(torch.cat([self._row(fact)[:, None], torch.tensor(cut)], 1))
+                named = zip(self._ids(fact), fact, strict=True)
+                marks = [(i, number[word], rare[word], word in inside) for i, word in named]
+                rows.append([(CLS, -1, 0.0, False), *marks][:MOST_TOKENS])
+        longest = max(map(len, rows))
+        padded = [[*row, *[(-1, -1, -1, -1)] * (longest - len(row))] for row in rows]
         here = self.asked.device
-        tokens = pad_sequence([*map(self._row, asked)], True, -1).to(here)
-        by_question = pad_sequence(rows, True, -1).split([len(facts) for facts in told])
+        ids = [torch.tensor([CLS, *self._ids(text)][:MOST_TOKENS]) for text in asked]
+        tokens = pad_sequence(ids, True, -1).to(here)
+        by_question = torch.tensor(padded).split([len(facts) for facts in told])
         facts_, number_, rare_, asked_ = pad_sequence(by_question, True, -1).to(here).unbind(-1)
         rare_, there_ = rare_.clamp(0), facts_ >= 0
         facts_, number_ = facts_.clamp(0).long(), number_.long()
@@ -124,9 +127,8 @@ class LexicalEncoder(nn.Module):
         states = self._states(tokens, there, matches.flatten(0, 1))
         return states.unflatten(0, pool.facts.shape[:2])
 
-    def _row(self, text: Sequence[str]) -> torch.Tensor:
-        ids = (NUMBER if word.isdigit() else self.known.get(word, NAME) for word in text)
-        return torch.tensor([CLS, *ids][:MOST_TOKENS])
+    def _ids(self, text: Sequence[str]) -> list[int]:
+        return [NUMBER if word.isdigit() else self.known.get(word, NAME) for word in text]
 
     def _states(
         self, ids: torch.Tensor, there: torch.Tensor, matches: torch.Tensor | float = 0.0
