@@ -220,6 +220,13 @@ def test_what_is_verified_is_of_the_same_kind_or_range(made):
             assert (attribute.unit == "year") == (last["function"] == "VerifyYear")
 
 
+def test_no_answer_of_a_type_is_right_for_most(made):
+    for name in TYPES:
+        answers = Counter(q.answer for q in made if q.program[-1]["function"] == name)
+        most = 0.5 if name.startswith("Verify") else 0.35
+        assert max(answers.values()) <= most * answers.total(), (name, answers)
+
+
 def test_edges_follow_shared_entities_from_the_question_in_the_order_of_the_program(made):
     for question in made:
         edges = checked(question.edges, len(question.facts), question.id)
@@ -370,7 +377,8 @@ def test_other_years_of_an_attribute_stand_beside_it(made):
                 if (fact := FACTS[question.world][text]).head == last.head
                 and fact.relation == last.relation
             }
-            assert years == {(1990,), (2010,)}
+            assert len(years) == 2
+            assert last.years in years
 
 
 def test_questions_are_the_same_whatever_the_hash_seed():

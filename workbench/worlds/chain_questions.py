@@ -19,7 +19,7 @@ Asks = Callable[[World, random.Random, int, bool], Draft | None]
 MOST_GOLD, MOST_HEADS = 10, 4
 """Gold facts of a question; heads in one of its steps."""
 _TRIES = 16
-"""Walks among which the other side of a comparison is looked for."""
+"""Walks among which the other side of a comparison, or as many heads as wanted, are looked for."""
 START, END, AT = "start time", "end time", "point in time"
 """KQA Pro's names of qualifiers."""
 _MORE, _YEAR_MORE = (
@@ -163,7 +163,10 @@ def select_among(world: World, rng: random.Random, depth: int, truth: bool) -> D
 
 def count(world: World, rng: random.Random, depth: int, truth: bool) -> Draft | None:
     """How many lead to where a walk ends."""
-    if not (fan := fanned(world, rng, depth - 1, 1, min(MOST_HEADS, MOST_GOLD - depth + 1))):
+    # Else half of all answers were 1.
+    heads = rng.randint(1, min(MOST_HEADS, MOST_GOLD - depth + 1))
+    fans = (fanned(world, rng, depth - 1, heads, heads) for _ in range(_TRIES))
+    if not (fan := next(filter(None, fans), None)):
         return None
     path, name, places = fan
     among = world.vocabulary.relations[name].heads.format(x=path.phrase)
@@ -231,9 +234,8 @@ def _of_years(
 ) -> Draft:
     fact = world.facts[place]
     draft = _line(question, answer, path, [*path.places, place], fact.key, last)
-    years = world.vocabulary.attributes[fact.relation].years
-    other = [world.forward[f"{fact.relation} in {y}", fact.head] for y in years]
-    return replace(draft, near=[i for i in other if i != place])
+    years = [i for _, i in world.stated[fact.head] if world.facts[i].relation == fact.relation]
+    return replace(draft, near=[i for i in years if i != place])
 
 
 def _between(

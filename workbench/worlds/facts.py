@@ -89,9 +89,10 @@ class World:
                 if relation.symmetric:
                     self._lead(name, tail, head)
         for name, attribute in vocabulary.attributes.items():
-            span, years = range(attribute.least, attribute.most + 1), attribute.years
+            span, among = range(attribute.least, attribute.most + 1), attribute.years
             for head in self.members[attribute.head]:
-                values = rng.sample(span, len(years)) if years else [rng.choice(span)]
+                years = sorted(rng.sample(among, 2)) if among else ()
+                values = rng.sample(span, 2) if among else [rng.choice(span)]
                 if rng.random() < VALUED:
                     for i, value in enumerate(values):
                         sentence = vocabulary.sentence(attribute, rng)

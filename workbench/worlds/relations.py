@@ -42,7 +42,7 @@ class Attribute:
 
     `sentences`: facts, with `{h}` and `{v}`. `name`: the attribute as a phrase. `more`: what the
     entity of the larger value does. `unit`: what is counted, `"year"` where the number is one.
-    `years`: those of which it is stated, each with a value of its own, behind `{y}`.
+    `years`: those of two of which it is stated, each with a value of its own, behind `{y}`.
     """
 
     head: str
