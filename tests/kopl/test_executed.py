@@ -82,6 +82,7 @@ ROWS = [
      "d1"),
     ("FindAll() FilterConcept(film) FilterYear(publication date, 1984, !=) Count()", "3",
      "x1 x1b x2 x4"),
+    ("FindAll() FilterConcept(city) FilterYear(inception, 1100, >) What()", "Cedra", "y3"),
     ("FindAll() FilterConcept(river) Count()", "3", ""),
     ("FindAll() Count()", "67", ""),
     ("Find(Ada Brandt) FilterConcept(painter) QueryAttr(date of birth)", "1820-05-05", "d7"),

@@ -42,9 +42,11 @@ def test_a_step_that_nothing_goes_on_from_is_no_evidence():
     steps = [
         step("Find", "Acme"),
         step("Relate", "employer", "backward", after=[0]),
+        step("Find", "Boholm"),
+        step("QueryAttr", "population", after=[2]),
         step("Find", "Salt"),
-        step("Relate", "author", "forward", after=[2]),
-        step("What", after=[3]),
+        step("Relate", "author", "forward", after=[4]),
+        step("What", after=[5]),
     ]
     assert [LABELS[fact] for fact in executed(TOWN, steps).facts] == ["au3"]
 
@@ -54,6 +56,30 @@ def test_a_fact_that_is_read_again_leads_to_nothing_before_it():
     traced = executed(TOWN, program(text))
     assert [LABELS[fact] for fact in traced.facts] == ["sp1", "sp1r"]
     assert traced.edges == ((ROOT, 0), (0, 1))
+
+
+def test_two_of_one_name_are_not_told_apart_by_one_value():
+    raw = content()
+    raw["entities"]["t8"]["attributes"][0]["value"]["value"] = 30000
+    with pytest.raises(ProgramError, match=r"'Springfield' or 'Springfield': 2 values") as refused:
+        executed(
+            Knowledge(raw),
+            program("Find(Boholm) Find(Springfield) SelectBetween(population, less)"),
+        )
+    assert refused.value.reason == "ambiguous"
+
+
+def test_a_qualifier_is_that_of_the_relation_asked_for():
+    raw = content()
+    years = {"start time": [{"type": "year", "value": 1999}]}
+    row = {"predicate": "adviser of", "object": "o1", "direction": "forward", "qualifiers": years}
+    raw["entities"]["p1"]["relations"].append(row)
+    both = "Find(Ada Brandt) Find(Acme) "
+    for relation, year in (("employer", "1975"), ("adviser of", "1999")):
+        steps = program(f"{both}QueryRelationQualifier({relation}, start time)")
+        assert executed(Knowledge(raw), steps).answer == year
+    with pytest.raises(ProgramError, match=r"step 2 .* 2 answers"):
+        executed(Knowledge(raw), program(f"{both}QueryRelation()"))
 
 
 @pytest.mark.parametrize(

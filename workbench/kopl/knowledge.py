@@ -5,6 +5,7 @@ relations); also in the form of the KoPL library, which writes `relation` for `p
 `subclassOf` for a concept's `instanceOf`.
 """
 
+import logging
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,6 +15,8 @@ from typing import Any
 from workbench.errors import DatasetError
 from workbench.kopl.values import Value, fault, plain, stated
 from workbench.reading import read_object
+
+log = logging.getLogger(__name__)
 
 Qualifiers = tuple[tuple[str, tuple[Value, ...]], ...]
 """Key → values, sorted by key."""
@@ -52,6 +55,7 @@ class Knowledge:
 
     def __init__(self, content: dict[str, Any], place: str = "knowledge") -> None:
         """Read a knowledge base. Raises `DatasetError` naming `place`, the entity and the field.
+        Relations with what is not there, of which KQA Pro has some, are left out and logged.
 
         >>> Knowledge({"concepts": {}, "entities": {"Q1": {"name": "Ada"}}}).ids["Ada"]
         ['Q1']
@@ -65,12 +69,11 @@ class Knowledge:
         self.names: dict[str, str] = {}
         self.ids: dict[str, list[str]] = defaultdict(list)
         self.concepts: dict[str, list[str]] = defaultdict(list)
-        for group in (entities, concepts):
-            for i, entry in group.items():
-                name = self.names[i] = _text(entry, "name", f"{place} {i!r}")
-                self.ids[name].append(i)
-                if group is concepts:
-                    self.concepts[name].append(i)
+        for i, entry in {**entities, **concepts}.items():
+            name = self.names[i] = _text(entry, "name", f"{place} {i!r}")
+            self.ids[name].append(i)
+            if i in concepts:
+                self.concepts[name].append(i)
         self.everything: dict[str, tuple[Fact, ...]] = dict.fromkeys(entities, ())
         self.facts: list[Fact] = []
         self.attributes: dict[tuple[str, str], list[Fact]] = defaultdict(list)
@@ -83,7 +86,7 @@ class Knowledge:
 
     def _read_facts(self, entities: dict[str, Any], place: str) -> None:
         seen: Seen = defaultdict(set)
-        backward = []
+        backward, lost = [], []
         for i, entry in entities.items():
             for where, part in _parts(entry, "attributes", f"{place} {i!r}"):
                 triple = (i, _text(part, "key", where), stated(part.get("value"), where))
@@ -93,15 +96,21 @@ class Knowledge:
                 other, direction = part.get("object"), part.get("direction")
                 if direction not in DIRECTIONS:
                     raise fault(where, "direction", direction, f"use {' or '.join(DIRECTIONS)}")
-                if not isinstance(other, str) or other not in self.names:
+                if not isinstance(other, str):
                     raise fault(where, "object", other, "give the id of an entity or a concept")
-                if direction == "forward":
+                if other not in self.names:
+                    lost.append(f"{where}: {other!r}")
+                elif direction == "forward":
                     self._add((i, relation, other), _qualifiers(part, where), seen)
                 else:
                     backward.append(((other, relation, i), _qualifiers(part, where)))
         for triple, qualifiers in backward:
             if qualifiers or triple not in seen:
                 self._add(triple, qualifiers, seen)
+        if lost:
+            log.warning(
+                "%d relations are left out: their objects are not there: %s", len(lost), lost[0]
+            )
 
     def _add(self, triple: Triple, qualifiers: Qualifiers, seen: Seen) -> None:
         if qualifiers in seen[triple]:
@@ -139,14 +148,12 @@ def _members(
                 raise fault(f"{place} {i!r}", field, name, "give ids of concepts")
     members: dict[str, dict[str, None]] = {i: {} for i in concepts}
     for i in entities:
-        waiting, reached = [*above[i]], dict[str, None]()
+        waiting = [*above[i]]
         while waiting:
             concept = waiting.pop()
-            if concept not in reached:
-                reached[concept] = None
+            if i not in members[concept]:
+                members[concept][i] = None
                 waiting += above[concept]
-        for concept in reached:
-            members[concept][i] = None
     return members
 
 

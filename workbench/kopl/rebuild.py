@@ -31,8 +31,6 @@ Told = Callable[[Fact], str | None]
 SPLITS = {"train": "train.json", "dev": "train.json", "test": "val.json"}
 """Split → KQA Pro's file, whose own test questions have no answers."""
 MOST_FACTS = 20
-_DEV = 9
-"""Every ninth question of `train.json`, by its text, is one of dev."""
 PUBLISHED = dict(zip(STRUCTURES, (2864, 5673, 1277, 4864), strict=True))
 """Questions of ReasonGraphQA by structure (arXiv 2305.14211, Table 1)."""
 
@@ -49,11 +47,11 @@ def rebuilt(
 ) -> tuple[list[Evidence], Counter[str]]:
     """The questions of a split of KQA Pro, with `pool` facts each, and how many fell out and why.
 
-    `folder` has `kb.json`, `train.json` (train and dev: one question's text is never in both) and
-    `val.json` (test). `count`: stop after so many. `knowledge`: that of `kb.json`, read
-    already. `templates`, `write`: as of `sentence`. A pool has fewer facts where there are no more.
-    Nothing that ails one question stops the others. Raises `FileNotFoundError`, `DatasetError` for
-    files that cannot be read, or of which no question stays, `ValueError` for an argument.
+    `folder` has `kb.json`, `train.json` (dev is a ninth, by the questions' texts), `val.json`
+    (test). `count`: stop after so many. `knowledge`: of `kb.json`, read already. `templates`,
+    `write`: as of `sentence`. Nothing that ails one question stops the others. Raises
+    `FileNotFoundError`, `DatasetError` for files that cannot be read, or of which no question
+    stays, `ValueError` for an argument.
 
     >>> questions, tally = rebuilt("kqa_pro", "test", pool=100)
     """
@@ -70,7 +68,7 @@ def rebuilt(
         name = f"{path.stem}-{number}"
         try:
             asked = _asked(row, name)
-            of_dev = zlib.crc32(asked.question.encode()) % _DEV == 0
+            of_dev = zlib.crc32(asked.question.encode()) % 9 == 0
             if split == "test" or of_dev == (split == "dev"):
                 rng = random.Random(name)
                 made.append(_evidence(knowledge, asked, pool, told, rng))

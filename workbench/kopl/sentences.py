@@ -15,9 +15,7 @@ TEMPLATES = dict(
     for line in """
 award received: {s} received the award {o}
 author: {s} was written by {o}
-capital: The capital of {s} is {o}
 cast member: {o} acts in {s}
-country: {s} is in the country {o}
 country of citizenship: {s} is a citizen of {o}
 date of birth: {s} was born in {o}
 date of death: {s} died in {o}
@@ -26,10 +24,7 @@ employer: {s} works for {o}
 has part: {o} is a part of {s}
 headquarters location: {s} has its headquarters in {o}
 member of sports team: {s} plays for {o}
-notable work: {o} is a notable work of {s}
-occupation: {s} works as {o}
 place of birth: {s} was born in {o}
-position held: {s} holds the position {o}
 shares border with: {s} shares a border with {o}
 spouse: {s} is married to {o}
 """.strip().splitlines()
