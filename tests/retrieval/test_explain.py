@@ -442,7 +442,7 @@ def test_a_beam_finds_what_one_chain_misses():
     assert wb.explain("q", facts, stepper, beam=2).chain == (1, 2)
 
 
-def test_a_chain_is_a_graph_that_neither_branches_nor_merges():
+def test_a_chain_is_a_graph_that_does_not_branch():
     shapes = {
         (): (),
         ((ROOT, 3, 0.5),): (3,),

@@ -31,7 +31,9 @@ def test_steps_do_not_depend_on_what_was_asked_before():
     for number, path in asked:
         q = QUESTIONS[number]
         fresh = stepper_of(retriever)(q.question, q.facts, path)
-        assert np.array_equal(kept(q.question, q.facts, path).facts, fresh.facts)
+        again = kept(q.question, q.facts, path).facts
+        assert np.array_equal(again, fresh.facts)
+        again[:] = 0  # what is given away is no longer the network's
 
 
 def test_texts_are_encoded_once_and_states_read_once(monkeypatch):

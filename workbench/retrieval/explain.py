@@ -54,9 +54,8 @@ class Explanation:
     @property
     def chain(self) -> tuple[int, ...]:
         """The facts one after the other; empty where they are no chain: a graph that branches."""
-        edges = [(u, v) for u, v, _ in self.edges]
-        merges = len({v for _, v in edges}) < len(edges)
-        return () if merges or breadth(edges) > 1 else tuple(self.order)
+        branches = breadth([(u, v) for u, v, _ in self.edges]) > 1
+        return () if branches else tuple(self.order)
 
     @property
     def leaves(self) -> list[int]:
