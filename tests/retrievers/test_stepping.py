@@ -27,7 +27,7 @@ def test_a_step_is_the_networks(number, path):
 def test_steps_do_not_depend_on_what_was_asked_before():
     retriever = lexical()
     kept = stepper_of(retriever)
-    asked = [(0, ()), (0, (3, 1)), (1, (3, 1)), (0, (3,)), (0, (1, 3)), (0, (3, 1))]
+    asked = [(0, ()), (0, (3, 1)), (1, (3, 1)), (0, (3,)), (0, (1, 3)), (0, (3, 1)), (0, (1, 3))]
     for number, path in asked:
         q = QUESTIONS[number]
         fresh = stepper_of(retriever)(q.question, q.facts, path)
