@@ -21,6 +21,7 @@ import torch
 
 from tests.benchmarks import timing
 from tests.retrieval import slow_chains
+from workbench.evaluation.ratios import alternated
 from workbench.papers.graphhop import costs
 from workbench.retrieval.chain_metrics import (
     KS,
@@ -128,7 +129,7 @@ def on_device(toy: bool) -> Iterator[dict[str, float | list[float]]]:
             yield {f"topk{name}_{what}_off_by": off}
             if off > 2**-9:
                 raise SystemExit(f"top_k: a {what} is off by {off:.2g} of the largest score")
-        yield {f"topk{name}_ratio": costs.alternated(ours, plain, rounds)}
+        yield {f"topk{name}_ratio": alternated(ours, plain, rounds)}
         if device.type == "cuda":
             yield {f"topk{name}_peak_gb": peak_gb(ours), "plain_peak_gb": peak_gb(plain)}
 

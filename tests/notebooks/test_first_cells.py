@@ -51,6 +51,12 @@ BAD = {
         ("dev", 2.0), ("test", True), ("pool", 9), ("decoys", -2), ("epochs", 0),
         ("data_path", "nowhere"), ("tables_path", "no.csv"),
     ],
+    "06_reasonchainqa": [
+        *PAPER, ("size", "half"), ("methods", "bm25,bert"), ("methods", ["bm25"]), ("types", "x"),
+        ("depths", "0,1"), ("depths", 3), ("train", 0), ("dev", 2.0), ("test", True), ("pool", 9),
+        ("held_out", 241), ("beam", 0), ("chain_weight", -0.5), ("decoys", -2), ("epochs", 0),
+        ("data_path", "nowhere"), ("tables_path", "no.csv"), ("database", 99),
+    ],
     "08_neural_comprehension": [
         *COMMON, ("seed", 2**32), ("model_id", "no such model"), ("tasks", "copy,sort"),
         ("tasks", ["copy"]), ("lengths", "0"), ("lengths", 4), ("lengths", "1,x"), ("rows", 0),

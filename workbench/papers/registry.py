@@ -60,6 +60,7 @@ PAPERS = (
     Paper("pas", ("survey",), "workbench.tiny.survey_model:rebuild"),
     Paper("fpo", ("styles",), "workbench.tiny.styles_model:rebuild"),
     Paper("graphhop"),
+    Paper("reasonchainqa"),
     Paper(
         "neural_comprehension",
         ("symbols", "flips-early", "flips"),

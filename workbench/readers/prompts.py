@@ -3,8 +3,12 @@
 Sections are those of arXiv 2305.14211.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
+from workbench.generation.complete import Completer, complete
+from workbench.generation.requests import GenRequest
+from workbench.generation.sample_store import SampleStore
 from workbench.models.prompts import Prompt, messages
 from workbench.readers import marks
 from workbench.retrieval.graphs import Edge, Evidence
@@ -24,6 +28,31 @@ def prompt(question: Evidence, edges: Sequence[Edge], chat: bool = True) -> Prom
     told = "Facts:\n" + "\n".join(facts) + "\n\n" if facts else ""
     text = f"{told}Question: {question.question}\n{_ASKED}"
     return messages(text) if chat else f"{text}\nAnswer:"
+
+
+def replies(
+    model: Completer,
+    questions: Sequence[Evidence],
+    evidence: Mapping[str, Sequence[Sequence[Edge]]],
+    *,
+    chat: bool = True,
+    store: SampleStore | str | Path | None = None,
+) -> dict[str, list[str]]:
+    """Kind of evidence → what the model says of each question, of a reply its first line.
+
+    `evidence`: kind → a graph for each question. With a `store` nothing is asked twice. Raises as
+    `complete`.
+
+    >>> replies(model, test, {"none": [[] for _ in test], "gold": [q.edges for q in test]})
+    """
+    requests = [
+        GenRequest(prompt(question, edges, chat), max_new_tokens=NEW, stage=name)
+        for name, graphs in evidence.items()
+        for question, edges in zip(questions, graphs, strict=True)
+    ]
+    texts = [first_line(result.texts[0]) for result in complete(model, requests, store=store)]
+    rows = [texts[i : i + len(questions)] for i in range(0, len(texts), len(questions) or 1)]
+    return dict(zip(evidence, rows, strict=True))
 
 
 def first_line(reply: str) -> str:

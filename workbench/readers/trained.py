@@ -7,7 +7,8 @@ many, and with none, so that whatever retrieval hands it is like what it has see
 
 import copy
 import random
-from collections.abc import Sequence
+import shutil
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -145,3 +146,21 @@ def mixed(question: Evidence, rng: random.Random) -> list[Edge]:
         wrong = rng.sample(others, min(len(others), rng.randint(1, 3)))
         edges += [(rng.choice(starts), fact) for fact in wrong]
     return sorted(edges)
+
+
+def taught_answers(
+    train: Sequence[Evidence], test: Sequence[Evidence],
+    evidence: Mapping[str, Sequence[Sequence[Edge]]], fit: ReaderFit, seed: int,
+    model: Seq2Seq | None = None, state: Path | None = None,
+) -> dict[str, list[str]]:  # fmt: skip
+    """Kind of evidence → what a reader, trained on `train`, says of each test question.
+
+    `evidence`: kind → a graph for each. `model`: which is trained, else the small one. `state`: as
+    `taught`; removed at the end.
+    """
+    untaught = Reader(model, None) if model else small_reader(train, seed, fit.d)
+    reader = taught(untaught, train, fit, seed, state)
+    replies = {name: reader.answers(test, graphs) for name, graphs in evidence.items()}
+    if state:
+        shutil.rmtree(state)
+    return replies

@@ -4,6 +4,7 @@ import time
 
 import pytest
 
+from workbench.evaluation.ratios import alternated
 from workbench.papers.graphhop import costs
 
 
@@ -16,7 +17,7 @@ def test_a_ratio_is_of_one_round_and_says_which_is_slower():
         while time.process_time() < end:
             pass
 
-    ratios = costs.alternated(lambda: act("slow", 0.02), lambda: act("fast", 0.002), 3)
+    ratios = alternated(lambda: act("slow", 0.02), lambda: act("fast", 0.002), 3)
     assert len(ratios) == 3
     assert all(ratio > 3 for ratio in ratios)
     assert calls == ["slow", "fast", "fast", "slow", "slow", "fast", "fast", "slow"]

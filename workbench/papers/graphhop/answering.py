@@ -1,7 +1,6 @@
 """What a trained reader answers from each evidence to the test questions (§4, reader ii)."""
 
-import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -11,10 +10,10 @@ from workbench.hashing import digest
 from workbench.models.seq2seq import Seq2Seq
 from workbench.papers.graphhop.study import Graphs, Keep, Study
 from workbench.papers.parameters import seed_list
-from workbench.readers.trained import TUNED, Reader, ReaderFit, small_reader, taught
+from workbench.readers.trained import TUNED, ReaderFit, taught_answers
 from workbench.retrieval.answers import answer_exact
 from workbench.retrieval.evidence_files import as_row
-from workbench.retrieval.graphs import ROOT, Edge, Evidence
+from workbench.retrieval.graphs import ROOT, Evidence
 
 EVIDENCE = ("no_evidence", "all_facts", "top_k", "retrieved_evidence", "gold_evidence")
 BEST = ("bgr", "forward", "one_hop", "bm25")
@@ -50,7 +49,7 @@ def run(
                "evidence": digest([*evidence.items()]), "fit": asdict(fit), "seed": seed,
                "model": model.identity() if model else ""}  # fmt: skip
         state = networks / f"training-reader-{seed}-{digest(key)}" if networks else None
-        step = partial(_answers, train, test, evidence, fit, seed, model, state)
+        step = partial(taught_answers, train, test, evidence, fit, seed, model, state)
         for name, replies in keep(f"reader-{seed}", key, step).items():
             out.setdefault(name, []).append(replies)
     return out
@@ -71,19 +70,6 @@ def evidence_of(study: Study, asked: Sequence[int], number: int) -> dict[str, Gr
             graphs = study.predicted[method]
             evidence[kind] = [graphs[number % len(graphs)][i] for i in asked]
     return evidence | {"gold_evidence": [[*q.edges] for q in test]}
-
-
-def _answers(
-    train: Sequence[Evidence], test: Sequence[Evidence],
-    evidence: Mapping[str, Sequence[Sequence[Edge]]], fit: ReaderFit, seed: int,
-    model: Seq2Seq | None, state: Path | None,
-) -> dict[str, list[str]]:  # fmt: skip
-    untaught = Reader(model, None) if model else small_reader(train, seed, fit.d)
-    reader = taught(untaught, train, fit, seed, state)
-    replies = {name: reader.answers(test, graphs) for name, graphs in evidence.items()}
-    if state:
-        shutil.rmtree(state)
-    return replies
 
 
 def right(study: Study, answers: Answers, of: Callable[[Evidence], bool]) -> dict[str, Any]:

@@ -5,14 +5,14 @@ hardly disturbs.
 """
 
 import statistics
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 
 from workbench.evaluation.intervals import AMOUNT
 from workbench.evaluation.metrics import measured
+from workbench.evaluation.ratios import alternated
 from workbench.retrieval.search import top_k
 from workbench.retrievers.model import Retriever
 
@@ -94,30 +94,3 @@ def topk(
     return alternated(
         lambda: top_k(asked, vectors, k), lambda: (asked @ vectors.T).topk(k, dim=1), rounds
     )
-
-
-def alternated(slow: Callable[[], object], fast: Callable[[], object], rounds: int) -> list[float]:
-    """(Seconds of `slow`) / (seconds of `fast`) in every round, in turns who is first.
-
-    CPU seconds on one thread, else those of the wall; each is called once before.
-    """
-    slow(), fast()
-    ratios = []
-    for i in range(rounds):
-        order = (slow, fast) if i % 2 else (fast, slow)
-        seconds = {call: _seconds(call) for call in order}
-        ratios.append(seconds[slow] / max(seconds[fast], 1e-9))
-    return ratios
-
-
-def _seconds(call: Callable[[], object]) -> float:
-    start = _clock()
-    call()
-    return _clock() - start
-
-
-def _clock() -> float:
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
-        return time.perf_counter()
-    return time.process_time() if torch.get_num_threads() == 1 else time.perf_counter()

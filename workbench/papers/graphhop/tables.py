@@ -10,6 +10,8 @@ import numpy as np
 from workbench.evaluation.intervals import GAIN, SHARE
 from workbench.evaluation.metrics import measured, over_seeds, spelled
 from workbench.evaluation.paired import sign_flip_p
+from workbench.papers import evidence_tables
+from workbench.papers.evidence_tables import percent
 from workbench.papers.graphhop import answering
 from workbench.papers.graphhop.paper import ABLATIONS, OFFICIAL_LABELS, published
 from workbench.papers.graphhop.study import Study
@@ -35,9 +37,7 @@ _PAIRS = (("forward", "one_hop"), ("bgr", "forward"), ("bgr", "one_hop"))
 
 def share(name: str, study: Study, method: str, score: str, of: Which) -> list[dict[str, Any]]:
     """A mean over questions with an interval over questions and seeds; none without a question."""
-    values, ids = study.values(method, score, of)
-    units = over_seeds(values, questions=ids)
-    return [measured(name, *units, published(name), limits=SHARE)] if ids[0] else []
+    return evidence_tables.share(name, study.values(method, score, of), published(name))
 
 
 def metrics(study: Study) -> list[dict[str, Any]]:
@@ -98,9 +98,7 @@ def by(study: Study, reference: Reference, table: str) -> list[dict[str, Any]]:
     for method in study.scores:
         row: dict[str, Any] = {"method": method}
         for name, of in groups.items():
-            (mean,) = share(name, study, method, "exact", of)
-            ends = mean["ci95"] and [100 * end for end in mean["ci95"]]
-            row[name] = f"{100 * mean['value']:.1f} {spelled(ends, '.0f')}"
+            row[name] = percent(*share(name, study, method, "exact", of))
         rows.append(row | _paper(reference, table, method, [*groups]))
     return rows
 
@@ -129,9 +127,7 @@ def read(study: Study, answers: answering.Answers, reference: Reference) -> list
             rows, answering.right(study, answers, of).values(), strict=True
         ):
             if ids[0]:
-                share = measured(column, *over_seeds(values, questions=ids), limits=SHARE)
-                ends = share["ci95"] and [100 * end for end in share["ci95"]]
-                row[column] = f"{100 * share['value']:.1f} {spelled(ends, '.0f')}"
+                row[column] = percent(*evidence_tables.share(column, (values, ids)))
     return [row | _paper(reference, "T5", row["evidence"], ["all"]) for row in rows]
 
 
@@ -203,8 +199,6 @@ def _paper(reference: Reference, table: str, row: str, columns: Sequence[str]) -
 def _gain(
     study: Study, first: str, second: str, score: str, of: Which
 ) -> tuple[list[float], dict[str, Any]]:
-    """Differences and their units; a method without seeds is the same under all of them."""
-    (a, ids), (b, _) = (study.values(method, score, of) for method in (first, second))
-    seeds = max(len(a), len(b))
-    pairs = [zip(a[i % len(a)], b[i % len(b)], strict=True) for i in range(seeds)]
-    return over_seeds([[x - y for x, y in pair] for pair in pairs], questions=ids[:1] * seeds)
+    return evidence_tables.differences(
+        *(study.values(method, score, of) for method in (first, second))
+    )

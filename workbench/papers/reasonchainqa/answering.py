@@ -1,0 +1,185 @@
+"""What readers answer from each evidence, and whether it rests on it (§2.4, §4)."""
+
+import random
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from workbench.generation.complete import Completer
+from workbench.generation.sample_store import SampleStore
+from workbench.hashing import digest
+from workbench.models.seq2seq import Seq2Seq
+from workbench.papers.parameters import seed_list
+from workbench.papers.reasonchainqa.single import Chain
+from workbench.papers.reasonchainqa.study import Keep, Study, Which
+from workbench.readers.prompts import replies
+from workbench.readers.trained import TUNED, ReaderFit, taught_answers
+from workbench.retrieval.answers import answer_exact
+from workbench.retrieval.chains import chain_of
+from workbench.retrieval.evidence_files import as_row
+from workbench.retrieval.graphs import ROOT, Edge, Evidence
+
+READ = ("bm25", "bm25_beam", "dense", "two_towers", "one_hop", "forward", "greedy", "path")
+"""Methods whose chains a reader is handed, each a row."""
+BEST = tuple(reversed(READ))
+"""The first of these that was run is `retrieved_evidence`."""
+COMPLETED = ("no_evidence", "all_evidence", "retrieved_evidence", "gold_shuffled", "gold_evidence")
+"""What a language model as it comes is asked with."""
+KINDS = {"": lambda q: True, "_yes_no": lambda q: q.answer_kind == "bool",
+         "_open": lambda q: q.answer_kind != "bool"}  # fmt: skip
+"""End of a metric's name → the questions it is of: yes or no is right half the time by chance."""
+REMOVED = "without_"
+"""Begins the kinds of evidence that lack a gold fact, by its place in the chain from 0."""
+Answers = dict[str, list[list[str]]]
+"""Evidence → `[seed][question]` → what the reader says."""
+
+
+def line(chain: Sequence[int]) -> list[Edge]:
+    """A chain as a graph: a path from the question."""
+    return [*zip((ROOT, *chain), chain, strict=False)]
+
+
+def asked_of(study: Study) -> list[int]:
+    """Places of the test questions that have an answer."""
+    return [i for i, q in enumerate(study.test) if q.answer]
+
+
+def evidence_of(study: Study, asked: Sequence[int], number: int = 0) -> dict[str, list[list[Edge]]]:
+    """Kind of evidence → a graph for each of the test questions at these places, at one seed.
+
+    No facts; all facts; what each of `READ` retrieved, and the best of them; the gold facts as a
+    set, in order, and in another order.
+    """
+    test = [study.test[i] for i in asked]
+    gold = [chain_of(q) for q in test]
+    out: dict[str, list[list[Edge]]] = {
+        "no_evidence": [[] for _ in test],
+        "all_evidence": [[(ROOT, fact) for fact in range(len(q.facts))] for q in test],
+    }
+    for method in (m for m in READ if m in study.predicted):
+        chains = study.predicted[method]
+        out[method] = [line(chains[number % len(chains)][i]) for i in asked]
+    if best := next((m for m in BEST if m in out), ""):
+        out["retrieved_evidence"] = out[best]
+    out["gold_set"] = [[(ROOT, fact) for fact in sorted(chain)] for chain in gold]
+    out["gold_shuffled"] = [
+        line(shuffled(chain, q.id)) for chain, q in zip(gold, test, strict=True)
+    ]
+    return out | {"gold_evidence": [line(chain) for chain in gold]}
+
+
+def shuffled(chain: Chain, seed: str) -> Chain:
+    """The facts in another order, which is one of all others; a single fact stays."""
+    rng, other = random.Random(f"shuffled {seed}"), list(chain)
+    while len(chain) > 1 and tuple(other) == chain:
+        rng.shuffle(other)
+    return tuple(other)
+
+
+def removed(study: Study, asked: Sequence[int]) -> dict[str, list[list[Edge]]]:
+    """`without_<j>` → the gold chains without their fact j; of shorter chains all that is left."""
+    gold = [chain_of(study.test[i]) for i in asked]
+    return {
+        f"{REMOVED}{j}": [line(chain[:j] + chain[j + 1 :]) for chain in gold]
+        for j in range(max(map(len, gold), default=0))
+    }
+
+
+def run(
+    study: Study, train: Sequence[Evidence], keep: Keep, model: Seq2Seq | None = None,
+    folder: Path | None = None,
+) -> Answers:  # fmt: skip
+    """What a reader, trained on the gold chains of `train`, answers to the test questions.
+
+    From each of `evidence_of` and `removed`. Questions without an answer are neither learnt nor
+    asked; empty where there are none with one. `folder`: where a training that was killed finds its
+    last epoch.
+
+    >>> answering.run(rc_study, questions["train"], partial(cached, "out/cache"))
+    """
+    train = [replace(q, edges=tuple(line(chain_of(q)))) for q in train if q.answer]
+    asked = asked_of(study)
+    out: Answers = {}
+    if not (train and asked):
+        return out
+    test, fit = [study.test[i] for i in asked], TUNED if model else ReaderFit()
+    for number, seed in enumerate(seed_list(study.settings.seed, study.settings.seeds)):
+        evidence = evidence_of(study, asked, number) | removed(study, asked)
+        key = {"questions": digest([as_row(q) for q in (*train, *test)]), "count": len(train),
+               "evidence": digest([*evidence.items()]), "fit": asdict(fit), "seed": seed,
+               "model": model.identity() if model else ""}  # fmt: skip
+        state = folder / f"training-reader-{seed}-{digest(key)}" if folder else None
+        step = partial(taught_answers, train, test, evidence, fit, seed, model, state)
+        for name, row in keep(f"reader-{seed}", key, step).items():
+            out.setdefault(name, []).append(row)
+    return out | {"majority": [majority(train, test)]}
+
+
+def majority(train: Sequence[Evidence], test: Sequence[Evidence]) -> list[str]:
+    """Of each question the most frequent answer of its kind in training; of equal ones the first
+    by spelling.
+    """
+    counts: dict[bool, Counter[str]] = {True: Counter(), False: Counter()}
+    for q in train:
+        counts[q.answer_kind == "bool"][q.answer] += 1
+    best = {kind: min(of, key=lambda a, of=of: (-of[a], a), default="")
+            for kind, of in counts.items()}  # fmt: skip
+    return [best[q.answer_kind == "bool"] for q in test]
+
+
+def complete(
+    study: Study,
+    model: Completer,
+    *,
+    chat: bool = True,
+    store: SampleStore | str | Path | None = None,
+) -> Answers:
+    """What a language model as it comes answers from no, all, retrieved, gold and shuffled facts.
+
+    To the first `answered` test questions of the settings. With a `store` nothing is asked twice.
+    Raises as `generation.complete`.
+
+    >>> answering.complete(rc_study, wb.load("smollm2"), store="out/samples")
+    """
+    asked = asked_of(study)[: study.settings.answered]
+    test = [study.test[i] for i in asked]
+    evidence = {name: of for name, of in evidence_of(study, asked).items() if name in COMPLETED}
+    of_kind = replies(model, test, evidence, chat=chat, store=store)
+    return {name: [row] for name, row in of_kind.items()}
+
+
+def right(
+    study: Study, answers: Answers, name: str, of: Which = KINDS[""]
+) -> tuple[list[list[float]], list[list[str]]]:
+    """1 or 0 and the questions' ids, both `[seed][question]`, of those that were asked."""
+    asked = [study.test[i] for i in asked_of(study)]
+    rows = [[(float(answer_exact(q.answer, reply)), q.id)
+             for q, reply in zip(asked, seed, strict=False) if of(q)]
+            for seed in answers[name]]  # fmt: skip
+    return [[value for value, _ in row] for row in rows], [[id_ for _, id_ in row] for row in rows]
+
+
+def drops(study: Study, answers: Answers) -> tuple[list[list[float]], list[list[str]]]:
+    """Right from the gold chain, less the mean of right without each of its facts (§4).
+
+    `[seed][question]`, and the ids. 0 where what is missing is not missed; 1 where each fact is
+    needed.
+    """
+    asked = [study.test[i] for i in asked_of(study)]
+    full, ids = right(study, answers, "gold_evidence")
+    without = [right(study, answers, name)[0] for name in answers if name.startswith(REMOVED)]
+    rows = []
+    for seed, row in enumerate(full):
+        fewer = [[of[seed][i] for of in without[: len(chain_of(q))]] for i, q in enumerate(asked)]
+        rows.append([value - float(np.mean(less)) for value, less in zip(row, fewer, strict=True)])
+    return rows, ids
+
+
+def kinds(answers: Mapping[str, Any]) -> list[str]:
+    """The kinds of evidence that tables show, those without a fact left out."""
+    return [name for name in answers if not name.startswith(REMOVED)]

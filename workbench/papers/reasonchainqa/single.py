@@ -1,0 +1,66 @@
+"""What needs no training: rankings by one query, and the same scorers reading on (§2.2).
+
+How many facts are taken, k of a ranking or m steps, is chosen on dev; as many as are gold is an
+oracle, and a row of its own.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from workbench.models.encoders import Encoder
+from workbench.retrieval.graphs import Evidence
+from workbench.retrieval.index import indexes_of
+from workbench.retrieval.iterate import BEAM, Scorer, best_count, iterated
+from workbench.retrieval.lexical import Bm25, TfIdf
+from workbench.retrievers.baselines import Rank, Ranking, best_k, dense, lexical
+
+MOST = 7
+"""Steps tried on dev at most."""
+Chain = tuple[int, ...]
+"""Places of facts in the order of reading."""
+BY_WORDS: Mapping[str, type[Bm25] | type[TfIdf]] = {"tfidf": TfIdf, "bm25": Bm25}
+
+
+def rank_by(name: str, encoder: Encoder | None) -> Rank:
+    """The ranking of each question's pool by one of `paper.ONE_QUERY`."""
+    return lexical(BY_WORDS[name]) if name in BY_WORDS else dense(encoder)
+
+
+def cut(
+    dev: Sequence[Evidence], test: Sequence[Evidence], rankings: Mapping[str, Sequence[Ranking]]
+) -> tuple[int, list[Chain], list[Chain]]:
+    """k by F1 of facts on dev; each test question's first k facts, and as many as are gold."""
+    k = best_k(dev, rankings["dev"])
+    ranked = rankings["test"]
+    oracle = [tuple(row[: len(q.nodes)]) for q, row in zip(test, ranked, strict=True)]
+    return k, [tuple(row[:k]) for row in ranked], oracle
+
+
+def read_on(
+    method: str, dev: Sequence[Evidence], test: Sequence[Evidence], encoder: Encoder | None
+) -> dict[str, Any]:
+    """A scorer iterated, or with a beam: `"m"` chosen on dev, `"test"`, `"oracle"`."""
+    name, _, form = method.rpartition("_")
+    beam = BEAM if form == "beam" else 1
+    scorers = _scorers(name, encoder)
+
+    def chains(questions: Sequence[Evidence], counts: Sequence[int]) -> list[Chain]:
+        texts = [q.question for q in questions]
+        readings = iterated(scorers(questions), texts, counts, beam=beam)
+        return [of_question[0].facts for of_question in readings]
+
+    gold = [q.nodes for q in dev]
+    m = best_count(scorers(dev), [q.question for q in dev], gold, MOST, beam=beam)
+    return {
+        "m": m,
+        "test": chains(test, [min(m, len(q.facts)) for q in test]),
+        "oracle": chains(test, [len(q.nodes) for q in test]),
+    }
+
+
+def _scorers(
+    name: str, encoder: Encoder | None
+) -> Callable[[Sequence[Evidence]], Sequence[Scorer]]:
+    if name in BY_WORDS:
+        return lambda questions: [BY_WORDS[name](q.facts) for q in questions]
+    return lambda questions: indexes_of(encoder, [q.facts for q in questions])

@@ -1,0 +1,207 @@
+"""Every method's chain for every question, scored; what was chosen on dev."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from workbench.hashing import digest
+from workbench.models.encoders import Encoder
+from workbench.papers.evidence import SPLITS
+from workbench.papers.parameters import seed_list
+from workbench.papers.reasonchainqa import networks, single
+from workbench.papers.reasonchainqa.paper import (
+    NETWORKS,
+    ONE_QUERY,
+    READ_ON,
+    SUPPORT,
+    TOWERS,
+    Settings,
+)
+from workbench.papers.reasonchainqa.single import Chain
+from workbench.retrieval.chain_metrics import ChainScores, chain_scored
+from workbench.retrieval.evidence_files import as_row
+from workbench.retrieval.graphs import Edge, Evidence
+from workbench.retrievers import fuse, support, towers
+from workbench.retrievers.tuned import warn_of_cuts
+
+Keep = Callable[[str, dict[str, Any], Callable[[], Any]], Any]
+"""`keep(name, key, compute)`: a step done before is not done again (`runs.cache.cached`)."""
+Which = Callable[[Evidence], bool]
+ORACLE_K, ORACLE_M = "_oracle_k", "_oracle_m"
+"""Ends of the names of rows that are told how many facts are gold."""
+
+
+@dataclass
+class Study:
+    """Everything that was run.
+
+    `test`: the questions; `held_out`: others, in wordings that no training question has.
+    `predicted`: method → `[seed][question]` → places of facts in order; one seed where nothing is
+    trained. `scores`: the same, scored. `unseen`: the same of `held_out`, of the trained methods.
+    `rankings`: method → `[seed][question]` → all facts by one query, the best first. `tuned`:
+    method → per seed what was chosen on dev. `steps`: per question of the first seed the steps of
+    `path`'s best chain.
+    """
+
+    settings: Settings
+    encoder: str
+    device: str
+    test: list[Evidence]
+    held_out: list[Evidence]
+    predicted: dict[str, list[list[Chain]]] = field(default_factory=dict)
+    scores: dict[str, list[list[ChainScores]]] = field(default_factory=dict)
+    unseen: dict[str, list[list[ChainScores]]] = field(default_factory=dict)
+    rankings: dict[str, list[list[Chain]]] = field(default_factory=dict)
+    tuned: dict[str, list[str]] = field(default_factory=dict)
+
+    def add(
+        self,
+        method: str,
+        chains: Sequence[Sequence[int]],
+        chosen: str = "",
+        graphs: Sequence[Sequence[Edge]] | None = None,
+        unseen: Sequence[Sequence[int]] | None = None,
+    ) -> None:
+        """Score the chains of one more seed. `graphs`: predicted edges where they branch."""
+        chains = [tuple(chain) for chain in chains]
+        self.predicted.setdefault(method, []).append(chains)
+        edges = graphs or [None] * len(chains)
+        rows = [chain_scored(*row) for row in zip(self.test, chains, edges, strict=True)]
+        self.scores.setdefault(method, []).append(rows)
+        if chosen:
+            self.tuned.setdefault(method, []).append(chosen)
+        if unseen is not None and self.held_out:
+            rows = [chain_scored(q, chain) for q, chain in zip(self.held_out, unseen, strict=True)]
+            self.unseen.setdefault(method, []).append(rows)
+
+    def values(
+        self, method: str, score: str, of: Which = lambda q: True
+    ) -> tuple[list[list[float]], list[list[str]]]:
+        """A score of a method, and the questions' ids, both `[seed][question]`."""
+        chosen = [i for i, question in enumerate(self.test) if of(question)]
+        ids = [self.test[i].id for i in chosen]
+        values = [[float(getattr(seed[i], score)) for i in chosen] for seed in self.scores[method]]
+        return values, [ids for _ in values]
+
+
+def run(
+    questions: Mapping[str, Sequence[Evidence]],
+    settings: Settings,
+    keep: Keep,
+    encoder: Encoder | None = None,
+    folder: str | Path | None = None,
+) -> Study:
+    """Every method on the test questions, tuned on dev; what `keep` has is not done again.
+
+    `questions`: train, dev, test, and `held_out` where it is asked for. `encoder`: ranks as it
+    comes and fitted, is what SSG is trained above, and networks read it where the settings say so;
+    without one these are left out. `folder`: for the trained networks, of which none is trained
+    again, and a killed one from its last epoch. Raises `ValueError` where no method runs, or
+    networks are tuned, without an encoder.
+
+    >>> settings = presets.settings("tiny")
+    >>> rc_study = run(presets.questions(settings), settings, partial(cached, "out/cache"))
+    """
+    if settings.reads == "tuned" and (encoder is None or encoder.name == "lex"):
+        raise ValueError("the networks are tuned along with a sentence encoder; give one, not lex")
+    if settings.reads == "tuned":
+        every = [q for split in SPLITS for q in questions[split]]
+        warn_of_cuts(encoder, every, networks.LONGEST)
+    above_encoder = {*TOWERS, *SUPPORT, "dense", "dense_iterated", "dense_beam"}
+    methods = [m for m in settings.methods if encoder or m not in above_encoder]
+    if not methods:
+        raise ValueError(f"methods={','.join(settings.methods)} take a sentence encoder; give one")
+    device = str(encoder.hf.device) if encoder else "cpu"
+    study = Study(
+        settings, encoder.name if encoder else "", device,
+        [*questions["test"]], [*questions.get("held_out", [])],
+    )  # fmt: skip
+    known = {"questions": digest([as_row(q) for split in SPLITS for q in questions[split]]),
+             "encoder": encoder.identity() if encoder else ""}  # fmt: skip
+    _untrained(study, questions, methods, keep, known, encoder)
+    for seed in seed_list(settings.seed, settings.seeds):
+        _networks(study, questions, methods, seed, keep, known, encoder, folder)
+        _above_encoder(study, questions, methods, seed, keep, known, encoder)
+    in_order = {m: study.scores[m] for m in (name + end for name in settings.methods
+                for end in ("", ORACLE_K, ORACLE_M)) if m in study.scores}  # fmt: skip
+    study.scores = in_order
+    return study
+
+
+def _untrained(
+    study: Study, questions: Mapping[str, Sequence[Evidence]], methods: Sequence[str], keep: Keep,
+    known: Mapping[str, Any], encoder: Encoder | None,
+) -> None:  # fmt: skip
+    dev, test = questions["dev"], questions["test"]
+    for method in (m for m in methods if m in ONE_QUERY):
+        rank = single.rank_by(method, encoder)
+        _cut(study, method, dev, {"dev": rank(dev), "test": rank(test)})
+    for method in (m for m in methods if m in READ_ON):
+        step = partial(single.read_on, method, dev, test, encoder)
+        done = keep(method, {**known, "most": single.MOST}, step)
+        study.add(method, done["test"], f"m {done['m']}")
+        study.add(method + ORACLE_M, done["oracle"])
+
+
+def _cut(
+    study: Study, method: str, dev: Sequence[Evidence], rankings: Mapping[str, Sequence[Any]]
+) -> None:
+    k, chains, oracle = single.cut(dev, study.test, rankings)
+    study.add(method, chains, f"k {k}")
+    study.add(method + ORACLE_K, oracle)
+    study.rankings.setdefault(method, []).append([*map(tuple, rankings["test"])])
+
+
+def _networks(
+    study: Study, questions: Mapping[str, Sequence[Evidence]], methods: Sequence[str], seed: int,
+    keep: Keep, known: Mapping[str, Any], encoder: Encoder | None, folder: str | Path | None,
+) -> None:  # fmt: skip
+    wanted = [m for m in methods if m in NETWORKS]
+    fit = networks.fit_of(study.settings, encoder)
+    under = encoder if fit.reads != "words" else None
+    views: dict[str, networks.Views] = {}
+    for direction in dict.fromkeys(NETWORKS[m] for m in wanted):
+        key = {"questions": known["questions"], "encoder": known["encoder"] if under else "",
+               "fit": asdict(fit), "seed": seed}  # fmt: skip
+        place = Path(folder) if folder else None
+        search = partial(
+            networks.searched, questions, fit, direction, seed, under, place, digest(key)
+        )
+        key |= {"held_out": digest([as_row(q) for q in study.held_out])}
+        views[direction] = keep(f"{direction}-{seed}", key, search)
+    for method in wanted:
+        of = views[NETWORKS[method]]
+        shape = "chain" if method == "greedy" else "edges"
+        tau = networks.threshold(questions["dev"], of["dev"][shape], method)
+        test, unseen = (
+            [networks.above(edges, tau, method) for edges in of[split][shape]]
+            if split in of
+            else []
+            for split in ("test", "held_out")
+        )
+        graphs = [fuse.soft(edges, (), 1.0, tau) for edges in of["test"][shape]]
+        study.add(method, test, f"τ {tau:g}", graphs, unseen)
+        if method == "one_hop":
+            ranked = of["test"]["ranking"]
+            oracle = [row[: len(q.nodes)] for q, row in zip(study.test, ranked, strict=True)]
+            study.add(method + ORACLE_K, oracle)
+            study.rankings.setdefault(method, []).append([*map(tuple, ranked)])
+
+
+def _above_encoder(
+    study: Study, questions: Mapping[str, Sequence[Evidence]], methods: Sequence[str], seed: int,
+    keep: Keep, known: Mapping[str, Any], encoder: Encoder | None,
+) -> None:  # fmt: skip
+    for method in (m for m in methods if m in TOWERS):
+        fit = towers.fit_of(study.settings.reads, encoder)
+        rank = partial(towers.rankings, questions, encoder, fit, seed)
+        ranked = keep(f"{method}-{seed}", {**known, "fit": asdict(fit), "seed": seed}, rank)
+        _cut(study, method, questions["dev"], ranked)
+    if sets := [m for m in methods if m in SUPPORT]:
+        generate = partial(support.ssg, questions, encoder, seed, sets)
+        done = keep(f"ssg-{seed}", {**known, "seed": seed, "methods": sets}, generate)
+        for method, there in done.items():
+            stars = [[(-1, fact) for fact in facts] for facts in there["test"]]
+            study.add(method, there["test"], there["chosen"], stars)
