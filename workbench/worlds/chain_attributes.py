@@ -9,7 +9,7 @@ from dataclasses import replace
 from workbench.worlds.chain_relations import CHAIN_RELATIONS
 from workbench.worlds.relations import Attribute, Vocabulary
 
-YEARS = (1980, 1990, 2000, 2010)
+YEARS = (1990, 2000, 2010)
 CHAIN_ATTRIBUTES = {
     "birth_year": Attribute("person", (
         "{h} came into the world in {v}.", "The birth year of {h} is {v}.",

@@ -63,15 +63,16 @@ def questions(
     drawn = [World(split, number, size, vocabulary) for number in range(worlds)]
     rng, pools = (random.Random(f"chains {split} {worlds} {size:g}{of}") for of in ("", " pools"))
 
+    truths = [sum(name in _TRUTHS for name in names[:i]) for i in range(len(names))]
+
     def slot(place: int) -> Slot:
         turn, i = divmod(place, len(names))
-        among = deep[names[i]]
+        among, ask = deep[names[i]], TYPES[names[i]]
         depth = among[(turn + i) % len(among)]
-        # Every other turn, of an even number of depths from the other one on each time round, so
-        # that each depth meets both.
-        round_ = 0 if len(among) % 2 else turn // len(among)
-        truth = (turn + round_ + sum(name in _TRUTHS for name in names[:i])) % 2 == 0
-        ask = TYPES[names[i]]
+        # A yes every other turn; and where the depths are even in number, each round of them begins
+        # with the other answer, so that each depth meets both.
+        shift = 0 if len(among) % 2 else turn // len(among)
+        truth = (turn + shift + truths[i]) % 2 == 0
         return f"type {names[i]} and depth {depth}", lambda world: ask(world, rng, depth, truth)
 
     return asked(

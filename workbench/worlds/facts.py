@@ -74,7 +74,7 @@ class World:
         self.members = named(rng, split, counts)
         self.kinds = {name: kind for kind, names in self.members.items() for name in names}
         self.facts: list[Fact] = []
-        self.forward: dict[tuple[str, str], int] = {}
+        self.forward: dict[tuple[str, str | int], int] = {}
         self.backward: dict[tuple[str, str], list[int]] = defaultdict(list)
         self.about: dict[str, list[int]] = defaultdict(list)
         self.leads: dict[str, list[tuple[str, str, int]]] = defaultdict(list)

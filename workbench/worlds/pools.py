@@ -133,13 +133,13 @@ def candidates(
     for place in gold:
         about += world.about[facts[place].head]
         about += world.about.get(facts[place].tail, ())
+    draw, size, most = rng.random, len(facts), min(pool, len(facts))
     for places in [of for of in of_relation for _ in range(SAME_RELATION)] + [about] * SAME_ENTITY:
-        place = places[int(rng.random() * len(places))]
+        place = places[int(draw() * len(places))]
         if len(chosen) < pool:
             chosen[place] = None
-    size, most = len(facts), min(pool, len(facts))
     while len(chosen) < most:
-        chosen[int(rng.random() * size)] = None
+        chosen[int(draw() * size)] = None
     shuffled = [*chosen]
     rng.shuffle(shuffled)
     return shuffled
@@ -189,17 +189,18 @@ def chains(
     None of them holds any of `without`.
     """
     first, *rest = (*chain.relations, *filter(None, [chain.attribute]))
+    facts, forward = world.facts, world.forward
     for place in in_random_order(world.of[first], rng):
-        fact, places = world.facts[place], [place]
+        fact, places = facts[place], [place]
         start, entity = (fact.tail, fact.head) if chain.inverse else (fact.head, fact.tail)
         if start == chain.start or place in without:
             continue
         for relation in rest:
-            after = world.forward.get((relation, str(entity)), place)
+            after = forward.get((relation, entity), place)
             if after in places or after in without:
                 break
             places.append(after)
-            fact = world.facts[after]
+            fact = facts[after]
             entity = fact.head if entity == fact.tail else fact.tail
         else:
             yield places
@@ -208,7 +209,8 @@ def chains(
 def in_random_order(items: Sequence[int], rng: random.Random) -> Iterator[int]:
     """Each item once: a shuffle that takes no longer than is asked of it."""
     moved: dict[int, int] = {}
+    draw = rng.random
     for last in reversed(range(len(items))):
-        i = int(rng.random() * (last + 1))
+        i = int(draw() * (last + 1))
         yield items[moved.get(i, i)]
         moved[i] = moved.pop(last, last)
