@@ -56,6 +56,7 @@ def test_each_step_shows_its_ten_best_and_its_end(ui):
     assert ui.explanation.chain == (4, 1, 7)
     assert ui.explanation.stop == pytest.approx(0.8)
     assert ui.explanation.answer == FACTS[7]
+    assert "**Chain** 4→1→7 (ends there: 0.80)" in ui.explanation.markdown()
 
 
 def test_a_hop_by_hand_changes_the_rest(ui):

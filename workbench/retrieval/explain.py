@@ -114,7 +114,7 @@ class Explanation:
             way = [at.index(i) for i in self.chain[: self.chain.index(v)]]
             step = self.retriever.stepper(asked, [self.facts[i] for i in at], way)
             return float(step.facts[at.index(v)])
-        edges = retrieved(asked, self.facts, self.removed, self.retriever).edges
+        edges, _, _ = retrieved(asked, self.facts, self.removed, self.retriever)
         return sum(p for *ends, p in edges if ends == [u, v])
 
     def without(self, fact: int) -> "Explanation":

@@ -3,7 +3,7 @@
 import heapq
 from collections.abc import Callable, Sequence
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any
 
 import networkx as nx
 
@@ -19,18 +19,13 @@ OPEN, SHORT = 2000, 200
 """More facts than `OPEN` are brought down to `SHORT` before a retriever sees them."""
 
 
-class Grown(NamedTuple):
-    """Edges by places among all facts; the chance that a chain ends there; what was left out."""
-
-    edges: tuple[ScoredEdge, ...]
-    stop: float | None
-    note: str
-
-
 def retrieved(
     question: str, facts: Sequence[str], removed: Sequence[int], retriever: Retriever
-) -> Grown:
-    """What is found among all facts but those `removed`. Raises as `grown`."""
+) -> tuple[tuple[ScoredEdge, ...], float | None, str]:
+    """Edges among all facts but those `removed`, a chain's `stop`, a note of what was left out.
+
+    Raises as `grown`.
+    """
     at, notes = seen(question, facts, removed)
     got = retriever(question, [facts[i] for i in at])
     stop = got.stop if isinstance(got, Chain) else None
@@ -39,7 +34,7 @@ def retrieved(
     if lost:
         notes.append(f"edges left out, in a circle or with nothing that leads to them: {lost}")
     edges_at = tuple((u if u == ROOT else at[u], at[v], p) for u, v, p in edges)
-    return Grown(edges_at, stop, "; ".join(notes))
+    return edges_at, stop, "; ".join(notes)
 
 
 def seen(
