@@ -96,7 +96,7 @@ def test_a_qualifier_is_that_of_the_relation_asked_for():
         ([step("Find", "Acme", after=[0])], "malformed dependencies"),
         ([step("FindAll"), step("Count", after=[1])], "malformed dependencies"),
         ([step("FindAll"), step("Count", after=[-1])], "malformed dependencies"),
-        ([step("FindAll"), step("Count", after=[True])], "malformed dependencies"),
+        ([*[step("FindAll")] * 2, step("Count", after=[True])], "malformed dependencies"),
         ([step("FindAll"), step("Count", after=["0"])], "malformed dependencies"),
         ([step("FindAll"), step("Count", after=[0, 0])], "malformed dependencies"),
         ([step("FindAll"), {"function": "Count", "dependencies": 0}], "malformed dependencies"),
@@ -104,6 +104,7 @@ def test_a_qualifier_is_that_of_the_relation_asked_for():
         ([step("Find")], "malformed input"),
         ([step("Find", "Acme", "Bolt")], "malformed input"),
         ([step("Find", None)], "malformed input"),
+        ([step("Find", True)], "malformed input"),
         ([step("Find", ["Acme"])], "malformed input"),
         ([{"function": "Find", "inputs": "Acme"}], "malformed input"),
     ],
@@ -114,6 +115,17 @@ def test_a_program_of_a_wrong_form_is_refused(steps, reason):
         executed(TOWN, steps)
     assert refused.value.reason == reason
     assert reason == "malformed program" or f"step {len(steps) - 1}" in str(refused.value)
+
+
+def test_what_a_function_takes_is_told():
+    with pytest.raises(
+        ProgramError, match=r"\(Relate\): it takes texts, 2 in all, not \['employer'\]"
+    ):
+        executed(TOWN, [step("FindAll"), step("Relate", "employer", after=[0])])
+    with pytest.raises(
+        ProgramError, match=r"takes numbers of steps before it, 1 in all, not \[1\]"
+    ):
+        executed(TOWN, [step("FindAll"), step("Count", after=[1])])
 
 
 def test_an_unknown_function_is_told_beside_the_nearest():

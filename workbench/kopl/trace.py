@@ -89,18 +89,16 @@ def checked_steps(program: Any) -> list[Step]:
             message = f"step {i}: function {arguments.shown(name)} is unknown{near}"
             raise ProgramError("unknown function", message, i)
         _, kinds, count = FUNCTIONS[name]
-        for reason, values, needed, types in (
-            ("malformed dependencies", before, len(kinds), (int,)),
-            ("malformed input", inputs, count, (str, int, float)),
+        for reason, what, values, needed, types in (
+            ("malformed dependencies", "numbers of steps before it", before, len(kinds), (int,)),
+            ("malformed input", "texts", inputs, count, (str, int, float)),
         ):
             listed = [] if values is None else values
-            wrong = not isinstance(listed, list) or len(listed) != needed
-            if wrong or any(type(value) not in types for value in listed):
-                shown = f"step {i} ({name}): it takes {needed} of {types[0].__name__}"
-                raise ProgramError(reason, f"{shown}, not {arguments.shown(values)}", i)
-        if any(not 0 <= d < i for d in before or []):
-            message = f"step {i} ({name}): dependencies {before}; they must be steps before it"
-            raise ProgramError("malformed dependencies", message, i)
+            right = isinstance(listed, list) and len(listed) == needed
+            right = right and all(type(value) in types for value in listed)
+            if not right or (types == (int,) and any(not 0 <= d < i for d in listed)):
+                given = f"it takes {what}, {needed} in all, not {arguments.shown(values)}"
+                raise ProgramError(reason, f"step {i} ({name}): {given}", i)
         texts = tuple(plain(str(value)) for value in inputs or [])
         steps.append(Step(name, texts, tuple(before or [])))
     return steps
