@@ -55,7 +55,7 @@ DROPPED = {
     "no facts": ("FindAll() FilterConcept(river) Count()", "3"),
     "too many facts": ("FindAll() FilterNum(size, 0, >) Count()", "21"),
     "too deep": (ROUND, "e8"),
-    "not verbalised": ("Find(Twins) Relate(colour, forward) What()", "red"),
+    "two facts read alike": ("Find(Twins) Relate(colour, forward) What()", "red"),
 }
 
 

@@ -20,8 +20,8 @@ WRITTEN = {
     "k1": "The employees of Acme is 5400, on 2015-12-31.",
     "h6": "The height of Finn Gran is 1.8 metre.",
     "v9": "The elevation of Grünau is -3 metre.",
-    "d16": "Marcus Varro was born in -115.",
-    "e17": "Old Beda died in 0735-05-26.",
+    "d16": "The date of birth of Marcus Varro is -115.",
+    "e17": "The date of death of Old Beda is 0735-05-26.",
     "bo9": "Hål Ødegård was born in São Miro.",
     "fo1": "Acme is founded by Jon Krag.",
     "tw5": "Elvik is twinned with Elvik.",
@@ -78,6 +78,9 @@ def test_several_values_of_a_qualifier_are_all_told():
     raw["entities"]["p8"]["relations"][0]["qualifiers"] = {"point in time": years}
     fact = Knowledge(raw).links["p8", "a1"][0]
     assert sentence(TOWN, fact) == "Gro Holm received the award Golden Quill, in 1998 and 2001."
+    years[:] = [{"type": "year", "value": -44}]
+    fact = Knowledge(raw).links["p8", "a1"][0]
+    assert sentence(TOWN, fact) == "Gro Holm received the award Golden Quill, in -44."
 
 
 def test_names_of_punctuation_alone_are_told_too():

@@ -117,15 +117,20 @@ def test_a_program_of_a_wrong_form_is_refused(steps, reason):
     assert reason == "malformed program" or f"step {len(steps) - 1}" in str(refused.value)
 
 
-def test_what_a_function_takes_is_told():
-    with pytest.raises(
-        ProgramError, match=r"\(Relate\): it takes texts, 2 in all, not \['employer'\]"
-    ):
-        executed(TOWN, [step("FindAll"), step("Relate", "employer", after=[0])])
-    with pytest.raises(
-        ProgramError, match=r"takes numbers of steps before it, 1 in all, not \[1\]"
-    ):
-        executed(TOWN, [step("FindAll"), step("Count", after=[1])])
+@pytest.mark.parametrize(
+    ("last", "message"),
+    [
+        (
+            step("Relate", "employer", after=[0]),
+            r"\(Relate\): it takes texts, 2 in all, not \['emp",
+        ),
+        (step("Count", after=[1]), r"takes numbers of steps before it, 1 in all, not \[1\]"),
+    ],
+    ids=["inputs", "dependencies"],
+)
+def test_what_a_function_takes_is_told(last, message):
+    with pytest.raises(ProgramError, match=message):
+        executed(TOWN, [step("FindAll"), last])
 
 
 def test_an_unknown_function_is_told_beside_the_nearest():

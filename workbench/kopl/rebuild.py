@@ -27,7 +27,7 @@ from workbench.retrieval.graphs import ROOT, STRUCTURES, Evidence, depth
 
 log = logging.getLogger(__name__)
 
-Told = Callable[[Fact], str | None]
+Told = Callable[[Fact], str]
 SPLITS = {"train": "train.json", "dev": "train.json", "test": "val.json"}
 """Split → KQA Pro's file, whose own test questions have no answers."""
 MOST_FACTS = 20
@@ -113,9 +113,9 @@ def _evidence(
         raise ProgramError("too many facts" if facts else "no facts", f"{len(facts)} facts")
     if depth(edges) > MOST_DEPTH:
         raise ProgramError("too deep", f"{depth(edges)} facts in a line")
-    texts = [text for fact in facts if (text := told(fact))]
+    texts = [told(fact) for fact in facts]
     if len(set(texts)) < len(facts):
-        raise ProgramError("not verbalised", "a fact has no sentence, or two have the same")
+        raise ProgramError("two facts read alike", "they would be one")
     chosen = _pool(knowledge, dict(zip(texts, facts, strict=True)), pool, told, rng)
     at = {place: chosen.index(text) for place, text in enumerate(texts)} | {ROOT: ROOT}
     return replace(
@@ -145,8 +145,8 @@ def _pool(
         for fact in drawn:
             if len(chosen) == room:
                 break
-            if (fact.head, fact.relation, fact.tail) not in mirrored and (text := told(fact)):
-                chosen[text] = None
+            if (fact.head, fact.relation, fact.tail) not in mirrored:
+                chosen[told(fact)] = None
     order = [*chosen]
     rng.shuffle(order)
     return order

@@ -17,8 +17,6 @@ award received: {s} received the award {o}
 author: {s} was written by {o}
 cast member: {o} acts in {s}
 country of citizenship: {s} is a citizen of {o}
-date of birth: {s} was born in {o}
-date of death: {s} died in {o}
 educated at: {s} studied at {o}
 employer: {s} works for {o}
 has part: {o} is a part of {s}
@@ -40,10 +38,10 @@ def sentence(
     fact: Fact,
     templates: Mapping[str, str] = TEMPLATES,
     write: Callable[[str], str] | None = None,
-) -> str | None:
-    """The sentence of a fact, or None where even the plain form lacks one of its names and values.
+) -> str:
+    """The sentence of a fact; in the plain form where the template leaves a name or value out.
 
-    `write` may say the sentence in other words; what it leaves a name or value out of is not taken.
+    `write` may say the sentence in other words; where these leave one out, they are not taken.
 
     >>> sentence(knowledge, knowledge.facts[0])
     'Ada works for Acme, from 1975 until 1982.'
@@ -52,16 +50,18 @@ def sentence(
     slots = {"{s}": knowledge.names[fact.head], "{o}": str(tail)}
     shown = {key: " and ".join(map(str, values)) for key, values in fact.qualifiers}
     needed = [*slots.values(), *(str(v) for _, values in fact.qualifiers for v in values)]
+
+    def filled(template: str) -> str:
+        told = re.sub(r"\{[so]\}", lambda slot: slots[slot[0]], template)
+        return f"{told}{_clauses(shown)}."
+
     relation = fact.relation.replace("_", " ")
     is_so = _PREPOSITION.fullmatch(relation) and not isinstance(tail, Value)
-    plain = f"{{s}} is {relation} {{o}}" if is_so else f"The {relation} of {{s}} is {{o}}"
-    for template in (templates.get(fact.relation, plain), plain):
-        told = re.sub(r"\{[so]\}", lambda slot: slots[slot[0]], template)
-        text = f"{told}{_clauses(shown)}."
-        if _tells(text, needed):
-            written = write(text) if write else text
-            return written if _tells(written, needed) else text
-    return None
+    plain = filled(f"{{s}} is {relation} {{o}}" if is_so else f"The {relation} of {{s}} is {{o}}")
+    text = filled(templates[fact.relation]) if fact.relation in templates else plain
+    text = text if _tells(text, needed) else plain
+    written = write(text) if write else text
+    return written if _tells(written, needed) else text
 
 
 def _clauses(shown: Mapping[str, str]) -> str:
