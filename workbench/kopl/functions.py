@@ -2,7 +2,7 @@
 
 Names, order of inputs and meaning are KQA Pro's. Where its own interpreter would take the first of
 several (entities of one name, values of one attribute, a tie), ours goes on with all, and refuses
-where they come to different answers.
+where they come to different answers. A filter passes over values of another kind or unit, as there.
 """
 
 from collections import defaultdict
