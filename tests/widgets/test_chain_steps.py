@@ -192,4 +192,11 @@ def test_the_readers_answer_is_probed():
     view.override(1, STOP)
     view.wait()
     assert (view.probed.value, view.explanation.answer) == ("", "unknown")
+    view.reader = lambda *_: 3
+    view.read()
+    view.wait()
+    assert "the reader gave 3" in view.message.value
+    view.probe()
+    view.wait()
+    assert "must be a text" in view.message.value
     view.close()

@@ -243,10 +243,15 @@ def _explained(
         return whole
     if reader is None:
         return replace(whole, answer=facts[whole.leaves[0]])
-    answer = reader(question, [facts[v] for v in whole.order])
+    return replace(whole, answer=answered(question, [facts[v] for v in whole.order], reader))
+
+
+def answered(question: str, facts: Sequence[str], reader: Reader) -> str:
+    """A reader's answer from facts. Raises `ValueError` for one that is no text."""
+    answer = reader(question, facts)
     if not isinstance(answer, str):
         raise ValueError(f"the reader gave {answer!r:.60}; it must give a text")
-    return replace(whole, answer=answer)
+    return answer
 
 
 def _plain(text: str) -> str:

@@ -10,7 +10,7 @@ from functools import lru_cache
 import ipywidgets as widgets
 
 from workbench import arguments
-from workbench.retrieval.explain import Explanation, Reader, stepper_from
+from workbench.retrieval.explain import Explanation, Reader, answered, stepper_from
 from workbench.retrieval.faithfulness import evidence_needed
 from workbench.retrieval.lexical import texts, words
 from workbench.retrieval.nearest import Nearest
@@ -76,9 +76,8 @@ class ChainSteps(View):
         """Read a chain anew; empty lines are no facts, and of equal ones the first is read."""
         lines = [line.strip() for line in self.facts.value.splitlines() if line.strip()]
         facts = [*dict.fromkeys(lines)]
-        again = len(lines) - len(facts)
+        self.step.value, again = 0, len(lines) - len(facts)
         note = f"repeated facts, left out: {again}" if again else ""
-        self.step.value = 0
         self._follow(self.question.value, facts, note, {}, {})
 
     def override(self, step: int, place: int) -> None:
@@ -153,7 +152,9 @@ class ChainSteps(View):
 
             chain = follow(once, question, facts, beam=beam, forced=forced)[0]
             told = [facts[v] for v in chain.facts]
-            answer = self.reader(question, told) if self.reader and told else "".join(told[-1:])
+            answer = "".join(told[-1:])
+            if self.reader and told:
+                answer = answered(question, told, self.reader)
             if stop.is_set():
                 raise Stopped
             self.chain, self.forced, self._steps = chain, dict(forced), steps
@@ -181,8 +182,7 @@ class ChainSteps(View):
             f"{chain.score:.2f} nats. {whole.note}</div>"
         )
         self.rows.svg = self._candidates(self.step.value)
-        self.undo.disabled = False
-        self.ask.disabled = self.reader is None or not end
+        self.undo.disabled, self.ask.disabled = False, self.reader is None or not end
         self.keep()
 
     def _candidates(self, j: int) -> str:
