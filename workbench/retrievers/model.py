@@ -7,7 +7,7 @@ fact is brought down to one vector once, and every state meets those vectors alo
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import Protocol, Self
+from typing import Any, Protocol, Self
 
 import torch
 from torch import nn
@@ -160,13 +160,17 @@ class Retriever(nn.Module):
 
     def step(self, states: States, parents: torch.Tensor, facts: torch.Tensor) -> States:
         """The states once each of `parents`, places in `states`, has read its fact."""
-        pool, rows, before = states.pool, states.rows[parents], states.tokens[parents]
-        read, read_there = states.facts[states.seen[parents], facts], pool.facts_there[rows, facts]
-        after = self.step_reading(before, pool.questions_there[rows], read, read_there)
-        tokens = self._path(after, before)
+        pool, rows, tokens = states.pool, states.rows[parents], self.read(states, parents, facts)
         if self.encoder.reads_last:
             return self._states(pool, rows, facts, tokens)
         return States(pool, rows, facts, tokens, rows, states.facts, states.gists)
+
+    def read(self, states: States, parents: torch.Tensor, facts: torch.Tensor) -> torch.Tensor:
+        """The tokens of `step` alone, `[parents, tokens, d]`: no fact is encoded for them."""
+        pool, rows, before = states.pool, states.rows[parents], states.tokens[parents]
+        read, read_there = states.facts[states.seen[parents], facts], pool.facts_there[rows, facts]
+        after = self.step_reading(before, pool.questions_there[rows], read, read_there)
+        return self._path(after, before)
 
     def _path(self, h: torch.Tensor, before: torch.Tensor) -> torch.Tensor:
         return self.norm(functional.elu(self.path(h)) + before)
@@ -181,3 +185,24 @@ class Retriever(nn.Module):
         facts = self.encoder.facts(part, pairs % count + ROOT)
         gists = self.gist(facts.flatten(0, 1), part.facts_there.flatten(0, 1))
         return States(pool, rows, last, tokens, seen, facts, gists.unflatten(0, facts.shape[:2]))
+
+
+PATH = "path"
+"""The direction of a `PathRetriever`: forward, to where it ends by itself."""
+
+
+class PathRetriever(Retriever):
+    """A network that says, too, whether a chain ends (arXiv 2210.08763, §2.3).
+
+    The logit is `w · mean(S) + b` over the question's tokens of a state S.
+    """
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.end = nn.Linear(self.out.in_features, 1)
+
+    def ends(self, tokens: torch.Tensor, there: torch.Tensor) -> torch.Tensor:
+        """By tokens of states `[states, tokens, d]` and which there are: float32 `[states]`."""
+        there = there[..., None].to(tokens)
+        mean = (tokens * there).sum(1) / there.sum(1)
+        return self.end(mean)[:, 0].float()

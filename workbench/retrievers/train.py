@@ -1,7 +1,7 @@
 """Fits a retriever to gold graphs: every state of every question, each fact a yes or no (§2.3)."""
 
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -17,7 +17,7 @@ from workbench.models.encoders import Encoder
 from workbench.retrieval.graphs import Evidence, checked
 from workbench.retrievers.frozen import FrozenEncoder
 from workbench.retrievers.lexicon import LexicalEncoder, names, vocabulary
-from workbench.retrievers.model import Encoding, Pool, Retriever
+from workbench.retrievers.model import PATH, Encoding, PathRetriever, Pool, Retriever
 from workbench.retrievers.targets import DIRECTIONS, Path, targets
 from workbench.retrievers.tuned import TunedEncoder
 from workbench.training.epochs import epochs
@@ -114,38 +114,52 @@ def coupled(
         torch.manual_seed(seed)
         known = (names if settings.names else vocabulary)(questions)
         retrievers = nn.ModuleList(built(settings, directions, known, encoder)).train()
-        parameters, batch = list(retrievers.parameters()), settings.batch
-        optimizer = torch.optim.AdamW(
-            parameters, lr=settings.lr, weight_decay=settings.weight_decay
-        )
-        schedule = _schedule(optimizer, settings, -(-len(questions) // batch))
-        parts = {"networks": retrievers, "optimizer": optimizer, "schedule": schedule}
-        generator = torch.Generator().manual_seed(seed)
-        orders = [
-            torch.randperm(len(questions), generator=generator) for _ in range(settings.epochs)
-        ]
 
-        def run(number: int) -> None:
-            # What is dropped hangs on the epoch alone, wherever the training began anew.
-            torch.manual_seed(seed * 10**5 + number - 1)
-            for part in orders[number - 1].split(batch):
-                optimizer.zero_grad()
-                rows = part.tolist()
-                pool = retrievers[0].encoder.pool([questions[i] for i in rows])
-                value = sum(
-                    loss(retriever, pool, [levels[i] for i in rows], settings.positive_weight)
-                    for retriever, levels in zip(retrievers, gold, strict=True)
-                )
-                value.backward()
-                if settings.clip:
-                    torch.nn.utils.clip_grad_norm_(parameters, settings.clip)
-                optimizer.step()
-                schedule.step()
-            if not all(weights.isfinite().all() for weights in parameters):
-                raise RunError(f"weights are no numbers any more; give lr below {settings.lr:g}")
+        def of_batch(rows: Sequence[int], _: int) -> torch.Tensor:
+            pool = retrievers[0].encoder.pool([questions[i] for i in rows])
+            return sum(
+                loss(retriever, pool, [levels[i] for i in rows], settings.positive_weight)
+                for retriever, levels in zip(retrievers, gold, strict=True)
+            )
 
-        epochs(settings.epochs, parts, run, state, state.name if state else "")
+        fitted(retrievers, len(questions), settings, seed, of_batch, state)
     return list(retrievers.eval())
+
+
+def fitted(
+    networks: nn.Module,
+    count: int,
+    settings: Fit,
+    seed: int,
+    loss_of: Callable[[Sequence[int], int], torch.Tensor],
+    state: pathlib.Path | None = None,
+) -> None:
+    """Fit networks to `count` questions: `loss_of` a batch's places, and the number of its epoch.
+
+    Draws from torch's generator. `state`: as of `coupled`. Raises `RunError` once weights are no
+    numbers.
+    """
+    parameters, batch = list(networks.parameters()), settings.batch
+    optimizer = torch.optim.AdamW(parameters, lr=settings.lr, weight_decay=settings.weight_decay)
+    schedule = _schedule(optimizer, settings, -(-count // batch))
+    parts = {"networks": networks, "optimizer": optimizer, "schedule": schedule}
+    generator = torch.Generator().manual_seed(seed)
+    orders = [torch.randperm(count, generator=generator) for _ in range(settings.epochs)]
+
+    def run(number: int) -> None:
+        # What is dropped hangs on the epoch alone, wherever the training began anew.
+        torch.manual_seed(seed * 10**5 + number - 1)
+        for part in orders[number - 1].split(batch):
+            optimizer.zero_grad()
+            loss_of(part.tolist(), number).backward()
+            if settings.clip:
+                torch.nn.utils.clip_grad_norm_(parameters, settings.clip)
+            optimizer.step()
+            schedule.step()
+        if not all(weights.isfinite().all() for weights in parameters):
+            raise RunError(f"weights are no numbers any more; give lr below {settings.lr:g}")
+
+    epochs(settings.epochs, parts, run, state, state.name if state else "")
 
 
 def built(
@@ -167,8 +181,8 @@ def built(
         read = TunedEncoder(encoder, settings.max_tokens)
         if d != encoder.width:
             raise ValueError(f"d={d}: {encoder.name} is tuned along, and has {encoder.width}")
-    return [Retriever(read, name, d, heads, dropout, settings.head).to(device)
-            for name in directions]  # fmt: skip
+    kinds = [(name, PathRetriever if name == PATH else Retriever) for name in directions]
+    return [kind(read, name, d, heads, dropout, settings.head).to(device) for name, kind in kinds]
 
 
 def _schedule(optimizer: Optimizer, settings: Fit, of_epoch: int) -> LRScheduler:
