@@ -6,7 +6,7 @@ import torch
 
 from workbench.retrieval.graphs import ROOT
 from workbench.retrievers.lexicon import LexicalEncoder, vocabulary
-from workbench.retrievers.model import Retriever
+from workbench.retrievers.model import PATH, PathRetriever, Retriever
 from workbench.worlds.pools import questions
 
 QUESTIONS = [
@@ -19,7 +19,7 @@ QUESTIONS = [
 def lexical(direction: str = "forward", seed: int = 0) -> Retriever:
     torch.manual_seed(seed)
     encoder = LexicalEncoder(vocabulary(QUESTIONS), 16, 2)
-    retriever = Retriever(encoder, direction, 16, 2)
+    retriever = (PathRetriever if direction == PATH else Retriever)(encoder, direction, 16, 2)
     # Scores that are far from one another, on both sides of any threshold.
     torch.nn.init.normal_(retriever.out.weight, std=1.0)
     return retriever.eval()
@@ -27,6 +27,11 @@ def lexical(direction: str = "forward", seed: int = 0) -> Retriever:
 
 def naive(retriever: Retriever, question, path=()) -> list[float]:
     """Logits of all facts behind a path, by the formulas of §2.2, a fact at a time, unpadded."""
+    return naive_state(retriever, question, path)[0]
+
+
+def naive_state(retriever: Retriever, question, path=()) -> tuple[list[float], torch.Tensor]:
+    """`naive`, and the state `[1, tokens, d]` there."""
     encoder, pool = retriever.encoder, retriever.encoder.pool([question])
 
     seen = {last: encoder.facts(pool, torch.tensor([last]))[0] for last in (ROOT, *path)}
@@ -52,4 +57,4 @@ def naive(retriever: Retriever, question, path=()) -> list[float]:
     for v in range(len(question.facts)):
         read = block(retriever.score_reading, fact(v, last), state)[0]
         scores.append(retriever.out(read.mean(0) if retriever.head == "tokens" else read[0]))
-    return torch.cat(scores).tolist()
+    return torch.cat(scores).tolist(), state

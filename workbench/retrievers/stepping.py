@@ -10,7 +10,7 @@ from workbench import arguments
 from workbench.retrieval.graphs import Evidence
 from workbench.retrieval.lexical import texts
 from workbench.retrieval.steps import Step, Stepper
-from workbench.retrievers.model import Retriever, States
+from workbench.retrievers.model import PATH, PathRetriever, Retriever, States
 from workbench.retrievers.targets import Path
 
 KEPT = 32
@@ -20,29 +20,31 @@ KEPT = 32
 def stepper_of(retriever: Retriever) -> Stepper:
     """One step of a network that reads from the question on, as `steps.follow` takes it.
 
-    A fact has the sigmoid of its logit; the chain ends by as much as nothing seems to come next:
-    1 - the largest of them. The last question's texts are encoded once, each state is read once.
+    A fact has the sigmoid of its logit, and so has a path retriever's end; else the chain ends by
+    as much as nothing seems to come next: 1 - the largest of them. The last question's texts are
+    encoded once, each state is read once.
     Raises `ValueError` for a network of another direction, later as `Nearest.step`.
 
     >>> wb.explain(question, facts, stepper_of(forward), beam=4).chain
     """
-    arguments.one_of("direction", retriever.direction, ("forward",))
+    arguments.one_of("direction", retriever.direction, ("forward", PATH))
     walk = lru_cache(maxsize=1)(lambda question, facts: _walk(retriever, question, facts))
 
     def stepper(question: str, facts: Sequence[str], read: Sequence[int]) -> Step:
         (question,), facts = texts("question", [question]), texts("facts", facts)
         read = [arguments.whole(f"read[{j}]", v, 0, len(facts) - 1) for j, v in enumerate(read)]
-        odds = walk(question, tuple(facts))(tuple(read)).copy()
+        own, end = walk(question, tuple(facts))(tuple(read))
+        odds = own.copy()
         odds[read] = 0
-        return Step(odds, 1 - float(odds.max()))
+        return Step(odds, 1 - float(odds.max()) if end is None else end)
 
     return stepper
 
 
 def _walk(
     retriever: Retriever, question: str, facts: tuple[str, ...]
-) -> Callable[[Path], np.ndarray]:
-    """Facts read so far → probabilities of all, float64 `[facts]`."""
+) -> Callable[[Path], tuple[np.ndarray, float | None]]:
+    """Facts read so far → probabilities of all, float64 `[facts]`, and of a path's end."""
 
     @lru_cache(maxsize=KEPT)
     def state(read: Path) -> States:
@@ -53,7 +55,10 @@ def _walk(
 
     @lru_cache(maxsize=KEPT)
     @torch.no_grad()
-    def odds(read: Path) -> np.ndarray:
-        return torch.sigmoid(retriever.scores(state(read))[0]).double().cpu().numpy()
+    def odds(read: Path) -> tuple[np.ndarray, float | None]:
+        at, end = state(read), None
+        if isinstance(retriever, PathRetriever):
+            end = torch.sigmoid(retriever.ends(at.tokens, at.pool.questions_there)).item()
+        return torch.sigmoid(retriever.scores(at)[0]).double().cpu().numpy(), end
 
     return odds
