@@ -114,7 +114,7 @@ class Settings:
         whole("decoys", self.decoys, 0, 100)
         whole("answered", self.answered, 0, 10**5)
         if self.database:
-            whole("database", self.database, 100, 3000)
+            whole("database", self.database, 500, 3000)
         for name in ("d", "heads", "epochs", "batch"):
             whole(name, getattr(self, name), 1, 10**5)
         whole("beam", self.beam, 1, 100)

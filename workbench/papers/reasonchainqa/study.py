@@ -118,8 +118,8 @@ def run(
         settings, encoder.name if encoder else "", device,
         [*questions["test"]], [*questions.get("held_out", [])],
     )  # fmt: skip
-    known = {"questions": digest([as_row(q) for split in SPLITS for q in questions[split]]),
-             "encoder": encoder.identity() if encoder else ""}  # fmt: skip
+    known = {split: digest([as_row(q) for q in questions[split]]) for split in SPLITS}
+    known["encoder"] = encoder.identity() if encoder else ""
     _untrained(study, questions, methods, keep, known, encoder)
     for seed in seed_list(settings.seed, settings.seeds):
         _networks(study, questions, methods, seed, keep, known, encoder, folder)
@@ -163,13 +163,14 @@ def _networks(
     under = encoder if fit.reads != "words" else None
     views: dict[str, networks.Views] = {}
     for direction in dict.fromkeys(NETWORKS[m] for m in wanted):
-        key = {"questions": known["questions"], "encoder": known["encoder"] if under else "",
-               "fit": asdict(fit), "seed": seed}  # fmt: skip
+        # What a network is, whatever it is asked: another test set trains none anew.
+        key = {"train": known["train"], "dev": known["dev"], "fit": asdict(fit), "seed": seed,
+               "encoder": known["encoder"] if under else ""}  # fmt: skip
         place = Path(folder) if folder else None
         search = partial(
             networks.searched, questions, fit, direction, seed, under, place, digest(key)
         )
-        key |= {"held_out": digest([as_row(q) for q in study.held_out])}
+        key |= {"test": known["test"], "held_out": digest([as_row(q) for q in study.held_out])}
         views[direction] = keep(f"{direction}-{seed}", key, search)
     for method in wanted:
         of = views[NETWORKS[method]]
