@@ -1,0 +1,100 @@
+"""Thresholds and views of networks beside slow ones; a kept network is not trained again."""
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from workbench.papers.reasonchainqa import networks, study
+from workbench.papers.reasonchainqa.answering import line
+from workbench.reading import read_object
+from workbench.retrieval.graphs import Evidence
+from workbench.retrievers.train import RELEASED, Fit
+
+SCORES = st.sampled_from([0.04, 0.1, 0.25, 0.4, 0.5, 0.7, 0.85])
+EDGES = st.dictionaries(
+    st.tuples(st.integers(-1, 4), st.integers(0, 5)).filter(lambda edge: edge[0] < edge[1]),
+    SCORES, max_size=9,
+).map(lambda scored: sorted((u, v, p) for (u, v), p in scored.items()))  # fmt: skip
+
+
+@given(EDGES, SCORES)
+@settings(max_examples=60, deadline=None)
+def test_facts_above_a_threshold_are_those_the_question_leads_to(edges, tau):
+    star = [(-1, v, p) for v, p in {v: p for _, v, p in edges}.items()]
+    best = {v: p for _, v, p in star if p > tau}
+    by_one = networks.above(star, tau, "one_hop")
+    assert {*by_one} == {*best}
+    assert [*by_one] == sorted(best, key=lambda v: (-best[v], v))
+    assert networks.by_score(star) == networks.above(star, 0, "one_hop")
+    reached = {-1}
+    for _ in range(6):
+        reached |= {v for u, v, p in edges if u in reached and p > tau}
+    chain = networks.above(edges, tau, "forward")
+    assert {*chain} == reached - {-1}
+    place = {-1: -1} | {fact: i for i, fact in enumerate(chain)}
+    assert all(place[u] < place[v] for u, v, p in edges if u in reached and p > tau)
+
+
+def test_a_branch_is_read_to_its_end_and_of_equals_the_first_comes_first():
+    edges = [(-1, 2, 0.9), (-1, 4, 0.6), (2, 0, 0.5), (4, 1, 0.3)]
+    assert networks.above(edges, 0.2, "forward") == (2, 0, 4, 1)
+    assert networks.above(edges, 0.3, "greedy") == (2, 0, 4)
+    assert networks.above(edges, 0.3, "one_hop") == (2, 4, 0)
+    assert networks.above(edges, 0.95, "forward") == ()
+    assert networks.by_score([(-1, 3, 0.5), (-1, 1, 0.5), (-1, 0, 0.7)]) == (0, 1, 3)
+
+
+@given(st.lists(st.tuples(st.permutations(range(4)), EDGES), min_size=1, max_size=5))
+@settings(max_examples=40, deadline=None)
+def test_the_threshold_has_the_most_chains_right_and_of_equals_is_the_smallest(rows):
+    dev = [Evidence(str(i), "Who?", tuple("abcdef"), tuple(sorted(line(tuple(order[:2])))),
+                    chain=tuple(order[:2])) for i, (order, _) in enumerate(rows)]  # fmt: skip
+    edges = [of for _, of in rows]
+    for method in ("forward", "greedy", "one_hop"):
+        right = {}
+        for tau in networks.THRESHOLDS:
+            chains = [networks.above(of, tau, method) for of in edges]
+            right[tau] = sum(
+                sorted(c) == sorted(q.chain) if method == "one_hop" else c == q.chain
+                for q, c in zip(dev, chains, strict=True)
+            )
+        best = min(tau for tau in right if right[tau] == max(right.values()))
+        assert networks.threshold(dev, edges, method) == best
+
+
+def test_a_network_is_of_its_settings_and_above_an_encoder_of_that_ones_size(made):
+    least = made.settings
+    assert networks.fit_of(least, made.encoder) == Fit(
+        d=48, heads=4, epochs=1, batch=16, lr=3e-3, reads="words", max_tokens=96
+    )
+    fit = networks.fit_of(replace(least, reads="frozen"), made.encoder)
+    assert (fit.d, fit.reads) == (48, "frozen")
+    assert RELEASED["reads"] == "tuned"
+
+
+@pytest.mark.parametrize("method", ["one_hop", "forward"])
+def test_a_kept_network_is_not_trained_again(tmp_path, made, monkeypatch, method):
+    few = {split: rows[:4] for split, rows in made.questions.items()}
+    least = replace(made.settings, methods=(method,), seeds=1, d=16, batch=4)
+
+    def run(questions=few, keep=lambda name, key, compute: compute()):
+        return study.run(questions, least, keep, folder=tmp_path / "networks")
+
+    ran = run()
+    (place,) = (tmp_path / "networks").iterdir()  # of a training nothing else stays
+    assert place.name.startswith(f"{method}-0-")
+    tau = read_object(place / "config.json", ValueError)["thresholds"]["τ"]
+    assert ran.tuned == {method: [f"τ {tau:g}"]}
+
+    def refused(*given, **named):
+        raise AssertionError("trained again")
+
+    monkeypatch.setattr(networks, "trained", refused)
+    assert run() == ran
+    shorter = run(few | {"held_out": few["held_out"][:2]})
+    assert shorter.predicted == ran.predicted
+    assert shorter.unseen[method] == [ran.unseen[method][0][:2]]
+    with pytest.raises(AssertionError, match="trained again"):
+        run(few | {"train": few["train"][:3]})
