@@ -16,7 +16,8 @@ SCORES = {"chain_exact": "The very chain", "exact": "The very facts", "f1": "F1 
 def by_depth(study: Study, score: str = "chain_exact", methods: Sequence[str] = ()) -> go.Figure:
     """A score by the depth of the chain, a line per method, 95 % intervals as bars.
 
-    `methods`: those drawn; all but the oracles where it is empty.
+    `methods`: those drawn; where it is empty all but the oracles, of which those that are not
+    `leading` are to be picked in the legend.
     """
     drawn = go.Figure()
     names = methods or [m for m in study.scores if ORACLE_K not in m and ORACLE_M not in m]
@@ -27,6 +28,7 @@ def by_depth(study: Study, score: str = "chain_exact", methods: Sequence[str] = 
         ends = [row["ci95"] or (row["value"], row["value"]) for row in rows]
         drawn.add_scatter(
             x=[row["name"] for row in rows], y=values, name=method, mode="lines+markers",
+            visible=True if methods or method in leading(study) else "legendonly",
             line={"color": COLOURS[i % len(COLOURS)], "dash": DASHES[i // len(COLOURS) % 4]},
             error_y={"type": "data", "symmetric": False, "thickness": 1,
                      "array": [high - v for v, (_, high) in zip(values, ends, strict=True)],

@@ -11,16 +11,21 @@ from workbench.papers.reasonchainqa.paper import Settings
 from workbench.papers.reasonchainqa.single import Chain
 from workbench.retrieval.chains import chain_of, depth_first
 from workbench.retrieval.graphs import Evidence, ScoredEdge
+from workbench.retrieval.steps import Stepper
 from workbench.retrievers import checkpoint, fuse
+from workbench.retrievers.model import PATH, Retriever
+from workbench.retrievers.paths import best_paths, trained_paths
 from workbench.retrievers.search import retrieved
+from workbench.retrievers.stepping import stepper_of
 from workbench.retrievers.train import RELEASED, Fit, trained
 
 LONGEST = 96
 """Tokens of a text: a question that follows four relations has more than 30 (§5)."""
 THRESHOLDS = (0.05, 0.1, *fuse.THRESHOLDS, 0.8, 0.9)
 Views = dict[str, dict[str, Any]]
-"""Split → what a network retrieves there: `"edges"`, all likely ones, scored; `"chain"`, the
-likeliest fact after each; `"ranking"`, all facts by one query."""
+"""Split → what a network retrieves there, for each question: `"edges"`, all likely ones, scored;
+`"chain"`, the likeliest fact after each; `"ranking"`, all facts by one query; `"paths"`, of `path`
+its chains, the best first, each with the probabilities of its hops and of its end."""
 
 
 def fit_of(settings: Settings, encoder: Encoder | None = None) -> Fit:
@@ -37,41 +42,61 @@ def fit_of(settings: Settings, encoder: Encoder | None = None) -> Fit:
 
 def searched(
     questions: Mapping[str, Sequence[Evidence]],
-    fit: Fit,
+    settings: Settings,
     direction: str,
     seed: int,
     encoder: Encoder | None = None,
-    folder: Path | None = None,
-    data: str = "",
+    place: Path | None = None,
 ) -> Views:
-    """What a network, `one_hop` or `forward`, retrieves for every split but train.
+    """What a network, `one_hop`, `forward` or `path`, retrieves for every split but train.
 
-    In `folder` it is kept, with `data` as the fingerprint of what it was trained on; one that is
-    there is not trained again, and a training that was killed goes on from its last epoch.
+    `place`: a folder named by all it depends on, where it is kept; one that is there is not trained
+    again, and a training that was killed goes on from its last epoch.
     """
-    name = f"{direction}-{seed}-{data}"
-    place, state = (folder / name, folder / f"training-{name}") if folder else (None, None)
+    fit = fit_of(settings, encoder)
+    state = place.with_name(f"training-{place.name}") if place else None
+    above_encoder = encoder if fit.reads != "words" else None
     if place and place.exists():
-        retriever = checkpoint.load(place, encoder, direction=direction)[0]
+        retriever = checkpoint.load(place, above_encoder, direction=direction)[0]
+    elif direction == PATH:
+        retriever = trained_paths(
+            questions["train"], fit, seed, chain_weight=settings.chain_weight,
+            encoder=above_encoder, state=state,
+        )  # fmt: skip
     else:
-        retriever = trained(questions["train"], fit, direction, seed, encoder, state)
-    out: Views = {}
-    for split, of in questions.items():
-        if split == "train":
-            continue
-        if direction == "one_hop":
-            most = max(len(q.facts) for q in of)
-            edges = retrieved(retriever, of, above=0.0, states=most + 1, edges=most)
-            out[split] = {"edges": edges, "ranking": [*map(by_score, edges)]}
-        else:
-            edges, chain = (retrieved(retriever, of, greedy=greedy) for greedy in (False, True))
-            out[split] = {"edges": edges, "chain": chain}
+        retriever = trained(questions["train"], fit, direction, seed, above_encoder, state)
+    out = {split: _views(retriever, of, settings.beam)
+           for split, of in questions.items() if split != "train"}  # fmt: skip
     if place and not place.exists():
-        thresholds = {"τ": threshold(questions["dev"], out["dev"]["edges"], direction)}
+        edges = out["dev"].get("edges")
+        thresholds = {"τ": threshold(questions["dev"], edges, direction)} if edges else {}
+        data = place.name.rpartition("-")[2]
         checkpoint.save(retriever, place, fit, seed=seed, data=data, thresholds=thresholds)
     if state and state.exists():
         shutil.rmtree(state)
     return out
+
+
+def _views(retriever: Retriever, questions: Sequence[Evidence], beam: int) -> dict[str, Any]:
+    if retriever.direction == PATH:
+        chains = best_paths(retriever, questions, beam=beam)
+        return {"paths": [[[c.facts, c.probabilities, c.stop] for c in of] for of in chains]}
+    if retriever.direction == "one_hop":
+        most = max(len(q.facts) for q in questions)
+        edges = retrieved(retriever, questions, above=0.0, states=most + 1, edges=most)
+        return {"edges": edges, "ranking": [*map(by_score, edges)]}
+    edges, chain = (retrieved(retriever, questions, greedy=greedy) for greedy in (False, True))
+    return {"edges": edges, "chain": chain}
+
+
+def stepper(place: Path, encoder: Encoder | None = None) -> Stepper:
+    """A network that a study kept, as a stepper for `wb.explain` and `wb.ui.chain_steps`.
+
+    Raises as `checkpoint.load`.
+
+    >>> wb.ui.chain_steps(question, facts, stepper(rc_study.networks["path"]))
+    """
+    return stepper_of(checkpoint.load(place, encoder)[0])
 
 
 def by_score(edges: Sequence[ScoredEdge]) -> Chain:

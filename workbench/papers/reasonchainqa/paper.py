@@ -5,6 +5,7 @@ stay blank unless a file of the user's own fills them (`evidence.reference`). No
 """
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from workbench.arguments import different, finite, listed, one_of, whole
@@ -30,7 +31,7 @@ READ_ON = tuple(f"{name}_{form}" for name in ONE_QUERY for form in ("iterated", 
 """The same scorers by the question and the facts read so far: one chain, or a beam of them."""
 TOWERS = ("two_towers",)
 SUPPORT = ("ssg", "ssg_released")
-NETWORKS = {"one_hop": "one_hop", "forward": "forward", "greedy": "forward"}
+NETWORKS = {"one_hop": "one_hop", "forward": "forward", "greedy": "forward", "path": "path"}
 """Method → the network it takes. `one_hop`: the control, which reads all facts from the question
 alone; `forward` reads every likely fact, `greedy` the likeliest; `path` has a beam and a stop."""
 MAIN = (*ONE_QUERY, *READ_ON, *TOWERS, "ssg", *NETWORKS)
@@ -159,7 +160,8 @@ def settings(
         if preset != "tiny":
             raise ValueError(f"size={size!r} goes unheeded at preset={preset}; give preset=tiny")
         chosen = Settings().full()
-    for name in ("pool", "decoys", "types", "depths", "held_out"):
+    drawn = ("decoys", "types", "depths", "held_out")
+    for name in drawn if is_kqa_pro(data_path) else ("pool", *drawn):
         if data_path and name in pinned:
             raise ValueError(f"{name}={pinned[name]!r:.40} goes unheeded beside data_path")
     for name in ("methods", "types", "depths"):
@@ -174,6 +176,21 @@ def settings(
     return replace(chosen, seed=seed, **pinned)
 
 
+def is_kqa_pro(folder: str) -> bool:
+    """Whether a folder holds KQA Pro, from whose programs evidence is rebuilt (§3)."""
+    return bool(folder) and Path(folder, "kb.json").is_file()
+
+
+def check_data(folder: str) -> None:
+    """Raise `ValueError` for a folder that has neither KQA Pro's files nor questions by split."""
+    if not is_kqa_pro(folder):
+        split_files(folder)
+        return
+    for name in ("train.json", "val.json"):
+        if not Path(folder, name).is_file():
+            raise ValueError(f"data_path={folder!r:.80} has KQA Pro's kb.json, and no {name}")
+
+
 def published(metric: str) -> tuple[float | None, str | None]:
     """(value, setting) of a metric; None without one."""
     rows = ((row["value"], row["setting"]) for row in PUBLISHED if row["metric"] == metric)
@@ -183,7 +200,7 @@ def published(metric: str) -> tuple[float | None, str | None]:
 def preflight(preset: str, given: dict[str, Any]) -> None:
     """Refuse a run that cannot succeed. `given`: parameters that differ from the notebook's own.
 
-    Raises as `settings`, `reference`, `split_files`, and the checks of models.
+    Raises as `settings`, `reference`, `check_data`, and the checks of models.
     """
     names = (
         "methods types depths train dev test pool decoys held_out epochs beam chain_weight "
@@ -192,7 +209,7 @@ def preflight(preset: str, given: dict[str, Any]) -> None:
     settings(preset, **parameters.picked(given, names))
     reference(given.get("tables_path", ""))
     if folder := given.get("data_path"):
-        split_files(folder)
+        check_data(folder)
     check_encoder(preset, given.get("model_id", ""), NEEDS)
     check_reader(preset, given.get("seq2seq_id", ""))
     check_completer(given.get("reader_id", ""), given.get("served_model", ""))

@@ -1,17 +1,22 @@
 """Settings, questions and models of a preset. The method is the same in all of them."""
 
-from collections.abc import Sequence
+import logging
+from pathlib import Path
 
+from workbench.kopl.knowledge import read_knowledge
+from workbench.kopl.rebuild import rebuilt
 from workbench.models.encoders import Encoder
 from workbench.papers import evidence_models, parameters
 from workbench.papers.evidence import SPLITS, split_files
 from workbench.papers.evidence_models import completer as completer
 from workbench.papers.evidence_models import reader as reader
-from workbench.papers.reasonchainqa.paper import NEEDS, Settings
+from workbench.papers.reasonchainqa.paper import NEEDS, Settings, is_kqa_pro
 from workbench.papers.reasonchainqa.paper import settings as settings
 from workbench.retrieval.chains import read_chains
 from workbench.retrieval.graphs import Evidence
 from workbench.worlds.chains import questions as drawn
+
+log = logging.getLogger(__name__)
 
 READERS = {"small": "smollm2"}
 HELD_OUT = "held_out"
@@ -22,14 +27,14 @@ def questions(settings: Settings, data_path: str = "") -> dict[str, list[Evidenc
     """Split → questions: of invented worlds, which share no name, or the first of a folder's files.
 
     Branching questions of a file are read as one chain, in the order of their program or by place.
-    Raises `ValueError` as `evidence.split_files`, and as `retrieval.chains.read_chains`.
+    From KQA Pro's files evidence is rebuilt; the log tells what fell out, and why. Raises
+    `ValueError` as `evidence.split_files`, and as `retrieval.chains.read_chains` or `kopl.rebuild`.
     """
     counts = {split: getattr(settings, split) for split in SPLITS}
     if data_path:
-        files = split_files(data_path)
         with parameters.naming("data_path", data_path):
-            splits = {split: read_chains(files[split], linearise=True)[:n]
-                      for split, n in counts.items()}  # fmt: skip
+            read = _rebuilt if is_kqa_pro(data_path) else _read
+            splits = read(data_path, counts, settings)
         evidence_models.warn_of_shared(splits)
         return splits
     worlds = dict(zip(SPLITS, settings.worlds, strict=True))
@@ -40,9 +45,25 @@ def questions(settings: Settings, data_path: str = "") -> dict[str, list[Evidenc
     return splits
 
 
+def _read(folder: str, counts: dict[str, int], settings: Settings) -> dict[str, list[Evidence]]:
+    files = split_files(folder)
+    return {split: read_chains(files[split], linearise=True)[:n] for split, n in counts.items()}
+
+
+def _rebuilt(folder: str, counts: dict[str, int], settings: Settings) -> dict[str, list[Evidence]]:
+    knowledge = read_knowledge(Path(folder, "kb.json"))
+    out = {}
+    for split, count in counts.items():
+        pool = max(settings.pool, Settings.pool)
+        out[split], tally = rebuilt(folder, split, pool=pool, count=count, knowledge=knowledge)
+        told = ", ".join(f"{number} {reason}" for reason, number in sorted(tally.items()))
+        log.warning("KQA Pro %s: %d questions, left out %s", split, len(out[split]), told or "none")
+    return out
+
+
 def _drawn(
     settings: Settings, split: str, count: int, worlds: int, held_out: bool = False
-) -> Sequence[Evidence]:
+) -> list[Evidence]:
     return drawn(
         split, count, worlds=worlds, pool=settings.pool, decoys=settings.decoys,
         depths=settings.depths, types=settings.types, held_out=held_out,

@@ -5,6 +5,7 @@ question answering, and every row of it is named `oracle_program_em_*`.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from workbench.errors import DatasetError, ProgramError
 from workbench.kopl.knowledge import Knowledge
@@ -12,6 +13,7 @@ from workbench.kopl.trace import executed
 from workbench.papers.reasonchainqa.study import Study
 from workbench.retrieval.answers import answer_exact
 from workbench.retrieval.chains import chain_of
+from workbench.retrieval.explain import Reader
 from workbench.retrieval.graphs import Evidence
 from workbench.worlds.chain_reading import knowledge_of
 
@@ -26,6 +28,19 @@ def answered(question: Evidence, facts: Sequence[int]) -> str:
         return executed(knowledge, question.program).answer
     except (DatasetError, ProgramError):
         return ""
+
+
+def reader(question: Evidence) -> Reader:
+    """The question's own program as a reader: (a question, facts) → its answer over these facts.
+
+    Only of what it was written for: another question is answered by the same program.
+    """
+
+    def answer(_: str, facts: Sequence[str]) -> str:
+        told = replace(question, facts=tuple(facts), edges=())
+        return answered(told, range(len(facts)))
+
+    return answer
 
 
 def run(study: Study) -> dict[str, list[list[float]]]:

@@ -41,8 +41,8 @@ class Study:
     `predicted`: method → `[seed][question]` → places of facts in order; one seed where nothing is
     trained. `scores`: the same, scored. `unseen`: the same of `held_out`, of the trained methods.
     `rankings`: method → `[seed][question]` → all facts by one query, the best first. `tuned`:
-    method → per seed what was chosen on dev. `steps`: per question of the first seed the steps of
-    `path`'s best chain.
+    method → per seed what was chosen on dev. `networks`: network → its folder, of the first seed
+    (`networks.stepper`).
     """
 
     settings: Settings
@@ -55,6 +55,7 @@ class Study:
     unseen: dict[str, list[list[ChainScores]]] = field(default_factory=dict)
     rankings: dict[str, list[list[Chain]]] = field(default_factory=dict)
     tuned: dict[str, list[str]] = field(default_factory=dict)
+    networks: dict[str, Path] = field(default_factory=dict)
 
     def add(
         self,
@@ -158,22 +159,29 @@ def _networks(
     study: Study, questions: Mapping[str, Sequence[Evidence]], methods: Sequence[str], seed: int,
     keep: Keep, known: Mapping[str, Any], encoder: Encoder | None, folder: str | Path | None,
 ) -> None:  # fmt: skip
+    settings = study.settings
     wanted = [m for m in methods if m in NETWORKS]
-    fit = networks.fit_of(study.settings, encoder)
-    under = encoder if fit.reads != "words" else None
     views: dict[str, networks.Views] = {}
     for direction in dict.fromkeys(NETWORKS[m] for m in wanted):
         # What a network is, whatever it is asked: another test set trains none anew.
-        key = {"train": known["train"], "dev": known["dev"], "fit": asdict(fit), "seed": seed,
-               "encoder": known["encoder"] if under else ""}  # fmt: skip
-        place = Path(folder) if folder else None
-        search = partial(
-            networks.searched, questions, fit, direction, seed, under, place, digest(key)
-        )
-        key |= {"test": known["test"], "held_out": digest([as_row(q) for q in study.held_out])}
+        key = {"train": known["train"], "dev": known["dev"], "seed": seed,
+               "fit": asdict(networks.fit_of(settings, encoder)),
+               "encoder": known["encoder"] if settings.reads != "words" else ""}  # fmt: skip
+        key |= {"weight": settings.chain_weight} if direction == "path" else {}
+        place = Path(folder, f"{direction}-{seed}-{digest(key)}") if folder else None
+        search = partial(networks.searched, questions, settings, direction, seed, encoder, place)
+        if place:
+            study.networks.setdefault(direction, place)
+        key |= {"test": known["test"], "held_out": digest([as_row(q) for q in study.held_out]),
+                "beam": settings.beam}  # fmt: skip
         views[direction] = keep(f"{direction}-{seed}", key, search)
     for method in wanted:
         of = views[NETWORKS[method]]
+        if method == "path":
+            test, unseen = ([paths[0][0] for paths in of[split]["paths"]] if split in of else []
+                            for split in ("test", "held_out"))  # fmt: skip
+            study.add(method, test, f"beam {settings.beam}", unseen=unseen)
+            continue
         shape = "chain" if method == "greedy" else "edges"
         tau = networks.threshold(questions["dev"], of["dev"][shape], method)
         test, unseen = (
