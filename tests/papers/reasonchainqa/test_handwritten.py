@@ -4,7 +4,7 @@ from functools import partial
 
 import pytest
 
-from workbench.papers.reasonchainqa import database, handwritten, presets, study
+from workbench.papers.reasonchainqa import databases, handwritten, presets, study
 from workbench.papers.reasonchainqa.paper import Settings
 from workbench.papers.reasonchainqa.study import Study
 from workbench.retrieval.iterate import iterated
@@ -57,7 +57,7 @@ def test_networks_are_asked_and_not_trained_again(read):
     assert found.test == TEXT
     assert all(len(seed) == 4 for seeds in found.predicted.values() for seed in seeds)
     assert found.unseen == {}
-    rows = {row["name"]: row for row in database.metrics({"text": found})}
+    rows = {row["name"]: row for row in databases.metrics({"text": found})}
     assert rows["text_greedy_4"]["n"] == 1
 
 

@@ -29,7 +29,7 @@ def run(
     """`study.run`, asked the hand-written questions: counts and thresholds are of invented dev.
 
     `folder`: of the networks, which are not trained again for it. `copies`: what the fitted copies
-    of the encoder find there (`database.run`); their rows come last. What is trained above an
+    of the encoder find there (`databases.run`); their rows come last. What is trained above an
     encoder by one query is left out, as are the questions in other wordings.
 
     >>> handwritten.run(questions, settings, keep, encoder, work / "networks").scores["bm25"]

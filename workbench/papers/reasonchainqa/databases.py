@@ -4,6 +4,7 @@ As it comes, and two copies fitted with equal steps (`retrievers.hops`): one hop
 its twin goes from the question to each.
 """
 
+import logging
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -36,6 +37,7 @@ COPIES = {"zeroshot": tuple(FORMS), "oneshot": ("oneshot",), "iterated": ("itera
 """
 FACTS = 2930
 """Of a world of size 1, about."""
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,7 @@ def pairs(world: World, count: int, way: str) -> list[Pair]:
 
 
 def run(
-    encoder: Encoder, settings: Settings, keep: Keep, text: Sequence[Evidence] = (),
+    encoder: Encoder | None, settings: Settings, keep: Keep, text: Sequence[Evidence] = (),
     size: Size = SIZE,
 ) -> dict[str, Study]:  # fmt: skip
     """`"database"`: the chains found among `settings.database` facts of a world never seen before.
@@ -84,10 +86,16 @@ def run(
     `"text"`: those of other questions, which all have the same facts, by the fitted copies. Methods
     are `<zeroshot, finetuned>_<oneshot, iterated, beam>`, the count of facts chosen on dev among
     questions no deeper than the deepest asked, beside the oracles. Each copy with what it is asked
-    is a step of `keep`.
+    is a step of `keep`. Nothing where the settings have no `database`, without an encoder, or of
+    `"lex"`: hashed words have no meaning to begin with.
 
     >>> run(wb.load_encoder("minilm"), settings, partial(cached, "out/cache"))["database"]
     """
+    meant = encoder is not None and encoder.name != "lex"
+    if settings.database and not meant:
+        log.warning("a database is asked by a sentence encoder, and there is none: left out")
+    if not (settings.database and meant):
+        return {}
     bases = {"database": drawn("test", settings.database, size.asked)}
     bases |= {"text": [*text]} if text else {}
     dev = drawn("dev", settings.database, size.dev)

@@ -11,7 +11,7 @@ import torch
 
 import workbench as wb
 from tests.helpers.encoder_toys import save_bert
-from workbench.papers.reasonchainqa import database, handwritten
+from workbench.papers.reasonchainqa import databases, handwritten
 from workbench.papers.reasonchainqa.paper import Settings
 from workbench.papers.reasonchainqa.study import Study
 from workbench.retrieval.graphs import Evidence
@@ -30,17 +30,17 @@ def encoder(tmp_path_factory):
 
 def test_a_database_has_so_many_facts_and_questions_of_each_depth():
     for facts, each in ((500, 15), (1000, 2), (3000, 2)):
-        asked = database.drawn("test", facts, each)
+        asked = databases.drawn("test", facts, each)
         assert Counter(len(q.chain) for q in asked) == dict.fromkeys(range(1, 8), each)
         (shared,) = {q.facts for q in asked}
         assert abs(len(shared) - facts) < 0.12 * facts
-    names = {q.facts for split in ("dev", "test") for q in database.drawn(split, 500, 1)}
+    names = {q.facts for split in ("dev", "test") for q in databases.drawn(split, 500, 1)}
     assert len(names) == 2
 
 
 def test_both_copies_are_fitted_to_as_many_pairs_of_the_same_chains():
     world = World("train", 3, 0.1, CHAINS)
-    hop, each = (database.pairs(world, 60, way) for way in ("iterated", "oneshot"))
+    hop, each = (databases.pairs(world, 60, way) for way in ("iterated", "oneshot"))
     assert [p.fact for p in hop] == [p.fact for p in each]
     assert len(hop) == 60
     assert {len(p.ignored) for p in hop} == set(range(7))
@@ -76,7 +76,7 @@ def test_counts_are_of_dev_no_deeper_than_what_is_asked_and_the_oracle_knows_bet
     encoder = knowing(dev + test, wrong={((8, 10, 1), 2)})
     index = Index(encoder.encode(FACTS).numpy(), encoder, FACTS)
     for form in ("iterated", "beam"):
-        there = database._chains(form, index, dev, index, test)
+        there = databases._chains(form, index, dev, index, test)
         # Of four facts no dev question counts: the others have two.
         assert there["count"] == 2
         assert [len(chain) for chain in there["chosen"]] == [2, 2, 2]
@@ -84,7 +84,7 @@ def test_counts_are_of_dev_no_deeper_than_what_is_asked_and_the_oracle_knows_bet
         assert there["chosen"][0][0] == 2
         assert there["chosen"][1:] == [(6, 4), (8, 10)]
         assert there["oracle"][2] == (8, 10, 11)
-    there = database._chains("oneshot", index, dev, index, test)
+    there = databases._chains("oneshot", index, dev, index, test)
     assert there["count"] == 1
     assert there["chosen"] == [(2,), (6,), (8,)]
     assert [row[0] for row in there["oracle"]] == [2, 6, 8]
@@ -96,15 +96,15 @@ def test_deep_dev_questions_count_where_deep_ones_are_asked():
     test = [asked(1, 2, 3, 0)]
     encoder = knowing(dev + test)
     index = Index(encoder.encode(FACTS).numpy(), encoder, FACTS)
-    assert database._chains("iterated", index, dev, index, test)["count"] == 4
+    assert databases._chains("iterated", index, dev, index, test)["count"] == 4
 
 
 def test_a_run_is_kept_and_says_every_figure_once(encoder, tmp_path):
-    size = database.Size(rounds=1, pairs=14, asked=1, dev=1)
+    size = databases.Size(rounds=1, pairs=14, asked=1, dev=1)
     text = handwritten.text()[::6]
     before = encoder.identity()
     keep = partial(cached, tmp_path)
-    studies = database.run(encoder, SETTINGS, keep, text, size)
+    studies = databases.run(encoder, SETTINGS, keep, text, size)
     assert encoder.identity() == before
 
     def nothing_anew(name, key, compute):
@@ -113,18 +113,18 @@ def test_a_run_is_kept_and_says_every_figure_once(encoder, tmp_path):
 
         return keep(name, key, refuse)
 
-    again = database.run(encoder, SETTINGS, nothing_anew, text, size)
+    again = databases.run(encoder, SETTINGS, nothing_anew, text, size)
     assert {base: s.predicted for base, s in studies.items()} == {
         base: s.predicted for base, s in again.items()
     }
     with pytest.raises(AssertionError, match="database-oneshot is computed again"):
-        database.run(encoder, replace(SETTINGS, seed=1), nothing_anew, text, size)
+        databases.run(encoder, replace(SETTINGS, seed=1), nothing_anew, text, size)
     forms = [f"{form}{end}" for form, oracle in (("oneshot", "k"), ("iterated", "m"), ("beam", "m"))
              for end in ("", f"_oracle_{oracle}")]  # fmt: skip
     fitted = [f"finetuned_{form}" for form in forms]
     methods = {"database": [f"zeroshot_{form}" for form in forms] + fitted, "text": fitted}
     assert {base: [*study.scores] for base, study in studies.items()} == methods
-    rows = database.metrics(studies)
+    rows = databases.metrics(studies)
     names = [row["name"] for row in rows]
     depths = {"database": range(1, 8), "text": sorted({len(q.chain) for q in text})}
     wanted = [
@@ -144,7 +144,7 @@ def test_a_run_is_kept_and_says_every_figure_once(encoder, tmp_path):
             pairs = zip(study.test, study.predicted[method][0], strict=True)
             exact = [{*q.nodes} == {*chain} for q, chain in pairs]
             assert value[f"{base}_{method}"] == pytest.approx(sum(exact) / len(exact))
-    table = database.rows(studies["database"])
+    table = databases.rows(studies["database"])
     assert len(table) == 12
     assert [*table[0]] == ["method", *(f"{n} (n 1)" for n in range(1, 8)), "all (n 7)", "in order",
                            "chosen on dev"]  # fmt: skip
@@ -156,7 +156,19 @@ def test_gains_are_of_the_copies_and_both_are_told_how_many():
     study = Study(SETTINGS, "", "cpu", test, [])
     study.add("finetuned_iterated_oracle_m", [(0,), (1, 2), (3, 5)])
     study.add("finetuned_oneshot_oracle_k", [(0,), (1, 5), (3, 6)])
-    rows = {row["name"]: row["value"] for row in database.metrics({"text": study})}
+    rows = {row["name"]: row["value"] for row in databases.metrics({"text": study})}
     assert rows["gain_text_iterated_oneshot_1"] == 0
     assert rows["gain_text_iterated_oneshot_2"] == rows["gain_text_iterated_oneshot_deep"] == 0.5
     assert rows["gain_text_iterated_oneshot"] == pytest.approx(1 / 3)
+
+
+def test_nothing_is_run_without_a_database_or_an_encoder_that_means_anything(encoder, caplog):
+    def keep(*_):
+        raise AssertionError("a step is begun")
+
+    assert databases.run(encoder, replace(SETTINGS, database=0), keep) == {}
+    assert caplog.text == ""
+    for other in (None, wb.load_encoder("lex")):
+        assert databases.run(other, SETTINGS, keep) == {}
+    assert caplog.text.count("left out") == 2
+    assert databases.metrics({}) == []
