@@ -40,7 +40,7 @@ def made():
     read = replace(ran, settings=replace(settings, seeds=1))
     return SimpleNamespace(
         study=ran, questions=questions, settings=settings, keep=keep, encoder=encoder,
-        answers=answering.run(read, questions["train"][:8], keep), solved=programs.run(ran),
+        answers=answering.run(read, questions["train"][4:12], keep), solved=programs.run(ran),
     )  # fmt: skip
 
 
