@@ -154,7 +154,7 @@ def test_a_knowledge_base_has_what_its_facts_say():
         "From 1990 until 1996, Ada Bel and Tom Lo were a married couple.",
         "In 1990, Dorla had 512 inhabitants.",
         "Ada Bel was born in Dorla.",
-        "It was in 1950 that Ada Bel was born.",
+        "The birth of Ada Bel was in the year 1950.",
         "Ada Bel is 183 centimetres tall.",
     ]
     base = knowledge_of(text)

@@ -1,6 +1,7 @@
 """The vocabulary of worlds of chains: as many relations and attributes as the method has, in words
 that tell them apart."""
 
+import re
 from collections import Counter
 from string import Formatter
 
@@ -13,6 +14,12 @@ HEADS = {
     "book": 4, "band": 3, "team": 3, "museum": 2, "river": 1, "award": 1,
 }  # fmt: skip
 ALL = CHAINS.relations | CHAINS.attributes
+PHRASES = ("of", "heads", "asks", "name", "unit")
+FUNCTION = {
+    *"a among an and are as at by for from had has have in is its no of on than the to".split(),
+    *"until was were where who with".split(),
+}
+"""Words that tell no relation."""
 
 
 def holes(text):
@@ -52,3 +59,34 @@ def test_four_sentences_of_each_have_the_same_holes_and_come_in_both_orders(name
 def test_no_two_relations_are_asked_about_in_the_same_words(part):
     told = [text for r in CHAINS.relations.values() if (text := getattr(r, part))]
     assert len({*told}) == len(told) > 20
+
+
+def words(*texts):
+    return [word for text in texts for word in re.sub(r"{.}", "", text).lower().split()]
+
+
+def bare(text):
+    """A sentence whatever its holes hold."""
+    return re.sub(r"{.}", "_", text)
+
+
+def known(each):
+    """The words, full stops aside, of its sentences but the last, and of its phrases."""
+    phrases = [getattr(each, part, "") for part in PHRASES]
+    return {word.strip(".,") for word in words(*each.sentences[:-1], *phrases)} - {""}
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_a_held_out_sentence_is_a_new_construction_of_known_words(name):
+    told = [word.strip(".,") for word in words(ALL[name].sentences[-1])]
+    content = {*told} - FUNCTION - {""}
+    assert content
+    assert content <= known(ALL[name])
+    assert {*told} - {""} <= set().union(*map(known, ALL.values()))
+    templates = [bare(text) for each in ALL.values() for text in each.sentences[:-1]]
+    assert bare(ALL[name].sentences[-1]) not in templates
+
+
+def test_no_two_sentences_are_the_same_but_for_what_stands_in_their_holes():
+    told = [bare(text) for each in ALL.values() for text in each.sentences]
+    assert len({*told}) == len(told) == 4 * 78

@@ -33,10 +33,10 @@ def questions(
     Their `chain` is in the program's order. The same in every process, and the same questions
     whatever their pools. `pool`: facts with each, from 10 (the most that are gold), or `WHOLE`;
     `decoys`: complete decoy chains for each branch (`pools.rivals`). `held_out`: the same worlds
-    and questions, but each fact in the sentence that is otherwise never drawn. Of each type of yes
-    or no, and of all of them, as many are yes as no, or one more. Raises `ValueError` for a number
-    out of range, an unknown type or one that has none of the depths, `DatasetError` where the
-    worlds have too few different questions.
+    and questions, but each fact in the sentence that is otherwise never drawn, out of template, not
+    out of vocabulary. Of each type of yes or no, and of all of them, as many are yes as no, or one
+    more. Raises `ValueError` for a number out of range, an unknown type or one that has none of the
+    depths, `DatasetError` where the worlds have too few different questions.
 
     >>> questions("test", 4, types=("What",), depths=(1, 2, 3, 4))[3].question
     """
