@@ -71,13 +71,14 @@ def knowing(questions, wrong=()):
 
 
 def test_counts_are_of_dev_no_deeper_than_what_is_asked_and_the_oracle_knows_better():
-    dev = [asked(3, 1), asked(5, 9), asked(7, 2), asked(4, 8, 6, 10)]
+    deep = [asked(4, 8, 6, 10), asked(10, 6, 8, 4), asked(7, 0, 2, 5), asked(0, 9, 4, 3)]
+    dev = [asked(3, 1), asked(5, 9), *deep]
     test = [asked(2), asked(6, 4), asked(8, 10, 1)]
     encoder = knowing(dev + test, wrong={((8, 10, 1), 2)})
     index = Index(encoder.encode(FACTS).numpy(), encoder, FACTS)
     for form in ("iterated", "beam"):
         there = databases._chains(form, index, dev, index, test)
-        # Of four facts no dev question counts: the others have two.
+        # Of four facts none counts, nor would a third fact gain: the others have two.
         assert there["count"] == 2
         assert [len(chain) for chain in there["chosen"]] == [2, 2, 2]
         assert [*there["oracle"][:2]] == [(2,), (6, 4)]
