@@ -1,6 +1,7 @@
 """One study with networks that have hardly been trained, and questions whose chains are known."""
 
 from dataclasses import replace
+from functools import partial
 from types import SimpleNamespace
 
 import pytest
@@ -38,9 +39,12 @@ def made():
     questions, keep, encoder = presets.questions(settings), Kept(), load_encoder("lex")
     ran = study.run(questions, settings, keep, encoder)
     read = replace(ran, settings=replace(settings, seeds=1))
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(answering, "ReaderFit", partial(answering.ReaderFit, d=16, epochs=4))
+        answers = answering.run(read, questions["train"][4:12], keep)
     return SimpleNamespace(
         study=ran, questions=questions, settings=settings, keep=keep, encoder=encoder,
-        answers=answering.run(read, questions["train"][4:12], keep), solved=programs.run(ran),
+        answers=answers, solved=programs.run(ran),
     )  # fmt: skip
 
 

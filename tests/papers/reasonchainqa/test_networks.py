@@ -6,11 +6,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from workbench.papers.reasonchainqa import networks, study
+from workbench.papers.reasonchainqa import networks, paper, presets, study
 from workbench.papers.reasonchainqa.answering import line
 from workbench.reading import read_object
 from workbench.retrieval.graphs import Evidence
-from workbench.retrievers.train import RELEASED, Fit
+from workbench.retrieval.steps import follow
+from workbench.retrievers.train import Fit
 
 SCORES = st.sampled_from([0.04, 0.1, 0.25, 0.4, 0.5, 0.7, 0.85])
 EDGES = st.dictionaries(
@@ -64,37 +65,60 @@ def test_the_threshold_has_the_most_chains_right_and_of_equals_is_the_smallest(r
         assert networks.threshold(dev, edges, method) == best
 
 
-def test_a_network_is_of_its_settings_and_above_an_encoder_of_that_ones_size(made):
-    least = made.settings
-    assert networks.fit_of(least, made.encoder) == Fit(
+def test_a_network_is_of_its_settings():
+    least = paper.settings("tiny", epochs=1)
+    assert networks.fit_of(least) == Fit(
         d=48, heads=4, epochs=1, batch=16, lr=3e-3, reads="words", max_tokens=96
     )
-    fit = networks.fit_of(replace(least, reads="frozen"), made.encoder)
+    fit = networks.fit_of(replace(least, reads="frozen"))
     assert (fit.d, fit.reads) == (48, "frozen")
-    assert RELEASED["reads"] == "tuned"
 
 
-@pytest.mark.parametrize("method", ["one_hop", "forward"])
-def test_a_kept_network_is_not_trained_again(tmp_path, made, monkeypatch, method):
-    few = {split: rows[:4] for split, rows in made.questions.items()}
-    least = replace(made.settings, methods=(method,), seeds=1, d=16, batch=4)
+@pytest.fixture(scope="module")
+def few():
+    return presets.questions(paper.settings("tiny", train=4, dev=4, test=4, held_out=4))
 
-    def run(questions=few, keep=lambda name, key, compute: compute()):
-        return study.run(questions, least, keep, folder=tmp_path / "networks")
+
+@pytest.mark.parametrize("method", ["one_hop", "forward", "path"])
+def test_a_kept_network_is_not_trained_again(tmp_path, few, monkeypatch, method):
+    least = paper.settings("tiny", methods=method, d=16, batch=4, epochs=1)
+
+    def run(questions=few, **changed):
+        return study.run(questions, replace(least, **changed), lambda name, key, compute: compute(),
+                         folder=tmp_path / "networks")  # fmt: skip
 
     ran = run()
     (place,) = (tmp_path / "networks").iterdir()  # of a training nothing else stays
     assert place.name.startswith(f"{method}-0-")
-    tau = read_object(place / "config.json", ValueError)["thresholds"]["τ"]
-    assert ran.tuned == {method: [f"τ {tau:g}"]}
+    assert ran.networks == {method: place}
+    kept = read_object(place / "config.json", ValueError)
+    if method == "path":
+        assert kept["thresholds"] == {}
+    else:
+        assert ran.tuned == {method: [f"τ {kept['thresholds']['τ']:g}"]}
 
     def refused(*given, **named):
         raise AssertionError("trained again")
 
     monkeypatch.setattr(networks, "trained", refused)
+    monkeypatch.setattr(networks, "trained_paths", refused)
     assert run() == ran
     shorter = run(few | {"held_out": few["held_out"][:2]})
     assert shorter.predicted == ran.predicted
     assert shorter.unseen[method] == [ran.unseen[method][0][:2]]
+    assert run(few | {"test": few["test"][:2]}).predicted[method] == [ran.predicted[method][0][:2]]
+    changes = [{"seed": 1}, {"learning_rate": 0.1}]
+    changes += [{"chain_weight": 0.0}] if method == "path" else []
+    for changed in changes:
+        with pytest.raises(AssertionError, match="trained again"):
+            run(**changed)
     with pytest.raises(AssertionError, match="trained again"):
         run(few | {"train": few["train"][:3]})
+
+
+def test_a_path_is_what_its_steps_followed_by_hand_come_to(tmp_path, few):
+    settings = paper.settings("tiny", methods="path", d=16, batch=4, epochs=1, beam=2)
+    ran = study.run(few, settings, lambda name, key, compute: compute(), folder=tmp_path)
+    step = networks.stepper(ran.networks["path"])
+    for q, chain in zip(ran.test, ran.predicted["path"][0], strict=True):
+        assert follow(step, q.question, q.facts, beam=2, most=8)[0].facts == chain

@@ -6,10 +6,12 @@ from functools import cache
 import numpy as np
 import pytest
 
+from workbench.models.encoders import load_encoder
 from workbench.papers.reasonchainqa import single
 from workbench.retrieval.lexical import Bm25, TfIdf
 from workbench.worlds.chains import questions
 
+ENCODER = load_encoder("lex")
 DEV = questions("dev", 6, worlds=1, pool=12, types=("What",), depths=(1, 2))
 TEST = questions("test", 8, worlds=1, pool=12, types=("What",), depths=(3, 4))
 
@@ -41,8 +43,8 @@ def scores_of(name, encoder):
 
 
 @pytest.mark.parametrize("name", ["tfidf", "bm25", "dense"])
-def test_k_is_the_best_on_dev_and_a_ranking_is_by_the_question_alone(name, made):
-    rank, scores = single.rank_by(name, made.encoder), scores_of(name, made.encoder)
+def test_k_is_the_best_on_dev_and_a_ranking_is_by_the_question_alone(name):
+    rank, scores = single.rank_by(name, ENCODER), scores_of(name, ENCODER)
     rankings = {"dev": rank(DEV), "test": rank(TEST)}
     for asked, ranked in ((DEV, rankings["dev"]), (TEST, rankings["test"])):
         for q, row in zip(asked, ranked, strict=True):
@@ -80,9 +82,9 @@ def followed(scores, q, count, beam):
     ("bm25", "iterated"), ("bm25", "beam"), ("tfidf", "iterated"), ("dense", "iterated"),
     ("dense", "beam"),
 ])  # fmt: skip
-def test_what_reads_on_is_a_loop_and_m_the_best_on_dev(name, form, made):
-    scores, beam = scores_of(name, made.encoder), {"iterated": 1, "beam": 5}[form]
-    read = single.read_on(f"{name}_{form}", DEV, TEST, made.encoder)
+def test_what_reads_on_is_a_loop_and_m_the_best_on_dev(name, form):
+    scores, beam = scores_of(name, ENCODER), {"iterated": 1, "beam": 5}[form]
+    read = single.read_on(f"{name}_{form}", DEV, TEST, ENCODER)
 
     def by_m(asked):
         rows = [followed(scores, q, 7, beam) for q in asked]

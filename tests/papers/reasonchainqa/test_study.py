@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from workbench.models.encoders import load_encoder
 from workbench.papers.reasonchainqa import figures, paper, presets, study
 from workbench.papers.reasonchainqa.answering import line
 from workbench.retrieval.chain_metrics import chain_scored
@@ -105,6 +106,7 @@ def kept_by_hand(of):
         return [(-1, v, right if v in q.nodes else wrong) for v in range(len(q.facts))]
 
     odds = {"dev": (0.55, 0.45), "test": (0.35, 0.25)}
+    odds |= {"held_out": odds["test"]} if "held_out" in of else {}
     views = {
         name: {
             split: {"edges": [shape(q, *odds[split]) for q in of[split]],
@@ -115,14 +117,16 @@ def kept_by_hand(of):
         for name, shape in {"forward-0": edges, "one_hop-0": star}.items()
     }  # fmt: skip
     views["two_towers-0"] = {split: [[*range(6)] for _ in of[split]] for split in odds}
+    chains = [[(2, 5), (0.9, 0.8), 0.7], [(1,), (0.9,), 0.1]]
+    views["path-0"] = {split: {"paths": [chains for _ in of[split]]} for split in odds}
     return lambda name, key, compute: views[name]
 
 
-def test_thresholds_and_k_are_chosen_on_dev_alone(made, by_hand):
-    questions = by_test_alone(by_hand)
+def test_thresholds_and_k_are_chosen_on_dev_alone(by_hand):
+    questions, encoder = by_test_alone(by_hand), load_encoder("lex")
     methods = ("two_towers", "one_hop", "forward", "greedy")
-    settings = replace(made.settings, methods=methods, seeds=1)
-    ran = study.run(questions, settings, kept_by_hand(questions), made.encoder)
+    settings = paper.settings("tiny", methods=",".join(methods))
+    ran = study.run(questions, settings, kept_by_hand(questions), encoder)
     networks = {method: ["τ 0.5"] for method in methods[1:]}
     assert ran.tuned == {"two_towers": ["k 2"]} | networks
     assert ran.predicted["two_towers"] == [[(0, 1)] * 3]
@@ -135,7 +139,7 @@ def test_thresholds_and_k_are_chosen_on_dev_alone(made, by_hand):
     leak = study.run(
         told, settings,
         lambda name, key, compute: {s: views(name, key, compute)["test"] for s in ("dev", "test")},
-        made.encoder,
+        encoder,
     )  # fmt: skip
     networks = {method: ["τ 0.3"] for method in methods[1:]}
     assert leak.tuned == {"two_towers": ["k 4"]} | networks
@@ -144,12 +148,21 @@ def test_thresholds_and_k_are_chosen_on_dev_alone(made, by_hand):
     assert leak.predicted["forward"][0] == [chain_of(q) for q in questions["test"]]
 
 
-def test_a_forward_network_that_branches_is_scored_by_its_paths(made, by_hand):
+def test_a_path_is_the_best_of_its_beam(by_hand):
+    questions = by_test_alone(by_hand) | {"held_out": by_hand("test", (2, 5))}
+    settings = paper.settings("tiny", methods="path", beam=3)
+    ran = study.run(questions, settings, kept_by_hand(questions))
+    assert ran.predicted == {"path": [[(2, 5)] * 3]}
+    assert ran.tuned == {"path": ["beam 3"]}
+    assert [scores.chain_exact for scores in ran.unseen["path"][0]] == [1]
+
+
+def test_a_forward_network_that_branches_is_scored_by_its_paths(by_hand):
     of = {"train": [], "dev": by_hand("dev", (0, 1)), "test": by_hand("test", (0, 1))}
     of["test"] = [replace(of["test"][0], edges=((-1, 0), (-1, 1)))]
     star = [[(-1, 0, 0.9), (-1, 1, 0.9)]]
     views = {split: {"edges": star, "chain": star, "ranking": [[0, 1]]} for split in of}
-    settings = replace(made.settings, methods=("forward", "one_hop"), seeds=1)
+    settings = paper.settings("tiny", methods="forward,one_hop")
     ran = study.run(of, settings, lambda name, key, compute: views)
     assert [ran.scores[m][0][0].chain_f1 for m in settings.methods] == [1, 1]
 
