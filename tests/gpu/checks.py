@@ -187,3 +187,11 @@ def graphhop_tuned(toy: bool) -> Iterator[Values | str]:
     from tests.benchmarks.graphhop import tuned_along
 
     yield from tuned_along(toy, 240)
+
+
+@check(16, 470)
+def chains_tuned(toy: bool) -> Iterator[Values | str]:
+    """The path retriever with MiniLM tuned along: speed, chain EM by depth of two seeds."""
+    from tests.benchmarks.chains import tuned_along
+
+    yield from tuned_along(toy, 300)
