@@ -40,16 +40,18 @@ def answer_metrics(
 ) -> list[dict[str, Any]]:
     """`answer_em_<evidence>`, with `_open` and `_yes_no` apart; `faithfulness_drop`.
 
-    That is how much of being right from the gold chain is lost with one of its facts.
+    That is how much of being right from the gold chain is lost with one of its facts; `_last`, with
+    its last.
     """
     rows = []
     for name in kinds(answers):
         for end, of in KINDS.items():
             rows += share(f"{start}_{name}{end}", right(study, answers, name, of))
     if len(rows) and len(kinds(answers)) < len(answers):
-        values, ids = drops(study, answers)
-        units = over_seeds(values, questions=ids)
-        rows.append(measured("faithfulness_drop", *units, limits=GAIN))
+        for end, last in (("", False), ("_last", True)):
+            values, ids = drops(study, answers, last)
+            units = over_seeds(values, questions=ids)
+            rows.append(measured(f"faithfulness_drop{end}", *units, limits=GAIN))
     return rows
 
 

@@ -171,11 +171,13 @@ def right(
     return [[value for value, _ in row] for row in rows], [[id_ for _, id_ in row] for row in rows]
 
 
-def drops(study: Study, answers: Answers) -> tuple[list[list[float]], list[list[str]]]:
+def drops(
+    study: Study, answers: Answers, last: bool = False
+) -> tuple[list[list[float]], list[list[str]]]:
     """Right from the gold chain, less the mean of right without each of its facts (§4).
 
     `[seed][question]`, and the ids. 0 where what is missing is not missed; 1 where each fact is
-    needed.
+    needed. `last`: without its last fact alone.
     """
     asked = [study.test[i] for i in asked_of(study)]
     full, ids = right(study, answers, "gold_evidence")
@@ -183,7 +185,8 @@ def drops(study: Study, answers: Answers) -> tuple[list[list[float]], list[list[
     rows = []
     for seed, row in enumerate(full):
         fewer = [[of[seed][i] for of in without[: len(chain_of(q))]] for i, q in enumerate(asked)]
-        rows.append([value - float(np.mean(less)) for value, less in zip(row, fewer, strict=True)])
+        rows.append([value - (less[-1] if last else float(np.mean(less)))
+                     for value, less in zip(row, fewer, strict=True)])  # fmt: skip
     return rows, ids
 
 

@@ -248,7 +248,7 @@ _LEADING = re.compile(
     r"relations|reasoning_types|deepest|(chain_em|evidence_f1)_[a-z0-9_]*[a-z]|chain_em_bm25|"
     r"set_em_one_hop.*|gain_chain_em_.*|held_out_cost_.*|full_chain_recall_at_5_.*|"
     r"(answer|completer_[a-z]+)_em_(no|all|retrieved|gold)_.*|answer_em_majority|"
-    r"oracle_program_em_(none|all|gold|bm25|one_hop|forward|greedy|path)|faithfulness_drop|"
+    r"oracle_program_em_(none|all|gold|bm25|one_hop|forward|greedy|path)|faithfulness_drop(_last)?|"
     r"bm25_incremental_ratio|database_.*|text_.*"
 )
 
