@@ -32,7 +32,11 @@ from workbench.worlds.facts import World
 
 FORMS = {"oneshot": 0, "iterated": 1, "beam": BEAM}
 """Form → chains that go on at once."""
-COPIES = {"zeroshot": tuple(FORMS), "oneshot": ("oneshot",), "iterated": ("iterated", "beam")}
+COPIES = {
+    "zeroshot": ("oneshot", "iterated"),
+    "oneshot": ("oneshot",),
+    "iterated": ("iterated", "beam"),
+}
 """The encoder as it comes, and its fitted copies by what they learn → the forms they are asked in.
 """
 FACTS = 2930
@@ -84,7 +88,7 @@ def run(
     """`"database"`: the chains found among `settings.database` facts of a world never seen before.
 
     `"text"`: those of other questions, which all have the same facts, by the fitted copies. Methods
-    are `<zeroshot, finetuned>_<oneshot, iterated, beam>`, the count of facts chosen on dev among
+    are `<zeroshot, finetuned>_<oneshot, iterated>` and `finetuned_beam`, the count of facts chosen on dev among
     questions no deeper than the deepest asked, beside the oracles. Each copy with what it is asked
     is a step of `keep`. Nothing where the settings have no `database`, without an encoder, or of
     `"lex"`: hashed words have no meaning to begin with.
