@@ -88,10 +88,10 @@ def run(
     """`"database"`: the chains found among `settings.database` facts of a world never seen before.
 
     `"text"`: those of other questions, which all have the same facts, by the fitted copies. Methods
-    are `<zeroshot, finetuned>_<oneshot, iterated>` and `finetuned_beam`, the count of facts chosen on dev among
-    questions no deeper than the deepest asked, beside the oracles. Each copy with what it is asked
-    is a step of `keep`. Nothing where the settings have no `database`, without an encoder, or of
-    `"lex"`: hashed words have no meaning to begin with.
+    are `<zeroshot, finetuned>_<oneshot, iterated>` and `finetuned_beam`, the count of facts chosen
+    on dev among questions no deeper than the deepest asked, beside the oracles. Each copy with what
+    it is asked is a step of `keep`. Nothing where the settings have no `database`, without an
+    encoder, or of `"lex"`: hashed words have no meaning to begin with.
 
     >>> run(wb.load_encoder("minilm"), settings, partial(cached, "out/cache"))["database"]
     """
