@@ -7,6 +7,7 @@ import pytest
 
 import workbench as wb
 from tests.helpers.encoder_toys import save_bert
+from tests.kopl.town import content, program
 from workbench.errors import DatasetError, ModelError
 from workbench.models.encoders import load_encoder
 from workbench.papers.reasonchainqa import (
@@ -178,3 +179,26 @@ def test_the_paper_preset_runs_to_its_end_on_random_weights(tmp_path, small_mode
     assert len(results["metrics"]) == len(metrics)
     again = study.run(questions, settings, keep, load_encoder(bert, device="cpu"), folder)
     assert again.predicted == ran.predicted
+
+
+def test_kqa_pros_files_are_rebuilt(tmp_path, caplog):
+    row = {"answer": "165.5 centimetre", "program": program("Find(Gro Holm) QueryAttr(height)")}
+    rows = [row | {"question": f"How tall is Gro Holm? {i}"} for i in range(200)]
+    val = [row | {"question": f"Of what height? {i}"} for i, row in enumerate(rows[:5])]
+    (tmp_path / "kb.json").write_text(json.dumps(content()), encoding="utf-8")
+    (tmp_path / "train.json").write_text(json.dumps(rows), encoding="utf-8")
+    with pytest.raises(ValueError, match=r"has KQA Pro's kb\.json, and no val\.json"):
+        paper.preflight("tiny", {"data_path": str(tmp_path)})
+    (tmp_path / "val.json").write_text(json.dumps(val), encoding="utf-8")
+    given = {"data_path": str(tmp_path), "train": 30, "dev": 2, "test": 3}
+    paper.preflight("tiny", given)
+    read = presets.questions(paper.settings("tiny", **given), str(tmp_path))
+    assert {split: len(asked) for split, asked in read.items()} == {
+        "train": 30,
+        "dev": 2,
+        "test": 3,
+    }
+    asked = {split: {q.question for q in of} for split, of in read.items()}
+    assert not asked["train"] & asked["dev"]
+    assert all(q.chain == q.nodes and q.answer == "165.5 centimetre" for q in read["test"])
+    assert caplog.text.count("left out none") == 3
