@@ -1,7 +1,6 @@
 """One study with networks that have hardly been trained, and questions whose chains are known."""
 
 from dataclasses import replace
-from functools import partial
 from types import SimpleNamespace
 
 import pytest
@@ -40,7 +39,8 @@ def made():
     ran = study.run(questions, settings, keep, encoder)
     read = replace(ran, settings=replace(settings, seeds=1))
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(answering, "ReaderFit", partial(answering.ReaderFit, d=16, epochs=4))
+        fit = answering.ReaderFit(d=16, epochs=4)
+        patched.setattr(answering, "small_fit", lambda count: fit)
         answers = answering.run(read, questions["train"][4:12], keep)
     return SimpleNamespace(
         study=ran, questions=questions, settings=settings, keep=keep, encoder=encoder,
