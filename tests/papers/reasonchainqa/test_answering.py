@@ -90,9 +90,11 @@ def test_a_drop_is_the_gold_chain_less_the_mean_without_each_fact(three):
     drops, ids = answering.drops(three, answers)
     assert drops == [[0.5, pytest.approx(2 / 3)], [1, pytest.approx(-1 / 3)]]
     assert ids == [["q0", "q2"]] * 2
-    row = answer_tables.answer_metrics(three, answers)[-1]
+    assert answering.drops(three, answers, last=True) == ([[1, 0], [1, 0]], ids)
+    row, last = answer_tables.answer_metrics(three, answers)[-2:]
     assert (row["name"], row["n"]) == ("faithfulness_drop", 4)
     assert row["value"] == pytest.approx((0.5 + 2 / 3 + 1 - 1 / 3) / 4)
+    assert (last["name"], last["value"]) == ("faithfulness_drop_last", 0.5)
     rows = answer_tables.faithfulness(three, answers)
     assert [(row["facts"], row["questions"]) for row in rows] == [(2, 1), (3, 1)]
     assert rows[0]["the chain"] == "100"
