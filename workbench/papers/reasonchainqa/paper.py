@@ -137,8 +137,8 @@ class Settings:
     def full(self) -> "Settings":
         """The whole of §6's small scale, all kinds of reasoning, three seeds."""
         return replace(
-            self.tiny(), types=TYPES, depths=Settings.depths, train=6000, dev=280, test=560,
-            worlds=(24, 2, 3), pool=25, held_out=280, d=64, epochs=2, learning_rate=2e-3, seeds=3,
+            self.tiny(), types=TYPES, depths=Settings.depths, train=3000, dev=280, test=560,
+            worlds=(12, 2, 3), pool=25, held_out=280, d=64, epochs=2, learning_rate=2e-3, seeds=3,
             methods=METHODS,
         )  # fmt: skip
 
