@@ -14,10 +14,11 @@ HEADS = {
     "book": 4, "band": 3, "team": 3, "museum": 2, "river": 1, "award": 1,
 }  # fmt: skip
 ALL = CHAINS.relations | CHAINS.attributes
-PHRASES = ("of", "heads", "asks", "name", "unit")
+PHRASES = ("of", "asks", "name", "unit")
+"""Those that questions of the embedded preset use: none asks for all heads."""
 FUNCTION = {
     *"a among an and are as at by for from had has have in is its no of on than the to".split(),
-    *"until was were where who with".split(),
+    *"until was were where with".split(),
 }
 """Words that tell no relation."""
 

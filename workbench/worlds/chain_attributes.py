@@ -23,7 +23,7 @@ CHAIN_ATTRIBUTES = {
     "city_population": Attribute("city", (
         "In {y}, {h} had {v} inhabitants.", "{h} had {v} inhabitants in {y}.",
         "The inhabitants of {h} numbered {v} in {y}.",
-        "{v} inhabitants were the population of {h} in {y}.",
+        "{v} inhabitants were numbered in {h} in {y}.",
     ), "population", "", 3000, 900000, "", YEARS),
     "elevation": Attribute("city", (
         "{h} lies {v} metres above the sea.", "The elevation of {h} is {v} metres.",

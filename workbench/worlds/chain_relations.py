@@ -10,7 +10,7 @@ from workbench.worlds.relations import Relation
 CHAIN_RELATIONS = {
     "born_in": Relation("person", "city", (
         "{h} was born in {t}.", "{t} is where {h} was born.", "The birthplace of {h} is {t}.",
-        "Among the people born in {t} is {h}.",
+        "{t} is the birthplace of {h}.",
     ), "the birthplace of {x}", "people born in {x}", asks="was {x} born in {t}"),
     "died_in": Relation("person", "city", (
         "{h} died in {t}.", "{t} is where {h} died.", "The place where {h} died is {t}.",
@@ -41,7 +41,7 @@ CHAIN_RELATIONS = {
     ), "the spouse of {x}", asks="was {x} married to {t}", symmetric=True),
     "mentor": Relation("person", "person", (
         "{h} was trained by {t}.", "{t} is the mentor of {h}.", "{t} took {h} as an apprentice.",
-        "The mentor who trained {h} is {t}.",
+        "As an apprentice, {h} was trained by {t}.",
     ), "the mentor of {x}", "people trained by {x}", asks="was {x} trained by {t}"),
     "sibling": Relation("person", "person", (
         "{h} is a sibling of {t}.", "{h} and {t} have the same parents.",
@@ -74,7 +74,7 @@ CHAIN_RELATIONS = {
     ), "the twin city of {x}", asks="is {x} twinned with {t}", symmetric=True),
     "main_river": Relation("city", "river", (
         "{h} stands on the banks of {t}.", "{t} flows through {h}.",
-        "The main river of {h} is {t}.", "The banks of {t} are where {h} stands.",
+        "The main river of {h} is {t}.", "{h} has {t} as its main river.",
     ), "the main river of {x}", "cities on {x}", asks="does {x} stand on {t}"),
     "in_country": Relation("region", "country", (
         "{h} belongs to {t}.", "{t} includes {h}.", "{h} is a region of {t}.",
@@ -111,7 +111,7 @@ CHAIN_RELATIONS = {
     ), "the national museum of {x}", asks="is {t} the national museum of {x}"),
     "founded_by": Relation("company", "person", (
         "{h} was founded by {t}.", "{t} founded {h}.", "The founder of {h} is {t}.",
-        "Among the companies founded by {t} is {h}.",
+        "{t} is the founder of {h}.",
     ), "the founder of {x}", "companies founded by {x}", asks="was {x} founded by {t}"),
     "chief_executive": Relation("company", "person", (
         "The chief executive of {h} from {s} until {e} was {t}.",
@@ -154,7 +154,7 @@ CHAIN_RELATIONS = {
     ), "the partner university of {x}", asks="is {x} a partner university of {t}", symmetric=True),
     "directed_by": Relation("film", "person", (
         "{h} was directed by {t}.", "{t} directed {h}.", "The director of {h} is {t}.",
-        "Among the films directed by {t} is {h}.",
+        "{t} is the director of {h}.",
     ), "the director of {x}", "films directed by {x}", asks="was {x} directed by {t}"),
     "lead_actor": Relation("film", "person", (
         "{h} has {t} in the leading role.", "{t} stars in {h}.",
@@ -179,7 +179,7 @@ CHAIN_RELATIONS = {
         asks="does {x} have a soundtrack by {t}"),
     "author": Relation("book", "person", (
         "{h} was written by {t}.", "{t} wrote {h}.", "The author of {h} is {t}.",
-        "The author who wrote {h} is {t}.",
+        "{h} has {t} as its author.",
     ), "the author of {x}", "books written by {x}", asks="was {x} written by {t}"),
     "translator": Relation("book", "person", (
         "{h} was translated by {t}.", "{t} translated {h}.", "The translator of {h} is {t}.",
@@ -187,7 +187,7 @@ CHAIN_RELATIONS = {
     ), "the translator of {x}", "books translated by {x}", asks="was {x} translated by {t}"),
     "publisher": Relation("book", "company", (
         "{h} was published by {t}.", "{t} published {h}.", "The publisher of {h} is {t}.",
-        "Among the books published by {t} is {h}.",
+        "{h} has {t} as its publisher.",
     ), "the publisher of {x}", "books published by {x}", asks="was {x} published by {t}"),
     "set_in": Relation("book", "city", (
         "{h} is set in {t}.", "{t} is the setting of {h}.", "The story of {h} takes place in {t}.",
