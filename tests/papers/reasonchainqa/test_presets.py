@@ -44,6 +44,9 @@ def test_a_folder_of_kqa_pro_lacks_a_file(kqa_pro, tmp_path):
     with pytest.raises(ValueError, match=r"has KQA Pro's kb\.json, and no val\.json"):
         paper.preflight("tiny", {"data_path": kqa_pro})
     assert paper.settings("tiny", data_path=kqa_pro, pool=100).pool == 100
+    assert paper.settings("tiny", data_path=kqa_pro).pool == 25
+    with pytest.raises(ValueError, match="pool"):
+        paper.settings("tiny", data_path=kqa_pro, pool=24)
     with pytest.raises(ValueError, match="decoys=1 goes unheeded"):
         paper.settings("tiny", data_path=kqa_pro, decoys=1)
 

@@ -164,6 +164,9 @@ def settings(
     for name in drawn if is_kqa_pro(data_path) else ("pool", *drawn):
         if data_path and name in pinned:
             raise ValueError(f"{name}={pinned[name]!r:.40} goes unheeded beside data_path")
+    if is_kqa_pro(data_path):
+        pinned.setdefault("pool", Settings.pool)
+        whole("pool", pinned["pool"], Settings.pool, 3000)
     for name in ("methods", "types", "depths"):
         if name in pinned:
             pinned[name] = parameters.names(name, pinned[name])

@@ -54,8 +54,9 @@ def _rebuilt(folder: str, counts: dict[str, int], settings: Settings) -> dict[st
     knowledge = read_knowledge(Path(folder, "kb.json"))
     out = {}
     for split, count in counts.items():
-        pool = max(settings.pool, Settings.pool)
-        out[split], tally = rebuilt(folder, split, pool=pool, count=count, knowledge=knowledge)
+        out[split], tally = rebuilt(
+            folder, split, pool=settings.pool, count=count, knowledge=knowledge
+        )
         told = ", ".join(f"{number} {reason}" for reason, number in sorted(tally.items()))
         log.warning("KQA Pro %s: %d questions, left out %s", split, len(out[split]), told or "none")
     return out
