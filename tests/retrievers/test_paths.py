@@ -9,16 +9,12 @@ import torch
 
 from tests.retrievers.small import QUESTIONS, lexical, naive_state
 from workbench.errors import CacheMismatch
-from workbench.retrieval.chains import chain_of
 from workbench.retrieval.graphs import ROOT
 from workbench.retrieval.steps import follow
 from workbench.retrievers import checkpoint
 from workbench.retrievers.model import PATH
 from workbench.retrievers.paths import (
-    THRESHOLDS,
     best_paths,
-    best_threshold,
-    greedy_chains,
     trained_paths,
 )
 from workbench.retrievers.search import retrieved
@@ -141,33 +137,6 @@ def test_a_branching_question_is_learnt_in_its_order(monkeypatch):
     assert seen[0][0][1:] != seen[1][0][1:]  # wrong ones are drawn anew
 
 
-def test_a_greedy_chain_ends_below_its_threshold(retriever):
-    for threshold in (0.4, 0.7):
-        for question, chain in zip(
-            QUESTIONS[:3], greedy_chains(retriever, QUESTIONS[:3], threshold), strict=True
-        ):
-            path = ()
-            while len(path) < 8:
-                odds = torch.sigmoid(torch.tensor(naive_state(retriever, question, path)[0]))
-                odds[[*path]] = 0
-                if odds.max() <= threshold:
-                    break
-                path = (*path, int(odds.argmax()))
-            assert chain == path
-
-
-def test_the_threshold_is_that_of_most_right_chains():
-    retriever = lexical()
-    gold = greedy_chains(retriever, QUESTIONS[:12], 0.6)
-    dev = [replace(q, chain=c, edges=()) if c else q for q, c in zip(QUESTIONS, gold, strict=False)]
-    right = [
-        sum(c == chain_of(q) for c, q in zip(greedy_chains(retriever, dev, t), dev, strict=True))
-        for t in THRESHOLDS
-    ]
-    assert best_threshold(retriever, dev) == THRESHOLDS[right.index(max(right))]
-    assert len({*right}) > 1
-
-
 @pytest.mark.parametrize(
     ("call", "match"),
     [
@@ -175,13 +144,11 @@ def test_the_threshold_is_that_of_most_right_chains():
         (lambda r: best_paths(r, QUESTIONS, most=0), "most"),
         (lambda r: best_paths(lexical(), QUESTIONS), "direction"),
         (lambda r: best_paths(r, [replace(QUESTIONS[0], facts=())]), "facts of question"),
-        (lambda r: greedy_chains(r, QUESTIONS, 0.0), "above"),
-        (lambda r: greedy_chains(r, QUESTIONS, 1.0), "above"),
         (lambda r: trained_paths(asked(), SMALL, 0, chain_weight=-0.1), "chain_weight"),
         (lambda r: trained_paths([], SMALL, 0), "questions"),
         (lambda r: trained_paths(asked(), SMALL, -1), "seed"),
     ],
-    ids=["beam", "most", "forward", "no facts", "zero", "one", "weight", "none", "seed"],
+    ids=["beam", "most", "forward", "no facts", "weight", "none", "seed"],
 )
 def test_bad_input(retriever, call, match):
     with pytest.raises(ValueError, match=match):

@@ -12,20 +12,17 @@ import torch
 
 from workbench import arguments
 from workbench.models.encoders import Encoder
-from workbench.retrieval.chains import chain_of, depth_first
+from workbench.retrieval.chains import chain_of
 from workbench.retrieval.graphs import Evidence, checked
 from workbench.retrieval.steps import Chain
 from workbench.retrievers.chain_loss import corrupted, nearest_facts, path_loss
 from workbench.retrievers.lexicon import names, vocabulary
-from workbench.retrievers.model import PATH, PathRetriever, Retriever
-from workbench.retrievers.search import DIGITS, TOGETHER, retrieved
-from workbench.retrievers.targets import Path
+from workbench.retrievers.model import PATH, PathRetriever
+from workbench.retrievers.search import DIGITS, TOGETHER
 from workbench.retrievers.train import Fit, built, fitted
 
 BEAM, MOST = 4, 8
 """Chains of a question that go on at once, and facts of one (§2.3)."""
-THRESHOLDS = tuple(round(0.05 * i, 2) for i in range(1, 20))
-"""Of a greedy chain: those that are tried on dev."""
 
 
 def trained_paths(
@@ -127,29 +124,3 @@ def _beams(
             steps = [(i, chain.facts[-1]) for _, chain, i in going]
             states = retriever.step(states, *states.rows.new_tensor(steps).T)
     return held
-
-
-def greedy_chains(retriever: Retriever, questions: Sequence[Evidence], above: float) -> list[Path]:
-    """Each question's single chain: the best fact again and again, while it is above a threshold.
-
-    Raises `ValueError` for a threshold that is not between 0 and 1, else as `search.retrieved`.
-    """
-    arguments.finite("above", above, above=0, below=1)
-    edges = retrieved(retriever, questions, above=above, depth=MOST, greedy=True)
-    return [depth_first([(u, v) for u, v, _ in of_question]) for of_question in edges]
-
-
-def best_threshold(retriever: Retriever, questions: Sequence[Evidence]) -> float:
-    """That of `THRESHOLDS` by which most greedy chains are the gold ones; of equals the smallest.
-
-    To be chosen on dev. Raises as `greedy_chains`.
-    """
-    edges = retrieved(retriever, questions, above=THRESHOLDS[0], depth=MOST, greedy=True)
-    right = dict.fromkeys(THRESHOLDS, 0)
-    for question, of_question in zip(questions, edges, strict=True):
-        odds = {v: score for _, v, score in of_question}
-        chain = depth_first([(u, v) for u, v, _ in of_question])
-        for threshold in THRESHOLDS:
-            below = [j for j, v in enumerate(chain) if odds[v] <= threshold]
-            right[threshold] += chain[: below[0] if below else None] == chain_of(question)
-    return max(THRESHOLDS, key=lambda threshold: right[threshold])
