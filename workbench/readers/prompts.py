@@ -51,8 +51,8 @@ def replies(
         for question, edges in zip(questions, graphs, strict=True)
     ]
     texts = [first_line(result.texts[0]) for result in complete(model, requests, store=store)]
-    rows = [texts[i : i + len(questions)] for i in range(0, len(texts), len(questions) or 1)]
-    return dict(zip(evidence, rows, strict=True))
+    count = len(questions)
+    return {name: texts[i * count : (i + 1) * count] for i, name in enumerate(evidence)}
 
 
 def first_line(reply: str) -> str:

@@ -6,6 +6,7 @@ many, and with none, so that whatever retrieval hands it is like what it has see
 """
 
 import copy
+import logging
 import random
 import shutil
 from collections.abc import Mapping, Sequence
@@ -24,6 +25,8 @@ from workbench.readers import marks
 from workbench.retrieval.graphs import ROOT, Edge, Evidence
 from workbench.training.epochs import epochs
 from workbench.training.supervised import collate_replies
+
+log = logging.getLogger(__name__)
 
 MIX = ("gold",) * 4 + ("more",) * 3 + ("none",)
 """What a question is learnt with, drawn each time; `more`: one to three wrong facts, too."""
@@ -61,6 +64,9 @@ class Reader:
     def answers(self, questions: Sequence[Evidence], graphs: Sequence[Sequence[Edge]]) -> list[str]:
         """What it says of each question, its evidence before it."""
         told = [self.told(q, edges) for q, edges in zip(questions, graphs, strict=True)]
+        cut = sum(len(self.model.tokenizer(text)["input_ids"]) > LONGEST for text, _ in told)
+        if cut:
+            log.warning("%d of %d texts are cut to %d tokens", cut, len(told), LONGEST)
         replies = self.model.write([text for text, _ in told], NEW, LONGEST)
         names = [{mark: name for name, mark in of_text.items()} for _, of_text in told]
         return [of_text.get(reply, reply) for of_text, reply in zip(names, replies, strict=True)]
@@ -103,9 +109,11 @@ def taught(
     hf, tokenizer = copy.deepcopy(reader.model.hf), reader.model.tokenizer
     optimizer = torch.optim.AdamW(hf.parameters(), lr=fit.lr, weight_decay=0.01)
     steps = fit.epochs * -(-len(questions) // fit.batch)
+    # Of ten steps a tenth is one, from the first to the first, and torch divides by nothing.
     schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, fit.lr, total_steps=steps + 1, pct_start=0.1, cycle_momentum=False
-    )
+        optimizer, fit.lr, total_steps=steps + 1, pct_start=0.1 if steps != 9 else 0.11,
+        cycle_momentum=False,
+    )  # fmt: skip
     parts = {"model": hf, "optimizer": optimizer, "schedule": schedule}
 
     def run(number: int) -> None:

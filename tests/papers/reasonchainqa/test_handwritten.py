@@ -51,29 +51,29 @@ def read(folder, trained, monkeypatch):
 
 
 def test_networks_are_asked_and_not_trained_again(read):
-    found = read()
-    assert [*found.scores] == ["bm25", "bm25_oracle_k", "bm25_iterated", "bm25_iterated_oracle_m",
+    ran = read()
+    assert [*ran.scores] == ["bm25", "bm25_oracle_k", "bm25_iterated", "bm25_iterated_oracle_m",
                                "one_hop", "one_hop_oracle_k", "forward", "greedy"]  # fmt: skip
-    assert found.test == TEXT
-    assert all(len(seed) == 4 for seeds in found.predicted.values() for seed in seeds)
-    assert found.unseen == {}
-    rows = {row["name"]: row for row in databases.metrics({"text": found})}
+    assert ran.test == TEXT
+    assert all(len(seed) == 4 for seeds in ran.predicted.values() for seed in seeds)
+    assert ran.unseen == {}
+    rows = {row["name"]: row for row in databases.metrics({"text": ran})}
     assert rows["text_greedy_4"]["n"] == 1
 
 
 def test_an_untrained_row_is_what_reading_the_text_gives(read):
-    found, questions = read(), TEXT
+    ran, questions = read(), TEXT
     index = Bm25(questions[0].facts)
     counts = [len(q.chain) for q in questions]
     chains = [held[0].facts for held in iterated(index, [q.question for q in questions], counts)]
-    assert [*found.predicted["bm25_iterated_oracle_m"][0]] == [tuple(chain) for chain in chains]
+    assert [*ran.predicted["bm25_iterated_oracle_m"][0]] == [tuple(chain) for chain in chains]
 
 
 def test_fitted_copies_are_rows_beside_them(read):
     copies = Study(SETTINGS, "minilm", "cpu", TEXT, [])
     gold = [q.chain for q in copies.test]
     copies.add("finetuned_iterated", gold, "m 4")
-    found = read(copies=copies)
-    assert [*found.scores][-1] == "finetuned_iterated"
-    assert found.tuned["finetuned_iterated"] == ["m 4"]
-    assert all(score.chain_exact for score in found.scores["finetuned_iterated"][0])
+    ran = read(copies=copies)
+    assert [*ran.scores][-1] == "finetuned_iterated"
+    assert ran.tuned["finetuned_iterated"] == ["m 4"]
+    assert all(score.chain_exact for score in ran.scores["finetuned_iterated"][0])

@@ -91,11 +91,11 @@ def test_a_kept_network_is_not_trained_again(tmp_path, few, monkeypatch, method)
     (place,) = (tmp_path / "networks").iterdir()  # of a training nothing else stays
     assert place.name.startswith(f"{method}-0-")
     assert ran.networks == {method: place}
-    kept = read_object(place / "config.json", ValueError)
+    config = read_object(place / "config.json", ValueError)
     if method == "path":
-        assert kept["thresholds"] == {}
+        assert config["thresholds"] == {}
     else:
-        assert ran.tuned == {method: [f"τ {kept['thresholds']['τ']:g}"]}
+        assert ran.tuned == {method: [f"τ {config['thresholds']['τ']:g}"]}
 
     def refused(*given, **named):
         raise AssertionError("trained again")

@@ -31,7 +31,9 @@ def read(study: Study, answers: Answers, reference: Reference) -> list[dict[str,
             if ids[0]:
                 column = end.strip("_").replace("_", " or ") or "all"
                 row[column] = percent(*share(column, (values, ids)))
-        rows.append(row | {"paper: all": reference.get(("T3", row["evidence"], "all"))})
+        given = {c for table, _, c in reference if table == "T3"} | {"all"}
+        paper = {f"paper: {c}": reference.get(("T3", row["evidence"], c)) for c in sorted(given)}
+        rows.append(row | paper)
     return even(rows)
 
 

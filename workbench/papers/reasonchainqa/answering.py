@@ -19,19 +19,29 @@ from workbench.papers.reasonchainqa.single import Chain
 from workbench.papers.reasonchainqa.study import Keep, Study, Which
 from workbench.readers.prompts import replies
 from workbench.readers.trained import TUNED, ReaderFit, taught_answers
-from workbench.retrieval.answers import answer_exact
+from workbench.retrieval.answers import answer_exact, normalised
 from workbench.retrieval.chains import chain_of
 from workbench.retrieval.evidence_files import as_row
 from workbench.retrieval.graphs import ROOT, Edge, Evidence
+from workbench.retrievers.baselines import star
 
 READ = ("bm25", "bm25_beam", "dense", "two_towers", "one_hop", "forward", "greedy", "path")
 """Methods whose chains a reader is handed, each a row."""
 BEST = tuple(reversed(READ))
-"""The first of these that was run is `retrieved_evidence`."""
+"""The first of these that was run is `retrieved_evidence`, in this order on every data."""
 COMPLETED = ("no_evidence", "all_evidence", "retrieved_evidence", "gold_shuffled", "gold_evidence")
 """What a language model as it comes is asked with."""
-KINDS = {"": lambda q: True, "_yes_no": lambda q: q.answer_kind == "bool",
-         "_open": lambda q: q.answer_kind != "bool"}  # fmt: skip
+
+
+def is_yes_no(question: Evidence) -> bool:
+    """Whether a question asks for yes or no: by its kind of answer, program, or answer itself."""
+    told_so = question.answer_kind == "bool" or question.reasoning == "Bool"
+    return told_so or normalised(question.answer) in ("yes", "no")
+
+
+KINDS: dict[str, Which] = {
+    "": lambda q: True, "_yes_no": is_yes_no, "_open": lambda q: not is_yes_no(q)
+}  # fmt: skip
 """End of a metric's name → the questions it is of: yes or no is right half the time by chance."""
 READ_OFTEN = 19_200
 """Questions that the small reader learns from, each as often as it is learnt (32 times 600)."""
@@ -54,21 +64,22 @@ def asked_of(study: Study) -> list[int]:
 def evidence_of(study: Study, asked: Sequence[int], number: int = 0) -> dict[str, list[list[Edge]]]:
     """Kind of evidence → a graph for each of the test questions at these places, at one seed.
 
-    No facts; all facts; what each of `READ` retrieved, and the best of them; the gold facts as a
-    set, in order, and in another order.
+    No facts; all facts; what each of `READ` retrieved, by one query as a set, and the first of
+    `BEST`; the gold facts as a set, in order, and in another order.
     """
     test = [study.test[i] for i in asked]
     gold = [chain_of(q) for q in test]
     out: dict[str, list[list[Edge]]] = {
         "no_evidence": [[] for _ in test],
-        "all_evidence": [[(ROOT, fact) for fact in range(len(q.facts))] for q in test],
+        "all_evidence": [star(range(len(q.facts))) for q in test],
     }
     for method in (m for m in READ if m in study.predicted):
         chains = study.predicted[method]
-        out[method] = [line(chains[number % len(chains)][i]) for i in asked]
+        told = star if method in study.rankings else line
+        out[method] = [told(chains[number % len(chains)][i]) for i in asked]
     if best := next((m for m in BEST if m in out), ""):
         out["retrieved_evidence"] = out[best]
-    out["gold_set"] = [[(ROOT, fact) for fact in sorted(chain)] for chain in gold]
+    out["gold_set"] = [star(chain) for chain in gold]
     out["gold_shuffled"] = [
         line(shuffled(chain, q.id)) for chain, q in zip(gold, test, strict=True)
     ]
@@ -123,7 +134,7 @@ def run(
 
 
 def small_fit(count: int) -> ReaderFit:
-    """Training of the small reader on so many questions: about as many steps for any number."""
+    """Training of the small reader: as many steps for any number of questions from 600 on."""
     return ReaderFit(epochs=min(ReaderFit.epochs, max(1, round(READ_OFTEN / count))))
 
 
@@ -133,10 +144,10 @@ def majority(train: Sequence[Evidence], test: Sequence[Evidence]) -> list[str]:
     """
     counts: dict[bool, Counter[str]] = {True: Counter(), False: Counter()}
     for q in train:
-        counts[q.answer_kind == "bool"][q.answer] += 1
+        counts[is_yes_no(q)][q.answer] += 1
     best = {kind: min(of, key=lambda a, of=of: (-of[a], a), default="")
             for kind, of in counts.items()}  # fmt: skip
-    return [best[q.answer_kind == "bool"] for q in test]
+    return [best[is_yes_no(q)] for q in test]
 
 
 def complete(

@@ -148,7 +148,6 @@ def _chains(
     form: str, known: Index, dev: Sequence[Evidence], index: Index, asked: Sequence[Evidence]
 ) -> dict[str, Any]:
     sizes = [len(q.nodes) for q in asked]
-    dev = [q for q in dev if len(q.nodes) <= max(sizes)]
     of_dev, texts = ([q.question for q in of] for of in (dev, asked))
     if form == "oneshot":
         tried = [[*r.facts] for r in one_shot(known, of_dev, [MOST] * len(dev))]
@@ -158,7 +157,7 @@ def _chains(
         return {"count": count, "chosen": [row[:count] for row in ranked],
                 "oracle": [row[:n] for row, n in zip(ranked, sizes, strict=True)]}  # fmt: skip
     gold, beam = [q.nodes for q in dev], FORMS[form]
-    count = best_count(known, of_dev, gold, max(sizes), beam=beam)
+    count = best_count(known, of_dev, gold, DEEPEST, beam=beam)
     held = [*levels(index, texts, [max(count, n) for n in sizes], beam=beam)]
     return {"count": count, "chosen": [best.facts for best, *_ in held[count - 1]],
             "oracle": [held[n - 1][i][0].facts for i, n in enumerate(sizes)]}  # fmt: skip

@@ -35,7 +35,7 @@ def by_depth(study: Study, score: str = "chain_exact", methods: Sequence[str] = 
                      "arrayminus": [v - low for v, (low, _) in zip(values, ends, strict=True)]},
         )  # fmt: skip
     drawn.update_yaxes(range=[0, 1.03], tickformat=".0%")
-    drawn.update_xaxes(type="category", title="facts of the chain")
+    drawn.update_xaxes(type="category", title="depth: facts on the longest path")
     return layout(drawn, f"{SCORES[score]}, by depth", 460, legend=LEGEND_BELOW)
 
 

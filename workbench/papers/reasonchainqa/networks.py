@@ -9,8 +9,9 @@ from typing import Any
 from workbench.models.encoders import Encoder
 from workbench.papers.reasonchainqa.paper import Settings
 from workbench.papers.reasonchainqa.single import Chain
+from workbench.readers.marks import ordered
 from workbench.retrieval.chains import chain_of, depth_first
-from workbench.retrieval.graphs import Evidence, ScoredEdge
+from workbench.retrieval.graphs import Evidence, ScoredEdge, nodes
 from workbench.retrieval.steps import Stepper
 from workbench.retrievers import checkpoint, fuse
 from workbench.retrievers.model import PATH, Retriever
@@ -20,7 +21,8 @@ from workbench.retrievers.stepping import stepper_of
 from workbench.retrievers.train import RELEASED, Fit, trained
 
 LONGEST = 96
-"""Tokens of a text: a question that follows four relations has more than 30 (§5)."""
+"""Tokens of a text that a tuned encoder reads: a question that follows four relations has more
+than 30 (§5)."""
 THRESHOLDS = (0.05, 0.1, *fuse.THRESHOLDS, 0.8, 0.9)
 Views = dict[str, dict[str, Any]]
 """Split → what a network retrieves there, for each question: `"edges"`, all likely ones, scored;
@@ -84,7 +86,9 @@ def _views(retriever: Retriever, questions: Sequence[Evidence], beam: int) -> di
     if retriever.direction == "one_hop":
         most = max(len(q.facts) for q in questions)
         edges = retrieved(retriever, questions, above=0.0, states=most + 1, edges=most)
-        return {"edges": edges, "ranking": [*map(by_score, edges)]}
+        ranking = [(*(best := by_score(of)), *(v for v in range(len(q.facts)) if v not in best))
+                   for q, of in zip(questions, edges, strict=True)]  # fmt: skip
+        return {"edges": edges, "ranking": ranking}
     edges, chain = (retrieved(retriever, questions, greedy=greedy) for greedy in (False, True))
     return {"edges": edges, "chain": chain}
 
@@ -107,11 +111,15 @@ def by_score(edges: Sequence[ScoredEdge]) -> Chain:
 def above(edges: Sequence[ScoredEdge], tau: float, method: str) -> Chain:
     """The facts of edges above a threshold as a chain: of `one_hop` the most probable first.
 
-    Else each after those that lead to it, a branch to its end before the next.
+    Else each after those that lead to it, a branch to its end before the next; where two lead to
+    each other, as they are come across.
     """
     if method == "one_hop":
         return by_score([edge for edge in edges if edge[2] > tau])
-    return depth_first(fuse.soft(edges, (), 1.0, tau))
+    likely = fuse.soft(edges, (), 1.0, tau)
+    chain = depth_first(likely)
+    # Two facts may each lead to the other, read from different paths.
+    return chain if len(chain) == len(nodes(likely)) else tuple(ordered(likely))
 
 
 def threshold(dev: Sequence[Evidence], edges: Sequence[Sequence[ScoredEdge]], method: str) -> float:

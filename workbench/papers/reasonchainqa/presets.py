@@ -18,6 +18,8 @@ from workbench.worlds.chains import questions as drawn
 
 log = logging.getLogger(__name__)
 
+MOST_DEPTH = 20
+"""Facts on a path of a file of one's own."""
 READERS = {"small": "smollm2"}
 HELD_OUT = "held_out"
 """The split of test questions in wordings that no training question has."""
@@ -47,7 +49,13 @@ def questions(settings: Settings, data_path: str = "") -> dict[str, list[Evidenc
 
 def _read(folder: str, counts: dict[str, int], settings: Settings) -> dict[str, list[Evidence]]:
     files = split_files(folder)
-    return {split: read_chains(files[split], linearise=True)[:n] for split, n in counts.items()}
+    out = {}
+    for split, count in counts.items():
+        every = read_chains(files[split], linearise=True, max_depth=MOST_DEPTH)
+        if len(every) > count:
+            log.warning("%s: the first %d of %d questions", files[split], count, len(every))
+        out[split] = every[:count]
+    return out
 
 
 def _rebuilt(folder: str, counts: dict[str, int], settings: Settings) -> dict[str, list[Evidence]]:

@@ -24,6 +24,7 @@ from workbench.retrieval.chain_metrics import ChainScores, chain_scored
 from workbench.retrieval.evidence_files import as_row
 from workbench.retrieval.graphs import Edge, Evidence
 from workbench.retrievers import fuse, support, towers
+from workbench.retrievers.baselines import star
 from workbench.retrievers.tuned import warn_of_cuts
 
 Keep = Callable[[str, dict[str, Any], Callable[[], Any]], Any]
@@ -37,9 +38,11 @@ ORACLE_K, ORACLE_M = "_oracle_k", "_oracle_m"
 class Study:
     """Everything that was run.
 
-    `test`: the questions; `held_out`: others, in wordings that no training question has.
+    `test`: the questions; `held_out`: the first of them, with facts in wordings that no training
+    question has.
     `predicted`: method → `[seed][question]` → places of facts in order; one seed where nothing is
-    trained. `scores`: the same, scored. `unseen`: the same of `held_out`, of the trained methods.
+    trained; of SSG, which gives sets, in order of places. `scores`: the same, scored. `unseen`: the
+    same of `held_out`, of rankings and networks.
     `rankings`: method → `[seed][question]` → all facts by one query, the best first. `tuned`:
     method → per seed what was chosen on dev. `networks`: network → its folder, of the first seed
     (`networks.stepper`).
@@ -65,7 +68,7 @@ class Study:
         graphs: Sequence[Sequence[Edge]] | None = None,
         unseen: Sequence[Sequence[int]] | None = None,
     ) -> None:
-        """Score the chains of one more seed. `graphs`: predicted edges where they branch."""
+        """Score the chains of one more seed. `graphs`: predicted edges, where they are no chain."""
         chains = [tuple(chain) for chain in chains]
         self.predicted.setdefault(method, []).append(chains)
         edges = graphs or [None] * len(chains)
@@ -138,7 +141,8 @@ def _untrained(
     dev, test = questions["dev"], questions["test"]
     for method in (m for m in methods if m in ONE_QUERY):
         rank = single.rank_by(method, encoder)
-        _cut(study, method, dev, {"dev": rank(dev), "test": rank(test)})
+        _cut(study, method, dev, {"dev": rank(dev), "test": rank(test),
+                                  "held_out": rank(study.held_out)})  # fmt: skip
     for method in (m for m in methods if m in READ_ON):
         step = partial(single.read_on, method, dev, test, encoder)
         done = keep(method, {**known, "most": single.MOST}, step)
@@ -150,8 +154,9 @@ def _cut(
     study: Study, method: str, dev: Sequence[Evidence], rankings: Mapping[str, Sequence[Any]]
 ) -> None:
     k, chains, oracle = single.cut(dev, study.test, rankings)
-    study.add(method, chains, f"k {k}")
-    study.add(method + ORACLE_K, oracle)
+    unseen = [row[:k] for row in rankings["held_out"]] if "held_out" in rankings else None
+    study.add(method, chains, f"k {k}", [*map(star, chains)], unseen)
+    study.add(method + ORACLE_K, oracle, graphs=[*map(star, oracle)])
     study.rankings.setdefault(method, []).append([*map(tuple, rankings["test"])])
 
 
@@ -170,11 +175,11 @@ def _networks(
         key |= {"weight": settings.chain_weight} if direction == "path" else {}
         place = Path(folder, f"{direction}-{seed}-{digest(key)}") if folder else None
         search = partial(networks.searched, questions, settings, direction, seed, encoder, place)
-        if place:
-            study.networks.setdefault(direction, place)
         key |= {"test": known["test"], "held_out": digest([as_row(q) for q in study.held_out]),
                 "beam": settings.beam}  # fmt: skip
         views[direction] = keep(f"{direction}-{seed}", key, search)
+        if place and place.exists():
+            study.networks.setdefault(direction, place)
     for method in wanted:
         of = views[NETWORKS[method]]
         if method == "path":
@@ -195,7 +200,7 @@ def _networks(
         if method == "one_hop":
             ranked = of["test"]["ranking"]
             oracle = [row[: len(q.nodes)] for q, row in zip(study.test, ranked, strict=True)]
-            study.add(method + ORACLE_K, oracle)
+            study.add(method + ORACLE_K, oracle, graphs=[*map(star, oracle)])
             study.rankings.setdefault(method, []).append([*map(tuple, ranked)])
 
 
@@ -212,5 +217,4 @@ def _above_encoder(
         generate = partial(support.ssg, questions, encoder, seed, sets)
         done = keep(f"ssg-{seed}", {**known, "seed": seed, "methods": sets}, generate)
         for method, there in done.items():
-            stars = [[(-1, fact) for fact in facts] for facts in there["test"]]
-            study.add(method, there["test"], there["chosen"], stars)
+            study.add(method, there["test"], there["chosen"], [*map(star, there["test"])])

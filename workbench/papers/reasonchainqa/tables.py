@@ -9,15 +9,23 @@ import numpy as np
 
 from workbench.evaluation.intervals import ANY, GAIN, SHARE
 from workbench.evaluation.metrics import measured, over_seeds
+from workbench.hashing import digest
 from workbench.papers import evidence_tables
 from workbench.papers.evidence import Reference
 from workbench.papers.evidence_tables import even, gain, percent
 from workbench.papers.reasonchainqa.answering import (
     KINDS,
 )
-from workbench.papers.reasonchainqa.paper import published
+from workbench.papers.reasonchainqa.paper import SUPPORT, published
 from workbench.papers.reasonchainqa.study import ORACLE_K, ORACLE_M, Study, Which
-from workbench.retrieval.chain_metrics import KS, full_chain_at, step_accuracy, stop_table
+from workbench.retrieval.chain_metrics import (
+    KS,
+    full_chain_at,
+    recall_at,
+    step_accuracy,
+    stop_table,
+)
+from workbench.retrieval.evidence_files import as_row
 from workbench.retrieval.graphs import Evidence, depth
 
 COLUMNS = {
@@ -45,7 +53,8 @@ def types(study: Study) -> dict[str, Which]:
 
 
 def _type(question: Evidence) -> str:
-    return question.program[-1]["function"] if question.program else "unknown"
+    name = question.program[-1]["function"] if question.program else "unknown"
+    return "VerifyYear" if name == "VerifyDate" else name
 
 
 def share(name: str, study: Study, method: str, score: str, of: Which) -> list[dict[str, Any]]:
@@ -58,8 +67,9 @@ def metrics(study: Study) -> list[dict[str, Any]]:
 
     `<score>_<method>` over all questions, `chain_em_<method>_<depth>` and `set_em_<method>_<depth>`
     by depth; `gain_…_<first>_<second>`, the same less another method's on the same questions, also
-    at depth ≥ 2 (`_deep`); `full_chain_recall_at_<k>_<method>` and `recall_at_…` of rankings by one
-    query; `held_out_cost_<method>`: chain EM less that in wordings never trained on.
+    at depth ≥ 2 (`_deep`); `recall_at_<k>_<method>`, `full_chain_recall_at_…` of rankings by one
+    query, of a pool that is smaller all of it; `held_out_cost_<method>`: chain EM less that in
+    wordings never trained on.
     """
     rows: list[dict[str, Any]] = []
     by_depth = depths(study)
@@ -84,12 +94,14 @@ def _at_k(study: Study) -> list[dict[str, Any]]:
     rows, ids = [], [q.id for q in study.test]
     for method, seeds in study.rankings.items():
         for k in KS:
-            values = [
-                [full_chain_at(ranking, q.nodes, min(k, len(ranking)))
-                 for q, ranking in zip(study.test, seed, strict=True)] for seed in seeds
-            ]  # fmt: skip
-            units = over_seeds(values, questions=[ids] * len(values))
-            rows.append(measured(f"full_chain_recall_at_{k}_{method}", *units, limits=SHARE))
+            for start, of in (("recall_at", recall_at), ("full_chain_recall_at", full_chain_at)):
+                values = [
+                    [of(ranking, q.nodes, min(k, len(ranking)))
+                     for q, ranking in zip(study.test, seed, strict=True)] for seed in seeds
+                ]  # fmt: skip
+                rows += evidence_tables.share(
+                    f"{start}_{k}_{method}", (values, [ids] * len(values))
+                )
     return rows
 
 
@@ -109,9 +121,13 @@ def _held_out(study: Study) -> list[dict[str, Any]]:
     return rows
 
 
-def parameters(study: Study) -> dict[str, Any]:
-    """What the run was given, for its record."""
+def parameters(study: Study, data_path: str = "") -> dict[str, Any]:
+    """What the run was given, for its record; of files of one's own the test questions' digest."""
     settings = {name: value for name, value in asdict(study.settings).items() if name != "seed"}
+    if data_path:
+        drawn = ("types", "depths", "worlds", "pool", "decoys", "held_out")
+        settings = {name: value for name, value in settings.items() if name not in drawn}
+        settings |= {"test_questions": digest([as_row(q) for q in study.test])}
     return {"encoder": study.encoder, "tuned": study.tuned, **settings}
 
 
@@ -135,11 +151,11 @@ def statistics(splits: Mapping[str, Sequence[Evidence]]) -> list[dict[str, Any]]
 
 def relations(questions: Sequence[Evidence]) -> set[str]:
     """Relations and attributes that the programs of questions follow."""
-    followed = {"Relate": 0, "QueryAttr": 0, "SelectBetween": 0, "SelectAmong": 0,
-                "QueryAttrQualifier": 0, "QueryRelationQualifier": 0,
-                "QueryAttrUnderCondition": 0}  # fmt: skip
+    followed = ("Relate", "QueryAttr", "SelectBetween", "SelectAmong", "QueryAttrQualifier",
+                "QueryRelationQualifier", "QueryAttrUnderCondition", "FilterStr", "FilterNum",
+                "FilterYear", "FilterDate")  # fmt: skip
     return {
-        step["inputs"][followed[step["function"]]]
+        str(step["inputs"][0])
         for q in questions
         for step in q.program
         if step["function"] in followed and step.get("inputs")
@@ -147,12 +163,12 @@ def relations(questions: Sequence[Evidence]) -> set[str]:
 
 
 def data_metrics(test: Sequence[Evidence]) -> list[dict[str, Any]]:
-    """`relations`, `reasoning_types`, `deepest` of the test questions, beside the published."""
-    values = {
-        "relations": len(relations(test)),
-        "reasoning_types": len({_type(q) for q in test}),
-        "deepest": max(depth(q.edges) for q in test),
-    }
+    """`deepest` of the test questions, and `relations`, `reasoning_types` of those with programs,
+    beside the published.
+    """
+    values = {"deepest": max(depth(q.edges) for q in test)}
+    if all(q.program for q in test):
+        values |= {"relations": len(relations(test)), "reasoning_types": len({*map(_type, test)})}
     return [measured(name, [value], {}, published(name), limits=ANY)
             for name, value in values.items()]  # fmt: skip
 
@@ -166,7 +182,8 @@ def extraction(study: Study, reference: Reference) -> list[dict[str, Any]]:
             row[column] = f"{100 * np.mean(study.values(method, score)[0]):.1f}"
         order = [s.order for seed in seeds for s in seed if s.order is not None]
         row["order τ"] = f"{np.mean(order):.2f}" if order else None
-        row |= {f"paper: {c}": reference.get(("T2", method, c)) for c in ("F1", "chain EM")}
+        given = {c for table, _, c in reference if table == "T2"} | {"F1", "chain EM"}
+        row |= {f"paper: {c}": reference.get(("T2", method, c)) for c in COLUMNS if c in given}
         rows.append(row | {"chosen on dev": "; ".join(study.tuned.get(method, []))})
     return rows
 
@@ -188,6 +205,8 @@ def at_k(study: Study) -> list[dict[str, Any]]:
     """All facts of a chain among the first k of a ranking by one query, percent and interval."""
     of: dict[str, dict[str, Any]] = {}
     for row in _at_k(study):
+        if not row["name"].startswith("full"):
+            continue
         k, method = row["name"].removeprefix("full_chain_recall_at_").split("_", 1)
         of.setdefault(method, {"method": method})[f"k = {k}"] = percent(row)
     return [*of.values()]
@@ -197,7 +216,7 @@ def steps(study: Study) -> list[dict[str, Any]]:
     """P(fact j is right | all before it are), and of how many questions; all seeds together."""
     rows = []
     for method, seeds in study.predicted.items():
-        if ORACLE_K in method or ORACLE_M in method or method in study.rankings:
+        if ORACLE_K in method or ORACLE_M in method or method in {*study.rankings, *SUPPORT}:
             continue
         chains = [chain for seed in seeds for chain in seed]
         of = step_accuracy(study.test * len(seeds), chains)
@@ -231,9 +250,12 @@ def unseen(study: Study) -> list[dict[str, Any]]:
 
 
 def gains(metrics: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """The table of `gain_chain_em_…`: a row for each pair of methods, points by depth."""
-    start, out = "gain_chain_em_", dict[str, dict[str, Any]]()
+    """The table of `gain_…`: a row for each pair of methods, points by depth. Set EM beside
+    `one_hop`, which has no order, chain EM between networks that read on.
+    """
+    out: dict[str, dict[str, Any]] = {}
     for row in metrics:
+        start = "gain_set_em_" if "_one_hop" in row["name"] else "gain_chain_em_"
         if row["name"].startswith(start):
             first, second, *depth_ = (
                 row["name"].removeprefix(start).replace("one_hop", "one-hop").split("_")
@@ -245,11 +267,11 @@ def gains(metrics: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 
 _LEADING = re.compile(
-    r"relations|reasoning_types|deepest|(chain_em|evidence_f1)_[a-z0-9_]*[a-z]|chain_em_bm25|"
-    r"set_em_one_hop.*|gain_chain_em_.*|held_out_cost_.*|full_chain_recall_at_5_.*|"
+    r"relations|reasoning_types|deepest|(chain_em|evidence_f1)_[a-z0-9_]*[a-z]|(chain_em|evidence_f1)_bm25|"
+    r"set_em_one_hop.*|gain_(chain|set)_em_.*|held_out_cost_.*|full_chain_recall_at_5_.*|"
     r"(answer|completer_[a-z]+)_em_(no|all|retrieved|gold)_.*|answer_em_majority|"
     r"oracle_program_em_(none|all|gold|bm25|one_hop|forward|greedy|path)|faithfulness_drop(_last)?|"
-    r"bm25_incremental_ratio|database_.*|text_.*"
+    r"bm25_incremental_ratio|(gain_)?(database|text)_.*"
 )
 
 
