@@ -44,6 +44,8 @@ def test_a_branch_is_read_to_its_end_and_of_equals_the_first_comes_first():
     assert networks.above(edges, 0.3, "greedy") == (2, 0, 4)
     assert networks.above(edges, 0.3, "one_hop") == (2, 4, 0)
     assert networks.above(edges, 0.95, "forward") == ()
+    both = [(-1, 1, 0.9), (-1, 2, 0.9), (1, 2, 0.5), (2, 1, 0.5)]  # read from different paths
+    assert networks.above(both, 0.2, "forward") == (1, 2)
     assert networks.by_score([(-1, 3, 0.5), (-1, 1, 0.5), (-1, 0, 0.7)]) == (0, 1, 3)
 
 
@@ -52,9 +54,10 @@ def test_a_branch_is_read_to_its_end_and_of_equals_the_first_comes_first():
 def test_the_threshold_has_the_most_chains_right_and_of_equals_is_the_smallest(rows):
     dev = [Evidence(str(i), "Who?", tuple("abcdef"), tuple(sorted(line(tuple(order[:2])))),
                     chain=tuple(order[:2])) for i, (order, _) in enumerate(rows)]  # fmt: skip
-    edges = [of for _, of in rows]
+    graphs = [of for _, of in rows]
+    stars = [[(-1, v, p) for v, p in {v: p for _, v, p in of}.items()] for of in graphs]
     for method in ("forward", "greedy", "one_hop"):
-        right = {}
+        right, edges = {}, stars if method == "one_hop" else graphs
         for tau in networks.THRESHOLDS:
             chains = [networks.above(of, tau, method) for of in edges]
             right[tau] = sum(
