@@ -82,6 +82,16 @@ def test_a_qualifier_is_that_of_the_relation_asked_for():
         executed(Knowledge(raw), program(f"{both}QueryRelation()"))
 
 
+def test_a_relation_is_answered_as_a_phrase_and_asked_for_by_its_key():
+    raw = content()
+    years = {"start time": [{"type": "year", "value": 1999}]}
+    row = {"predicate": "hq_in", "object": "t1", "direction": "forward", "qualifiers": years}
+    raw["entities"]["o4"]["relations"].append(row)
+    both = "Find(Dyna) Find(Arnby) "
+    for last, answer in (("()", "hq in"), ("Qualifier(hq_in, start time)", "1999")):
+        assert executed(Knowledge(raw), program(f"{both}QueryRelation{last}")).answer == answer
+
+
 @pytest.mark.parametrize(
     ("steps", "reason"),
     [
@@ -147,6 +157,7 @@ def test_the_kind_of_an_answer():
         "Find(Boholm) QueryAttr(postal code)": "",
         "Find(Boholm) QueryAttr(postal code) VerifyStr(1)": "bool",
         "Find(Boholm) QueryName()": "entity",
+        "Find(Salt) Find(Ada Brandt) QueryRelation()": "",
         "FindAll() FilterConcept(river) SelectAmong(length, largest)": "entity",
     }
     assert {text: executed(TOWN, program(text)).kind for text in kinds} == kinds

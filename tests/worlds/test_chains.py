@@ -90,7 +90,9 @@ def answer(program, facts):
                 )
             case "QueryRelation", []:
                 heads, tails = before
-                result = only({r for r, h, t, _ in said if h in heads and t in tails})
+                result = only({r for r, h, t, _ in said if h in heads and t in tails}).replace(
+                    "_", " "
+                )
             case "QueryRelationQualifier", [relation, "start time" | "end time" as qualifier]:
                 heads, tails = before
                 result = only(
@@ -251,6 +253,9 @@ def test_edges_follow_shared_entities_from_the_question_in_the_order_of_the_prog
         read = list(dict.fromkeys(fact.relation for fact in facts.values()))
         if question.program[-1]["function"] != "QueryRelation":
             assert read == list(dict.fromkeys(asked)), question
+        else:
+            last = facts[question.chain[-1]].relation.replace("_", " ")
+            assert (question.answer, question.answer_kind) == (last, "")
 
 
 def test_no_entity_is_met_again_on_a_path(made):

@@ -147,20 +147,23 @@ def _query_attribute_qualifier(
     return [Reading(value, r.reads) for r in readings for value in r.qualified(qualifier)]
 
 
-def _query_relation(knowledge: Knowledge, heads: Entities, tails: Entities) -> list[Reading]:
+def _query_relation(
+    knowledge: Knowledge, heads: Entities, tails: Entities, relation: str = ""
+) -> list[Reading]:
+    """As a phrase, as sentences tell it; only `relation` where it is given."""
     return [
-        Reading(Value("string", fact.relation), ((fact, ((0, head), (1, tail))),))
+        Reading(Value("string", fact.relation.replace("_", " ")), ((fact, ((0, head), (1, tail))),))
         for head in heads
         for tail in tails
         for fact in knowledge.links.get((head, tail), ())
+        if relation in ("", fact.relation)
     ]
 
 
 def _query_relation_qualifier(
     knowledge: Knowledge, heads: Entities, tails: Entities, relation: str, qualifier: str
 ) -> list[Reading]:
-    readings = _query_relation(knowledge, heads, tails)
-    readings = [r for r in readings if r.value.content == relation]
+    readings = _query_relation(knowledge, heads, tails, relation)
     return [Reading(value, r.reads) for r in readings for value in r.qualified(qualifier)]
 
 

@@ -8,7 +8,7 @@ import logging
 import random
 import zlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
@@ -23,7 +23,7 @@ from workbench.kopl.trace import executed
 from workbench.retrieval.answers import answer_exact
 from workbench.retrieval.chains import MOST_DEPTH
 from workbench.retrieval.evidence_files import plain_text
-from workbench.retrieval.graphs import ROOT, STRUCTURES, Evidence, depth
+from workbench.retrieval.graphs import ROOT, Evidence, depth
 
 log = logging.getLogger(__name__)
 
@@ -31,8 +31,6 @@ Told = Callable[[Fact], str]
 SPLITS = {"train": "train.json", "dev": "train.json", "test": "val.json"}
 """Split → KQA Pro's file, whose own test questions have no answers."""
 MOST_FACTS = 20
-PUBLISHED = dict(zip(STRUCTURES, (2864, 5673, 1277, 4864), strict=True))
-"""Questions of ReasonGraphQA by structure (arXiv 2305.14211, Table 1)."""
 
 
 def rebuilt(
@@ -84,14 +82,6 @@ def rebuilt(
     return made, tally
 
 
-def structures(questions: Iterable[Evidence]) -> list[dict[str, Any]]:
-    """Rows of `structure`, `questions`, `share` and the `published` share, to compare roughly."""
-    counts = Counter(question.structure for question in questions)
-    ours, theirs = max(counts.total(), 1), sum(PUBLISHED.values())
-    return [{"structure": name, "questions": counts[name], "share": counts[name] / ours,
-             "published": published / theirs} for name, published in PUBLISHED.items()]  # fmt: skip
-
-
 def _asked(row: Any, name: str) -> Evidence:
     """The question of a row, without facts."""
     if isinstance(row, DatasetError):
@@ -132,9 +122,10 @@ def _pool(
 ) -> list[str]:
     """Sentences, shuffled: the gold ones, a quarter each of their entities and relations, any.
 
-    None is a gold relation told from its other end.
+    None but the gold ones joins the two ends of one of them: told from its other end, as child for
+    mother, or of another time, it might answer too.
     """
-    chosen, mirrored = dict.fromkeys(gold), {(f.tail, f.relation, f.head) for f in gold.values()}
+    chosen, joined = dict.fromkeys(gold), {frozenset((f.head, f.tail)) for f in gold.values()}
     ends = dict.fromkeys(e for f in gold.values() for e in (f.head, f.tail) if isinstance(e, str))
     about = [knowledge.about[entity] for entity in ends]
     alike = [knowledge.of[name] for name in dict.fromkeys(f.relation for f in gold.values())]
@@ -145,7 +136,7 @@ def _pool(
         for fact in drawn:
             if len(chosen) == room:
                 break
-            if (fact.head, fact.relation, fact.tail) not in mirrored:
+            if frozenset((fact.head, fact.tail)) not in joined:
                 chosen[told(fact)] = None
     order = [*chosen]
     rng.shuffle(order)

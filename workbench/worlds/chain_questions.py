@@ -84,7 +84,8 @@ def query_relation(world: World, rng: random.Random, depth: int, truth: bool) ->
     if sum(end in (fact.head, fact.tail) for fact in facts) > 1:
         return None
     question = f"How is {path.phrase} related to {end}?"
-    return _between(question, name, path, name, end, place, step("QueryRelation"))
+    answer = name.replace("_", " ")
+    return _between(question, answer, path, name, end, place, step("QueryRelation"))
 
 
 def query_relation_qualifier(

@@ -26,7 +26,7 @@ LEAST_POOL = 10
 _KINDS = {
     "Count": "count", "VerifyNum": "bool", "VerifyStr": "bool", "VerifyYear": "bool",
     "QueryAttr": "number", "QueryAttrQualifier": "number", "QueryRelationQualifier": "number",
-    "QueryAttrUnderCondition": "number",
+    "QueryAttrUnderCondition": "number", "QueryRelation": "",
 }  # fmt: skip
 
 
