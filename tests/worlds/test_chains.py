@@ -227,6 +227,24 @@ def test_what_is_verified_is_of_the_same_kind_or_range(made):
             assert (attribute.unit == "year") == (last["function"] == "VerifyYear")
 
 
+@pytest.mark.parametrize("pool", [16, 25])
+def test_pools_hold_what_is_shown_and_another_end_as_often_for_yes_as_for_no(pool):
+    asked, mentions = Counter(), Counter()
+    for question in questions("test", 1200, types=("VerifyStr", "VerifyYear"), pool=pool):
+        name, *sign = question.program[-1]["inputs"]
+        if sign and sign != ["="]:
+            continue
+        last, facts = gold(question)[-1], [FACTS[question.world][text] for text in question.facts]
+        of_key = [fact for fact in facts if fact.key == last.key]
+        assert any(name in (fact.head, str(fact.tail)) for fact in of_key), question
+        assert len({fact.tail for fact in of_key}) > 1
+        asked[question.answer] += 1
+        mentions[question.answer] += sum(name in (fact.head, str(fact.tail)) for fact in facts)
+    assert min(asked.values()) > 350
+    often = [mentions[answer] / asked[answer] for answer in ("yes", "no")]
+    assert max(often) < 1.1 * min(often)
+
+
 def test_no_answer_of_a_type_is_right_for_most(made):
     for name in TYPES:
         answers = Counter(q.answer for q in made if q.program[-1]["function"] == name)

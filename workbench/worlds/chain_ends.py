@@ -4,7 +4,7 @@ A draw that meets no such end gives None.
 """
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 
 from workbench.worlds.facts import World
 from workbench.worlds.relations import Attribute
@@ -53,6 +53,12 @@ def fanned(
             if least <= len(places := world.backward.get((name, path.end), [])) <= most
             and seen.isdisjoint(world.facts[i].head for i in places)]  # fmt: skip
     return (path, *rng.choice(fans)) if fans else None
+
+
+def unlike(world: World, rng: random.Random, key: str, ends: Container[str | int]) -> int | None:
+    """The place of a fact of a relation or attribute that leads to none of these ends."""
+    places = [place for place in world.of[key] if world.facts[place].tail not in ends]
+    return rng.choice(places) if places else None
 
 
 def met(world: World, path: Walk) -> set[str]:

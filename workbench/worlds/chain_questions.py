@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from workbench.retrieval.graphs import ROOT, Edge
-from workbench.worlds.chain_ends import fanned, met, onward, shared, told, valued
+from workbench.worlds.chain_ends import fanned, met, onward, shared, told, unlike, valued
 from workbench.worlds.facts import World
 from workbench.worlds.relations import Attribute
 from workbench.worlds.walks import Chain, Draft, Step, Walk, in_line, step, steps, walk
@@ -176,21 +176,21 @@ def count(world: World, rng: random.Random, depth: int, truth: bool) -> Draft | 
 
 
 def verify_str(world: World, rng: random.Random, depth: int, truth: bool) -> Draft | None:
-    """Whether a walk ends in an entity; else that is another one of its kind."""
+    """Whether a walk ends in an entity; else that is another fact's end, which pools hold too."""
     path = walk(world, rng, depth - 1)
     if not path or not (lead := onward(world, rng, path)):
         return None
     name, end, place = lead
-    shown = end if truth else rng.choice(world.members[world.kinds[end]])
-    if shown in met(world, path) or (shown == end) != truth:
+    if (other := unlike(world, rng, name, {*met(world, path), end})) is None:
         return None
+    shown = end if truth else str(world.facts[other].tail)
     asks = world.vocabulary.relations[name].asks.format(x=path.phrase, t=shown)
     return Draft(
         f"{asks[0].upper()}{asks[1:]}?", "yes" if truth else "no", in_line([*path.places, place]),
         [Chain(path.start, (*path.relations, name))],
         steps([*path.program, step("Relate", name, "forward"), step("What"),
                step("VerifyStr", shown)]),
-        [*path.places, place],
+        [*path.places, place], near=[other],
     )  # fmt: skip
 
 
@@ -268,13 +268,16 @@ def _verified(
     world: World, rng: random.Random, truth: bool, path: Walk, place: int, attribute: Attribute,
     value: int, function: str, than: dict[str, str],
 ) -> Draft | None:  # fmt: skip
-    sign = rng.choice([*than])
+    sign, key = rng.choice([*than]), world.facts[place].key
+    other = unlike(world, rng, key, {value}) if sign == "=" else None
     away = rng.randint(1, max(1, (attribute.most - attribute.least) // 8))
-    below = rng.random() < 0.5 if sign == "=" else (sign == ">") == truth
-    limit = value if sign == "=" and truth else value - away if below else value + away
+    limit = value - away if (sign == ">") == truth else value + away
+    if other is not None:
+        limit = value if truth else int(world.facts[other].tail)
     if not attribute.least <= limit <= attribute.most:
         return None
-    shown, key = told(attribute, limit), world.facts[place].key
+    shown = told(attribute, limit)
     question = f"Is the {attribute.name} of {path.phrase} {than[sign]}{shown}?"
     last = [step("QueryAttr", key), step(function, shown, sign)]
-    return _line(question, "yes" if truth else "no", path, [*path.places, place], key, *last)
+    draft = _line(question, "yes" if truth else "no", path, [*path.places, place], key, *last)
+    return replace(draft, near=[] if other is None else [other])

@@ -124,13 +124,14 @@ def candidates(
 ) -> list[int]:
     """The places of the gold facts and of decoys, shuffled; fewer than `pool` in a small world.
 
-    Beside `rivals` come others of a gold relation, others about a gold entity, and any.
+    Beside `rivals` come others of a gold relation, others about an entity of what is gold or all
+    but gold, and any.
     """
     facts, gold = world.facts, nodes(draft.edges)
     chosen = dict.fromkeys(rivals(world, draft, rng, pool, decoys))
     of_relation = [world.of[key] for key in dict.fromkeys(facts[i].key for i in gold)]
     about: list[int] = []
-    for place in gold:
+    for place in (*gold, *draft.near):
         about += world.about[facts[place].head]
         about += world.about.get(facts[place].tail, ())
     draw, size, most = rng.random, len(facts), min(pool, len(facts))

@@ -30,7 +30,7 @@ class Draft:
     """A question before its pool: edges between places in the world, and what its branches ask.
 
     `order`: the places as the program reads them, where that is known. `near`: places of what is
-    all but gold, as the same of another year.
+    all but gold, as the same of another year, or what a yes or no question takes for the end.
     """
 
     question: str
