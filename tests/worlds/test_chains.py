@@ -1,6 +1,7 @@
 """Questions of chains: answered again from the world and from gold facts alone, by other code."""
 
 import os
+import random
 import re
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import pytest
 
 from workbench.errors import DatasetError
 from workbench.retrieval.graphs import ROOT, checked, checked_chain, depth, reading_order
+from workbench.worlds import chain_questions
 from workbench.worlds.chain_attributes import CHAINS, HELD_OUT
 from workbench.worlds.chain_questions import TYPES
 from workbench.worlds.chains import DEPTHS, questions
@@ -243,6 +245,16 @@ def test_pools_hold_what_is_shown_and_another_end_as_often_for_yes_as_for_no(poo
     assert min(asked.values()) > 350
     often = [mentions[answer] / asked[answer] for answer in ("yes", "no")]
     assert max(often) < 1.1 * min(often)
+
+
+def test_what_has_no_other_end_is_not_asked(monkeypatch):
+    monkeypatch.setattr(chain_questions, "unlike", lambda *_: None)
+    world, rng = WORLDS["chains-test-0"], random.Random(0)
+    for truth in (True, False):
+        assert not any(TYPES["VerifyStr"](world, rng, 2, truth) for _ in range(200))
+        drafts = [TYPES["VerifyYear"](world, rng, 2, truth) for _ in range(200)]
+        signs = Counter(draft.program[-1]["inputs"][1] for draft in drafts if draft)
+        assert set(signs) == {"<", ">"}
 
 
 def test_no_answer_of_a_type_is_right_for_most(made):

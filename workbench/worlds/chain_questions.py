@@ -269,15 +269,17 @@ def _verified(
     value: int, function: str, than: dict[str, str],
 ) -> Draft | None:  # fmt: skip
     sign, key = rng.choice([*than]), world.facts[place].key
-    other = unlike(world, rng, key, {value}) if sign == "=" else None
     away = rng.randint(1, max(1, (attribute.most - attribute.least) // 8))
     limit = value - away if (sign == ">") == truth else value + away
-    if other is not None:
-        limit = value if truth else int(world.facts[other].tail)
+    near = []
+    if sign == "=":
+        if (other := unlike(world, rng, key, {value})) is None:
+            return None
+        near, limit = [other], value if truth else int(world.facts[other].tail)
     if not attribute.least <= limit <= attribute.most:
         return None
     shown = told(attribute, limit)
     question = f"Is the {attribute.name} of {path.phrase} {than[sign]}{shown}?"
     last = [step("QueryAttr", key), step(function, shown, sign)]
     draft = _line(question, "yes" if truth else "no", path, [*path.places, place], key, *last)
-    return replace(draft, near=[] if other is None else [other])
+    return replace(draft, near=near)
