@@ -25,7 +25,7 @@ WRITTEN = {
     "bo9": "Hål Ødegård was born in São Miro.",
     "fo1": "Acme is founded by Jon Krag.",
     "tw5": "Elvik is twinned with Elvik.",
-    "fl1": "The flows through of Ala is Arnby.",
+    "fl1": "Ala flows through Arnby.",
     "x1": "The publication date of Night Ferry is 1972-02-01, with place of publication Norland.",
 }
 
@@ -33,6 +33,29 @@ WRITTEN = {
 @pytest.mark.parametrize("label", WRITTEN)
 def test_sentences_are_those_written_by_hand(label):
     assert sentence(TOWN, FACT[label]) == WRITTEN[label]
+
+
+@pytest.mark.parametrize(
+    ("relation", "told"),
+    [
+        ("contains administrative territorial entity", "Flux contains administrative territorial "
+         "entity Arnby."),
+        ("located in time zone", "Flux is located in time zone Arnby."),
+        ("member of political party", "Flux is member of political party Arnby."),
+        ("named after", "Flux is named after Arnby."),
+        ("follows", "Flux follows Arnby."),
+        ("has_quality", "Flux has quality Arnby."),
+        ("hassle", "The hassle of Flux is Arnby."),
+        ("location of formation", "The location of formation of Flux is Arnby."),
+    ],
+)  # fmt: skip
+def test_a_relation_that_is_no_noun_is_told_as_what_it_is(relation, told):
+    raw = content()
+    raw["entities"]["o6"]["relations"] = [
+        {"predicate": relation, "object": "t1", "direction": "forward"}
+    ]
+    town = Knowledge(raw)
+    assert sentence(town, town.links["o6", "t1"][0]) == told
 
 
 def test_every_fact_is_told_with_all_its_names_and_values():

@@ -1,5 +1,6 @@
 """Evidence of programs that are no plain branches; programs of a wrong form; random programs."""
 
+import itertools
 import random
 
 import pytest
@@ -58,14 +59,51 @@ def test_a_fact_that_is_read_again_leads_to_nothing_before_it():
     assert traced.edges == ((ROOT, 0), (0, 1))
 
 
-def test_two_of_one_name_are_not_told_apart_by_one_value():
+def several(values):
+    """The base with entities e0, e1, … of these (name, values of their size)."""
     raw = content()
-    raw["entities"]["t8"]["attributes"][0]["value"]["value"] = 30000
-    with pytest.raises(ProgramError, match=r"'Springfield' or 'Springfield': 2 values") as refused:
-        executed(
-            Knowledge(raw),
-            program("Find(Boholm) Find(Springfield) SelectBetween(population, less)"),
-        )
+    for i, (name, sizes) in enumerate(values):
+        sizes = [{"type": "quantity", "value": size, "unit": "1"} for size in sizes]
+        attributes = [{"key": "size", "value": size} for size in sizes]
+        link = {"predicate": "in", "object": "o6", "direction": "forward"}
+        raw["entities"][f"e{i}"] = {"name": name, "attributes": attributes, "relations": [link]}
+    return Knowledge(raw)
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.lists(
+        st.tuples(st.sampled_from("abc"), st.lists(st.integers(0, 5), min_size=1, max_size=3)),
+        min_size=1, max_size=4,
+    ),
+    st.booleans(),
+)  # fmt: skip
+def test_one_is_chosen_where_every_choice_of_values_makes_it_the_first(values, largest):
+    most = max if largest else min
+    winners = {
+        name
+        for chosen in itertools.product(*(sizes for _, sizes in values))
+        for (name, _), size in zip(values, chosen, strict=True)
+        if size == most(chosen)
+    }
+    order = "largest" if largest else "smallest"
+    asked = program(f"Find(Flux) Relate(in, backward) SelectAmong(size, {order})")
+    if len(winners) == 1:
+        traced = executed(several(values), asked)
+        read = {(fact.head, fact.tail.content) for fact in traced.facts if fact.relation == "size"}
+        assert {traced.answer} == winners
+        assert read == {(f"e{i}", n) for i, (_, sizes) in enumerate(values) for n in sizes}
+    else:
+        with pytest.raises(ProgramError, match=r"step 2 .* by 'size' it may be '[ab]' or '[bc]'"):
+            executed(several(values), asked)
+
+
+def test_one_side_of_several_names_is_no_answer_but_may_be_behind():
+    town = several([("a", [5]), ("b", [6]), ("c", [7]), ("a", [9])])
+    sides = "Find(Flux) Relate(in, backward) FilterNum(size, 7, <) Find(c) SelectBetween"
+    assert executed(town, program(f"{sides}(size, greater)")).answer == "c"
+    with pytest.raises(ProgramError, match="it may be 'a' or 'b'") as refused:
+        executed(town, program(f"{sides}(size, less)"))
     assert refused.value.reason == "ambiguous"
 
 

@@ -1,14 +1,16 @@
 """The 27 functions of KoPL: what each makes of the results of the steps before it.
 
-Names, order of inputs and meaning are KQA Pro's. Where its own interpreter would take the first of
-several (entities of one name, values of one attribute, a tie), ours goes on with all, and refuses
-where they come to different answers. A filter passes over values of another kind or unit, as there.
+Names, order of inputs and meaning are KQA Pro's. Where its own interpreter takes one of several
+(entities of one name, values of one attribute, a tie), ours goes on with all, and refuses where
+they come to different answers. To an entity without the attribute that it is chosen by, KQA Pro's
+gives the value of the one before, and KoPL's library passes over it; ours refuses, as evidence that
+lacks the fact does not suffice. A filter passes over values of another kind or unit, as there.
 """
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import partial, reduce
 from typing import Any
 
 from workbench.errors import ProgramError
@@ -183,24 +185,30 @@ def _select_among(knowledge: Knowledge, entities: Entities, key: str, order: str
 def _extreme(
     knowledge: Knowledge, sides: Sequence[tuple[Entities, list[Reading]]], key: str, largest: int
 ) -> list[Reading]:
-    """The owner of the value that no other reaches, by all facts that are compared."""
+    """The name that is ahead whichever of the values of a side counts, by all that is compared."""
     for entities, readings in sides:
-        owners = {reading.reads[0][1] for reading in readings}
-        if len(owners) != 1 or len({reading.value for reading in readings}) != 1:
+        if not readings:
             named = " or ".join(repr(knowledge.names[entity]) for entity in entities)
-            reason = "ambiguous" if readings else "missing value"
-            raise ProgramError(reason, f"{named:.80}: {len(readings)} values of {key!r}")
-    values = [readings[0].value for _, readings in sides]
-    if not all(comparable(value, values[0]) and value.kind != "string" for value in values):
+            raise ProgramError("missing value", f"{named:.80} has no {key!r}")
+    compared = [[reading.value for reading in readings] for _, readings in sides]
+    first = compared[0][0]
+    if not all(comparable(v, first) and v.kind != "string" for side in compared for v in side):
         raise ProgramError("not comparable", f"the values of {key!r} are of several kinds or units")
-    best = 0
-    for i, value in enumerate(values):
-        best = i if holds(value, "<>"[largest], values[best]) else best
-    if any(i != best and not holds(v, "><"[largest], values[best]) for i, v in enumerate(values)):
-        raise ProgramError("ambiguous", f"more than one have the {key!r} {values[best]}")
+    ahead, behind = "<>" if not largest else "><"
+    least = [reduce(lambda a, b: b if holds(b, behind, a) else a, side) for side in compared]
+    best = reduce(lambda a, b: b if holds(least[b], ahead, least[a]) else a, range(len(least)))
     reads = tuple(read for _, readings in sides for r in readings for read in r.reads)
-    ((_, owner),) = sides[best][1][0].reads[0][1]
-    return [Reading(Value("string", knowledge.names[owner]), reads)]
+    names = sorted({
+        knowledge.names[owner]
+        for _, readings in sides
+        if not all(holds(v, ahead, r.value) for v in compared[best] for r in readings)
+        for reading in readings
+        for _, ((_, owner),) in reading.reads
+    })  # fmt: skip
+    if len(names) > 1:
+        shown = " or ".join(map(repr, names[:2]))
+        raise ProgramError("ambiguous", f"by {key!r} it may be {shown:.80}")
+    return [Reading(Value("string", names[0]), reads)]
 
 
 def _verify(

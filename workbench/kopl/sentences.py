@@ -28,7 +28,8 @@ spouse: {s} is married to {o}
 """.strip().splitlines()
 )
 """Label of Wikidata → template."""
-_PREPOSITION = re.compile(r".* (?:as|at|by|for|from|in|of|on|to|with)")
+_IS = re.compile(r".* (?:after|as|at|by|for|from|in|of|on|to|with)|(?:located|member|present) .*")
+_VERB = re.compile(r"(?:contains|depicts|flows|follows|has|replaces|shares)(?: .*)?")
 _WORD = re.compile(r"\w+")
 _TIMES = ("start time", "end time", "point in time")
 
@@ -55,13 +56,20 @@ def sentence(
         told = re.sub(r"\{[so]\}", lambda slot: slots[slot[0]], template)
         return f"{told}{_clauses(shown)}."
 
-    relation = fact.relation.replace("_", " ")
-    is_so = _PREPOSITION.fullmatch(relation) and not isinstance(tail, Value)
-    plain = filled(f"{{s}} is {relation} {{o}}" if is_so else f"The {relation} of {{s}} is {{o}}")
+    plain = filled(_plain(fact.relation.replace("_", " "), isinstance(tail, Value)))
     text = filled(templates[fact.relation]) if fact.relation in templates else plain
     text = text if _tells(text, needed) else plain
     written = write(text) if write else text
     return written if _tells(written, needed) else text
+
+
+def _plain(relation: str, of_value: bool) -> str:
+    """The template of a relation that has none, by how its label begins and ends."""
+    if not of_value and _VERB.fullmatch(relation):
+        return f"{{s}} {relation} {{o}}"
+    if not of_value and _IS.fullmatch(relation):
+        return f"{{s}} is {relation} {{o}}"
+    return f"The {relation} of {{s}} is {{o}}"
 
 
 def _clauses(shown: Mapping[str, str]) -> str:
