@@ -53,12 +53,15 @@ def test_all_support_sets_are_gold_and_none_is_no_question(file, caplog):
     assert "1 queries have several support sets" in caplog.text
 
 
-def test_a_fact_that_is_there_twice_is_the_first(file):
-    (asked,) = read_nldb(
-        file(database(query(facts=[[1, 2]]), facts=[FACTS[0], FACTS[1], FACTS[1]]))
-    )
-    assert asked.facts == (FACTS[0], FACTS[1])
-    assert asked.edges == ((ROOT, 1),)
+def test_a_fact_that_is_there_twice_is_the_first_and_counted(file, caplog):
+    twice = [FACTS[0], FACTS[1], FACTS[1], FACTS[0]]
+    asked = read_nldb(file(database(query(facts=[[1, 2]]), query(height=3), facts=twice)))
+    assert [q.facts for q in asked] == [(FACTS[0], FACTS[1])] * 2
+    assert asked[0].edges == ((ROOT, 1),)
+    assert "3 facts are in their pool twice; the first of each stays" in caplog.text
+    caplog.clear()
+    read_nldb(file(database(query(height=1, facts=[[1]]), facts=twice)))
+    assert not caplog.text
 
 
 FAULTS = [

@@ -179,6 +179,19 @@ def test_what_an_answer_rests_on_is_asked_of_the_reader():
     ]  # fmt: skip
 
 
+def test_an_answer_in_other_writing_has_not_changed():
+    replies = {("a", "b"): "The 1,200 gates.", ("b",): "1200 gates", ("a",): "1201 gates", (): ""}
+    table = rests_on("q", {1: "a", 2: "b"}, lambda _, facts: replies[tuple(sorted(facts))])
+    assert re.findall(r"<td>(.*?)</td>" * 3, table) == [
+        ("all", "The 1,200 gates.", ""), ("none", "", "changed"),
+        ("in reverse", "The 1,200 gates.", ""), ("without 1", "1200 gates", ""),
+        ("1 moved", "The 1,200 gates.", ""), ("without 2", "1201 gates", "changed"),
+        ("2 moved", "The 1,200 gates.", ""), ("fewest that keep the answer", "2", ""),
+    ]  # fmt: skip
+    silent = rests_on("q", {1: "a"}, lambda *_: "")
+    assert "changed" not in silent
+
+
 def test_the_readers_answer_is_probed():
     view = wb.ui.chain_steps("q", FACTS, stepper, reader=reader)
     assert view.ask.disabled

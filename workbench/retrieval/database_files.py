@@ -27,10 +27,11 @@ def read_nldb(path: str | Path, *, strict: bool = True) -> list[Evidence]:
     """The questions of a file of databases, each with the facts that it sees; gold facts a star.
 
     Of several support sets, each of which yields a part of the answer, all facts are gold. A
-    question without any ("None") has no evidence to retrieve and is left out. The log counts both.
-    `world` is the line; `relation` is not read. Raises `FileNotFoundError`, and `DatasetError`
-    naming line and query for malformed JSON, fields of another form, and facts past the height;
-    `strict=False` goes on without them, counted in the log.
+    question without any ("None") has no evidence to retrieve and is left out. Facts that a question
+    sees twice are one, the first. The log counts all three. `world` is the line; `relation` is not
+    read. Raises `FileNotFoundError`, and `DatasetError` naming line and query for malformed JSON,
+    fields of another form, and facts past the height; `strict=False` goes on without them, counted
+    in the log.
 
     >>> read_nldb("wikinldb/test.jsonl")[0].facts
     """
@@ -38,7 +39,7 @@ def read_nldb(path: str | Path, *, strict: bool = True) -> list[Evidence]:
     if not path.is_file():
         raise FileNotFoundError(f"{path} is no file; give a .jsonl file")
     read: list[Evidence | DatasetError] = []
-    without = several = 0
+    without = several = doubles = 0
     for place, query, facts in _queries(path):
         try:
             if isinstance(query, DatasetError):
@@ -46,7 +47,9 @@ def read_nldb(path: str | Path, *, strict: bool = True) -> list[Evidence]:
             sets = _support(query, place, len(facts))
             gold = sorted({fact for each in sets for fact in each})
             if gold:
-                read.append(_evidence(query, facts, gold, place))
+                made, repeats = _evidence(query, facts, gold, place)
+                read.append(made)
+                doubles += repeats
         except DatasetError as error:
             read.append(error)
             continue
@@ -56,6 +59,8 @@ def read_nldb(path: str | Path, *, strict: bool = True) -> list[Evidence]:
         log.warning("%s: %d queries without a supporting fact are left out", path, without)
     if several:
         log.warning("%s: %d queries have several support sets; all facts are gold", path, several)
+    if doubles:
+        log.warning("%s: %d facts are in their pool twice; the first of each stays", path, doubles)
     return usable(path, read, strict)
 
 
@@ -94,7 +99,8 @@ def _support(query: Row, place: str, count: int) -> list[list[int]]:
     return [each for each in sets if each]
 
 
-def _evidence(query: Row, facts: list[Any], gold: list[int], place: str) -> Evidence:
+def _evidence(query: Row, facts: list[Any], gold: list[int], place: str) -> tuple[Evidence, int]:
+    """The question, and how many of its facts were there twice."""
     answer = query.get("answer")
     parts = answer if isinstance(answer, list) else [answer]
     line, _, number = place.rpartition(":")[2].partition(" query ")
@@ -107,4 +113,4 @@ def _evidence(query: Row, facts: list[Any], gold: list[int], place: str) -> Evid
         "answer_type": _KINDS.get(plain_text(query, "type", place), ""),
         "world": f"line {line}",
     }
-    return read_row(row, place)[0]
+    return read_row(row, place)

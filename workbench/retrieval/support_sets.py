@@ -84,7 +84,7 @@ def pairs(
     two, with wrong actions at every state; of more facts it takes `orders` random orders. Raises
     `ValueError` for a fact that reads `EOS`.
     """
-    gold, told = list(question.nodes), _actions(question.facts)
+    gold, told = list(question.nodes), actions_of(question.facts)
     begin = state(question.question, [])
     out = [(begin, EOS, 0), *((begin, fact, int(i in gold)) for i, fact in enumerate(told))]
     gold = gold[:2] if released else gold
@@ -107,8 +107,8 @@ def pairs(
     return out
 
 
-def _actions(facts: Sequence[str]) -> Sequence[str]:
-    """The facts, none of which may be encoded as the end of a set is."""
+def actions_of(facts: Sequence[str]) -> Sequence[str]:
+    """The facts, none of which may be encoded as the end of a set is. Raises `ValueError`."""
     for i, fact in enumerate(facts):
         if fact.strip().casefold() == EOS:
             raise ValueError(f"fact {i} reads {fact!r}, which closes a set here; word it otherwise")
@@ -213,7 +213,7 @@ def support_sets(
 
     >>> support_sets(embed, "Who mends gates?", ["Ada mends."], above=0.6)
     """
-    (question,), facts = texts("question", [question]), _actions(texts("facts", facts))
+    (question,), facts = texts("question", [question]), actions_of(texts("facts", facts))
     arguments.finite("above", above, -1, 1)
     for name, number in {"rounds": rounds, "states": states}.items():
         arguments.whole(name, number, 1)

@@ -55,8 +55,11 @@ def ssg(
     """Method → `"test"`: facts of each test question; `"chosen"`: what was, on dev, by F1 of facts.
 
     `ssg_released`: pairs, two rounds, a cosine of 0.8 and reuse of facts as they were. `ssg` tries
-    thresholds from the strictest until F1 falls, and the best set or all.
+    thresholds from the strictest until F1 falls, and the best set or all. Raises `ValueError`,
+    before it trains, for a fact that reads as the end of a set.
     """
+    for facts in dict.fromkeys(q.facts for some in questions.values() for q in some):
+        support_sets.actions_of(facts)
     vectors: dict[str, Any] = {}
     return {
         method: _ssg(questions, MappedEncoder(encoder, vectors), seed, method == "ssg_released")

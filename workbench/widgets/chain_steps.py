@@ -10,6 +10,7 @@ from functools import lru_cache
 import ipywidgets as widgets
 
 from workbench import arguments
+from workbench.retrieval.answers import answer_exact
 from workbench.retrieval.explain import Explanation, Reader, answered, stepper_from
 from workbench.retrieval.faithfulness import evidence_needed
 from workbench.retrieval.lexical import texts, words
@@ -240,7 +241,8 @@ def rests_on(question: str, facts: Mapping[int, str], answer: Reader) -> str:
         told[f"without {v}"] = rest
         told[f"{v} moved"] = [v, *rest] if order[-1] == v else [*rest, v]
     replies = {name: answer(question, [facts[v] for v in way]) for name, way in told.items()}
-    lines = [[name, reply, "" if reply == replies["all"] else "changed"]
+    whole = replies["all"]
+    lines = [[name, reply, "" if reply == whole or answer_exact(whole, reply) else "changed"]
              for name, reply in replies.items()]  # fmt: skip
     if needed:
         least = ", ".join(str(order[i]) for i in needed.facts) or "none"
