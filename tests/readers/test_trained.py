@@ -44,6 +44,57 @@ def test_names_are_marks_in_their_order_and_numbers_by_size():
     assert "1204" not in names
 
 
+OTHER = Evidence(
+    "q", "Élodie Œuvre met Ørsted; who is older?",
+    ("Élodie Œuvre was born in Þórshöfn of Ísland.", "E\u0301lodie knew Ørsted.", "élan is small.",
+     "Ada Bel lives in Обнинск."),
+    ((ROOT, 0), (ROOT, 1), (ROOT, 2), (ROOT, 3)), answer="Élodie Œuvre",
+)  # fmt: skip
+
+
+def test_names_are_written_large_in_any_letters():
+    text, names = marks.marked(OTHER, OTHER.edges, frozenset())
+    assert list(names) == ["Élodie Œuvre", "Ørsted", "Þórshöfn of Ísland", "Élodie", "Ada Bel",
+                           "Обнинск"]  # fmt: skip
+    assert text == (
+        "question: @0 met @1; who is older? facts: f1 @0 was born in @2. f2 @3 knew @1. "
+        "f3 élan is small. f4 @4 lives in @5."
+    )
+    assert names[marks.named("E\u0301lodie")] == "@3"
+
+
+@pytest.mark.parametrize(
+    ("told", "hidden"),
+    [
+        ("1,250 and 12 000 and 3.5 and 90", "#2 and #3 and #0 and #1"),
+        ("1\u202f250 or 1250.", "#0 or #0."),
+        ("3.50, 3.5, and 3", "#1, #1, and #0"),
+        ("1,250,000.25; 1250001", "#0; #1"),
+        ("1,2500", "#0,#1"),
+        ("1990 250", "#1 #0"),
+        ("1950-03-01", "#2-#1-#0"),
+        ("1.2.3 or 2.5", "#0.#1.#3 or #2"),
+        ("0.5 or .5", "#0 or .#1"),
+    ],
+)
+def test_numbers_are_read_with_their_separators_and_ordered_by_value(told, hidden):
+    asked = Evidence("q", f"which of {told}?", ("no.",), ((ROOT, 0),))
+    assert marks.marked(asked, [], frozenset())[0] == f"question: which of {hidden}? facts:"
+
+
+@pytest.mark.parametrize(
+    ("answer", "key"),
+    [("1,250", "1250"), ("12 000", "12000"), ("1250.0", "1250"), ("3.50", "3.5"), ("007", "7"),
+     ("0", "0"), ("The Gate", "Gate"), ("1250 metre", "1250 metre"), ("1" * 40, "1" * 40)],
+)  # fmt: skip
+def test_an_answer_has_the_mark_of_its_value(answer, key):
+    assert marks.named(answer) == key
+    for told in (answer, key):
+        asked = Evidence("q", f"which of {told}?", ("no.",), ((ROOT, 0),))
+        names = marks.marked(asked, [], frozenset())[1]
+        assert marks.named(answer) in names or " metre" in key
+
+
 @pytest.mark.parametrize("split", ["train", "test"])
 def test_every_answer_that_is_a_name_or_number_has_a_mark(split):
     asked = questions(split, 240, worlds=2, pool=16)

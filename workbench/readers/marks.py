@@ -6,7 +6,9 @@ is larger need not be worked out from digits. What is told is who is who, and no
 """
 
 import re
+import unicodedata
 from collections.abc import Sequence
+from decimal import Decimal
 from graphlib import CycleError
 
 from workbench.retrieval.graphs import ROOT, Edge, Evidence, reading_order, successors
@@ -14,7 +16,12 @@ from workbench.retrieval.graphs import ROOT, Edge, Evidence, reading_order, succ
 MOST = 64
 """Marks of each kind."""
 ENTITIES, NUMBERS = ([f"{sign}{i}" for i in range(MOST)] for sign in "@#")
-_NAME = re.compile(r"[A-Z]\w*(?: (?:of )?[A-Z]\w*)*|\d+")
+_CAPITAL = f"[{''.join(filter(str.istitle, map(chr, range(0x10000))))}]"
+_GAPS = " \u00a0\u2009\u202f"
+"""Spaces that stand between thousands, as in 12 000."""
+_WHOLE = rf"(?:\d{{1,3}}(?:(?:,\d{{3}})+|(?:[{_GAPS}]\d{{3}})+)(?!\d)|\d+)"
+_NUMBER = rf"(?=\d)(?:(?<!\d\.){_WHOLE}\.\d+(?!\.?\d)|{_WHOLE})"
+_NAME = re.compile(rf"{_CAPITAL}\w*(?: (?:of )?{_CAPITAL}\w*)*|{_NUMBER}")
 _FIRST = re.compile(r"\w+")
 
 
@@ -63,6 +70,8 @@ def marked(
 ) -> tuple[str, dict[str, str]]:
     """`plain` with marks for names, and name → its mark; of more than `MOST` the rest stay names.
 
+    Names are as the texts write them, and numbers as `named` does, too.
+
     `known`: words that are no names, though a text begins with them (`known_words`).
     """
     asked = _small(question.question, known)
@@ -70,15 +79,31 @@ def marked(
     spans = [_bare(span) for text in (asked, *(facts[v] for v in ordered(edges)))
              for span in _NAME.findall(text)]  # fmt: skip
     entities = dict.fromkeys(span for span in spans if not span[0].isdigit())
-    values = sorted({int(span) for span in spans if span[0].isdigit()})
+    values = {span: Decimal(named(span)) for span in spans if span[0].isdigit()}
+    numbers = dict(zip(sorted({*values.values()}), NUMBERS, strict=False))
     marks = dict(zip(entities, ENTITIES, strict=False))
-    marks |= dict(zip(map(str, values), NUMBERS, strict=False))
+    marks |= {named(f"{value:f}"): mark for value, mark in numbers.items()}
+    marks |= {span: numbers[value] for span, value in values.items() if value in numbers}
     hidden = Evidence(question.id, _hidden(asked, marks),
                       tuple(_hidden(fact, marks) for fact in facts), question.edges)  # fmt: skip
     return plain(hidden, edges), marks
 
 
+def named(answer: str) -> str:
+    """An answer as a key of `marked`: without an article, a number without separators.
+
+    >>> named("1,250.0")
+    '1250'
+    """
+    name = _bare(unicodedata.normalize("NFC", answer))
+    if not re.fullmatch(_NUMBER, name):
+        return name
+    whole, point, part = re.sub(f"[,{_GAPS}]", "", name).partition(".")
+    return (whole.lstrip("0") or "0") + (point + part).rstrip("0").rstrip(".")
+
+
 def _small(text: str, known: frozenset[str]) -> str:
+    text = unicodedata.normalize("NFC", text)
     first = _FIRST.search(text)
     if first and first[0].lower() in known:
         return text[: first.start()] + first[0].lower() + text[first.end() :]

@@ -122,7 +122,7 @@ def taught(
         rows = []
         for question in questions:
             text, names = reader.told(question, mixed(question, rng))
-            rows.append((text, names.get(question.answer.removeprefix("The "), question.answer)))
+            rows.append((text, names.get(marks.named(question.answer), question.answer)))
         rng.shuffle(rows)
         # Texts of like length share a batch; the order of batches says nothing of it.
         rows.sort(key=lambda row: len(row[0]) // 80)
