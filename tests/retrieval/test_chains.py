@@ -106,11 +106,17 @@ BRANCHING = [
 ]  # fmt: skip
 NO_CHAIN = [
     ({"edges": []}, "row 1: no edges"),
-    ({"edges": "drop", "chain": []}, "row 1: no edges"),
-    ({"edges": "drop", "chain": [4, 9]}, r"row 1: edge \(4, 9\) leaves the 9 facts"),
-    ({"edges": "drop", "chain": [4, 1, 4]}, r"row 1: .*circle"),
-    ({"edges": "drop", "chain": ["4"]}, r"row 1: .*no pair of whole numbers"),
-    ({"edges": "drop", "chain": 4}, "row 1: no field 'edges'"),
+    ({"edges": "drop", "chain": []}, "row 1: chain is empty"),
+    ({"edges": "drop", "chain": [4, 9]}, r"row 1: chain\[1\]=9: .*at most 8"),
+    ({"edges": "drop", "chain": [4, -1]}, r"row 1: chain\[1\]=-1: .*at least 0"),
+    ({"edges": "drop", "chain": [4, 1, 4]}, "row 1: chain: 4 is there twice"),
+    ({"edges": "drop", "chain": [0, 1], "facts": ["a gate"] * 2}, "row 1: chain: 'a gate' is"),
+    ({"edges": "drop", "chain": ["4"]}, r"row 1: chain\[0\]='4'"),
+    ({"edges": "drop", "chain": [4, True]}, r"row 1: chain\[1\]=True"),
+    ({"edges": "drop", "chain": 4}, "row 1: chain=4: it must be a list"),
+    ({"edges": "drop", "chain": "41"}, "row 1: chain must be a list"),
+    ({"edges": "drop", "chain": None}, "row 1: no field 'edges'"),
+    ({"edges": "drop", "chain": [4], "facts": []}, "row 1: field 'facts' is"),
     ({"edges": "drop", "chain": [*range(8)]}, "row 1: 8 facts on a path; at most 7"),
 ]
 

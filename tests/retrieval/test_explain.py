@@ -464,10 +464,12 @@ def test_nearest_reads_a_chain(encoder):
 @pytest.mark.parametrize(
     ("retriever", "given_", "why"),
     [(hops, {"beam": 0}, "beam=0.*at least 1"), (hops, {"beam": 1, "most": 0}, "most=0.*at least"),
+     (shared, {"most": 3}, "most=3 is of chains: give a beam"),
+     (shared, {"most": 0}, "most=0 is of chains"),
      (shared, {"beam": 2}, "function of 3 arguments, with a beam"),
      (hops, {}, "function of 2 arguments, without a beam"),
      (lambda q, f, r: 3, {"beam": 1}, "a Step")],
-    ids=["beam", "most", "graph", "stepper", "no step"],
+    ids=["beam", "most", "no beam", "neither", "graph", "stepper", "no step"],
 )  # fmt: skip
 def test_what_reads_no_chain_is_refused(retriever, given_, why):
     with pytest.raises(ValueError, match=why):

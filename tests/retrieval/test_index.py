@@ -91,6 +91,15 @@ def test_k_is_one_of_the_facts(encoder, facts, tmp_path, k):
         index.nearest(["mend"], k)
 
 
+@pytest.mark.parametrize(
+    ("read", "why"), [([(), (-1,)], r"read\[0\]=-1"), ([(), (90,)], "at most 89"), ([()], "2$")]
+)
+def test_places_that_no_fact_has_are_refused(encoder, facts, tmp_path, read, why):
+    index = index_of(encoder, facts, tmp_path / "index")
+    with pytest.raises(ValueError, match=why):
+        index.nearest(["mend", "the gate"], 3, read)
+
+
 @pytest.mark.parametrize("queries", [[], "mend", [""], [None]])
 def test_queries_are_texts(encoder, facts, tmp_path, queries):
     index = index_of(encoder, facts, tmp_path / "index")

@@ -79,6 +79,21 @@ def test_what_nearest_cannot_take_is_refused(facts, index, name, queries, k):
         index(facts).nearest(queries, k)
 
 
+@pytest.mark.parametrize("index", [Bm25, TfIdf])
+@pytest.mark.parametrize(
+    ("read", "why"),
+    [([-1], r"read\[0\]=-1.*at least 0"), ([3, 40], r"read\[1\]=40.*at most 39"),
+     ([1.0], r"read\[0\]=1.0"), ("12", "read must be a list")], ids=str,
+)  # fmt: skip
+def test_places_that_no_fact_has_are_refused(facts, index, read, why):
+    with pytest.raises(ValueError, match=why):
+        index(facts).scores("gate", read)
+    with pytest.raises(ValueError, match=why):
+        index(facts).nearest(["gate", "gate"], 2, [(), read])
+    with pytest.raises(ValueError, match="read has places for 1 queries; there are 2"):
+        index(facts).nearest(["gate", "gate"], 2, [(1,)])
+
+
 @pytest.mark.parametrize("query", ["The gate of the baker?", "river river", "12", "gate unheard"])
 def test_tf_idf_is_that_of_scikit_learn(facts, query):
     vectorizer = TfidfVectorizer(token_pattern=r"\w+").fit(facts)
@@ -93,6 +108,17 @@ def test_a_query_without_a_known_word_ranks_in_order_of_places(facts, index, que
     assert not scores.any()
     assert ranked(scores, 3) == [0, 1, 2]
     assert "no word of the facts" in caplog.text
+
+
+@pytest.mark.parametrize("index", [Bm25, TfIdf])
+def test_that_all_are_scored_0_is_told_once_and_only_where_they_are(facts, index, caplog):
+    ranker = index([*facts, "?"])
+    caplog.clear()  # of what the library tells of its index
+    ranker.nearest(["unheard", "gate"], 2, [(3,), (40,)])
+    assert not caplog.records
+    ranker.nearest(["unheard", "heard of", "?"], 2, [(40,), (), ()])
+    (told,) = caplog.messages
+    assert told.startswith("'unheard' has no word of the facts; all are scored 0")
 
 
 @pytest.mark.parametrize("index", [Bm25, TfIdf])

@@ -5,7 +5,6 @@ import json
 import logging
 import math
 from collections.abc import Iterator, Sequence
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from workbench.retrieval.graphs import (
     ROOT,
     Edge,
     Evidence,
+    along,
     checked,
     checked_chain,
     depth,
@@ -183,8 +183,9 @@ def read_row(row: Row | DatasetError, place: str, repair: bool = False) -> tuple
     if isinstance(row, DatasetError):
         raise row
     official = "order_true_fact" in row
-    if not official and "edges" not in row and isinstance(row.get("chain"), list):
-        row = row | {"edges": [*map(list, pairwise([ROOT, *row["chain"]]))]}
+    if not official and "edges" not in row and "facts" in row and row.get("chain") is not None:
+        facts = _texts(row["facts"], f"{place}: field 'facts'")
+        row = row | {"edges": along(row["chain"], facts, place)}
     needed = _OFFICIAL if official else _OURS
     if missing := [name for name in needed if name not in row]:
         raise DatasetError(f"{place}: no field {missing[0]!r}; {_EXPECTED}")

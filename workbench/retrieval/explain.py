@@ -180,7 +180,7 @@ def explain(
     *,
     reader: Reader | None = None,
     beam: int | None = None,
-    most: int = MOST_DEPTH,
+    most: int | None = None,
 ) -> Explanation:
     """Explain by which facts a question is answered.
 
@@ -190,11 +190,11 @@ def explain(
     one fact is enough, `Nearest(encoder, rise=0.3)` does better). An edge that closes a circle or
     that nothing leads to, is left out; a fact that repeats another is read as that one; of more
     than 2,000 facts the 200 nearest by words are read. `note` says so. `reader`: writes the answer.
-    With a `beam` one chain of at most `most` facts is read in place of a graph (`steps.follow`),
-    and `retriever` is a stepper, such as `retrievers.stepping.stepper_of` gives. Raises
-    `ValueError` for a blank question, no list of facts or a blank one, no function, `beam` or
-    `most` below 1 and a step that is none, `GraphError` for edges that are none, and `ModelError`
-    where MiniLM is not at hand.
+    With a `beam` one chain of at most `most` facts (by default 7) is read in place of a graph
+    (`steps.follow`), and `retriever` is a stepper, such as `retrievers.stepping.stepper_of` gives.
+    Raises `ValueError` for a blank question, no list of facts or a blank one, no function, `beam`
+    or `most` below 1, `most` without a beam and a step that is none, `GraphError` for edges that
+    are none, and `ModelError` where MiniLM is not at hand.
 
     >>> wb.explain("Who mends the gate?", ["Ada mends the gate.", "A door is red."]).answer
     'Ada mends the gate.'
@@ -214,9 +214,11 @@ def explain(
                 f"{name}={function!r:.60}: {error}; it must be a function of {count} arguments, "
                 f"with{'out' * (beam is None)} a beam; see wb.explain"
             ) from None
+    if most is not None and beam is None:
+        raise ValueError(f"most={most!r:.60} is of chains: give a beam too, or leave it out")
     if beam is not None:
         arguments.whole("beam", beam, 1)
-        arguments.whole("most", most, 1)
+        most = MOST_DEPTH if most is None else arguments.whole("most", most, 1)
         retriever = Chains(stepper_from(retriever), beam, most)
     retriever = _nearest() if retriever is None else retriever
     return _explained(question, facts, (), retriever, reader)

@@ -11,6 +11,7 @@ from graphlib import CycleError, TopologicalSorter
 from itertools import pairwise
 from typing import Any
 
+from workbench import arguments
 from workbench.errors import GraphError
 
 ROOT = -1
@@ -202,6 +203,20 @@ def checked_chain(chain: Any, edges: Sequence[Edge], place: str) -> tuple[int, .
         if u != ROOT and position[u] > position[v]:
             raise GraphError(f"{place}: chain reads fact {v} before fact {u}, which leads to it")
     return tuple(chain)
+
+
+def along(chain: Any, facts: Sequence[str], place: str) -> list[Edge]:
+    """The edges from the question along a chain of places of facts.
+
+    Raises `GraphError` naming `place` and the entry for one that is empty, has what is no place, or
+    reads one text twice.
+    """
+    name = f"{place}: chain"
+    if isinstance(chain, Sequence) and not chain:
+        raise GraphError(f"{name} is empty: a question needs one fact at least")
+    places = arguments.indices(name, chain, len(facts), GraphError)
+    arguments.different(name, [facts[v] for v in places], GraphError)
+    return [*pairwise([ROOT, *places])]
 
 
 def shown_edges(edges: Sequence[Edge]) -> str:

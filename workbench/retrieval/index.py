@@ -11,7 +11,7 @@ from workbench.errors import CacheCorrupt, CacheMismatch
 from workbench.hashing import digest
 from workbench.models.encoders import Encoder
 from workbench.reading import read_array, read_object
-from workbench.retrieval.lexical import texts
+from workbench.retrieval.lexical import after_each, places_of, texts
 from workbench.retrieval.search import top_k
 from workbench.writing import whole, write_json
 
@@ -33,17 +33,17 @@ class Index:
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Cosines and places of the `k` nearest facts, both `[queries, k]`, as `search.top_k`.
 
-        `read`: places of the facts that follow each query, none where it is empty.
+        `read`: places of the facts that follow each query, none where it is empty. Raises
+        `ValueError` for those that are not of facts, and as `search.top_k`.
 
         >>> scores, places = index.nearest(["Who mends gates?"], 5)
         """
         queries = texts("queries", queries)
-        if read:
-            pairs = zip(queries, read, strict=True)
-            queries = [
-                " ".join([query, *(self.facts[at] for at in after)]) for query, after in pairs
-            ]
-        return top_k(self.encoder.encode(queries), self.vectors, k)
+        asked = [
+            " ".join([query, *(self.facts[at] for at in places_of(after, len(self.facts)))])
+            for query, after in zip(queries, after_each(queries, read), strict=True)
+        ]
+        return top_k(self.encoder.encode(asked), self.vectors, k)
 
 
 def indexes_of(encoder: Encoder, pools: Sequence[Sequence[str]]) -> list[Index]:

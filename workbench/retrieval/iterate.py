@@ -74,11 +74,13 @@ def iterated(
 ) -> list[list[Reading]]:
     """For each question up to `beam` readings of at most `counts[i]` facts, the best first.
 
-    A query is the question with the facts read so far; all queries of a level over one database
-    are one batch. `scorer`: of the one database, or of each question's pool. `counts`: the numbers
-    of gold facts are an oracle, to be named so. `least`: a reading ends where no further fact has
-    so large a score. Raises `ValueError` for questions that are no texts, counts that are not one
-    from 1 to the number of facts for each, and other numbers out of range.
+    A query is the question with all facts read so far, where §2.2 has q + c_j, the last alone: the
+    words of earlier facts still count, and a question's own words the less the more is read. All
+    queries of a level over one database are one batch. `scorer`: of the one database, or of each
+    question's pool. `counts`: the numbers of gold facts are an oracle, to be named so. `least`: a
+    reading ends where no further fact has so large a score. Raises `ValueError` for questions that
+    are no texts, counts that are not one from 1 to the number of facts for each, and other numbers
+    out of range.
 
     >>> iterated(Bm25(facts), ["Who mends gates?"], [2], beam=5)[0][0].edges
     """

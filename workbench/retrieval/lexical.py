@@ -33,11 +33,26 @@ class Lexical(ABC):
     """What both are: texts, their scores by a query, and the best of these."""
 
     def __init__(self, facts: Sequence[str]) -> None:
-        self.facts = texts("facts", facts)
+        self.facts, self._told = texts("facts", facts), False
+
+    def scores(self, query: str, read: Sequence[int] = ()) -> np.ndarray:
+        """The score of every fact `[facts]`, by a query and the facts at the places `read`.
+
+        BM25's are float32, cosines float64; all 0 where none of these has a word of the facts, of
+        which the log tells once. Raises `ValueError` for places that are not those of facts.
+        """
+        scores = self._scores(query, places_of(read, len(self.facts)))
+        if not scores.any() and not self._told:
+            self._told = True
+            log.warning(
+                "%r has no word of the facts; all are scored 0 (told once for these %d facts)",
+                query[:60], len(self.facts),
+            )  # fmt: skip
+        return scores
 
     @abstractmethod
-    def scores(self, query: str, read: Sequence[int] = ()) -> np.ndarray:
-        """The score of every fact `[facts]`, by a query and the facts at the places `read`."""
+    def _scores(self, query: str, read: Sequence[int]) -> np.ndarray:
+        """As `scores`, of places that are known to be right."""
 
     def nearest(
         self, queries: Sequence[str], k: int, read: Sequence[Sequence[int]] = ()
@@ -46,18 +61,18 @@ class Lexical(ABC):
 
         The best first; of equal ones the first in place. `read`: places of the facts that follow
         each query, none where it is empty. Raises `ValueError` for `k` outside 1 to the number of
-        facts, and queries that are no texts.
+        facts, queries that are no texts, and places that are not those of facts.
 
         >>> scores, places = Bm25(["A gate.", "A door."]).nearest(["Which gate?"], 1)
         """
         queries = texts("queries", queries)
         whole("k", k, 1, len(self.facts))
-        best, places = [], []
-        for query, after in zip(queries, read or [()] * len(queries), strict=True):
+        best, near = [], []
+        for query, after in zip(queries, after_each(queries, read), strict=True):
             scores = self.scores(query, after)
-            places.append(ranked(scores, k, DIGITS))
-            best.append(scores[places[-1]].round(DIGITS))
-        return torch.from_numpy(np.stack(best)), torch.from_numpy(np.array(places))
+            near.append(ranked(scores, k, DIGITS))
+            best.append(scores[near[-1]].round(DIGITS))
+        return torch.from_numpy(np.stack(best)), torch.from_numpy(np.array(near))
 
 
 class Bm25(Lexical):
@@ -73,12 +88,9 @@ class Bm25(Lexical):
         self._index.index([words(fact) for fact in self.facts], show_progress=False)
         self._scored = lru_cache(max(1, _KEPT // len(self.facts)))(self._of_text)
 
-    def scores(self, query: str, read: Sequence[int] = ()) -> np.ndarray:
-        """The score of every fact, float32 `[facts]`; 0 for a query without a word of theirs.
-
-        A sum over the words of the query, each as often as it is there: that of a query with facts
-        is what its parts have together, and each part is scored once.
-        """
+    def _scores(self, query: str, read: Sequence[int]) -> np.ndarray:
+        # A sum over the words of the query, each as often as it is there: that of a query with
+        # facts is what its parts have together, and each part is scored once.
         total = self._scored(query).copy()
         for place in read:
             total += self._scored(self.facts[place])
@@ -87,7 +99,6 @@ class Bm25(Lexical):
     def _of_text(self, text: str) -> np.ndarray:
         known = self._index.get_tokens_ids(words(text))
         if not known:
-            _unheard(text)
             return np.zeros(len(self.facts), np.float32)
         return self._index.get_scores_from_ids(known)
 
@@ -111,11 +122,8 @@ class TfIdf(Lexical):
         self._vectors = csr_array(flat, shape=(len(counts), len(self._place)))
         self._lengths = np.sqrt(self._vectors.power(2).sum(1))
 
-    def scores(self, query: str, read: Sequence[int] = ()) -> np.ndarray:
-        """The cosine of every fact, float64 `[facts]`; 0 for a query without a word of theirs.
-
-        The vector of a query with facts, before it has length 1, is the sum of theirs.
-        """
+    def _scores(self, query: str, read: Sequence[int]) -> np.ndarray:
+        # The vector of a query with facts, before it has length 1, is the sum of theirs.
         vector = np.zeros(len(self._place))
         for word in words(query):
             if word in self._place:
@@ -125,14 +133,21 @@ class TfIdf(Lexical):
             span = slice(rows.indptr[place], rows.indptr[place + 1])
             vector[rows.indices[span]] += rows.data[span]
         length = np.linalg.norm(vector)
-        if not length:
-            _unheard(query)
         # A fact or a query without a word is scored 0.
         return rows @ vector / np.where(self._lengths * length, self._lengths * length, 1)
 
 
-def _unheard(text: str) -> None:
-    log.warning("%r has no word of the facts; all are scored 0", text[:60])
+def places_of(read: Sequence[int], count: int) -> list[int]:
+    """Places of facts that were read. Raises `ValueError` for what is not one of `count`."""
+    read = listed("read", read, empty=True)
+    return [whole(f"read[{j}]", at, 0, count - 1) for j, at in enumerate(read)]
+
+
+def after_each(queries: Sequence[str], read: Sequence[Sequence[int]]) -> Sequence[Sequence[int]]:
+    """The places `read` after each query, none where it is empty. Raises `ValueError` for fewer."""
+    if len(read) not in (0, len(queries)):
+        raise ValueError(f"read has places for {len(read)} queries; there are {len(queries)}")
+    return read if len(read) else [()] * len(queries)
 
 
 def texts(name: str, values: Sequence[str]) -> list[str]:
