@@ -2,6 +2,7 @@
 
 import math
 import re
+import threading
 
 import numpy as np
 import pytest
@@ -117,6 +118,63 @@ def test_a_hop_that_is_none_is_refused(ui, hop, why):
     assert ui.chain.facts == (4, 1, 7)
 
 
+def test_at_the_seventh_fact_a_chain_can_only_end():
+    view = wb.ui.chain_steps("q", FACTS, lambda q, facts, read: Step(
+        np.array([0.0 if v in read else 0.9 for v in range(len(facts))]), 0.01))  # fmt: skip
+    view.read()
+    view.wait()
+    assert view.chain.facts == (0, 1, 2, 3, 4, 5, 6)
+    with pytest.raises(ValueError, match="step=7: a chain of 7 facts can only end"):
+        view.override(7, 9)
+    view.step.value = 7
+    view.rows.selected = 9  # a click
+    view.wait()
+    assert "can only end" in view.message.value
+    view.override(7, STOP)
+    view.wait()
+    assert view.forced[7] == STOP
+    view.close()
+
+
+def test_while_a_new_question_is_read_nothing_of_the_last_one_is_taken(ui):
+    at_it, go = threading.Event(), threading.Event()
+
+    def slow(question, facts, read):
+        at_it.set()
+        assert go.wait(20)
+        return stepper(question, facts, read)
+
+    ui.override(1, 2)
+    ui.wait()
+    ui.question.value, ui.stepper = "Another?", slow
+    ui.read()
+    assert at_it.wait(20)
+    assert (ui.chain, ui.explanation, ui.forced) == (None, None, {})
+    assert (ui.whole.value, ui.rows.svg, ui.step.max) == ("", "", 0)
+    assert ui.undo.disabled
+    for act in (lambda: ui.override(0, 1), ui.release):
+        with pytest.raises(ValueError, match="no chain yet"):
+            act()
+    ui.rows.selected = 1
+    assert "no chain yet" in ui.message.value
+    ui.beam.value = 2  # of the new question, too
+    go.set()
+    ui.wait()
+    assert ui.explanation.question == "Another?"
+    assert ui.chain == follow(stepper, "Another?", FACTS, beam=2)[0]
+    assert "Another?" in ui.whole.value
+
+
+def test_a_beam_is_of_the_question_that_was_read_last(ui):
+    ui.question.value = ""
+    ui.read()
+    ui.wait()
+    assert 'role="alert"' in ui.message.value
+    ui.beam.value = 3
+    ui.wait()
+    assert (ui.chain, ui.static().count("<h4>")) == (None, 0)
+
+
 def test_without_a_chain_there_is_no_hop():
     view = wb.ui.chain_steps(stepper=stepper)
     for act in (lambda: view.override(0, 0), view.release):
@@ -209,6 +267,10 @@ def test_the_readers_answer_is_probed():
     view.read()
     view.wait()
     assert "the reader gave 3" in view.message.value
+    view.reader = reader
+    view.read()
+    view.wait()
+    view.reader = lambda *_: 3
     view.probe()
     view.wait()
     assert "must be a text" in view.message.value

@@ -11,6 +11,7 @@ import ipywidgets as widgets
 
 from workbench import arguments
 from workbench.retrieval.answers import answer_exact
+from workbench.retrieval.chains import MOST_DEPTH
 from workbench.retrieval.explain import Explanation, Reader, answered, stepper_from
 from workbench.retrieval.faithfulness import evidence_needed
 from workbench.retrieval.lexical import texts, words
@@ -46,6 +47,8 @@ class ChainSteps(View):
         self.stepper, self.reader, self.forced = stepper, reader, {}
         self.chain: Chain | None = None
         self.explanation: Explanation | None = None
+        self._asked: tuple[str, list[str], str] = "", [], ""
+        self._guard = threading.RLock()
         self._steps: dict[tuple[int, ...], Step] = {}
         if not isinstance(facts, str):
             facts = texts("facts", facts) if len(facts) else []
@@ -67,7 +70,7 @@ class ChainSteps(View):
             widgets.HBox([self.undo, self.ask]), self.rows, self.probed,
         )  # fmt: skip
         self.step.observe(later(self._draw), "value")
-        self.beam.observe(lambda _: self.chain and self._again(self.forced), "value")
+        self.beam.observe(lambda _: self._asked[0] and self._follow(self.forced), "value")
         self.rows.observe(later(self._picked), "selected")
         for button, act in ((self.start, self.read), (self.undo, self.release),
                             (self.ask, self.probe)):  # fmt: skip
@@ -77,9 +80,17 @@ class ChainSteps(View):
         """Read a chain anew; empty lines are no facts, and of equal ones the first is read."""
         lines = [line.strip() for line in self.facts.value.splitlines() if line.strip()]
         facts = [*dict.fromkeys(lines)]
-        self.step.value, again = 0, len(lines) - len(facts)
+        again = len(lines) - len(facts)
         note = f"repeated facts, left out: {again}" if again else ""
-        self._follow(self.question.value, facts, note, {}, {})
+        # What is there is of another question: nothing of it may be taken by hand any more.
+        with self._guard:
+            self._worker.stop()
+            self.chain, self.explanation, self._steps, self.forced = None, None, {}, {}
+            self.whole.value = self.rows.svg = self.probed.value = ""
+            self.undo.disabled = self.ask.disabled = True
+            self.step.value = self.step.max = 0
+            self._asked = self.question.value, facts, note
+        self._follow({})
 
     def override(self, step: int, place: int) -> None:
         """Take a fact (or the end, -1) at a step (from 0); those before it stay, the rest follows.
@@ -89,14 +100,16 @@ class ChainSteps(View):
         chain = self._there().facts
         arguments.whole("step", step, 0, len(chain))
         arguments.whole("place", place, STOP, len(self.explanation.facts) - 1)
+        if step == MOST_DEPTH and place != STOP:
+            raise ValueError(f"step={step}: a chain of {MOST_DEPTH} facts can only end (place=-1)")
         if place in chain[:step]:
             raise ValueError(f"place={place}: it is read at step {chain.index(place)} already")
-        self._again(dict(enumerate(chain[:step])) | {step: place})
+        self._follow(dict(enumerate(chain[:step])) | {step: place})
 
     def release(self) -> None:
         """Forget the hops by hand from the shown step on. Raises `ValueError` for no chain."""
         self._there()
-        self._again({j: v for j, v in self.forced.items() if j < self.step.value})
+        self._follow({j: v for j, v in self.forced.items() if j < self.step.value})
 
     def probe(self) -> None:
         """Ask the reader without each fact. Raises `ValueError` for no chain or reader."""
@@ -110,7 +123,10 @@ class ChainSteps(View):
                     raise Stopped
                 return self.reader(question, told)
 
-            self.probed.value = rests_on(whole.question, {v: whole.facts[v] for v in chain}, answer)
+            shown = rests_on(whole.question, {v: whole.facts[v] for v in chain}, answer)
+            with self._guard:
+                if not stop.is_set():
+                    self.probed.value = shown
             self.keep()
 
         self.work(job)
@@ -133,14 +149,9 @@ class ChainSteps(View):
             with self.errors():
                 self.override(self.step.value, place)
 
-    def _again(self, forced: Mapping[int, int]) -> None:
-        whole = self.explanation
-        self._follow(whole.question, whole.facts, whole.note, self._steps, forced)
+    def _follow(self, forced: Mapping[int, int]) -> None:
+        (question, facts, note), steps = self._asked, self._steps
 
-    def _follow(
-        self, question: str, facts: Sequence[str], note: str, steps: dict[tuple[int, ...], Step],
-        forced: Mapping[int, int],
-    ) -> None:  # fmt: skip
         def job(stop: threading.Event) -> None:
             stepper, beam = stepper_from(self.stepper), self.beam.value
 
@@ -156,16 +167,17 @@ class ChainSteps(View):
             answer = "".join(told[-1:])
             if self.reader and told:
                 answer = answered(question, told, self.reader)
-            if stop.is_set():
-                raise Stopped
-            self.chain, self.forced, self._steps = chain, dict(forced), steps
-            self.explanation = Explanation(
-                question, tuple(facts), tuple(chain.edges), answer, note, (), chain.stop,
-                Chains(stepper, beam), self.reader,
-            )  # fmt: skip
-            self.probed.value = ""
-            self.step.max = len(chain.facts)
-            self._draw()
+            with self._guard:
+                if stop.is_set():
+                    raise Stopped
+                self.chain, self.forced = chain, dict(forced)
+                self.explanation = Explanation(
+                    question, tuple(facts), tuple(chain.edges), answer, note, (), chain.stop,
+                    Chains(stepper, beam), self.reader,
+                )  # fmt: skip
+                self.probed.value = ""
+                self.step.max = len(chain.facts)
+                self._draw()
 
         self.work(job)
 
