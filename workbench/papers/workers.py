@@ -39,12 +39,17 @@ class Job:
     arguments: tuple[Any, ...]
 
 
+def cores() -> int:
+    """Processors of this machine, `MOST` at most: as many workers as are of use."""
+    return min(os.cpu_count() or 1, MOST)
+
+
 def worker_count(model: "Model") -> int:
     """A worker per core for an embedded model as it was loaded; 1 for any other, or an edited one.
 
     Each worker loads the model again, which only a small one is cheap enough for.
     """
-    return min(os.cpu_count() or 1, MOST) if as_loaded(model) else 1
+    return cores() if as_loaded(model) else 1
 
 
 def as_loaded(model: "Model") -> bool:

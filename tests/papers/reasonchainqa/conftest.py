@@ -8,6 +8,7 @@ import pytest
 from workbench.models.encoders import load_encoder
 from workbench.papers.reasonchainqa import answering, paper, presets, programs, study
 from workbench.retrieval.graphs import Evidence
+from workbench.training.supervised import one_thread
 
 FACTS = ("Ada was born in Bel.", "Bel is in Mara.", "Mara has 3 parks.", "No.", "Yes.", "So.")
 
@@ -36,7 +37,8 @@ def made():
         methods=",".join(paper.METHODS), types=",".join(paper.TYPES),
     )  # fmt: skip
     questions, keep, encoder = presets.questions(settings), Kept(), load_encoder("lex")
-    ran = study.run(questions, settings, keep, encoder)
+    with one_thread():  # as workers have
+        ran = study.run(questions, settings, keep, encoder)
     read = replace(ran, settings=replace(settings, seeds=1))
     with pytest.MonkeyPatch.context() as patched:
         fit = answering.ReaderFit(d=16, epochs=4)

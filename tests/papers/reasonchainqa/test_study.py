@@ -4,11 +4,13 @@ from dataclasses import replace
 
 import pytest
 
+from tests.papers.reasonchainqa.conftest import Kept
 from workbench.models.encoders import load_encoder
 from workbench.papers.reasonchainqa import figures, paper, presets, study
 from workbench.papers.reasonchainqa.answering import line
 from workbench.retrieval.chain_metrics import chain_scored
 from workbench.retrieval.chains import chain_of
+from workbench.retrieval.towers import Contrast, Pair, fitted
 
 CUT = (*paper.ONE_QUERY, *paper.TOWERS)
 TRAINED = (*paper.TOWERS, *paper.SUPPORT, *paper.NETWORKS)
@@ -81,6 +83,23 @@ def test_without_an_encoder_what_needs_none_is_run(made):
     for encoder in (None, made.encoder):
         with pytest.raises(ValueError, match="tuned along with a sentence encoder"):
             study.run(made.questions, replace(settings, reads="tuned"), made.keep, encoder)
+
+
+def test_workers_give_what_one_process_gives(made, tmp_path):
+    methods = ("two_towers", "path", "one_hop", "bm25_beam")
+    settings = replace(made.settings, methods=methods, seeds=1)
+    shared = study.run(made.questions, settings, Kept(), made.encoder, tmp_path / "n", workers=2)
+    assert {*shared.networks} == {"path", "one_hop"}
+    for method, of_seed in shared.predicted.items():
+        assert of_seed == made.study.predicted[method][:1], method
+        assert shared.unseen.get(method, []) == made.study.unseen.get(method, [])[:1], method
+
+
+def test_workers_load_no_other_encoder_than_the_one_that_is_given(made):
+    other = fitted(made.encoder, [lambda _: [Pair("a", "b", ("c",))]], Contrast(), 0)
+    renamed = replace(other, name="lex")
+    with pytest.raises(ValueError, match="workers=2 load lex anew, and it is another"):
+        study.run(made.questions, made.settings, made.keep, renamed, workers=2)
 
 
 def by_test_alone(by_hand):

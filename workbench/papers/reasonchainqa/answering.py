@@ -16,7 +16,8 @@ from workbench.hashing import digest
 from workbench.models.seq2seq import Seq2Seq
 from workbench.papers.parameters import seed_list
 from workbench.papers.reasonchainqa.single import Chain
-from workbench.papers.reasonchainqa.study import Keep, Study, Which
+from workbench.papers.reasonchainqa.study import Study, Which
+from workbench.papers.workers import Keep
 from workbench.readers.prompts import replies
 from workbench.readers.trained import TUNED, ReaderFit, taught_answers
 from workbench.retrieval.answers import answer_exact, normalised

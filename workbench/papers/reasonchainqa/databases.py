@@ -17,7 +17,8 @@ from workbench.papers.evidence_tables import gain, percent
 from workbench.papers.reasonchainqa import tables
 from workbench.papers.reasonchainqa.answering import KINDS
 from workbench.papers.reasonchainqa.paper import DEEPEST, Settings
-from workbench.papers.reasonchainqa.study import ORACLE_K, ORACLE_M, Keep, Study
+from workbench.papers.reasonchainqa.study import ORACLE_K, ORACLE_M, Study
+from workbench.papers.workers import Keep
 from workbench.retrieval.evidence_files import as_row
 from workbench.retrieval.graphs import Evidence
 from workbench.retrieval.index import Index

@@ -7,7 +7,8 @@ from pathlib import Path
 from workbench.models.encoders import Encoder
 from workbench.papers.reasonchainqa import study
 from workbench.papers.reasonchainqa.paper import SUPPORT, TOWERS, Settings
-from workbench.papers.reasonchainqa.study import Keep, Study
+from workbench.papers.reasonchainqa.study import Study
+from workbench.papers.workers import Keep
 from workbench.paths import small_folder
 from workbench.retrieval.chains import read_chains
 from workbench.retrieval.graphs import Evidence

@@ -12,6 +12,7 @@ from workbench.papers.evidence_models import completer as completer
 from workbench.papers.evidence_models import reader as reader
 from workbench.papers.reasonchainqa.paper import NEEDS, Settings, is_kqa_pro
 from workbench.papers.reasonchainqa.paper import settings as settings
+from workbench.papers.workers import cores
 from workbench.retrieval.chains import read_chains
 from workbench.retrieval.graphs import Evidence
 from workbench.worlds.chains import questions as drawn
@@ -87,3 +88,8 @@ def encoder(preset: str, model_id: str = "") -> Encoder:
 def reader_id(preset: str) -> str:
     """The language model that answers as it comes at a preset; empty for none."""
     return READERS.get(preset, "")
+
+
+def workers(preset: str) -> int:
+    """Processes that share trainings: one a core; at paper one, whose networks fill the machine."""
+    return 1 if preset == "paper" else cores()

@@ -2,12 +2,13 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from workbench.hashing import digest
-from workbench.models.encoders import Encoder
+from workbench.models.encoders import Encoder, load_encoder
 from workbench.papers.evidence import SPLITS
 from workbench.papers.parameters import seed_list
 from workbench.papers.reasonchainqa import networks, single
@@ -20,6 +21,7 @@ from workbench.papers.reasonchainqa.paper import (
     Settings,
 )
 from workbench.papers.reasonchainqa.single import Chain
+from workbench.papers.workers import Job, Keep, worker_pool
 from workbench.retrieval.chain_metrics import ChainScores, chain_scored
 from workbench.retrieval.evidence_files import as_row
 from workbench.retrieval.graphs import Edge, Evidence
@@ -27,8 +29,8 @@ from workbench.retrievers import fuse, support, towers
 from workbench.retrievers.baselines import star
 from workbench.retrievers.tuned import warn_of_cuts
 
-Keep = Callable[[str, dict[str, Any], Callable[[], Any]], Any]
-"""`keep(name, key, compute)`: a step done before is not done again (`runs.cache.cached`)."""
+Bench = tuple[Mapping[str, Sequence[Evidence]], Settings, Encoder | None]
+"""What trainings and searches work with: questions, settings, the sentence encoder."""
 Which = Callable[[Evidence], bool]
 ORACLE_K, ORACLE_M = "_oracle_k", "_oracle_m"
 """Ends of the names of rows that are told how many facts are gold."""
@@ -96,14 +98,17 @@ def run(
     keep: Keep,
     encoder: Encoder | None = None,
     folder: str | Path | None = None,
+    workers: int = 1,
 ) -> Study:
     """Every method on the test questions, tuned on dev; what `keep` has is not done again.
 
     `questions`: train, dev, test, and `held_out` where it is asked for. `encoder`: ranks as it
     comes and fitted, is what SSG is trained above, and networks read it where the settings say so;
     without one these are left out. `folder`: for the trained networks, of which none is trained
-    again, and a killed one from its last epoch. Raises `ValueError` where no method runs, or
-    networks are tuned, without an encoder.
+    again, and a killed one from its last epoch. `workers`: processes that share trainings and
+    searches, a thread each; more than one load the encoder again, by its name. Raises `ValueError`
+    where no method runs, or networks are tuned, without an encoder, and for workers that cannot
+    load the same one.
 
     >>> settings = presets.settings("tiny")
     >>> rc_study = run(presets.questions(settings), settings, partial(cached, "out/cache"))
@@ -122,32 +127,93 @@ def run(
         settings, encoder.name if encoder else "", device,
         [*questions["test"]], [*questions.get("held_out", [])],
     )  # fmt: skip
-    known = {split: digest([as_row(q) for q in questions[split]]) for split in SPLITS}
-    known["encoder"] = encoder.identity() if encoder else ""
-    _untrained(study, questions, methods, keep, known, encoder)
+    name = encoder.name if encoder else ""
+    if workers > 1 and name and load_encoder(name).identity() != encoder.identity():
+        raise ValueError(f"workers={workers} load {name} anew, and it is another; give workers=1")
+    for method in (m for m in methods if m in ONE_QUERY):
+        rank = single.rank_by(method, encoder)
+        _cut(study, method, questions["dev"], {
+            split: rank(of) for split, of in questions.items() if split != "train"})  # fmt: skip
+    jobs = _jobs(study, questions, methods, encoder, Path(folder) if folder else None)
+    bench: Bench = (questions, settings, encoder)
+    with worker_pool(workers, bench, _set_up, questions, settings, name) as results_of:
+        done = dict(zip((job.name for job in jobs), results_of(jobs, keep, "methods"), strict=True))
+    for method in (m for m in methods if m in READ_ON):
+        study.add(method, done[method]["test"], f"m {done[method]['m']}")
+        study.add(method + ORACLE_M, done[method]["oracle"])
     for seed in seed_list(settings.seed, settings.seeds):
-        _networks(study, questions, methods, seed, keep, known, encoder, folder)
-        _above_encoder(study, questions, methods, seed, keep, known, encoder)
+        _add_networks(study, questions["dev"], methods, seed, done)
+        for method in (m for m in methods if m in TOWERS):
+            _cut(study, method, questions["dev"], done[f"{method}-{seed}"])
+        for method, there in done.get(f"ssg-{seed}", {}).items():
+            study.add(method, there["test"], there["chosen"], [*map(star, there["test"])])
     in_order = {m: study.scores[m] for m in (name + end for name in settings.methods
                 for end in ("", ORACLE_K, ORACLE_M)) if m in study.scores}  # fmt: skip
     study.scores = in_order
+    for job in jobs:
+        place = job.arguments[-1]
+        if job.function is _search and place and place.exists():
+            study.networks.setdefault(job.arguments[0], place)
     return study
 
 
-def _untrained(
-    study: Study, questions: Mapping[str, Sequence[Evidence]], methods: Sequence[str], keep: Keep,
-    known: Mapping[str, Any], encoder: Encoder | None,
-) -> None:  # fmt: skip
-    dev, test = questions["dev"], questions["test"]
-    for method in (m for m in methods if m in ONE_QUERY):
-        rank = single.rank_by(method, encoder)
-        _cut(study, method, dev, {"dev": rank(dev), "test": rank(test),
-                                  "held_out": rank(study.held_out)})  # fmt: skip
-    for method in (m for m in methods if m in READ_ON):
-        step = partial(single.read_on, method, dev, test, encoder)
-        done = keep(method, {**known, "most": single.MOST}, step)
-        study.add(method, done["test"], f"m {done['m']}")
-        study.add(method + ORACLE_M, done["oracle"])
+def _set_up(questions: Mapping[str, Sequence[Evidence]], settings: Settings, name: str) -> Bench:
+    """A worker's own copy of what is worked with."""
+    torch.set_num_threads(1)
+    return questions, settings, load_encoder(name) if name else None
+
+
+def _jobs(
+    study: Study, questions: Mapping[str, Sequence[Evidence]], methods: Sequence[str],
+    encoder: Encoder | None, folder: Path | None,
+) -> list[Job]:  # fmt: skip
+    """All that is trained, and searches that take long: the longest first, so that none is last."""
+    settings = study.settings
+    known = {split: digest([as_row(q) for q in questions[split]]) for split in SPLITS}
+    known["encoder"] = encoder.identity() if encoder else ""
+    seeds = seed_list(settings.seed, settings.seeds)
+    jobs = []
+    for direction in ("path", "forward", "one_hop"):
+        for seed in seeds if direction in {NETWORKS.get(m) for m in methods} else []:
+            # What a network is, whatever it is asked: another test set trains none anew.
+            key = {"train": known["train"], "dev": known["dev"], "seed": seed,
+                   "fit": asdict(networks.fit_of(settings, encoder)),
+                   "encoder": known["encoder"] if settings.reads != "words" else ""}  # fmt: skip
+            key |= {"weight": settings.chain_weight} if direction == "path" else {}
+            place = folder / f"{direction}-{seed}-{digest(key)}" if folder else None
+            held_out = digest([as_row(q) for q in study.held_out])
+            key |= {"test": known["test"], "held_out": held_out, "beam": settings.beam}
+            jobs.append(Job(f"{direction}-{seed}", key, _search, (direction, seed, place)))
+    for method in (m for m in methods if m in TOWERS):
+        fit = towers.fit_of(settings.reads, encoder)
+        for seed in seeds:
+            key = {**known, "fit": asdict(fit), "seed": seed}
+            jobs.append(Job(f"{method}-{seed}", key, _rank, (fit, seed)))
+    if sets := [m for m in methods if m in SUPPORT]:
+        jobs += [Job(f"ssg-{seed}", {**known, "seed": seed, "methods": sets}, _join, (seed, sets))
+                 for seed in seeds]  # fmt: skip
+    most = {**known, "most": single.MOST}
+    return jobs + [
+        Job(method, most, _read_on, (method,)) for method in methods if method in READ_ON
+    ]
+
+
+def _search(bench: Bench, direction: str, seed: int, place: Path | None) -> networks.Views:
+    questions, settings, encoder = bench
+    return networks.searched(questions, settings, direction, seed, encoder, place)
+
+
+def _rank(bench: Bench, fit: towers.TowerFit, seed: int) -> dict[str, Any]:
+    return towers.rankings(bench[0], bench[2], fit, seed)
+
+
+def _join(bench: Bench, seed: int, methods: Sequence[str]) -> dict[str, Any]:
+    return support.ssg(bench[0], bench[2], seed, methods)
+
+
+def _read_on(bench: Bench, method: str) -> dict[str, Any]:
+    questions, _, encoder = bench
+    return single.read_on(method, questions["dev"], questions["test"], encoder)
 
 
 def _cut(
@@ -160,35 +226,19 @@ def _cut(
     study.rankings.setdefault(method, []).append([*map(tuple, rankings["test"])])
 
 
-def _networks(
-    study: Study, questions: Mapping[str, Sequence[Evidence]], methods: Sequence[str], seed: int,
-    keep: Keep, known: Mapping[str, Any], encoder: Encoder | None, folder: str | Path | None,
+def _add_networks(
+    study: Study, dev: Sequence[Evidence], methods: Sequence[str], seed: int,
+    done: Mapping[str, networks.Views],
 ) -> None:  # fmt: skip
-    settings = study.settings
-    wanted = [m for m in methods if m in NETWORKS]
-    views: dict[str, networks.Views] = {}
-    for direction in dict.fromkeys(NETWORKS[m] for m in wanted):
-        # What a network is, whatever it is asked: another test set trains none anew.
-        key = {"train": known["train"], "dev": known["dev"], "seed": seed,
-               "fit": asdict(networks.fit_of(settings, encoder)),
-               "encoder": known["encoder"] if settings.reads != "words" else ""}  # fmt: skip
-        key |= {"weight": settings.chain_weight} if direction == "path" else {}
-        place = Path(folder, f"{direction}-{seed}-{digest(key)}") if folder else None
-        search = partial(networks.searched, questions, settings, direction, seed, encoder, place)
-        key |= {"test": known["test"], "held_out": digest([as_row(q) for q in study.held_out]),
-                "beam": settings.beam}  # fmt: skip
-        views[direction] = keep(f"{direction}-{seed}", key, search)
-        if place and place.exists():
-            study.networks.setdefault(direction, place)
-    for method in wanted:
-        of = views[NETWORKS[method]]
+    for method in (m for m in methods if m in NETWORKS):
+        of = done[f"{NETWORKS[method]}-{seed}"]
         if method == "path":
             test, unseen = ([paths[0][0] for paths in of[split]["paths"]] if split in of else []
                             for split in ("test", "held_out"))  # fmt: skip
-            study.add(method, test, f"beam {settings.beam}", unseen=unseen)
+            study.add(method, test, f"beam {study.settings.beam}", unseen=unseen)
             continue
         shape = "chain" if method == "greedy" else "edges"
-        tau = networks.threshold(questions["dev"], of["dev"][shape], method)
+        tau = networks.threshold(dev, of["dev"][shape], method)
         test, unseen = (
             [networks.above(edges, tau, method) for edges in of[split][shape]]
             if split in of
@@ -202,19 +252,3 @@ def _networks(
             oracle = [row[: len(q.nodes)] for q, row in zip(study.test, ranked, strict=True)]
             study.add(method + ORACLE_K, oracle, graphs=[*map(star, oracle)])
             study.rankings.setdefault(method, []).append([*map(tuple, ranked)])
-
-
-def _above_encoder(
-    study: Study, questions: Mapping[str, Sequence[Evidence]], methods: Sequence[str], seed: int,
-    keep: Keep, known: Mapping[str, Any], encoder: Encoder | None,
-) -> None:  # fmt: skip
-    for method in (m for m in methods if m in TOWERS):
-        fit = towers.fit_of(study.settings.reads, encoder)
-        rank = partial(towers.rankings, questions, encoder, fit, seed)
-        ranked = keep(f"{method}-{seed}", {**known, "fit": asdict(fit), "seed": seed}, rank)
-        _cut(study, method, questions["dev"], ranked)
-    if sets := [m for m in methods if m in SUPPORT]:
-        generate = partial(support.ssg, questions, encoder, seed, sets)
-        done = keep(f"ssg-{seed}", {**known, "seed": seed, "methods": sets}, generate)
-        for method, there in done.items():
-            study.add(method, there["test"], there["chosen"], [*map(star, there["test"])])
