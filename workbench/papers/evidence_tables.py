@@ -1,13 +1,26 @@
 """Shares, differences and cells, as the tables of papers on evidence have them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from workbench.evaluation.intervals import GAIN, SHARE
 from workbench.evaluation.metrics import measured, over_seeds, spelled
+from workbench.retrieval.graphs import Evidence
 
 Values = tuple[Sequence[Sequence[float]], Sequence[Sequence[str]]]
 """Numbers, and the questions' ids, both `[seed][question]`."""
+
+
+def of_questions(
+    test: Sequence[Evidence],
+    scores: Sequence[Sequence[object]],
+    name: str,
+    of: Callable[[Evidence], bool],
+) -> Values:
+    """The score so named of each of the questions that are asked for; `scores[seed][question]`."""
+    chosen = [i for i, question in enumerate(test) if of(question)]
+    values = [[float(getattr(seed[i], name)) for i in chosen] for seed in scores]
+    return values, [[test[i].id for i in chosen] for _ in values]
 
 
 def share(

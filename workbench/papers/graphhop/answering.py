@@ -1,18 +1,16 @@
 """What a trained reader answers from each evidence to the test questions (§4, reader ii)."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
-from functools import partial
 from pathlib import Path
-from typing import Any
 
-from workbench.hashing import digest
 from workbench.models.seq2seq import Seq2Seq
-from workbench.papers.graphhop.study import Graphs, Keep, Study
+from workbench.papers import evidence_answers
+from workbench.papers.evidence_answers import Answers
+from workbench.papers.evidence_tables import Values
+from workbench.papers.graphhop.study import Graphs, Study
 from workbench.papers.parameters import seed_list
-from workbench.readers.trained import TUNED, ReaderFit, taught_answers
-from workbench.retrieval.answers import answer_exact
-from workbench.retrieval.evidence_files import as_row
+from workbench.papers.workers import Keep
+from workbench.readers.trained import TUNED, ReaderFit
 from workbench.retrieval.graphs import ROOT, Evidence
 
 EVIDENCE = ("no_evidence", "all_facts", "top_k", "retrieved_evidence", "gold_evidence")
@@ -20,8 +18,6 @@ BEST = ("bgr", "forward", "one_hop", "bm25")
 """The first of these that was run retrieves for the reader."""
 ONE_QUERY = ("two_towers", "dense", "bm25", "tfidf")
 """The first of these gives its top k, the facts nearest to the question."""
-Answers = dict[str, list[list[str]]]
-"""Evidence → `[seed][question]` → what the reader says."""
 
 
 def run(
@@ -38,21 +34,12 @@ def run(
     """
     train = [q for q in train if q.answer]
     asked = [i for i, q in enumerate(study.test) if q.answer]
-    out: Answers = {}
     if not (train and asked):
-        return out
+        return {}
     test, fit = [study.test[i] for i in asked], TUNED if model else ReaderFit()
     seeds = seed_list(study.settings.seed, study.settings.seeds)
-    for number, seed in enumerate(seeds):
-        evidence = evidence_of(study, asked, number)
-        key = {"questions": digest([as_row(q) for q in (*train, *test)]), "count": len(train),
-               "evidence": digest([*evidence.items()]), "fit": asdict(fit), "seed": seed,
-               "model": model.identity() if model else ""}  # fmt: skip
-        state = networks / f"training-reader-{seed}-{digest(key)}" if networks else None
-        step = partial(taught_answers, train, test, evidence, fit, seed, model, state)
-        for name, replies in keep(f"reader-{seed}", key, step).items():
-            out.setdefault(name, []).append(replies)
-    return out
+    evidence = {seed: evidence_of(study, asked, number) for number, seed in enumerate(seeds)}
+    return evidence_answers.answers(train, test, evidence, fit, keep, model, networks)
 
 
 def evidence_of(study: Study, asked: Sequence[int], number: int) -> dict[str, Graphs]:
@@ -72,15 +59,7 @@ def evidence_of(study: Study, asked: Sequence[int], number: int) -> dict[str, Gr
     return evidence | {"gold_evidence": [[*q.edges] for q in test]}
 
 
-def right(study: Study, answers: Answers, of: Callable[[Evidence], bool]) -> dict[str, Any]:
+def right(study: Study, answers: Answers, of: Callable[[Evidence], bool]) -> dict[str, Values]:
     """Evidence → (`[seed][question]` 1 or 0, the same of ids), of those that were asked."""
     asked = [q for q in study.test if q.answer]
-    chosen = [i for i, q in enumerate(asked) if of(q)]
-    return {
-        name: (
-            [[float(answer_exact(asked[i].answer, seed[i])) for i in chosen if i < len(seed)]
-             for seed in seeds],
-            [[asked[i].id for i in chosen if i < len(seed)] for seed in seeds],
-        )
-        for name, seeds in answers.items()
-    }  # fmt: skip
+    return {name: evidence_answers.right(asked, seeds, of) for name, seeds in answers.items()}

@@ -4,7 +4,7 @@ Databases are whole worlds of 10² to 10⁶ sentences, so that what is added is 
 as they are to each other; questions are of one, two and three hops. Nothing is trained.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -14,6 +14,7 @@ from workbench.evaluation.intervals import SHARE
 from workbench.evaluation.metrics import measured, spelled
 from workbench.models.encoders import Encoder
 from workbench.papers.graphhop.hops import HOPS, Asked, chains
+from workbench.papers.workers import Keep
 from workbench.plots.style import COLOURS, LEGEND_BELOW, layout
 from workbench.retrieval.lexical import Bm25, ranked
 from workbench.retrieval.search import top_k
@@ -28,7 +29,6 @@ SENTENCES = 700
 PART = 8192
 """Sentences encoded at once."""
 DASHES = ("solid", "dash", "dot")
-Keep = Callable[[str, dict[str, Any], Callable[[], Any]], Any]
 Curve = dict[str, dict[str, dict[str, list[int]]]]
 """Method → sentences → rank → 1 or 0 for each question: its first fact is that near."""
 

@@ -6,7 +6,7 @@ with equal steps: one to question + facts read → next fact, its twin to questi
 
 import logging
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
@@ -16,6 +16,7 @@ import plotly.graph_objects as go
 from workbench.evaluation.intervals import GAIN, SHARE
 from workbench.evaluation.metrics import measured, spelled
 from workbench.models.encoders import Encoder
+from workbench.papers.workers import Keep
 from workbench.paths import small_folder
 from workbench.plots.style import COLOURS, LEGEND_BELOW, layout
 from workbench.retrieval.evidence_files import read_evidence
@@ -36,7 +37,6 @@ ENCODERS = ("zeroshot", "finetuned")
 LAKE, FIRST_WORLD = "lake", 50
 """The group of the hand-written questions; the number of the first world that is asked about."""
 DASHES = ("dot", "dash", "dashdot", "solid")
-Keep = Callable[[str, dict[str, Any], Callable[[], Any]], Any]
 Scored = dict[str, dict[str, list[int]]]
 """`<encoder>_<way>` → `"1"`, `"2"`, `"3"` hops, `"lake"` → 1 or 0 for each question."""
 log = logging.getLogger(__name__)
@@ -112,7 +112,7 @@ def lake() -> tuple[list[str], list[Asked]]:
 def run(encoder: Encoder, seed: int, asked: int, keep: Keep, size: Size = SIZE) -> Scored:
     """All encoders and ways over test worlds and the lake; `asked` questions of each of `HOPS`.
 
-    Each training with what it is asked is a step of `keep` (`study.Keep`), as is the encoder as it
+    Each training with what it is asked is a step of `keep`, as is the encoder as it
     comes. Nothing for 0 questions, or `"lex"`: hashed words have no meaning to begin with.
 
     >>> scores = run(wb.load_encoder("minilm"), 0, 100, partial(cached, "out/cache"))

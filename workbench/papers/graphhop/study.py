@@ -12,6 +12,7 @@ import numpy as np
 from workbench.hashing import digest
 from workbench.models.encoders import Encoder
 from workbench.papers.evidence import SPLITS
+from workbench.papers.evidence_tables import Values, of_questions
 from workbench.papers.graphhop import readers
 from workbench.papers.graphhop.paper import (
     OFFICIAL_LABELS,
@@ -22,6 +23,7 @@ from workbench.papers.graphhop.paper import (
     Settings,
 )
 from workbench.papers.parameters import seed_list
+from workbench.papers.workers import Keep
 from workbench.retrieval.evidence_files import as_row
 from workbench.retrieval.graphs import Edge, Evidence, ScoredEdge, nodes
 from workbench.retrieval.lexical import Bm25, TfIdf
@@ -33,8 +35,6 @@ from workbench.retrievers.targets import DIRECTIONS
 from workbench.retrievers.train import RELEASED, Fit, coupled
 from workbench.retrievers.tuned import warn_of_cuts
 
-Keep = Callable[[str, dict[str, Any], Callable[[], Any]], Any]
-"""`keep(name, key, compute)`: a step done before is not done again (`runs.cache.cached`)."""
 Graphs = list[list[Edge]]
 """Predicted edges of each question."""
 Searched = dict[str, list[list[ScoredEdge]]]
@@ -80,12 +80,9 @@ class Study:
 
     def values(
         self, method: str, score: str, of: Callable[[Evidence], bool] = lambda q: True
-    ) -> tuple[list[list[float]], list[list[str]]]:
+    ) -> Values:
         """A score of a method, and the questions' ids, both `[seed][question]`."""
-        chosen = [i for i, question in enumerate(self.test) if of(question)]
-        ids = [self.test[i].id for i in chosen]
-        values = [[float(getattr(seed[i], score)) for i in chosen] for seed in self.scores[method]]
-        return values, [ids for _ in values]
+        return of_questions(self.test, self.scores[method], score, of)
 
 
 def run(

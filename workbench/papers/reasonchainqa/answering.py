@@ -3,8 +3,7 @@
 import random
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
-from functools import partial
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,17 +11,18 @@ import numpy as np
 
 from workbench.generation.complete import Completer
 from workbench.generation.sample_store import SampleStore
-from workbench.hashing import digest
 from workbench.models.seq2seq import Seq2Seq
+from workbench.papers import evidence_answers
+from workbench.papers.evidence_answers import Answers, answers
+from workbench.papers.evidence_tables import Values
 from workbench.papers.parameters import seed_list
 from workbench.papers.reasonchainqa.single import Chain
 from workbench.papers.reasonchainqa.study import Study, Which
 from workbench.papers.workers import Keep
 from workbench.readers.prompts import replies
-from workbench.readers.trained import TUNED, ReaderFit, taught_answers
-from workbench.retrieval.answers import answer_exact, normalised
+from workbench.readers.trained import TUNED, ReaderFit
+from workbench.retrieval.answers import normalised
 from workbench.retrieval.chains import chain_of
-from workbench.retrieval.evidence_files import as_row
 from workbench.retrieval.graphs import ROOT, Edge, Evidence
 from workbench.retrievers.baselines import star
 
@@ -48,8 +48,6 @@ READ_OFTEN = 19_200
 """Questions that the small reader learns from, each as often as it is learnt (32 times 600)."""
 REMOVED = "without_"
 """Begins the kinds of evidence that lack a gold fact, by its place in the chain from 0."""
-Answers = dict[str, list[list[str]]]
-"""Evidence → `[seed][question]` → what the reader says."""
 
 
 def line(chain: Sequence[int]) -> list[Edge]:
@@ -118,20 +116,15 @@ def run(
     """
     train = [replace(q, edges=tuple(line(chain_of(q)))) for q in train if q.answer]
     asked = asked_of(study)
-    out: Answers = {}
     if not (train and asked):
-        return out
+        return {}
     test, fit = [study.test[i] for i in asked], TUNED if model else small_fit(len(train))
-    for number, seed in enumerate(seed_list(study.settings.seed, study.settings.seeds)):
-        evidence = evidence_of(study, asked, number) | removed(study, asked)
-        key = {"questions": digest([as_row(q) for q in (*train, *test)]), "count": len(train),
-               "evidence": digest([*evidence.items()]), "fit": asdict(fit), "seed": seed,
-               "model": model.identity() if model else ""}  # fmt: skip
-        state = folder / f"training-reader-{seed}-{digest(key)}" if folder else None
-        step = partial(taught_answers, train, test, evidence, fit, seed, model, state)
-        for name, row in keep(f"reader-{seed}", key, step).items():
-            out.setdefault(name, []).append(row)
-    return out | {"majority": [majority(train, test)]}
+    evidence = {
+        seed: evidence_of(study, asked, number) | removed(study, asked)
+        for number, seed in enumerate(seed_list(study.settings.seed, study.settings.seeds))
+    }
+    read = answers(train, test, evidence, fit, keep, model, folder)
+    return read | {"majority": [majority(train, test)]}
 
 
 def small_fit(count: int) -> ReaderFit:
@@ -172,20 +165,12 @@ def complete(
     return {name: [row] for name, row in of_kind.items()}
 
 
-def right(
-    study: Study, answers: Answers, name: str, of: Which = KINDS[""]
-) -> tuple[list[list[float]], list[list[str]]]:
+def right(study: Study, answers: Answers, name: str, of: Which = KINDS[""]) -> Values:
     """1 or 0 and the questions' ids, both `[seed][question]`, of those that were asked."""
-    asked = [study.test[i] for i in asked_of(study)]
-    rows = [[(float(answer_exact(q.answer, reply)), q.id)
-             for q, reply in zip(asked, seed, strict=False) if of(q)]
-            for seed in answers[name]]  # fmt: skip
-    return [[value for value, _ in row] for row in rows], [[id_ for _, id_ in row] for row in rows]
+    return evidence_answers.right([study.test[i] for i in asked_of(study)], answers[name], of)
 
 
-def drops(
-    study: Study, answers: Answers, last: bool = False
-) -> tuple[list[list[float]], list[list[str]]]:
+def drops(study: Study, answers: Answers, last: bool = False) -> Values:
     """Right from the gold chain, less the mean of right without each of its facts (§4).
 
     `[seed][question]`, and the ids. 0 where what is missing is not missed; 1 where each fact is

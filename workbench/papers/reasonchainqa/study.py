@@ -10,6 +10,7 @@ import torch
 from workbench.hashing import digest
 from workbench.models.encoders import Encoder, load_encoder
 from workbench.papers.evidence import SPLITS
+from workbench.papers.evidence_tables import Values, of_questions
 from workbench.papers.parameters import seed_list
 from workbench.papers.reasonchainqa import networks, single
 from workbench.papers.reasonchainqa.paper import (
@@ -82,14 +83,9 @@ class Study:
             rows = [chain_scored(q, chain) for q, chain in zip(self.held_out, unseen, strict=True)]
             self.unseen.setdefault(method, []).append(rows)
 
-    def values(
-        self, method: str, score: str, of: Which = lambda q: True
-    ) -> tuple[list[list[float]], list[list[str]]]:
+    def values(self, method: str, score: str, of: Which = lambda q: True) -> Values:
         """A score of a method, and the questions' ids, both `[seed][question]`."""
-        chosen = [i for i, question in enumerate(self.test) if of(question)]
-        ids = [self.test[i].id for i in chosen]
-        values = [[float(getattr(seed[i], score)) for i in chosen] for seed in self.scores[method]]
-        return values, [ids for _ in values]
+        return of_questions(self.test, self.scores[method], score, of)
 
 
 def run(
