@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from tests.benchmarks import graphhop, timing
-from workbench.retrieval.chains import chain_of
+from workbench.retrieval.chain_metrics import chain_scored
 from workbench.retrieval.graphs import Evidence, depth
 from workbench.retrievers import train
 from workbench.retrievers.model import PathRetriever
@@ -31,12 +31,12 @@ def learnt(
 
 
 def chain_em(network: PathRetriever, test: Sequence[Evidence]) -> dict[str, float]:
-    """The share of the very chains, of all, by depth, and the best of which end where they should.
+    """The share of right chains, of all, by depth, and the best of which end where they should.
 
     Nothing is chosen: a beam of four, as in §2.3.
     """
     chains = [of[0].facts for of in best_paths(network, test)]
-    right = [chain == chain_of(q) for q, chain in zip(test, chains, strict=True)]
+    right = [chain_scored(q, chain).chain_exact for q, chain in zip(test, chains, strict=True)]
     deep = [depth(q.edges) for q in test]
     ends = [len(chain) == len(q.nodes) for q, chain in zip(test, chains, strict=True)]
     by_depth = {

@@ -1,9 +1,10 @@
-"""Metrics of chains as they are written down, slowly: by networkx and by comparing all pairs."""
+"""Metrics of chains as they are written down, slowly: by networkx and by all orders of reading."""
+
+from itertools import permutations
 
 import networkx as nx
 
 from workbench.retrieval.chain_metrics import ChainScores
-from workbench.retrieval.chains import chain_of
 from workbench.retrieval.graphs import ROOT
 
 
@@ -22,45 +23,48 @@ def f1(gold, predicted):
     return precision, recall, 2 * precision * recall / both if both else 0.0
 
 
-def kendall(a, b):
-    """By bubble sort: each exchange of neighbours is one pair in the other order."""
-    ranks, exchanges = [a.index(fact) for fact in b], 0
-    for _ in ranks:
-        for i in range(len(ranks) - 1):
-            if ranks[i] > ranks[i + 1]:
-                ranks[i : i + 2] = ranks[i + 1], ranks[i]
-                exchanges += 1
-    pairs = len(ranks) * (len(ranks) - 1) / 2
-    return 1 - 2 * exchanges / pairs if pairs else 1.0
+def orders(edges):
+    """Every order of reading."""
+    graph = nx.DiGraph([edge for edge in edges if edge[0] != ROOT])
+    graph.add_nodes_from(v for _, v in edges)
+    return [*map(tuple, nx.all_topological_sorts(graph))]
+
+
+def kendall(edges, predicted):
+    """Pair by pair of those between which there is a way."""
+    graph = nx.DiGraph(list(edges))
+    pairs = [(u, v) for u, v in permutations(predicted, 2) if nx.has_path(graph, u, v)]
+    signs = [1 if predicted.index(u) < predicted.index(v) else -1 for u, v in pairs]
+    return sum(signs) / len(signs) if signs else 1.0
 
 
 def scored(gold, predicted, edges=None):
-    chain = list(chain_of(gold))
-    predicted = list(predicted)
-    prefix = 0
-    while prefix < len(chain) and chain[: prefix + 1] == predicted[: prefix + 1]:
-        prefix += 1
+    chains, predicted = orders(gold.edges), tuple(predicted)
+    starts = {chain[:i] for chain in chains for i in range(len(chain) + 1)}
+    chain = chains[0]
+    prefix = max(i for i in range(len(predicted) + 1) if predicted[:i] in starts)
     if edges is None:
         edges = [(u, v) for u, v in zip([ROOT, *predicted], predicted, strict=False)]
     exact = sorted(chain) == sorted(predicted)
     return ChainScores(
         *f1(set(chain), set(predicted)),
         exact=int(exact),
-        chain_exact=int(chain == predicted),
+        chain_exact=int(predicted in chains),
         prefix=prefix / len(chain),
-        order=kendall(chain, predicted) if exact else None,
+        order=kendall(gold.edges, predicted) if exact else None,
         chain_f1=f1(paths(gold.edges), paths(edges))[2],
         excess=len(predicted) - len(chain),
     )
 
 
 def step_accuracy(golds, predictions):
+    pairs = [(orders(g.edges), tuple(p)) for g, p in zip(golds, predictions, strict=True)]
     out = []
-    for j in range(max(len(chain_of(gold)) for gold in golds)):
-        pairs = [(chain_of(g), tuple(p)) for g, p in zip(golds, predictions, strict=True)]
-        asked = [(c, p) for c, p in pairs if len(c) > j and c[:j] == p[:j] and len(p) >= j]
+    for j in range(max(len(chains[0]) for chains, _ in pairs)):
+        asked = [([c for c in chains if c[:j] == p[:j]], p) for chains, p in pairs]
+        asked = [(chains, p) for chains, p in asked if chains and len(chains[0]) > j]
         if not asked:
             return out
-        right = [len(p) > j and c[j] == p[j] for c, p in asked]
+        right = [any(c[: j + 1] == p[: j + 1] for c in chains) for chains, p in asked]
         out.append((sum(right) / len(asked), len(asked)))
     return out

@@ -12,11 +12,13 @@ from scipy.stats import kendalltau
 
 from tests.retrieval import slow_chains
 from tests.retrieval.graph_cases import random_edges
+from workbench.errors import GraphError
 from workbench.retrieval.chain_metrics import (
     KS,
     chain_scored,
     full_chain_at,
     recall_at,
+    right_start,
     step_accuracy,
     stop_table,
 )
@@ -108,10 +110,68 @@ def test_an_empty_prediction_is_worth_nothing():
     assert chain_scored(CHAIN, [], []) == scores
 
 
-def test_the_chain_of_a_program_is_the_gold_order():
-    gold = asked([(ROOT, 3), (ROOT, 5)])
-    assert chain_scored(gold, [3, 5]).chain_exact == 1
-    assert chain_scored(replace(gold, chain=(5, 3)), [3, 5]).order == -1
+def test_facts_that_do_not_lead_to_each_other_are_read_in_any_order():
+    heads = [(ROOT, 3), (3, 1), (3, 5), (3, 7)]
+    for gold in (asked(heads), asked(heads, (3, 7, 5, 1))):
+        scores = chain_scored(gold, [3, 5, 1, 7])
+        assert (scores.chain_exact, scores.prefix, scores.order) == (1, 1, 1)
+        # Of three pairs that have an order, two are read in it.
+        scores = chain_scored(gold, [7, 3, 1, 5])
+        assert (scores.exact, scores.chain_exact, scores.prefix) == (1, 0, 0)
+        assert scores.order == pytest.approx(1 / 3)
+        assert step_accuracy([gold], [[3, 5, 0, 1]]) == [(1, 1), (1, 1), (0, 1)]
+    apart = asked([(ROOT, 3), (ROOT, 5)])
+    assert chain_scored(apart, [5, 3]) == chain_scored(apart, [3, 5])
+    branches = asked([(ROOT, 0), (0, 1), (ROOT, 2), (2, 3)])
+    assert chain_scored(branches, [2, 0, 3, 1]).chain_exact == 1
+    assert right_start(branches.edges, [2, 0, 1, 1]) == right_start(branches.edges, [2, 0, 1]) == 3
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.integers(1, 6), st.randoms(use_true_random=False))
+def test_every_order_of_reading_is_right_and_no_other(count, rng):
+    gold = asked(random_edges(rng, count))
+    allowed = slow_chains.orders(gold.edges)
+    read = rng.choice(allowed)
+    scores = chain_scored(gold, read)
+    assert (scores.chain_exact, scores.prefix, scores.order, scores.excess) == (1, 1, 1, 0)
+    assert step_accuracy([gold], [read]) == [(1, 1)] * count
+    shuffled = tuple(rng.sample(gold.nodes, count))
+    scores = chain_scored(gold, shuffled)
+    assert scores.chain_exact == (shuffled in allowed) == (scores.order == 1)
+    assert scores.chain_exact == (scores.prefix == 1) <= scores.exact
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.permutations(range(7)), st.integers(1, 6), st.lists(st.integers(0, 6), unique=True))
+def test_of_a_plain_chain_only_the_very_sequence_is_right(places, length, other):
+    chain = [*places[:length]]
+    gold = asked(pairwise([ROOT, *chain]))
+    for predicted in (other, [*chain[: length // 2], *(p for p in other if p not in chain)]):
+        same = [a == b for a, b in zip(chain, predicted, strict=False)]
+        start = [*same, False].index(False)
+        scores = chain_scored(gold, predicted)
+        assert scores.chain_exact == (predicted == chain)
+        assert scores.prefix == start / length
+        steps = [(1.0, 1)] * start + [(0.0, 1)] * (start < length)
+        assert step_accuracy([gold], [predicted]) == steps
+
+
+@pytest.mark.parametrize(
+    ("edges", "told"),
+    [
+        ([], "question q: no edges: a question needs one fact at least"),
+        ([(ROOT, 1), (2, 3)], r"question q: nothing leads from the question to the edges \(2, 3\)"),
+        ([(ROOT, 1), (1, 2), (2, 1)], "question q: the edges .* go in a circle"),
+        ([(ROOT, 12)], "leaves the 12 facts"),
+    ],
+)
+def test_gold_that_is_no_graph_is_refused(edges, told):
+    gold = asked(edges, chain=(1,))
+    for call in (chain_scored, lambda q, p: step_accuracy([q], [p]),
+                 lambda q, p: stop_table([q], [p])):  # fmt: skip
+        with pytest.raises(GraphError, match=told):
+            call(gold, [1])
 
 
 def test_several_chains_are_compared_path_by_path():

@@ -68,6 +68,12 @@ def test_the_threshold_has_the_most_chains_right_and_of_equals_is_the_smallest(r
         assert networks.threshold(dev, edges, method) == best
 
 
+def test_the_threshold_takes_facts_that_do_not_lead_to_each_other_in_any_order():
+    gold = Evidence("0", "How many?", tuple("abcdef"), ((-1, 0), (-1, 1)), chain=(1, 0))
+    edges = [(-1, 0, 0.7), (-1, 1, 0.7), (-1, 2, 0.25)]
+    assert networks.threshold([gold], [edges], "forward") == 0.3
+
+
 def test_a_network_is_of_its_settings():
     least = paper.settings("tiny", epochs=1)
     assert networks.fit_of(least) == Fit(

@@ -69,7 +69,9 @@ def test_values_are_means_over_questions_and_seeds(made, rows):
         for chains in seeds:
             for q, chain in zip(test, chains, strict=True):
                 gold = chain_of(q)
-                right.append(chain == gold)
+                at = {fact: i for i, fact in enumerate((-1, *chain))}
+                in_order = {*chain} == {*gold} and all(at[u] < at[v] for u, v in q.edges)
+                right.append(in_order)
                 facts.append({*chain} == {*gold})
                 f1.append(2 * len({*chain} & {*gold}) / (len(chain) + len(gold)))
         at = [depth(q.edges) for q in test] * len(seeds)

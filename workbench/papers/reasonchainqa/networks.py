@@ -10,7 +10,8 @@ from workbench.models.encoders import Encoder
 from workbench.papers.reasonchainqa.paper import Settings
 from workbench.papers.reasonchainqa.single import Chain
 from workbench.readers.marks import ordered
-from workbench.retrieval.chains import chain_of, depth_first
+from workbench.retrieval.chain_metrics import right_start
+from workbench.retrieval.chains import depth_first
 from workbench.retrieval.graphs import Evidence, ScoredEdge, nodes
 from workbench.retrieval.steps import Stepper
 from workbench.retrievers import checkpoint, fuse
@@ -123,12 +124,15 @@ def above(edges: Sequence[ScoredEdge], tau: float, method: str) -> Chain:
 
 
 def threshold(dev: Sequence[Evidence], edges: Sequence[Sequence[ScoredEdge]], method: str) -> float:
-    """The threshold with the most chains right; of `one_hop`, which has no order, sets of facts."""
+    """The threshold with the most chains right; of `one_hop`, which has no order, sets of facts.
+
+    Right is as `chain_metrics.chain_scored` has `chain_exact`.
+    """
 
     def right(tau: float) -> int:
-        pairs = [(chain_of(q), above(of, tau, method)) for q, of in zip(dev, edges, strict=True)]
+        pairs = [(q, above(of, tau, method)) for q, of in zip(dev, edges, strict=True)]
         if method == "one_hop":
-            return sum({*gold} == {*chain} for gold, chain in pairs)
-        return sum(gold == chain for gold, chain in pairs)
+            return sum({*q.nodes} == {*chain} for q, chain in pairs)
+        return sum(right_start(q.edges, chain) == len(q.nodes) == len(chain) for q, chain in pairs)
 
     return max(THRESHOLDS, key=right)
