@@ -198,7 +198,7 @@ def test_paths_without_number_are_counted_all_the_same():
 
 
 @pytest.mark.parametrize(
-    ("predicted", "said"),
+    ("predicted", "message"),
     [
         ([4, 4], "predicted: 4 is there twice"),
         ([12], r"predicted\[0\]=12: .* at most 11"),
@@ -208,10 +208,10 @@ def test_paths_without_number_are_counted_all_the_same():
         (4, "predicted=4: it must be a list"),
     ],
 )
-def test_what_is_no_chain_is_refused(predicted, said):
-    with pytest.raises(ValueError, match=said):
+def test_what_is_no_chain_is_refused(predicted, message):
+    with pytest.raises(ValueError, match=message):
         chain_scored(CHAIN, predicted)
-    with pytest.raises(ValueError, match=said.replace("predicted", "prediction of q")):
+    with pytest.raises(ValueError, match=message.replace("predicted", "prediction of q")):
         step_accuracy([CHAIN], [predicted])
 
 

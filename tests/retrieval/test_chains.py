@@ -121,10 +121,10 @@ NO_CHAIN = [
 ]
 
 
-@pytest.mark.parametrize(("changes", "said"), BRANCHING + NO_CHAIN)
-def test_what_is_no_chain_is_named_or_left_out(file, changes, said, caplog):
+@pytest.mark.parametrize(("changes", "message"), BRANCHING + NO_CHAIN)
+def test_what_is_no_chain_is_named_or_left_out(file, changes, message, caplog):
     path = file(row(), row(**changes), row())
-    with pytest.raises(DatasetError, match=said):
+    with pytest.raises(DatasetError, match=message):
         read_chains(path)
     assert [question.id for question in read_chains(path, strict=False)] == ["0", "2"]
     assert "1 questions left out, the first" in caplog.text
@@ -141,8 +141,8 @@ def test_what_is_left_out_is_counted_by_reason(file, caplog):
     rows = [row(), row(**long), row(**long), row(edges=[]), row(question=3),
             row(edges=[[-1, 4], [-1, 2]])]  # fmt: skip
     assert len(read_chains(file(*rows), strict=False)) == 1
-    said = "2 are deeper than 7, 1 are no graph, 1 cannot be read, 1 branch"
-    assert f"of the questions {said}" in caplog.text
+    reasons = "2 are deeper than 7, 1 are no graph, 1 cannot be read, 1 branch"
+    assert f"of the questions {reasons}" in caplog.text
     assert len(read_chains(file(row(**long)), max_depth=8)[0].chain) == 8
 
 

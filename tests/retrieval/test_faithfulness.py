@@ -1,19 +1,13 @@
-"""Removal of facts, and the smallest evidence, against readers whose needs are known."""
+"""The smallest evidence, against readers whose needs are known."""
 
 import itertools
 import random
 
 import pytest
 
-from workbench.retrieval.faithfulness import Needed, Removal, evidence_needed, removals
-from workbench.retrieval.graphs import ROOT, Evidence
+from workbench.retrieval.faithfulness import Needed, evidence_needed
 
 FACTS = tuple(f"fact {i}" for i in range(6))
-
-
-def question(*chain, answer="yes", **changes):
-    edges = tuple(sorted(itertools.pairwise([ROOT, *chain])))
-    return Evidence(changes.get("id", "q"), "Why?", FACTS, edges, answer, chain=chain)
 
 
 def reader_of(*needs):
@@ -25,32 +19,6 @@ def reader_of(*needs):
 
     answer.calls = []
     return answer
-
-
-def test_what_each_fact_is_worth():
-    reader = reader_of((FACTS[4], FACTS[2]))
-    (removal,) = removals([question(4, 1, 2)], reader)
-    assert removal == Removal((4, 1, 2), full=1, without=(0, 1, 0), none=0)
-    assert removal.drop == pytest.approx(2 / 3)
-    told = [[FACTS[i] for i in places] for places in ((1, 2), (4, 2), (4, 1), (4, 1, 2), ())]
-    assert sorted(reader.calls) == sorted(told)
-
-
-def test_one_fact_is_asked_without_once_and_guessing_loses_nothing():
-    reader = reader_of(())
-    (removal,) = removals([question(3)], reader)
-    assert (removal.full, removal.without, removal.none, removal.drop) == (1, (1,), 1, 0)
-    assert len(reader.calls) == 2
-
-
-def test_questions_without_an_answer_are_refused_before_any_is_asked():
-    reader = reader_of(())
-    asked = [question(1), question(2, answer="", id="b")]
-    with pytest.raises(ValueError, match="no answer is known of b"):
-        removals(asked, reader)
-    assert not reader.calls
-    with pytest.raises(ValueError, match=r"reply to 'Why\?' is None; it must be a text"):
-        removals(asked[:1], lambda *_: None)
 
 
 def smallest(needs, count):
@@ -123,6 +91,8 @@ def test_a_wrong_or_empty_answer_needs_nothing():
     assert evidence_needed("Why?", FACTS, reader_of(FACTS), "no") is None
     assert evidence_needed("Why?", FACTS, lambda *_: "") is None
     assert evidence_needed("Why?", FACTS, lambda *_: "Rome").facts == ()
+    with pytest.raises(ValueError, match=r"reply to 'Why\?' is None; it must be a text"):
+        evidence_needed("Why?", FACTS, lambda *_: None)
     with pytest.raises(ValueError, match="facts"):
         evidence_needed("Why?", [], reader_of(()))
     with pytest.raises(ValueError, match="most=0"):

@@ -35,10 +35,10 @@ def ui():
 
 def rows(view):
     """(place, probability as shown) of the candidates in order, and which of them is chosen."""
-    found = re.findall(
+    shown = re.findall(
         r'data-node="(-?\d+)".*?aria-pressed="(\w+)".*?</span>([\d.]+)<', view.rows.svg
     )
-    return [(int(v), p) for v, _, p in found], [int(v) for v, on, _ in found if on == "true"]
+    return [(int(v), p) for v, _, p in shown], [int(v) for v, on, _ in shown if on == "true"]
 
 
 def test_each_step_shows_its_ten_best_and_its_end(ui):

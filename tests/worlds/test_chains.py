@@ -10,7 +10,7 @@ from collections import Counter, defaultdict
 import pytest
 
 from workbench.errors import DatasetError
-from workbench.retrieval.graphs import ROOT, checked, checked_chain, depth, reading_order
+from workbench.retrieval.graphs import ROOT, breadth, checked, checked_chain, depth, reading_order
 from workbench.worlds import chain_questions
 from workbench.worlds.chain_attributes import CHAINS, HELD_OUT
 from workbench.worlds.chain_questions import TYPES
@@ -22,13 +22,13 @@ WORLDS = {world.name: world for i in range(4) for world in [World("test", i, 1, 
 FACTS = {name: {fact.text: fact for fact in world.facts} for name, world in WORLDS.items()}
 
 
-class Said(Exception):  # noqa: N818
+class Unsaid(Exception):  # noqa: N818
     """The facts do not say what a step needs."""
 
 
 def only(results):
     if len(results) != 1:
-        raise Said(results)
+        raise Unsaid(results)
     return next(iter(results))
 
 
@@ -53,18 +53,18 @@ def number(text):
 
 def answer(program, facts):
     """What a program gives on some facts, by searching them all at each step."""
-    said, results = both_ways(facts), []
+    stated, results = both_ways(facts), []
     for step in program:
         before = [results[i] for i in step["dependencies"]]
         match step["function"], step["inputs"]:
             case "Find", [name]:
                 result = {name}
             case "Relate", [relation, "forward"]:
-                result = {t for r, h, t, _ in said if r == relation and h in before[0]}
+                result = {t for r, h, t, _ in stated if r == relation and h in before[0]}
             case "Relate", [relation, "backward"]:
-                result = {h for r, h, t, _ in said if r == relation and t in before[0]}
+                result = {h for r, h, t, _ in stated if r == relation and t in before[0]}
             case "FilterConcept", [kind]:
-                kinds = {CHAINS.relations[r].head for r, h, _, _ in said
+                kinds = {CHAINS.relations[r].head for r, h, _, _ in stated
                          if h in before[0] and r in CHAINS.relations}  # fmt: skip
                 assert kinds <= {kind}
                 result = before[0]
@@ -73,12 +73,12 @@ def answer(program, facts):
             case "Count", []:
                 result = str(len(before[0]))
             case "QueryAttr", [key]:
-                result = only([shown(f) for r, h, _, f in said if r == key and h in before[0]])
+                result = only([shown(f) for r, h, _, f in stated if r == key and h in before[0]])
             case "QueryAttrUnderCondition", [key, "point in time", year]:
                 result = only(
                     [
                         shown(f)
-                        for r, h, _, f in said
+                        for r, h, _, f in stated
                         if r == key and h in before[0] and str(f.years[0]) == year
                     ]
                 )
@@ -86,13 +86,13 @@ def answer(program, facts):
                 result = only(
                     [
                         str(f.years[0])
-                        for r, h, _, f in said
+                        for r, h, _, f in stated
                         if r == key and h in before[0] and shown(f) == value
                     ]
                 )
             case "QueryRelation", []:
                 heads, tails = before
-                result = only({r for r, h, t, _ in said if h in heads and t in tails}).replace(
+                result = only({r for r, h, t, _ in stated if h in heads and t in tails}).replace(
                     "_", " "
                 )
             case "QueryRelationQualifier", [relation, "start time" | "end time" as qualifier]:
@@ -100,7 +100,7 @@ def answer(program, facts):
                 result = only(
                     [
                         str(f.years[qualifier == "end time"])
-                        for r, h, t, f in said
+                        for r, h, t, f in stated
                         if r == relation and h in heads and t in tails
                     ]
                 )
@@ -111,14 +111,14 @@ def answer(program, facts):
                 result = "yes" if {"<": a < b, ">": a > b, "=": a == b}[sign] else "no"
             case "SelectBetween" | "SelectAmong", [key, way]:
                 among = {only(e) for e in before} if len(before) > 1 else before[0]
-                values = {f.tail: h for r, h, _, f in said if r == key and h in among}
+                values = {f.tail: h for r, h, _, f in stated if r == key and h in among}
                 if len(values) != len(among):
-                    raise Said(values)
+                    raise Unsaid(values)
                 result = values[(max if way in ("greater", "largest") else min)(values)]
             case what:
                 raise AssertionError(what)
         if not result:
-            raise Said(step)
+            raise Unsaid(step)
         results.append(result)
     return results[-1]
 
@@ -155,7 +155,7 @@ def test_no_gold_fact_can_be_left_out(made):
         for i in range(len(facts)):
             try:
                 without = answer(question.program, facts[:i] + facts[i + 1 :])
-            except Said:
+            except Unsaid:
                 continue
             last = question.program[-1]["function"]
             assert last == "SelectAmong" or without != question.answer, question
@@ -227,6 +227,19 @@ def test_what_is_verified_is_of_the_same_kind_or_range(made):
             attribute = CHAINS.attributes[before["inputs"][0]]
             assert attribute.least <= number(last["inputs"][0]) <= attribute.most
             assert (attribute.unit == "year") == (last["function"] == "VerifyYear")
+
+
+@pytest.mark.parametrize("name", TYPES)
+def test_the_depth_that_is_asked_for_is_the_longest_path_and_heads_leave_room_for_it(name):
+    lengths = DEPTHS[name == "SelectAmong" :]
+    heads = defaultdict(int)
+    for i, question in enumerate(questions("dev", 140, worlds=2, types=(name,))):
+        length = lengths[i % len(lengths)]
+        assert depth(question.edges) == length
+        heads[length] = max(heads[length], breadth(question.edges))
+    if name == "SelectAmong":
+        assert all(most <= (12 - length) // 2 for length, most in heads.items())
+        assert (max(heads.values()), heads[7]) == (4, 2)
 
 
 @pytest.mark.parametrize("pool", [16, 25])
@@ -391,9 +404,9 @@ def test_facts_differ_and_what_is_symmetric_holds_once():
     for world in WORLDS.values():
         assert 2700 < len(world.facts) < 3200
         assert len({fact.text for fact in world.facts}) == len(world.facts)
-        said = both_ways(world.facts)
+        stated = both_ways(world.facts)
         # Of one head a relation has one tail, and an attribute one value in each year.
-        assert len({(fact.key, head) for _, head, _, fact in said}) == len(said)
+        assert len({(fact.key, head) for _, head, _, fact in stated}) == len(stated)
 
 
 def test_splits_share_no_name_fact_or_question():
@@ -439,7 +452,7 @@ def test_questions_are_the_same_whatever_the_hash_seed():
 
 
 @pytest.mark.parametrize(
-    ("wrong", "said"),
+    ("wrong", "message"),
     [
         ({"count": 0}, "count"),
         ({"pool": 5}, "pool"),
@@ -454,8 +467,8 @@ def test_questions_are_the_same_whatever_the_hash_seed():
         ({"held_out": 1}, "held_out"),
     ],
 )
-def test_what_cannot_be_asked_is_refused(wrong, said):
-    with pytest.raises(ValueError, match=re.escape(said)):
+def test_what_cannot_be_asked_is_refused(wrong, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
         questions("test", **{"count": 12, **wrong})
 
 

@@ -1,7 +1,7 @@
 """The chain view of evidence: each question's gold facts one after the other (arXiv 2210.08763).
 
 A chain is a graph in which neither the question nor any fact leads to two facts. What branches may
-be read as one chain all the same, in the order of its program.
+be read as one chain all the same, in the order of its program, where that is known.
 """
 
 import logging
@@ -30,7 +30,7 @@ def depth_first(edges: Sequence[Edge]) -> tuple[int, ...]:
     """The facts, each after all that lead to it, and else a branch to its end before the next.
 
     Of two branches that begins at the smaller place. What the question does not lead to, or what is
-    in a circle, is left out.
+    in a circle, is left out, and with it all that it leads to.
 
     >>> depth_first([(-1, 0), (-1, 1), (0, 5), (1, 2)])
     (0, 5, 1, 2)

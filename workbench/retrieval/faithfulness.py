@@ -1,4 +1,4 @@
-"""Whether an answer rests on its evidence: it should fall without a gold fact (2210.08763, §4)."""
+"""Which facts an answer rests on: the fewest from which it stays (arXiv 2210.08763, §4)."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -7,31 +7,11 @@ from itertools import combinations
 
 from workbench import arguments
 from workbench.retrieval.answers import answer_exact
-from workbench.retrieval.chains import chain_of
-from workbench.retrieval.graphs import Evidence
 
 Answer = Callable[[str, Sequence[str]], str]
 """(Question, facts in order of reading) → what a reader answers."""
 MOST_SUBSETS = 2**10
 """Subsets that are tried for the smallest one: all of ten facts."""
-
-
-@dataclass(frozen=True)
-class Removal:
-    """Of one question, 1 where the answer is right: from the gold chain, without a fact, from none.
-
-    `without`: one for each fact of `chain`, in order.
-    """
-
-    chain: tuple[int, ...]
-    full: int
-    without: tuple[int, ...]
-    none: int
-
-    @property
-    def drop(self) -> float:
-        """How much of being right is lost without one gold fact: `full` - mean of `without`."""
-        return self.full - sum(self.without) / len(self.without)
 
 
 @dataclass(frozen=True)
@@ -45,25 +25,6 @@ class Needed:
     facts: tuple[int, ...]
     smallest: bool
     tried: int
-
-
-def removals(questions: Sequence[Evidence], answer: Answer) -> list[Removal]:
-    """What a reader answers with each gold fact removed, beside all and none; a question each.
-
-    The mean of `without` should come down to that of `none`. Raises `ValueError`, before any
-    question is asked, for questions without an answer, and for a reply that is no text.
-
-    >>> [removal.drop for removal in removals(questions, reader)]
-    """
-    if silent := [question.id for question in questions if not question.answer]:
-        raise ValueError(f"no answer is known of {', '.join(silent[:5])}; leave such questions out")
-    out = []
-    for question in questions:
-        chain, none = chain_of(question), _right(question, (), answer)
-        shorter = [chain[:i] + chain[i + 1 :] for i in range(len(chain))]
-        without = tuple(_right(question, rest, answer) if rest else none for rest in shorter)
-        out.append(Removal(chain, _right(question, chain, answer), without, none))
-    return out
 
 
 def evidence_needed(
@@ -103,11 +64,6 @@ def evidence_needed(
             if right(places):
                 return Needed(places, True, tried)
     return Needed(every, True, tried)
-
-
-def _right(question: Evidence, places: tuple[int, ...], answer: Answer) -> int:
-    told = [question.facts[i] for i in places]
-    return answer_exact(question.answer, _reply(answer, question.question, told))
 
 
 def _greedy(places: tuple[int, ...], right: Callable[[tuple[int, ...]], int]) -> tuple[int, ...]:

@@ -148,7 +148,7 @@ def trained(
         optimizer,
         lambda i: min((i + 1) / fit.warm, max(0.0, (steps - i) / max(1, steps - fit.warm))),
     )
-    best, kept, step = -1.0, copy.deepcopy(embed.state_dict()), 0
+    best, fitted, step = -1.0, copy.deepcopy(embed.state_dict()), 0
     for _ in range(fit.epochs):
         drawn = torch.multinomial(weights, len(train), replacement=True, generator=generator)
         for part in drawn.split(fit.batch):
@@ -161,8 +161,8 @@ def trained(
             if step % fit.every == 0 or step == steps:
                 score = round(_average_precision(embed, dev), _DIGITS)
                 if score > best:
-                    best, kept = score, copy.deepcopy(embed.state_dict())
-    embed.load_state_dict(kept)
+                    best, fitted = score, copy.deepcopy(embed.state_dict())
+    embed.load_state_dict(fitted)
     return embed.eval()
 
 
