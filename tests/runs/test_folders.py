@@ -118,6 +118,21 @@ def test_results_are_read_with_and_without_an_interval(tmp_path, capsys):
     assert results == GOOD
 
 
+def test_the_runs_of_a_paper_are_read_below_a_folder(tmp_path, caplog):
+    for name, text in {
+        "b": json.dumps(GOOD), "a": json.dumps(GOOD | {"preset": "small"}), "c": "[]",
+        "d": json.dumps(GOOD | {"paper": "other"}), "e/deeper": json.dumps(GOOD),
+    }.items():  # fmt: skip
+        (tmp_path / name).mkdir(parents=True)
+        (tmp_path / name / "results.json").write_text(text)
+    runs = record.read_runs(tmp_path, "toy")
+    assert [(name, run["preset"]) for name, run in runs.items()] == [("a", "small"), ("b", "tiny")]
+    assert "left out" in caplog.text
+    assert str(tmp_path / "c") in caplog.text
+    assert [*record.read_runs(tmp_path / "b", "toy")] == ["b"]
+    assert record.read_runs(tmp_path / "none", "toy") == {}
+
+
 def broken():
     """Records that are none."""
     yield "not json"

@@ -1,5 +1,6 @@
 """record() and results.json: every number with its n, interval, published value and provenance."""
 
+import logging
 import os
 import platform
 import resource
@@ -16,6 +17,8 @@ from workbench.arguments import shown
 from workbench.errors import RunError
 from workbench.reading import read_json
 from workbench.writing import write_json
+
+log = logging.getLogger(__name__)
 
 LIBRARIES = (
     "steering-workbench torch transformers nnsight sae-lens trl datasets papermill jupyterlab "
@@ -78,6 +81,22 @@ def read_results(folder: str | Path) -> dict[str, Any]:
     if wrong:
         raise RunError(f"{path} is no record of a run: it holds {shown(wrong[0])}")
     return content
+
+
+def read_runs(folder: str | Path, paper: str) -> dict[str, dict[str, Any]]:
+    """Name → results of the runs of a paper in a folder or just below it, in order of names.
+
+    What cannot be read is left out, with a warning.
+    """
+    runs = {}
+    for path in sorted([*Path(folder).glob("results.json"), *Path(folder).glob("*/results.json")]):
+        try:
+            results = read_results(path.parent)
+        except RunError as error:
+            log.warning("left out: %s", error)
+            continue
+        runs |= {path.parent.name: results} if results["paper"] == paper else {}
+    return runs
 
 
 def provenance(seed: int, device: str) -> dict[str, Any]:
