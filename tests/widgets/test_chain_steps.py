@@ -77,9 +77,11 @@ def test_a_hop_by_hand_changes_the_rest(ui):
     ui.rows.selected = STOP
     ui.wait()
     assert (ui.chain.facts, ui.step.max, ui.forced) == ((4,), 1, {0: 4, 1: STOP})
+    assert not ui.undo.disabled
     ui.undo.click()
     ui.wait()
     assert (ui.chain.facts, ui.forced) == ((4, 1, 7), {0: 4})
+    assert ui.undo.disabled  # by hand is the step before alone
     ui.step.value = 2
     ui.rows.selected = 7  # which is read there: it stays
     ui.wait()
@@ -221,6 +223,13 @@ def test_words_are_marked_by_where_they_stand():
                       ("1.00", "0.00", "red.")]  # fmt: skip
 
 
+def test_the_s_of_a_name_is_no_word_that_is_shared():
+    rarity = rarities(("Ada's gate.", "Bo's door."))
+    assert rarity["s"] == 0
+    shown = marked("Bo's door.", "Ada's?", "Ada's gate.", rarity | {"s": 0.5})
+    assert {*re.findall(r"224,([\d.]+)|31,([\d.]+)", shown)} == {("0.00", ""), ("", "0.00")}
+
+
 def reader(question, facts):
     """The last fact, if what it follows is there too."""
     return facts[-1] if len(facts) > 1 else "unknown"
@@ -231,8 +240,8 @@ def test_what_an_answer_rests_on_is_asked_of_the_reader():
     table = re.findall(r"<td>(.*?)</td>" * 3, rests_on("q", facts, reader))
     assert table == [
         ("all", "c", ""), ("none", "unknown", "changed"), ("in reverse", "a", "changed"),
-        ("without 5", "c", ""), ("5 moved", "a", "changed"), ("without 2", "c", ""),
-        ("2 moved", "b", "changed"), ("without 9", "b", "changed"), ("9 moved", "b", "changed"),
+        ("without 5", "c", ""), ("5 last", "a", "changed"), ("without 2", "c", ""),
+        ("2 last", "b", "changed"), ("without 9", "b", "changed"), ("9 first", "b", "changed"),
         ("fewest that keep the answer", "5, 9", ""),
     ]  # fmt: skip
 
@@ -243,11 +252,33 @@ def test_an_answer_in_other_writing_has_not_changed():
     assert re.findall(r"<td>(.*?)</td>" * 3, table) == [
         ("all", "The 1,200 gates.", ""), ("none", "", "changed"),
         ("in reverse", "The 1,200 gates.", ""), ("without 1", "1200 gates", ""),
-        ("1 moved", "The 1,200 gates.", ""), ("without 2", "1201 gates", "changed"),
-        ("2 moved", "The 1,200 gates.", ""), ("fewest that keep the answer", "2", ""),
+        ("1 last", "The 1,200 gates.", ""), ("without 2", "1201 gates", "changed"),
+        ("2 first", "The 1,200 gates.", ""), ("fewest that keep the answer", "2", ""),
     ]  # fmt: skip
     silent = rests_on("q", {1: "a"}, lambda *_: "")
     assert "changed" not in silent
+
+
+def test_what_one_fact_is_worth_is_said_once():
+    table = re.findall(
+        r"<td>(.*?)</td>" * 3, rests_on("q", {5: "oak"}, lambda q, told: "".join(told))
+    )
+    assert table == [
+        ("all", "oak", ""), ("none", "", "changed"), ("fewest that keep the answer", "5", ""),
+    ]  # fmt: skip
+
+
+def test_where_nothing_is_read_there_is_nothing_to_rest_on():
+    view = wb.ui.chain_steps("q", FACTS, lambda q, facts, read: Step(np.zeros(len(facts)), 1.0),
+                             reader=reader)  # fmt: skip
+    view.read()
+    view.wait()
+    assert view.chain.facts == ()
+    assert view.undo.disabled
+    assert "step 0.00 nats" in view.whole.value  # not -0.00
+    with pytest.raises(ValueError, match="nothing is read"):
+        view.probe()
+    view.close()
 
 
 def test_the_readers_answer_is_probed():

@@ -26,6 +26,8 @@ SHOWN, NONE_PICKED = 10, -2
 """Candidates of a step that are shown; what is picked while nothing is."""
 CSS = """<style>.wb-hops .wb-bar {display: inline-block; height: 9px; margin-right: 5px;
   background: #2a62e0} .wb-hops [aria-pressed=true] {font-weight: 600}
+  .wb-hops td:nth-child(2) {white-space: nowrap} .wb-hops td:nth-child(3),
+  .wb-chain td:nth-child(4), .wb-rests td:nth-child(2) {overflow-wrap: anywhere}
 </style><div class="wb-note">Blue line: a word of the question; orange: of the fact read last; the
 rarer among the facts, the stronger.</div>"""
 
@@ -112,10 +114,12 @@ class ChainSteps(View):
         self._follow({j: v for j, v in self.forced.items() if j < self.step.value})
 
     def probe(self) -> None:
-        """Ask the reader without each fact. Raises `ValueError` for no chain or reader."""
+        """Ask the reader without each fact. Raises `ValueError` for no reader, chain or fact."""
         if self.reader is None:
             raise ValueError("no reader: give reader=, a function of the question and facts")
         chain, whole = self._there().facts, self.explanation
+        if not chain:
+            raise ValueError("nothing is read: there is no fact that an answer could rest on")
 
         def job(stop: threading.Event) -> None:
             def answer(question: str, told: Sequence[str]) -> str:
@@ -190,12 +194,13 @@ class ChainSteps(View):
         self.whole.value = (
             f'<div class="wb-text wb-short">{html.escape(whole.question)}</div>'
             f"<h4>{'→'.join(map(str, chain.facts)) or 'nothing is read'}</h4>"
-            f"{html_table(('step', 'fact', 'probability', '', ''), lines)}"
-            f"<div>answer: {html.escape(whole.answer) or '–'}; mean log-probability of a step "
-            f"{chain.score:.2f} nats. {whole.note}</div>"
+            f'<div class="wb-chain">{html_table(("step", "fact", "probability", "", ""), lines)}'
+            f'answer: {html.escape(whole.answer) or "–"}</div><div class="wb-note">mean '
+            f"log-probability of a step {chain.score:z.2f} nats. {whole.note}</div>"
         )
         self.rows.svg = self._candidates(self.step.value)
-        self.undo.disabled, self.ask.disabled = False, self.reader is None or not end
+        self.undo.disabled = not any(j >= self.step.value for j in self.forced)
+        self.ask.disabled = self.reader is None or not end
         self.keep()
 
     def _candidates(self, j: int) -> str:
@@ -226,7 +231,8 @@ def rarities(facts: tuple[str, ...]) -> dict[str, float]:
 
 def marked(fact: str, question: str, last: str, rarity: Mapping[str, float]) -> str:
     """HTML of a fact, each word marked by how rare it is where the question or last fact has it."""
-    asked, read, out = {*words(question)}, {*words(last)}, []
+    # What the apostrophe of "Ada's" leaves is no word that two texts share.
+    asked, read, out = {*words(question)} - {"s"}, {*words(last)} - {"s"}, []
     for piece in fact.split():
         of_asked, of_read = (
             max((rarity[word] for word in words(piece) if word in there), default=0.0)
@@ -247,11 +253,13 @@ def rests_on(question: str, facts: Mapping[int, str], answer: Reader) -> str:
     """
     order = [*facts]
     needed = evidence_needed(question, [*facts.values()], answer)
-    told = {"all": order, "none": [], "in reverse": order[::-1]}
-    for v in order:
-        rest = [u for u in order if u != v]
-        told[f"without {v}"] = rest
-        told[f"{v} moved"] = [v, *rest] if order[-1] == v else [*rest, v]
+    told = {"all": order, "none": []}
+    if len(order) > 1:
+        told["in reverse"] = order[::-1]
+        for v in order:
+            rest, at_end = [u for u in order if u != v], order[-1] == v
+            told[f"without {v}"] = rest
+            told[f"{v} {'first' if at_end else 'last'}"] = [v, *rest] if at_end else [*rest, v]
     replies = {name: answer(question, [facts[v] for v in way]) for name, way in told.items()}
     whole = replies["all"]
     lines = [[name, reply, "" if reply == whole or answer_exact(whole, reply) else "changed"]
@@ -260,4 +268,5 @@ def rests_on(question: str, facts: Mapping[int, str], answer: Reader) -> str:
         least = ", ".join(str(order[i]) for i in needed.facts) or "none"
         sure = "" if needed.smallest else "; a smaller set may do"
         lines.append(["fewest that keep the answer", least + sure, ""])
-    return f"<h4>what the answer rests on</h4>{html_table(('facts', 'answer', ''), lines)}"
+    table = html_table(("facts", "answer", ""), lines)
+    return f'<h4>what the answer rests on</h4><div class="wb-rests">{table}</div>'
