@@ -53,3 +53,5 @@ def test_each_round_is_given_a_number_of_its_own_and_negatives_from_its_facts(mo
         assert made == [rows, rows]
     assert numbers == [100, 101, 1100, 1101]
     assert mined == [("e", FACTS, rows, hops.MINED)] * 4
+    hops.finetuned("e", lambda n: (FACTS, rows), 1, 0, mined=2)
+    assert mined[-1] == ("e", FACTS, rows, 2)

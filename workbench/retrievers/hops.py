@@ -75,17 +75,19 @@ def finetuned(
     rounds: int,
     seed: int,
     settings: Contrast = SETTINGS,
+    mined: int = MINED,
 ) -> Encoder:
     """A copy fitted to the pairs of each round, with negatives mined anew among all its facts.
 
     `draw`: a number, no other round's or seed's, → the facts of a world and pairs over them.
+    `mined`: nearest wrong facts of each pair.
 
     >>> copy = finetuned(wb.load_encoder("minilm"), lambda number: (facts, pairs), 8, seed=0)
     """
 
     def drawn(number: int, current: Encoder) -> list[Pair]:
         facts, rows = draw(number)
-        return hardest(current, facts, rows, MINED)
+        return hardest(current, facts, rows, mined)
 
     return fitted(encoder, [partial(drawn, 1000 * seed + 100 + i) for i in range(rounds)],
                   settings, seed)  # fmt: skip

@@ -38,15 +38,38 @@ def test_a_database_has_so_many_facts_and_questions_of_each_depth():
     assert len(names) == 2
 
 
-def test_both_copies_are_fitted_to_as_many_pairs_of_the_same_chains():
+def test_both_copies_are_fitted_to_the_same_steps_of_the_same_chains():
     world = World("train", 3, 0.1, CHAINS)
     hop, each = (databases.pairs(world, 60, way) for way in ("iterated", "oneshot"))
-    assert [p.fact for p in hop] == [p.fact for p in each]
-    assert len(hop) == 60
-    assert {len(p.ignored) for p in hop} == set(range(7))
-    for before, after in pairwise(hop):
-        assert after.query in (f"{before.query} {before.fact}", after.query.partition("?")[0] + "?")
-    assert all(p.query.endswith("?") for p in each)
+    facts = {fact.text: {fact.head, fact.tail} for fact in world.facts}
+    assert len(hop) == len(each) == 60
+    for step, lone in zip(hop, each, strict=True):
+        assert step.fact == lone.fact
+        assert lone.query.endswith("?")
+        assert step.query == " ".join([lone.query, *step.ignored])
+        assert {*step.ignored} <= {*lone.ignored}
+        assert not step.ignored or facts[step.ignored[-1]] & facts[step.fact]
+    assert {len(p.ignored) for p in hop} == {len(p.ignored) for p in each} == set(range(7))
+    # Whole chains would be of 15 questions.
+    assert len({p.query for p in each}) > 28
+
+
+def test_copies_are_fitted_to_worlds_of_a_size_of_their_own(encoder, monkeypatch):
+    given = []
+
+    def finetuned(current, draw, rounds, seed, *rest):
+        given.append(([draw(number) for number in (100, 101)], rounds, seed, *rest))
+        return current
+
+    monkeypatch.setattr(databases.hops, "finetuned", finetuned)
+    size = databases.Size(rounds=3, pairs=20, facts=800, asked=1, dev=1)
+    databases.run(encoder, replace(SETTINGS, seed=2), lambda name, key, step: step(), size=size)
+    assert [call[1:] for call in given] == [(3, 2, databases.FIT, databases.MINED)] * 2
+    (one, two), (third, _) = given[0][0], given[1][0]
+    assert len(one[1]) == len(two[1]) == 20
+    assert abs(len(one[0]) - 800) < 0.12 * 800
+    assert one[0] == third[0]
+    assert not {*one[0]} & {*two[0]}
 
 
 FACTS = tuple(f"Fact {i}." for i in range(12))
