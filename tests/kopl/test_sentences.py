@@ -58,6 +58,15 @@ def test_a_relation_that_is_no_noun_is_told_as_what_it_is(relation, told):
     assert sentence(town, town.links["o6", "t1"][0]) == told
 
 
+@pytest.mark.parametrize("key", ["shares issued", "member count in"])
+def test_an_attribute_is_told_as_a_noun(key):
+    raw = content()
+    count = {"type": "quantity", "value": 3, "unit": "1"}
+    raw["entities"]["o6"]["attributes"] = [{"key": key, "value": count}]
+    town = Knowledge(raw)
+    assert sentence(town, town.attributes["o6", key][0]) == f"The {key} of Flux is 3."
+
+
 def test_every_fact_is_told_with_all_its_names_and_values():
     texts = [sentence(TOWN, fact) for fact in TOWN.facts]
     assert len({*texts}) == len(TOWN.facts)
