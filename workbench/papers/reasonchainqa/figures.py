@@ -61,10 +61,10 @@ def over_runs(runs: Mapping[str, dict[str, Any]], score: str = "chain_em") -> go
                         "args": [{"visible": seen}]})  # fmt: skip
     for line, state in zip(drawn.data, seen if runs else (), strict=True):
         line.visible = state
-    menu = {"buttons": buttons, "active": len(runs) - 1, "x": 0, "xanchor": "left", "y": 1.01,
+    menu = {"buttons": buttons, "active": len(runs) - 1, "x": 1, "xanchor": "right", "y": 1.01,
             "yanchor": "bottom"}  # fmt: skip
     drawn.update_layout(updatemenus=[menu] if runs else [])
-    return _laid_out(drawn, f"{score} by depth, of {len(runs)} runs")
+    return _laid_out(drawn, f"{score} by depth; runs to choose from: {len(runs)}")
 
 
 def _line(i: int, method: str, rows: Sequence[dict[str, Any]], seen: bool) -> go.Scatter:
