@@ -58,13 +58,18 @@ def ssg(
     thresholds from the strictest until F1 falls, and the best set or all. Raises `ValueError`,
     before it trains, for a fact that reads as the end of a set.
     """
-    for facts in dict.fromkeys(q.facts for some in questions.values() for q in some):
-        support_sets.actions_of(facts)
+    check(questions)
     vectors: dict[str, Any] = {}
     return {
         method: _ssg(questions, MappedEncoder(encoder, vectors), seed, method == "ssg_released")
         for method in methods
     }
+
+
+def check(questions: Mapping[str, Sequence[Evidence]]) -> None:
+    """Raise `ValueError` for a fact that reads as the end of a set does."""
+    for facts in dict.fromkeys(q.facts for some in questions.values() for q in some):
+        support_sets.actions_of(facts)
 
 
 def _ssg(

@@ -102,6 +102,14 @@ def test_workers_load_no_other_encoder_than_the_one_that_is_given(made):
         study.run(made.questions, made.settings, made.keep, renamed, workers=2)
 
 
+def test_a_fact_that_reads_as_the_end_of_a_set_is_refused_before_anything_is_done(made):
+    first = made.questions["test"][0]
+    wrong = replace(first, facts=("<eos>", *first.facts[1:]))
+    few = made.questions | {"test": [wrong]}
+    with pytest.raises(ValueError, match="fact 0 reads '<eos>', which closes a set"):
+        study.run(few, made.settings, lambda *step: pytest.fail("begun"), made.encoder)
+
+
 def by_test_alone(by_hand):
     """Dev and test questions of which one choice is best on dev and another on test.
 

@@ -103,8 +103,8 @@ def run(
     without one these are left out. `folder`: for the trained networks, of which none is trained
     again, and a killed one from its last epoch. `workers`: processes that share trainings and
     searches, a thread each; more than one load the encoder again, by its name. Raises `ValueError`
-    where no method runs, or networks are tuned, without an encoder, and for workers that cannot
-    load the same one.
+    where no method runs, or networks are tuned, without an encoder, for workers that cannot load
+    the same one, and for what SSG cannot read (`retrievers.support.check`).
 
     >>> settings = presets.settings("tiny")
     >>> rc_study = run(presets.questions(settings), settings, partial(cached, "out/cache"))
@@ -118,6 +118,8 @@ def run(
     methods = [m for m in settings.methods if encoder or m not in above_encoder]
     if not methods:
         raise ValueError(f"methods={','.join(settings.methods)} take a sentence encoder; give one")
+    if {*SUPPORT} & {*methods}:
+        support.check(questions)
     device = str(encoder.hf.device) if encoder else "cpu"
     study = Study(
         settings, encoder.name if encoder else "", device,
