@@ -164,6 +164,7 @@ def test_while_a_new_question_is_read_nothing_of_the_last_one_is_taken(ui):
     ui.wait()
     assert ui.explanation.question == "Another?"
     assert ui.chain == follow(stepper, "Another?", FACTS, beam=2)[0]
+    assert ui.explanation.retriever.beam == 2
     assert "Another?" in ui.whole.value
 
 
