@@ -9,7 +9,6 @@ from torch import nn
 from torch.nn import functional
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
-from transformers import get_cosine_schedule_with_warmup
 
 from workbench import arguments
 from workbench.errors import RunError
@@ -189,6 +188,9 @@ def _schedule(optimizer: Optimizer, settings: Fit, of_epoch: int) -> LRScheduler
     """One cycle whose first tenth warms up; or, as released, an epoch of that and a cosine."""
     steps = settings.epochs * of_epoch
     if settings.schedule == "cosine":
+        # To import it takes seconds, of every worker, and small networks have the other one.
+        from transformers import get_cosine_schedule_with_warmup
+
         return get_cosine_schedule_with_warmup(optimizer, of_epoch, steps)
     # Of ten steps a tenth is one, from the first to the first, and torch divides by nothing.
     warm = 0.1 if steps != 10 else 0.11

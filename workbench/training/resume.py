@@ -2,9 +2,6 @@
 
 import logging
 from pathlib import Path
-from typing import Any
-
-from transformers import TrainerCallback
 
 from workbench.errors import WorkbenchError
 from workbench.hashing import file_digest
@@ -63,15 +60,3 @@ def last_checkpoint(folder: str | Path, training: str) -> str | None:
         else:
             return str(path)
     return None
-
-
-class Sealing(TrainerCallback):
-    """Seals each checkpoint once it is written."""
-
-    def __init__(self, training: str) -> None:
-        self.training = training
-
-    def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Called by the trainer on every process."""
-        if state.is_world_process_zero:
-            seal(Path(args.output_dir) / f"checkpoint-{state.global_step}", self.training)

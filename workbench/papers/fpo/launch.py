@@ -16,7 +16,8 @@ from workbench.hashing import digest
 from workbench.hub import hub_rows
 from workbench.papers.fpo.config import FPOConfig
 from workbench.papers.fpo.trainer import FPOTrainer
-from workbench.training.resume import Sealing, last_checkpoint
+from workbench.training.resume import last_checkpoint
+from workbench.training.sealing import Sealing
 from workbench.writing import disk_errors
 
 _ASIDE = (

@@ -23,7 +23,8 @@ from workbench.papers.fpo.presets import Inputs
 from workbench.papers.fpo.trainer import FPOTrainer
 from workbench.sae.pooling import Constraint
 from workbench.training.memory import release
-from workbench.training.resume import Sealing, last_checkpoint, seal
+from workbench.training.resume import last_checkpoint, seal
+from workbench.training.sealing import Sealing
 from workbench.writing import disk_errors
 
 log = logging.getLogger(__name__)
