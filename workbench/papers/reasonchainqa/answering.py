@@ -44,8 +44,8 @@ KINDS: dict[str, Which] = {
     "": lambda q: True, "_yes_no": is_yes_no, "_open": lambda q: not is_yes_no(q)
 }  # fmt: skip
 """End of a metric's name → the questions it is of: yes or no is right half the time by chance."""
-READ_OFTEN = 19_200
-"""Questions that the small reader learns from, each as often as it is learnt (32 times 600)."""
+READ_OFTEN = 15_000
+"""Questions that the small reader learns from, each as often as it is learnt (10 times 1,500)."""
 REMOVED = "without_"
 """Begins the kinds of evidence that lack a gold fact, by its place in the chain from 0."""
 

@@ -124,7 +124,7 @@ class Settings:
         parameters.seed_list(self.seed, self.seeds)
 
     def tiny(self) -> "Settings":
-        """The least that shows it, in some four minutes on a CPU (§6).
+        """The least that shows it, in some three minutes on a CPU (§6).
 
         1,500 questions twice, not 600 five times: as many steps, and better on dev.
         """
