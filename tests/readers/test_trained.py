@@ -8,6 +8,7 @@ import torch
 from transformers import T5ForConditionalGeneration
 
 from workbench.readers import marks, trained
+from workbench.retrieval.answers import answer_exact
 from workbench.retrieval.graphs import ROOT, Evidence
 from workbench.training.supervised import IGNORED
 from workbench.worlds.pools import questions
@@ -66,7 +67,8 @@ def test_names_are_written_large_in_any_letters():
 @pytest.mark.parametrize(
     ("told", "hidden"),
     [
-        ("1,250 and 12 000 and 3.5 and 90", "#2 and #3 and #0 and #1"),
+        ("1,250 and 12\u00a0000 and 3.5 and 90", "#2 and #3 and #0 and #1"),
+        ("No 7 250 and 12 345", "No #0 #1 and #2 #3"),
         ("1\u202f250 or 1250.", "#0 or #0."),
         ("3.50, 3.5, and 3", "#1, #1, and #0"),
         ("1,250,000.25; 1250001", "#0; #1"),
@@ -84,7 +86,7 @@ def test_numbers_are_read_with_their_separators_and_ordered_by_value(told, hidde
 
 @pytest.mark.parametrize(
     ("answer", "key"),
-    [("1,250", "1250"), ("12 000", "12000"), ("1250.0", "1250"), ("3.50", "3.5"), ("007", "7"),
+    [("1,250", "1250"), ("12\u00a0000", "12000"), ("1250.0", "1250"), ("3.50", "3.5"), ("007", "7"),
      ("0", "0"), ("The Gate", "Gate"), ("1250 metre", "1250 metre"), ("1" * 40, "1" * 40)],
 )  # fmt: skip
 def test_an_answer_has_the_mark_of_its_value(answer, key):
@@ -93,6 +95,9 @@ def test_an_answer_has_the_mark_of_its_value(answer, key):
         asked = Evidence("q", f"which of {told}?", ("no.",), ((ROOT, 0),))
         names = marks.marked(asked, [], frozenset())[1]
         assert marks.named(answer) in names or " metre" in key
+        # However it is told, what the mark stands for is the answer.
+        back = {mark: name for name, mark in names.items()}
+        assert answer_exact(answer, back.get(names.get(marks.named(answer)), answer))
 
 
 @pytest.mark.parametrize("split", ["train", "test"])

@@ -82,10 +82,10 @@ FAULTS = [
 ]
 
 
-@pytest.mark.parametrize(("line", "said"), FAULTS)
-def test_faults_are_named_with_their_line_and_may_be_passed_over(file, line, said, caplog):
+@pytest.mark.parametrize(("line", "message"), FAULTS)
+def test_faults_are_named_with_their_line_and_may_be_passed_over(file, line, message, caplog):
     path = file(database(query()), line, database(query()))
-    with pytest.raises(DatasetError, match=said):
+    with pytest.raises(DatasetError, match=message):
         read_nldb(path)
     left = [q.id for q in read_nldb(path, strict=False) if q.id != "2-0"]
     assert left == ["1-0", "3-0"]

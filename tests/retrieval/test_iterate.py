@@ -225,9 +225,9 @@ def test_minilm_alone_cannot_hop(tmp_path):
             gold = [{q.facts[node] for node in q.nodes} for q in here]
             once = one_shot(base, asked, counts)
             again = [readings[0] for readings in iterated(base, asked, counts)]
-            for side, said in enumerate((once, again)):
-                found = [{base.facts[at] for at in reading.facts} for reading in said]
-                totals[side] += sum(a == b for a, b in zip(found, gold, strict=True))
+            for side, read in enumerate((once, again)):
+                texts = [{base.facts[at] for at in reading.facts} for reading in read]
+                totals[side] += sum(a == b for a, b in zip(texts, gold, strict=True))
         right.append(totals)
     (first, same), (second, hopped), (third, last) = right
     assert first == same >= 25

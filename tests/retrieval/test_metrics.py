@@ -11,10 +11,10 @@ from workbench.retrieval.metrics import scored
 
 
 def slow(gold, predicted, every):
-    truth, said = ([int(x in part) for x in every] for part in (gold, predicted))
-    if not any(said):
+    truth, chosen = ([int(x in part) for x in every] for part in (gold, predicted))
+    if not any(chosen):
         return 0.0, 0.0, 0.0
-    return precision_recall_fscore_support(truth, said, average="binary", zero_division=0)[:3]
+    return precision_recall_fscore_support(truth, chosen, average="binary", zero_division=0)[:3]
 
 
 def test_scores_are_those_of_scikit_learn():

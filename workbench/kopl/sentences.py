@@ -29,7 +29,9 @@ spouse: {s} is married to {o}
 )
 """Label of Wikidata → template."""
 _IS = re.compile(r".* (?:after|as|at|by|for|from|in|of|on|to|with)|(?:located|member|present) .*")
-_VERB = re.compile(r"(?:contains|depicts|flows|follows|has|replaces|shares)(?: .*)?")
+_VERB = re.compile(
+    r"(?:applies|connects|contains|depicts|flows|follows|has|occurs|replaces|shares)(?: .*)?"
+)
 _WORD = re.compile(r"\w+")
 _TIMES = ("start time", "end time", "point in time")
 

@@ -17,8 +17,8 @@ MOST = 64
 """Marks of each kind."""
 ENTITIES, NUMBERS = ([f"{sign}{i}" for i in range(MOST)] for sign in "@#")
 _CAPITAL = f"[{''.join(filter(str.istitle, map(chr, range(0x10000))))}]"
-_GAPS = " \u00a0\u2009\u202f"
-"""Spaces that stand between thousands, as in 12 000."""
+_GAPS = "\u00a0\u2009\u202f"
+"""Spaces that stand between thousands; a plain one may stand between two numbers."""
 _WHOLE = rf"(?:\d{{1,3}}(?:(?:,\d{{3}})+|(?:[{_GAPS}]\d{{3}})+)(?!\d)|\d+)"
 _NUMBER = rf"(?=\d)(?:(?<!\d\.){_WHOLE}\.\d+(?!\.?\d)|{_WHOLE})"
 _NAME = re.compile(rf"{_CAPITAL}\w*(?: (?:of )?{_CAPITAL}\w*)*|{_NUMBER}")

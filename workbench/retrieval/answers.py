@@ -6,6 +6,8 @@ from decimal import Decimal
 
 _ARTICLES = {"a", "an", "the"}
 _NUMBER = re.compile(r"[+-]?\d{1,3}(?:,\d{3})+(?:\.\d+)?|[+-]?\d*\.?\d+")
+_THOUSANDS = re.compile(r"(?<=\d)[\u00a0\u2009\u202f](?=\d{3}(?!\d))")
+"""No-break and thin spaces in a number; a plain one may stand between two."""
 _PIECE = re.compile(rf"(?<![\w.,])(?:{_NUMBER.pattern})(?!\w|[.,]\d)|\w+")
 
 
@@ -15,7 +17,7 @@ def normalised(answer: str) -> str:
     >>> normalised("The 1,200.0 gates!")
     '1200 gates'
     """
-    text = unicodedata.normalize("NFKC", answer).casefold()
+    text = unicodedata.normalize("NFKC", _THOUSANDS.sub("", answer)).casefold()
     # An apostrophe is no border of words: "Ada's" is one.
     pieces = [match[0] for match in _PIECE.finditer(re.sub(r"['’]", "", text))]
     return " ".join(_value(piece) for piece in pieces if piece not in _ARTICLES)

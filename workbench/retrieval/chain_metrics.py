@@ -47,8 +47,8 @@ def chain_scored(
 ) -> ChainScores:
     """The scores of a predicted chain, places of facts in order.
 
-    Of an empty one all are 0 but `order`, which is None, and `excess`; `chain_f1` is of `edges`.
-    These are the predicted graph, where it is more than the one chain; 0 where they go in a circle.
+    Of an empty one all are 0 but `order`, which is None, and `excess`. `edges`: the predicted
+    graph, where it is more than the one chain; `chain_f1` is of it, and 0 where it is circular.
     Macro averages are means of these over questions. Raises `ValueError` for what is no place of a
     fact, or is there twice; `GraphError` for gold edges that are none (`graphs.checked`).
 

@@ -67,9 +67,13 @@ def ssg(
 
 
 def check(questions: Mapping[str, Sequence[Evidence]]) -> None:
-    """Raise `ValueError` for a fact that reads as the end of a set does."""
-    for facts in dict.fromkeys(q.facts for some in questions.values() for q in some):
-        support_sets.actions_of(facts)
+    """Raise `ValueError` for a fact that reads as the end of a set does, naming its question."""
+    first = {q.facts: (split, q.id) for split, some in questions.items() for q in some[::-1]}
+    for facts, (split, name) in first.items():
+        try:
+            support_sets.actions_of(facts)
+        except ValueError as error:
+            raise ValueError(f"{split} question {name}: {error}") from None
 
 
 def _ssg(

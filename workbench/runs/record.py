@@ -95,12 +95,15 @@ def read_runs(folder: str | Path, paper: str) -> dict[str, dict[str, Any]]:
         except RunError as error:
             log.warning("left out: %s", error)
             continue
-        runs |= {path.parent.name: results} if results["paper"] == paper else {}
+        runs |= {path.parent.resolve().name: results} if results["paper"] == paper else {}
     return runs
 
 
 def provenance(seed: int, device: str) -> dict[str, Any]:
-    """What a number needs to be made again: commit, versions, device, seed, time, memory."""
+    """What a number needs to be made again: commit, versions, device, seed, time, memory.
+
+    Memory is of this process, without workers.
+    """
     git, dirty = _git()
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return {

@@ -52,6 +52,7 @@ class ChainSteps(View):
         self._asked: tuple[str, list[str], str] = "", [], ""
         self._guard = threading.RLock()
         self._steps: dict[tuple[int, ...], Step] = {}
+        self._wanted: dict[int, int] = {}
         if not isinstance(facts, str):
             facts = texts("facts", facts) if len(facts) else []
             facts = "\n".join(" ".join(fact.split()) for fact in facts)
@@ -72,7 +73,7 @@ class ChainSteps(View):
             widgets.HBox([self.undo, self.ask]), self.rows, self.probed,
         )  # fmt: skip
         self.step.observe(later(self._draw), "value")
-        self.beam.observe(lambda _: self._asked[0] and self._follow(self.forced), "value")
+        self.beam.observe(lambda _: self._asked[0] and self._follow(self._wanted), "value")
         self.rows.observe(later(self._picked), "selected")
         for button, act in ((self.start, self.read), (self.undo, self.release),
                             (self.ask, self.probe)):  # fmt: skip
@@ -155,6 +156,8 @@ class ChainSteps(View):
 
     def _follow(self, forced: Mapping[int, int]) -> None:
         (question, facts, note), steps = self._asked, self._steps
+        # A hop by hand is not lost where the beam changes while it is followed.
+        self._wanted = dict(forced)
 
         def job(stop: threading.Event) -> None:
             stepper, beam = stepper_from(self.stepper), self.beam.value

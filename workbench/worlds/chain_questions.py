@@ -19,7 +19,7 @@ Asks = Callable[[World, random.Random, int, bool], Draft | None]
 MOST_GOLD, MOST_HEADS = 10, 4
 """Gold facts of a question; heads in one of its steps.
 
-So that among heads with a value each there are three at most at depth 5 and 6, two at depth 7.
+Heads with a value each are three at most at depth 5 and 6, two at depth 7.
 """
 _TRIES = 16
 """Walks among which the other side of a comparison, or as many heads as wanted, are looked for."""

@@ -49,14 +49,26 @@ def test_what_was_retrieved_is_of_the_best_method_that_was_run(three, best):
     assert "retrieved_evidence" not in answering.evidence_of(three, [0])
 
 
+def shuffled(chain, seed):
+    return answering.shuffled(chain, answering.line(chain), seed)
+
+
 def test_a_chain_is_shuffled_to_any_of_its_other_orders():
-    orders = Counter(answering.shuffled((4, 0, 2), f"q{i}") for i in range(400))
+    orders = Counter(shuffled((4, 0, 2), f"q{i}") for i in range(400))
     assert {*orders} == {*permutations((4, 0, 2))} - {(4, 0, 2)}
     assert min(orders.values()) > 40
-    assert answering.shuffled((3,), "q") == (3,)
-    assert answering.shuffled((3, 1), "q") == (1, 3)
+    assert shuffled((3,), "q") == (3,)
+    assert shuffled((3, 1), "q") == (1, 3)
     # By its id, in any process.
-    assert answering.shuffled((0, 1, 2, 3, 4), "q") == (3, 1, 4, 0, 2)
+    assert shuffled((0, 1, 2, 3, 4), "q") == (3, 1, 4, 0, 2)
+
+
+def test_what_branches_is_shuffled_to_a_wrong_order_where_there_is_one():
+    edges = [(ROOT, 3), (ROOT, 5), (3, 7)]
+    orders = {answering.shuffled((3, 5, 7), edges, f"q{i}") for i in range(100)}
+    right = {(3, 5, 7), (5, 3, 7), (3, 7, 5)}
+    assert orders == {*permutations((3, 5, 7))} - right
+    assert {*answering.shuffled((3, 5), [(ROOT, 3), (ROOT, 5)], "q")} == {3, 5}
 
 
 def test_one_fact_is_removed_and_the_others_stay_in_order(three):

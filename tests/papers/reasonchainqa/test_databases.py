@@ -65,11 +65,11 @@ def test_copies_are_fitted_to_worlds_of_a_size_of_their_own(encoder, monkeypatch
     size = databases.Size(rounds=3, pairs=20, facts=800, asked=1, dev=1)
     databases.run(encoder, replace(SETTINGS, seed=2), lambda name, key, step: step(), size=size)
     assert [call[1:] for call in given] == [(3, 2, databases.FIT, databases.MINED)] * 2
-    (one, two), (third, _) = given[0][0], given[1][0]
-    assert len(one[1]) == len(two[1]) == 20
-    assert abs(len(one[0]) - 800) < 0.12 * 800
-    assert one[0] == third[0]
-    assert not {*one[0]} & {*two[0]}
+    (first, second), (again, _) = given[0][0], given[1][0]
+    assert len(first[1]) == len(second[1]) == 20
+    assert abs(len(first[0]) - 800) < 0.12 * 800
+    assert first[0] == again[0]
+    assert not {*first[0]} & {*second[0]}
 
 
 FACTS = tuple(f"Fact {i}." for i in range(12))

@@ -56,6 +56,11 @@ def test_the_menu_shows_one_run_and_the_last_at_first():
     assert shown == [[True, *off * 5], [*off, True, True, some, *off * 2], [*off * 4, True, some]]
     assert menu.active == 2
     assert [line.visible for line in drawn.data] == shown[2]
+    chosen = figures.over_runs(RUNS, first="b")
+    assert chosen.layout.updatemenus[0].active == 1
+    assert [line.visible for line in chosen.data] == shown[1]
+    with pytest.raises(ValueError, match="score='exact'"):
+        figures.over_runs(RUNS, "exact")
 
 
 def test_without_a_run_nothing_is_drawn():

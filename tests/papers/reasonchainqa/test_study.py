@@ -97,9 +97,9 @@ def test_workers_give_what_one_process_gives(made, tmp_path):
 
 def test_workers_load_no_other_encoder_than_the_one_that_is_given(made):
     other = fitted(made.encoder, [lambda _: [Pair("a", "b", ("c",))]], Contrast(), 0)
-    renamed = replace(other, name="lex")
-    with pytest.raises(ValueError, match="workers=2 load lex anew, and it is another"):
-        study.run(made.questions, made.settings, made.keep, renamed, workers=2)
+    for fit in (other, replace(other, name="lex")):
+        with pytest.raises(ValueError, match=f"workers=2 cannot load {fit.name} as it is; give"):
+            study.run(made.questions, made.settings, made.keep, fit, workers=2)
 
 
 def test_a_fact_that_reads_as_the_end_of_a_set_is_refused_before_anything_is_done(made):

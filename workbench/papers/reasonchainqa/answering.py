@@ -22,6 +22,7 @@ from workbench.papers.workers import Keep
 from workbench.readers.prompts import replies
 from workbench.readers.trained import TUNED, ReaderFit
 from workbench.retrieval.answers import normalised
+from workbench.retrieval.chain_metrics import right_start
 from workbench.retrieval.chains import chain_of
 from workbench.retrieval.graphs import ROOT, Edge, Evidence
 from workbench.retrievers.baselines import star
@@ -46,6 +47,8 @@ KINDS: dict[str, Which] = {
 """End of a metric's name → the questions it is of: yes or no is right half the time by chance."""
 READ_OFTEN = 15_000
 """Questions that the small reader learns from, each as often as it is learnt (10 times 1,500)."""
+TRIES = 100
+"""Orders drawn before all are taken to be right: of two facts in line half are wrong."""
 REMOVED = "without_"
 """Begins the kinds of evidence that lack a gold fact, by its place in the chain from 0."""
 
@@ -80,16 +83,18 @@ def evidence_of(study: Study, asked: Sequence[int], number: int = 0) -> dict[str
         out["retrieved_evidence"] = out[best]
     out["gold_set"] = [star(chain) for chain in gold]
     out["gold_shuffled"] = [
-        line(shuffled(chain, q.id)) for chain, q in zip(gold, test, strict=True)
+        line(shuffled(chain, q.edges, q.id)) for chain, q in zip(gold, test, strict=True)
     ]
     return out | {"gold_evidence": [line(chain) for chain in gold]}
 
 
-def shuffled(chain: Chain, seed: str) -> Chain:
-    """The facts in another order, which is one of all others; a single fact stays."""
+def shuffled(chain: Chain, edges: Sequence[Edge], seed: str) -> Chain:
+    """The facts in an order that is wrong by the gold `edges`; as it falls where all are right."""
     rng, other = random.Random(f"shuffled {seed}"), list(chain)
-    while len(chain) > 1 and tuple(other) == chain:
+    for _ in range(TRIES):
         rng.shuffle(other)
+        if right_start(edges, other) < len(other):
+            break
     return tuple(other)
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import plotly.graph_objects as go
 
+from workbench.arguments import one_of
 from workbench.papers.reasonchainqa import tables
 from workbench.papers.reasonchainqa.paper import METHODS
 from workbench.papers.reasonchainqa.study import ORACLE_K, ORACLE_M, Study
@@ -34,13 +35,17 @@ def by_depth(study: Study, score: str = "chain_exact", methods: Sequence[str] = 
     return _laid_out(drawn, f"{SCORES[score]}, by depth")
 
 
-def over_runs(runs: Mapping[str, dict[str, Any]], score: str = "chain_em") -> go.Figure:
+def over_runs(
+    runs: Mapping[str, dict[str, Any]], score: str = "chain_em", first: str = ""
+) -> go.Figure:
     """`chain_em` or `set_em` by depth, of the run that is chosen above by its pool and decoys.
 
-    `runs`: name → results (`runs.record.read_runs`); the last is shown first.
+    `runs`: name → results (`runs.record.read_runs`); `first`: name of the one that is
+    shown first, else the last. Raises `ValueError` for another score.
 
     >>> figures.over_runs(read_runs("runs/reasonchainqa", "reasonchainqa"))
     """
+    one_of("score", score, ("chain_em", "set_em"))
     drawn, owners = go.Figure(), []
     for name, run in runs.items():
         by_method: dict[str, list[dict[str, Any]]] = {}
@@ -51,7 +56,7 @@ def over_runs(runs: Mapping[str, dict[str, Any]], score: str = "chain_em") -> go
         for method, rows in by_method.items():
             drawn.add_trace(_line(METHODS.index(method), method, rows, method in LEADING))
             owners.append(name)
-    buttons = []
+    buttons, at = [], [*runs].index(first) if first in runs else len(runs) - 1
     for name, run in runs.items():
         of = run.get("parameters") or {}
         told = f"pool {of['pool']}, decoys {of['decoys']}" if "pool" in of else "own questions"
@@ -59,9 +64,10 @@ def over_runs(runs: Mapping[str, dict[str, Any]], score: str = "chain_em") -> go
         seen = [owner == name and line.visible for owner, line in pairs]
         buttons.append({"label": f"{told}; {run['preset']} ({name})", "method": "restyle",
                         "args": [{"visible": seen}]})  # fmt: skip
-    for line, state in zip(drawn.data, seen if runs else (), strict=True):
+    now = buttons[at]["args"][0]["visible"] if runs else ()
+    for line, state in zip(drawn.data, now, strict=True):
         line.visible = state
-    menu = {"buttons": buttons, "active": len(runs) - 1, "x": 1, "xanchor": "right", "y": 1.01,
+    menu = {"buttons": buttons, "active": at, "x": 1, "xanchor": "right", "y": 1.01,
             "yanchor": "bottom"}  # fmt: skip
     drawn.update_layout(updatemenus=[menu] if runs else [])
     return _laid_out(drawn, f"{score} by depth; runs to choose from: {len(runs)}")

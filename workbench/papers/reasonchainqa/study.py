@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from workbench.errors import ModelError
 from workbench.hashing import digest
 from workbench.models.encoders import Encoder, load_encoder
 from workbench.papers.evidence import SPLITS
@@ -102,9 +103,10 @@ def run(
     comes and fitted, is what SSG is trained above, and networks read it where the settings say so;
     without one these are left out. `folder`: for the trained networks, of which none is trained
     again, and a killed one from its last epoch. `workers`: processes that share trainings and
-    searches, a thread each; more than one load the encoder again, by its name. Raises `ValueError`
-    where no method runs, or networks are tuned, without an encoder, for workers that cannot load
-    the same one, and for what SSG cannot read (`retrievers.support.check`).
+    searches, a thread each (one has all threads, and so other last digits); more than one load
+    the encoder again, by its name. Raises `ValueError` where no method runs, or networks are
+    tuned, without an encoder, for workers that cannot load the same one, and for what SSG cannot
+    read (`retrievers.support.check`).
 
     >>> settings = presets.settings("tiny")
     >>> rc_study = run(presets.questions(settings), settings, partial(cached, "out/cache"))
@@ -126,15 +128,15 @@ def run(
         [*questions["test"]], [*questions.get("held_out", [])],
     )  # fmt: skip
     name = encoder.name if encoder else ""
-    if workers > 1 and name and load_encoder(name).identity() != encoder.identity():
-        raise ValueError(f"workers={workers} load {name} anew, and it is another; give workers=1")
+    if workers > 1 and encoder and not _loads(encoder):
+        raise ValueError(f"workers={workers} cannot load {name} as it is; give workers=1")
     for method in (m for m in methods if m in ONE_QUERY):
         rank = single.rank_by(method, encoder)
         _cut(study, method, questions["dev"], {
             split: rank(of) for split, of in questions.items() if split != "train"})  # fmt: skip
     jobs = _jobs(study, questions, methods, encoder, Path(folder) if folder else None)
     bench: Bench = (questions, settings, encoder)
-    with worker_pool(workers, bench, _set_up, questions, settings, name) as results_of:
+    with worker_pool(workers, bench, _set_up, questions, settings, name, device) as results_of:
         done = dict(zip((job.name for job in jobs), results_of(jobs, keep, "methods"), strict=True))
     for method in (m for m in methods if m in READ_ON):
         study.add(method, done[method]["test"], f"m {done[method]['m']}")
@@ -155,10 +157,20 @@ def run(
     return study
 
 
-def _set_up(questions: Mapping[str, Sequence[Evidence]], settings: Settings, name: str) -> Bench:
+def _loads(encoder: Encoder) -> bool:
+    """Whether a worker that loads the encoder's name has the same one."""
+    try:
+        return load_encoder(encoder.name, device="cpu").identity() == encoder.identity()
+    except ModelError:
+        return False
+
+
+def _set_up(
+    questions: Mapping[str, Sequence[Evidence]], settings: Settings, name: str, device: str
+) -> Bench:
     """A worker's own copy of what is worked with."""
     torch.set_num_threads(1)
-    return questions, settings, load_encoder(name) if name else None
+    return questions, settings, load_encoder(name, device=device) if name else None
 
 
 def _jobs(
