@@ -10,7 +10,7 @@ from typing import Any
 from workbench.models.encoders import Encoder
 from workbench.retrieval.graphs import Evidence
 from workbench.retrieval.index import indexes_of
-from workbench.retrieval.iterate import BEAM, Scorer, best_count, iterated
+from workbench.retrieval.iterate import BEAM, Scorer, best_count, levels
 from workbench.retrieval.lexical import Bm25, TfIdf
 from workbench.retrievers.baselines import Rank, Ranking, best_k, dense, lexical
 
@@ -44,18 +44,13 @@ def read_on(
     beam = BEAM if form == "beam" else 1
     scorers = _scorers(name, encoder)
 
-    def chains(questions: Sequence[Evidence], counts: Sequence[int]) -> list[Chain]:
-        texts = [q.question for q in questions]
-        readings = iterated(scorers(questions), texts, counts, beam=beam)
-        return [of_question[0].facts for of_question in readings]
-
-    gold = [q.nodes for q in dev]
-    m = best_count(scorers(dev), [q.question for q in dev], gold, MOST, beam=beam)
-    return {
-        "m": m,
-        "test": chains(test, [min(m, len(q.facts)) for q in test]),
-        "oracle": chains(test, [len(q.nodes) for q in test]),
-    }
+    m = best_count(scorers(dev), [q.question for q in dev], [q.nodes for q in dev], MOST, beam=beam)
+    counts, sizes = [min(m, len(q.facts)) for q in test], [len(q.nodes) for q in test]
+    most = [*map(max, counts, sizes)]
+    held = [*levels(scorers(test), [q.question for q in test], most, beam=beam)]
+    # A chain of so many steps is what the longer one was by then.
+    chains = [[held[n - 1][i][0].facts for i, n in enumerate(of)] for of in (counts, sizes)]
+    return {"m": m, "test": chains[0], "oracle": chains[1]}
 
 
 def _scorers(
