@@ -84,31 +84,31 @@ def followed(scores, q, count, beam):
 ])  # fmt: skip
 def test_what_reads_on_is_a_loop_and_m_the_best_on_dev(name, form):
     scores, beam = scores_of(name, ENCODER), {"iterated": 1, "beam": 5}[form]
-    read = single.read_on(f"{name}_{form}", DEV, TEST, ENCODER)
+    m = single.steps(f"{name}_{form}", DEV, ENCODER)
+    read = single.read_on(f"{name}_{form}", m, TEST, ENCODER)
 
     def by_m(asked):
         rows = [followed(scores, q, 7, beam) for q in asked]
         return {m: [row[m] for row in rows] for m in range(1, 8)}
 
-    assert read["m"] == best(by_m(DEV), DEV)
+    assert m == best(by_m(DEV), DEV)
     on_test = by_m(TEST)
-    assert read["test"] == on_test[read["m"]]
+    assert read["test"] == on_test[m]
     assert read["oracle"] == [
         on_test[len(q.nodes)][i] for i, q in enumerate(TEST)
     ]  # fmt: skip
 
 
 def test_m_on_test_would_be_another():
-    assert (
-        single.read_on("bm25_iterated", DEV, TEST, None)["m"]
-        < (single.read_on("bm25_iterated", TEST, TEST, None)["m"])
-    )
+    of_dev, of_test = (single.steps("bm25_iterated", of, None) for of in (DEV, TEST))
+    assert of_dev < of_test
 
 
 def test_no_chain_is_longer_than_its_pool():
     few = questions("test", 2, worlds=1, pool=12, types=("What",), depths=(1,))
     long = questions("dev", 3, worlds=1, pool=16, types=("What",), depths=(7,))
     small = [replace(q, facts=q.facts[:3], edges=((-1, 0),), chain=(0,)) for q in few]
-    read = single.read_on("bm25_beam", long, small, None)
-    assert read["m"] > 3
+    m = single.steps("bm25_beam", long, None)
+    assert m > 3
+    read = single.read_on("bm25_beam", m, small, None)
     assert [sorted(chain) for chain in read["test"]] == [[0, 1, 2]] * 2

@@ -51,7 +51,8 @@ def test_rankings_are_of_all_facts_and_chains_their_beginnings(made):
 def test_what_was_kept_is_not_done_again(made):
     before = dict(made.keep)
     assert {f"{network}-{seed}" for network in paper.NETWORKS.values() for seed in (0, 1)} | {
-        *paper.READ_ON, "ssg-0", "ssg-1", "two_towers-0", "two_towers-1", "reader-0",
+        *paper.READ_ON, *(f"{m}-steps" for m in paper.READ_ON), "ssg-0", "ssg-1",
+        "two_towers-0", "two_towers-1", "reader-0",
     } == {*made.keep.names}  # fmt: skip
     again = study.run(made.questions, made.settings, made.keep, made.encoder)
     assert again == made.study
@@ -70,7 +71,20 @@ def test_other_questions_are_other_steps(made, changed):
 
     study.run(few, settings, keep, made.encoder)
     new = [name for name, key in asked if (name, key) not in made.keep]
-    assert new == [name for name, _ in asked if name == "one_hop-0" or changed == "dev"]
+    steps = ["bm25_iterated-steps"] if changed == "dev" else []
+    assert [name for name in new if name != "bm25_iterated"] == [*steps, "one_hop-0"]
+
+
+def test_another_test_set_chooses_no_count_of_steps_anew(made):
+    few = made.questions | {"test": made.questions["test"][1:]}
+    settings, asked = replace(made.settings, methods=("bm25_iterated",)), []
+
+    def keep(name, key, compute):
+        asked.append(((name, str(key)) in made.keep, name))
+        return compute()
+
+    study.run(few, settings, keep, made.encoder)
+    assert asked == [(True, "bm25_iterated-steps"), (False, "bm25_iterated")]
 
 
 def test_without_an_encoder_what_needs_none_is_run(made):

@@ -5,7 +5,6 @@ oracle, and a row of its own.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 from workbench.models.encoders import Encoder
 from workbench.retrieval.graphs import Evidence
@@ -36,21 +35,33 @@ def cut(
     return k, [tuple(row[:k]) for row in ranked], oracle
 
 
-def read_on(
-    method: str, dev: Sequence[Evidence], test: Sequence[Evidence], encoder: Encoder | None
-) -> dict[str, Any]:
-    """A scorer iterated, or with a beam: `"m"` chosen on dev, `"test"`, `"oracle"`."""
-    name, _, form = method.rpartition("_")
-    beam = BEAM if form == "beam" else 1
-    scorers = _scorers(name, encoder)
+def steps(method: str, dev: Sequence[Evidence], encoder: Encoder | None) -> int:
+    """m, by F1 of facts on dev, of one of `paper.READ_ON`."""
+    scorers, beam = _form(method, encoder)
+    gold = [q.nodes for q in dev]
+    return best_count(scorers(dev), [q.question for q in dev], gold, MOST, beam=beam)
 
-    m = best_count(scorers(dev), [q.question for q in dev], [q.nodes for q in dev], MOST, beam=beam)
+
+def read_on(
+    method: str, m: int, test: Sequence[Evidence], encoder: Encoder | None
+) -> dict[str, list[Chain]]:
+    """A scorer iterated, or with a beam: `"test"`, m facts of each; `"oracle"`, as many as are
+    gold.
+    """
+    scorers, beam = _form(method, encoder)
     counts, sizes = [min(m, len(q.facts)) for q in test], [len(q.nodes) for q in test]
     most = [*map(max, counts, sizes)]
     held = [*levels(scorers(test), [q.question for q in test], most, beam=beam)]
     # A chain of so many steps is what the longer one was by then.
     chains = [[held[n - 1][i][0].facts for i, n in enumerate(of)] for of in (counts, sizes)]
-    return {"m": m, "test": chains[0], "oracle": chains[1]}
+    return {"test": chains[0], "oracle": chains[1]}
+
+
+def _form(
+    method: str, encoder: Encoder | None
+) -> tuple[Callable[[Sequence[Evidence]], Sequence[Scorer]], int]:
+    name, _, form = method.rpartition("_")
+    return _scorers(name, encoder), BEAM if form == "beam" else 1
 
 
 def _scorers(
