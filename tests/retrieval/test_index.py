@@ -10,8 +10,9 @@ import torch
 import workbench as wb
 from tests.helpers.encoder_toys import WORDS, save_bert
 from workbench.errors import CacheCorrupt, CacheMismatch
+from workbench.models.encoders import load_encoder
 from workbench.retrieval import index as indexes
-from workbench.retrieval.index import index_of
+from workbench.retrieval.index import Remembering, index_of
 
 
 @pytest.fixture(scope="module")
@@ -105,3 +106,18 @@ def test_queries_are_texts(encoder, facts, tmp_path, queries):
     index = index_of(encoder, facts, tmp_path / "index")
     with pytest.raises(ValueError, match="queries"):
         index.nearest(queries, 3)
+
+
+def test_a_text_is_encoded_once_and_has_its_vector():
+    asked = []
+
+    class Counting:
+        def encode(self, texts):
+            asked.append(list(texts))
+            return load_encoder("lex").encode(texts)
+
+    ranker, texts = Remembering(Counting()), ["A gate.", "A door.", "A gate."]
+    assert torch.equal(ranker.encode(texts), load_encoder("lex").encode(texts))
+    assert torch.equal(ranker.encode(["A door.", "So."])[1], load_encoder("lex").encode(["So."])[0])
+    assert asked == [["A gate.", "A door."], ["So."]]
+    assert ranker.encode([]).shape == load_encoder("lex").encode([]).shape

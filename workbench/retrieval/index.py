@@ -20,12 +20,31 @@ PART = 4096
 """Facts encoded between two writes."""
 
 
+class Remembering:
+    """An encoder that encodes no text twice; the vectors of all it was given stay in memory.
+
+    >>> ranker = Remembering(wb.load_encoder("minilm"))
+    """
+
+    def __init__(self, encoder: Encoder) -> None:
+        self.encoder = encoder
+        self._vectors: dict[str, torch.Tensor] = {}
+
+    def encode(self, texts: Sequence[str]) -> torch.Tensor:
+        """As `Encoder.encode`."""
+        new = [text for text in dict.fromkeys(texts) if text not in self._vectors]
+        if new or not texts:
+            vectors = self.encoder.encode(new)
+            self._vectors.update(zip(new, vectors, strict=True))
+        return torch.stack([self._vectors[text] for text in texts]) if texts else vectors
+
+
 @dataclass(frozen=True)
 class Index:
     """`vectors`: `[facts, width]`, on disk a float16 memory map. `encoder`, `facts`: theirs."""
 
     vectors: np.ndarray
-    encoder: Encoder
+    encoder: Encoder | Remembering
     facts: Sequence[str]
 
     def nearest(
@@ -46,7 +65,7 @@ class Index:
         return top_k(self.encoder.encode(asked), self.vectors, k)
 
 
-def indexes_of(encoder: Encoder, pools: Sequence[Sequence[str]]) -> list[Index]:
+def indexes_of(encoder: Encoder | Remembering, pools: Sequence[Sequence[str]]) -> list[Index]:
     """An index of each pool of facts, in memory; each different fact is encoded once.
 
     Raises `ValueError` for a pool without facts, or a fact that is no text.

@@ -10,6 +10,7 @@ import torch
 
 from workbench.models.encoders import Encoder
 from workbench.retrieval.graphs import ROOT, Edge, Evidence
+from workbench.retrieval.index import Remembering
 from workbench.retrieval.lexical import Bm25, TfIdf, ranked
 from workbench.retrieval.metrics import overlap
 
@@ -25,7 +26,7 @@ def lexical(ranker: type[Bm25] | type[TfIdf]) -> Rank:
     return lambda questions: [_by(ranker(q.facts).scores(q.question)) for q in questions]
 
 
-def dense(encoder: Encoder) -> Rank:
+def dense(encoder: Encoder | Remembering) -> Rank:
     """Each question's pool by the cosine of an encoder's vectors, as it comes, zero-shot."""
 
     def rank(questions: Sequence[Evidence]) -> list[Ranking]:

@@ -51,7 +51,7 @@ def test_rankings_are_of_all_facts_and_chains_their_beginnings(made):
 def test_what_was_kept_is_not_done_again(made):
     before = dict(made.keep)
     assert {f"{network}-{seed}" for network in paper.NETWORKS.values() for seed in (0, 1)} | {
-        *paper.READ_ON, *(f"{m}-steps" for m in paper.READ_ON), "ssg-0", "ssg-1",
+        *paper.ONE_QUERY, *paper.READ_ON, *(f"{m}-steps" for m in paper.READ_ON), "ssg-0", "ssg-1",
         "two_towers-0", "two_towers-1", "reader-0",
     } == {*made.keep.names}  # fmt: skip
     again = study.run(made.questions, made.settings, made.keep, made.encoder)

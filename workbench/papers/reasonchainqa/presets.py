@@ -91,5 +91,5 @@ def reader_id(preset: str) -> str:
 
 
 def workers(preset: str) -> int:
-    """Processes that share trainings: one a core; at paper one, whose networks fill the machine."""
-    return 1 if preset == "paper" else cores()
+    """Processes that share trainings: one a core at tiny, else one, with the sentence encoder."""
+    return cores() if preset == "tiny" else 1

@@ -6,9 +6,8 @@ oracle, and a row of its own.
 
 from collections.abc import Callable, Mapping, Sequence
 
-from workbench.models.encoders import Encoder
 from workbench.retrieval.graphs import Evidence
-from workbench.retrieval.index import indexes_of
+from workbench.retrieval.index import Remembering, indexes_of
 from workbench.retrieval.iterate import BEAM, Scorer, best_count, levels
 from workbench.retrieval.lexical import Bm25, TfIdf
 from workbench.retrievers.baselines import Rank, Ranking, best_k, dense, lexical
@@ -20,7 +19,7 @@ Chain = tuple[int, ...]
 BY_WORDS: Mapping[str, type[Bm25] | type[TfIdf]] = {"tfidf": TfIdf, "bm25": Bm25}
 
 
-def rank_by(name: str, encoder: Encoder | None) -> Rank:
+def rank_by(name: str, encoder: Remembering | None) -> Rank:
     """The ranking of each question's pool by one of `paper.ONE_QUERY`."""
     return lexical(BY_WORDS[name]) if name in BY_WORDS else dense(encoder)
 
@@ -35,7 +34,7 @@ def cut(
     return k, [tuple(row[:k]) for row in ranked], oracle
 
 
-def steps(method: str, dev: Sequence[Evidence], encoder: Encoder | None) -> int:
+def steps(method: str, dev: Sequence[Evidence], encoder: Remembering | None) -> int:
     """m, by F1 of facts on dev, of one of `paper.READ_ON`."""
     scorers, beam = _form(method, encoder)
     gold = [q.nodes for q in dev]
@@ -43,7 +42,7 @@ def steps(method: str, dev: Sequence[Evidence], encoder: Encoder | None) -> int:
 
 
 def read_on(
-    method: str, m: int, test: Sequence[Evidence], encoder: Encoder | None
+    method: str, m: int, test: Sequence[Evidence], encoder: Remembering | None
 ) -> dict[str, list[Chain]]:
     """A scorer iterated, or with a beam: `"test"`, m facts of each; `"oracle"`, as many as are
     gold.
@@ -58,14 +57,14 @@ def read_on(
 
 
 def _form(
-    method: str, encoder: Encoder | None
+    method: str, encoder: Remembering | None
 ) -> tuple[Callable[[Sequence[Evidence]], Sequence[Scorer]], int]:
     name, _, form = method.rpartition("_")
     return _scorers(name, encoder), BEAM if form == "beam" else 1
 
 
 def _scorers(
-    name: str, encoder: Encoder | None
+    name: str, encoder: Remembering | None
 ) -> Callable[[Sequence[Evidence]], Sequence[Scorer]]:
     if name in BY_WORDS:
         return lambda questions: [BY_WORDS[name](q.facts) for q in questions]

@@ -27,12 +27,14 @@ from workbench.papers.workers import Job, Keep, worker_pool
 from workbench.retrieval.chain_metrics import ChainScores, chain_scored
 from workbench.retrieval.evidence_files import as_row
 from workbench.retrieval.graphs import Edge, Evidence
+from workbench.retrieval.index import Remembering
 from workbench.retrievers import fuse, support, towers
 from workbench.retrievers.baselines import star
 from workbench.retrievers.tuned import warn_of_cuts
 
-Bench = tuple[Mapping[str, Sequence[Evidence]], Settings, Encoder | None]
-"""What trainings and searches work with: questions, settings, the sentence encoder."""
+Bench = tuple[Mapping[str, Sequence[Evidence]], Settings, Encoder | None, Remembering | None]
+"""What trainings and searches work with: questions, settings, the sentence encoder; that again,
+to rank by as it comes."""
 Which = Callable[[Evidence], bool]
 ORACLE_K, ORACLE_M = "_oracle_k", "_oracle_m"
 """Ends of the names of rows that are told how many facts are gold."""
@@ -130,19 +132,17 @@ def run(
     name = encoder.name if encoder else ""
     if workers > 1 and encoder and not _loads(encoder):
         raise ValueError(f"workers={workers} cannot load {name} as it is; give workers=1")
-    for method in (m for m in methods if m in ONE_QUERY):
-        rank = single.rank_by(method, encoder)
-        _cut(study, method, questions["dev"], {
-            split: rank(of) for split, of in questions.items() if split != "train"})  # fmt: skip
     encoded = encoder.identity() if encoder else ""
     jobs = _jobs(study, questions, methods, encoder, Path(folder) if folder else None)
-    bench: Bench = (questions, settings, encoder)
+    bench: Bench = (questions, settings, encoder, Remembering(encoder) if encoder else None)
     with worker_pool(workers, bench, _set_up, questions, settings, name, device) as results_of:
         done = dict(zip((job.name for job in jobs), results_of(jobs, keep, "methods"), strict=True))
         counts = {m: done[f"{m}-steps"] for m in methods if m in READ_ON}
         known = {"test": digest([as_row(q) for q in study.test]), "encoder": encoded}
         read_on = [Job(m, {**known, "m": n}, _read_on, (m, n)) for m, n in counts.items()]
         read = results_of(read_on, keep, "readings")
+    for method in (m for m in methods if m in ONE_QUERY):
+        _cut(study, method, questions["dev"], done[method])
     for (method, m), there in zip(counts.items(), read, strict=True):
         study.add(method, there["test"], f"m {m}")
         study.add(method + ORACLE_M, there["oracle"])
@@ -175,7 +175,8 @@ def _set_up(
 ) -> Bench:
     """A worker's own copy of what is worked with."""
     torch.set_num_threads(1)
-    return questions, settings, load_encoder(name, device=device) if name else None
+    encoder = load_encoder(name, device=device) if name else None
+    return questions, settings, encoder, Remembering(encoder) if encoder else None
 
 
 def _jobs(
@@ -212,11 +213,15 @@ def _jobs(
     counts = [Job(f"{m}-steps", key, _steps, (m,)) for m in methods if m in READ_ON]
     # Above a real encoder a beam takes longest; above hashed words all of these are short.
     counts.sort(key=lambda job: (not job.name.startswith("dense"), "beam" not in job.name))
-    return counts + jobs
+    held_out = digest([as_row(q) for q in study.held_out])
+    key = {"dev": known["dev"], "test": known["test"], "held_out": held_out,
+           "encoder": known["encoder"]}  # fmt: skip
+    rankings = [Job(m, key, _ranked, (m,)) for m in methods if m in ONE_QUERY]
+    return counts + jobs + rankings
 
 
 def _search(bench: Bench, direction: str, seed: int, place: Path | None) -> networks.Views:
-    questions, settings, encoder = bench
+    questions, settings, encoder, _ = bench
     return networks.searched(questions, settings, direction, seed, encoder, place)
 
 
@@ -228,12 +233,17 @@ def _join(bench: Bench, seed: int, methods: Sequence[str]) -> dict[str, Any]:
     return support.ssg(bench[0], bench[2], seed, methods)
 
 
+def _ranked(bench: Bench, method: str) -> dict[str, Any]:
+    rank = single.rank_by(method, bench[3])
+    return {split: rank(of) for split, of in bench[0].items() if split != "train"}
+
+
 def _steps(bench: Bench, method: str) -> int:
-    return single.steps(method, bench[0]["dev"], bench[2])
+    return single.steps(method, bench[0]["dev"], bench[3])
 
 
 def _read_on(bench: Bench, method: str, m: int) -> dict[str, Any]:
-    return single.read_on(method, m, bench[0]["test"], bench[2])
+    return single.read_on(method, m, bench[0]["test"], bench[3])
 
 
 def _cut(
