@@ -187,6 +187,7 @@ def _jobs(
     settings = study.settings
     known = {split: digest([as_row(q) for q in questions[split]]) for split in SPLITS}
     known["encoder"] = encoder.identity() if encoder else ""
+    held_out = digest([as_row(q) for q in study.held_out])
     seeds = seed_list(settings.seed, settings.seeds)
     jobs = []
     for direction in ("path", "forward", "one_hop"):
@@ -197,7 +198,6 @@ def _jobs(
                    "encoder": known["encoder"] if settings.reads != "words" else ""}  # fmt: skip
             key |= {"weight": settings.chain_weight} if direction == "path" else {}
             place = folder / f"{direction}-{seed}-{digest(key)}" if folder else None
-            held_out = digest([as_row(q) for q in study.held_out])
             key |= {"test": known["test"], "held_out": held_out, "beam": settings.beam}
             jobs.append(Job(f"{direction}-{seed}", key, _search, (direction, seed, place)))
     for method in (m for m in methods if m in TOWERS):
@@ -211,13 +211,10 @@ def _jobs(
     # m is of dev alone: another test set chooses none anew.
     key = {"dev": known["dev"], "encoder": known["encoder"], "most": single.MOST}
     counts = [Job(f"{m}-steps", key, _steps, (m,)) for m in methods if m in READ_ON]
-    # Above a real encoder a beam takes longest; above hashed words all of these are short.
-    counts.sort(key=lambda job: (not job.name.startswith("dense"), "beam" not in job.name))
-    held_out = digest([as_row(q) for q in study.held_out])
     key = {"dev": known["dev"], "test": known["test"], "held_out": held_out,
            "encoder": known["encoder"]}  # fmt: skip
     rankings = [Job(m, key, _ranked, (m,)) for m in methods if m in ONE_QUERY]
-    return counts + jobs + rankings
+    return jobs + counts + rankings
 
 
 def _search(bench: Bench, direction: str, seed: int, place: Path | None) -> networks.Views:
