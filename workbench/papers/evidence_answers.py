@@ -13,6 +13,7 @@ from workbench.readers.trained import ReaderFit, taught_answers
 from workbench.retrieval.answers import answer_exact
 from workbench.retrieval.evidence_files import as_row
 from workbench.retrieval.graphs import Edge, Evidence
+from workbench.training.memory import release
 
 Answers = dict[str, list[list[str]]]
 """Evidence → `[seed][question]` → what the reader says."""
@@ -41,6 +42,7 @@ def answers(
         step = partial(taught_answers, train, test, kinds, fit, seed, model, state)
         for kind, replies in keep(f"reader-{seed}", key, step).items():
             out.setdefault(kind, []).append(replies)
+        release()
     return out
 
 

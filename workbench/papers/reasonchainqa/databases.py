@@ -26,6 +26,7 @@ from workbench.retrieval.iterate import BEAM, best_count, levels, one_shot
 from workbench.retrieval.towers import Contrast, Pair
 from workbench.retrievers import hops
 from workbench.retrievers.baselines import MOST, best_k
+from workbench.training.memory import release
 from workbench.worlds.chain_attributes import CHAINS
 from workbench.worlds.chain_questions import what
 from workbench.worlds.chains import WHOLE, questions
@@ -123,6 +124,7 @@ def run(
     for copy, forms in COPIES.items():
         asked = {"database": bases["database"]} if copy == "zeroshot" else bases
         step = partial(_asked, encoder, copy, settings, dev, asked, size)
+        release()
         done = keep(f"database-{copy}", key if copy == "zeroshot" else key | fit, step)
         for form in forms:
             method = f"{'zeroshot' if copy == 'zeroshot' else 'finetuned'}_{form}"

@@ -31,6 +31,7 @@ from workbench.retrieval.index import Remembering
 from workbench.retrievers import fuse, support, towers
 from workbench.retrievers.baselines import star
 from workbench.retrievers.tuned import warn_of_cuts
+from workbench.training.memory import release
 
 Bench = tuple[Mapping[str, Sequence[Evidence]], Settings, Encoder | None, Remembering | None]
 """What trainings and searches work with: questions, settings, the sentence encoder; that again,
@@ -141,6 +142,7 @@ def run(
         known = {"test": digest([as_row(q) for q in study.test]), "encoder": encoded}
         read_on = [Job(m, {**known, "m": n}, _read_on, (m, n)) for m, n in counts.items()]
         read = results_of(read_on, keep, "readings")
+    release()
     for method in (m for m in methods if m in ONE_QUERY):
         _cut(study, method, questions["dev"], done[method])
     for (method, m), there in zip(counts.items(), read, strict=True):
