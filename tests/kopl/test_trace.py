@@ -107,27 +107,30 @@ def test_one_side_of_several_names_is_no_answer_but_may_be_behind():
     assert refused.value.reason == "ambiguous"
 
 
-def test_a_qualifier_is_that_of_the_relation_asked_for():
+def with_relation(head, predicate, tail):
+    """The knowledge base with one more relation, from 1999 on."""
     raw = content()
     years = {"start time": [{"type": "year", "value": 1999}]}
-    row = {"predicate": "adviser of", "object": "o1", "direction": "forward", "qualifiers": years}
-    raw["entities"]["p1"]["relations"].append(row)
+    row = {"predicate": predicate, "object": tail, "direction": "forward", "qualifiers": years}
+    raw["entities"][head]["relations"].append(row)
+    return Knowledge(raw)
+
+
+def test_a_qualifier_is_that_of_the_relation_asked_for():
+    known = with_relation("p1", "adviser of", "o1")
     both = "Find(Ada Brandt) Find(Acme) "
     for relation, year in (("employer", "1975"), ("adviser of", "1999")):
         steps = program(f"{both}QueryRelationQualifier({relation}, start time)")
-        assert executed(Knowledge(raw), steps).answer == year
+        assert executed(known, steps).answer == year
     with pytest.raises(ProgramError, match=r"step 2 .* 2 answers"):
-        executed(Knowledge(raw), program(f"{both}QueryRelation()"))
+        executed(known, program(f"{both}QueryRelation()"))
 
 
 def test_a_relation_is_answered_as_a_phrase_and_asked_for_by_its_key():
-    raw = content()
-    years = {"start time": [{"type": "year", "value": 1999}]}
-    row = {"predicate": "hq_in", "object": "t1", "direction": "forward", "qualifiers": years}
-    raw["entities"]["o4"]["relations"].append(row)
+    known = with_relation("o4", "hq_in", "t1")
     both = "Find(Dyna) Find(Arnby) "
     for last, answer in (("()", "hq in"), ("Qualifier(hq_in, start time)", "1999")):
-        assert executed(Knowledge(raw), program(f"{both}QueryRelation{last}")).answer == answer
+        assert executed(known, program(f"{both}QueryRelation{last}")).answer == answer
 
 
 @pytest.mark.parametrize(
